@@ -1,0 +1,53 @@
+-- usage: LUA spec/run.lua [SPEC_FILE...]      from the project's folder; without names, every spec
+--
+-- Each spec file runs in a process of its own, so that a crash in one is counted and the others still run.
+-- $LMM_TEST_WRAP is put before the interpreter (valgrind, for one). Ends with `N passed, N failed`.
+
+local interpreter = arg[-1]
+local test = require "spec.support.test"
+
+if arg[1] == "--one" then
+  dofile(arg[2])
+  collectgarbage()
+  collectgarbage()
+  print(string.format("%d %d %d", test.passed, test.failed, test.skipped))
+  os.exit(true, true)
+end
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local files = {}
+for i = 1, #arg do files[i] = arg[i] end
+if #files == 0 then
+  local listing = assert(io.popen "ls spec/*_spec.lua")
+  for file in listing:lines() do files[#files + 1] = file end
+  listing:close()
+end
+
+local passed, failed, skipped = 0, 0, 0
+for _, file in ipairs(files) do
+  local command = (os.getenv "LMM_TEST_WRAP" or "") .. " " .. quote(interpreter) .. " spec/run.lua --one " .. quote(file)
+  local run = assert(io.popen(command .. " 2>&1; echo \"exit $?\""))
+  local last, before
+  print(file)
+  for line in run:lines() do
+    if before then print(before) end
+    before, last = last, line
+  end
+  run:close()
+  local p, f, s = (before or ""):match "^(%d+) (%d+) (%d+)$"
+  if not p then
+    if before then print(before) end
+    p, f, s = 0, 0, 0
+  end
+  if last ~= "exit 0" then
+    print("  FAILED: " .. file .. " ended with " .. tostring(last))
+    f = f + 1
+  end
+  passed, failed, skipped = passed + p, failed + f, skipped + s
+end
+
+print(string.format("%d passed, %d failed%s", passed, failed, skipped > 0 and ", " .. skipped .. " skipped" or ""))
+os.exit(failed == 0)

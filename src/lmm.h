@@ -1,0 +1,183 @@
+/* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
+ *
+ *     sniff -> media -> base64 -> body -> transfer, multi -> sse
+ *
+ * lmm.core (sniff, media, base64, body, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
+ * core describes. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
+ *
+ * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
+ */
+#ifndef LMM_H
+#define LMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+struct lua_State;
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+enum {
+  LMM_OK = 0,
+  LMM_NOMEM = -1,   /* no memory: the binding raises */
+  LMM_LIMIT = -2,   /* a stated maximum was reached */
+  LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
+  LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
+};
+
+typedef struct lmm_error {
+  int code;          /* one of the above */
+  char message[512]; /* a complete sentence, cut at the end if need be */
+} lmm_error;
+
+/* Fills `error` and returns `code`. */
+int lmm_fail(lmm_error *error, int code, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* ---- buf: a growable byte buffer that names its maximum ------------------------------------------------------- */
+
+typedef struct lmm_buf {
+  char *data;
+  size_t length, capacity;
+  size_t max; /* bytes; lmm_buf_add beyond it is LMM_LIMIT and adds nothing */
+} lmm_buf;
+
+#define LMM_BUF(maximum) ((lmm_buf){NULL, 0, 0, (maximum)})
+
+int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
+void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
+
+/* ---- sniff: what kind of file its first bytes make it ---------------------------------------------------------- */
+
+#define LMM_SNIFF_BYTES ((size_t)256 * 1024) /* as much of a file's beginning as is looked at */
+
+typedef struct lmm_sniffed {
+  const char *mime;       /* NULL where the type is unknown; static storage */
+  uint32_t width, height; /* pixels as stored (EXIF rotation not applied); 0 where not told */
+} lmm_sniffed;
+
+/* Looks at the first `count` bytes, which may be fewer than the file has; reads nothing beyond them. */
+lmm_sniffed lmm_sniff(const unsigned char *head, size_t count);
+
+/* ---- media: the bytes behind a content part, either a file's or the caller's ----------------------------------- */
+
+typedef struct lmm_media {
+  char *path;        /* a file, owned; NULL where the bytes are the caller's */
+  const char *bytes; /* borrowed: they must outlive the media */
+  uint64_t size;     /* bytes, never 0 */
+  struct timespec mtime;
+  lmm_sniffed type;
+} lmm_media;
+
+/* Both look at the source but do not keep it open. A media is not changed by reading it: many bodies may share it. */
+int lmm_media_file(lmm_media *media, const char *path, lmm_error *error);
+int lmm_media_bytes(lmm_media *media, const char *bytes, size_t count, lmm_error *error);
+void lmm_media_free(lmm_media *media);
+
+/* One pass over a media's bytes. Opening and reading a file that is not what it was when the media was made fails. */
+typedef struct lmm_reader {
+  const lmm_media *media; /* NULL while closed */
+  int fd;
+  uint64_t offset;
+} lmm_reader;
+
+int lmm_reader_open(lmm_reader *reader, const lmm_media *media, lmm_error *error);
+/* Fills all of `out` unless the end comes first; gives the count, 0 at the end, or a negative code. */
+ptrdiff_t lmm_reader_read(lmm_reader *reader, void *out, size_t capacity, lmm_error *error);
+void lmm_reader_close(lmm_reader *reader);
+
+/* ---- base64: RFC 4648 section 4, padded, without line breaks --------------------------------------------------- */
+
+#define LMM_BASE64_LENGTH(count) (((count) + 2) / 3 * 4)
+
+/* Encodes the leading whole triples that the kernel can take in its stride (`count` bytes at `in`) and returns how
+ * many bytes it consumed, a multiple of 3. May work in place where `out` never overtakes `in`. */
+typedef size_t lmm_base64_kernel_fn(char *out, const unsigned char *in, size_t count);
+
+typedef struct lmm_base64_kernel {
+  const char *name; /* "avx512", "avx2", "ssse3", "libb64" */
+  lmm_base64_kernel_fn *encode;
+  bool (*supported)(void); /* by the processor this runs on */
+} lmm_base64_kernel;
+
+extern const lmm_base64_kernel lmm_base64_kernels[]; /* best first; ends with a row whose name is NULL */
+
+/* The best supported kernel, or the one named (NULL where it is unknown or not supported here). */
+const lmm_base64_kernel *lmm_base64_find(const char *name);
+
+/* Writes LMM_BASE64_LENGTH(count) characters. May work in place where `in` lies at or behind out + length - count. */
+size_t lmm_base64_encode(const lmm_base64_kernel *kernel, char *out, const unsigned char *in, size_t count);
+
+/* Strict: standard alphabet, full padding, zero trailing bits, nothing else. Writes at most count / 4 * 3 bytes.
+ * Gives the number of bytes, or -1 - (offset of the first bad byte; `count` where the text is too short). */
+ptrdiff_t lmm_base64_decode(unsigned char *out, const char *in, size_t count);
+
+/* ---- source: what a transfer sends; the one thing the two modules share ----------------------------------------- */
+
+#define LMM_SOURCE_KEY "lmm.source" /* in the metatable: LMM_SOURCE_ABI */
+#define LMM_SOURCE_ABI 1
+#define LMM_SOURCE_MIN ((size_t)4) /* the least capacity that `read` takes */
+
+typedef struct lmm_source lmm_source;
+
+struct lmm_source {
+  uint64_t (*size)(const lmm_source *source);                                               /* bytes, exact */
+  ptrdiff_t (*read)(lmm_source *source, char *out, size_t capacity, lmm_error *error); /* 0 at the end, < 0 a code */
+  int (*rewind)(lmm_source *source, lmm_error *error);
+};
+
+/* ---- body: a request body, pulled piece by piece: literal text and media as base64 ------------------------------ */
+
+typedef struct lmm_segment {
+  const char *text;       /* borrowed; NULL where the segment is a media */
+  size_t length;          /* of the text */
+  const lmm_media *media; /* borrowed */
+} lmm_segment;
+
+typedef struct lmm_body {
+  lmm_source source; /* first, so that a body is a source */
+  const lmm_base64_kernel *kernel;
+  lmm_segment *segments; /* owned; NULL once closed */
+  size_t count;
+  uint64_t size;
+  size_t current; /* the segment being read */
+  size_t offset;  /* in its text */
+  lmm_reader reader;
+} lmm_body;
+
+/* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes
+ * the token's place as base64; a text splice takes the place of the whole JSON string around it, quotes included.
+ * LMM_AGAIN unless each of the `count` splices is named exactly once, and nothing else looks like a token. */
+int lmm_body_splice(lmm_body *body, const char *json, size_t length, const char *token, const lmm_segment *splices,
+                    size_t count);
+void lmm_body_close(lmm_body *body);
+
+/* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+
+typedef struct lmm_sse {
+  lmm_buf line, data, event; /* the unfinished line; the event's data and name so far */
+  bool begun;                /* the place for a byte order mark has passed */
+  bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
+  bool has_data;
+  const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
+} lmm_sse;
+
+void lmm_sse_init(lmm_sse *sse, size_t max_event);
+void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed until lmm_sse_next gives 0 */
+/* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
+int lmm_sse_next(lmm_sse *sse);
+void lmm_sse_free(lmm_sse *sse);
+
+/* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
+
+int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
+int lmm_media_open(struct lua_State *L);  /* media(source) */
+int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
+int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+
+#endif
