@@ -11,7 +11,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps builds with other flags apart: `make VARIANT=-asan OPTIMISE=...` is what `make asan` does.
 VARIANT  ?=
 BUILD    := build/lua$(LUA_ABI)$(VARIANT)
-CORE     := error buf sniff media base64 body sse core
+CORE     := error buf sniff media base64 body utf8 sse core
 CURL     := error buf transfer multi curl
 MODULES  := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 
 #if defined(__GNUC__)
 #define LMM_EXPORT __attribute__((visibility("default")))

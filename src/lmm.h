@@ -71,6 +71,7 @@ typedef struct lmm_media {
   const char *bytes; /* borrowed: they must outlive the media */
   uint64_t size;     /* bytes, never 0 */
   struct timespec mtime;
+  char first[16]; /* the first bytes, for messages; `size` of them where it is smaller */
   lmm_sniffed type;
 } lmm_media;
 
@@ -157,6 +158,11 @@ int lmm_body_splice(lmm_body *body, const char *json, size_t length, const char 
                     size_t count);
 void lmm_body_close(lmm_body *body);
 
+/* ---- utf8: what may stand in a JSON text ------------------------------------------------------------------------ */
+
+/* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
+size_t lmm_utf8_check(const char *text, size_t count);
+
 /* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
 
 typedef struct lmm_sse {
@@ -164,6 +170,7 @@ typedef struct lmm_sse {
   bool begun;                /* the place for a byte order mark has passed */
   bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
   bool has_data;
+  bool delivered; /* the event was given by the last lmm_sse_next */
   const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
 } lmm_sse;
 
@@ -172,6 +179,75 @@ void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed un
 /* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
 int lmm_sse_next(lmm_sse *sse);
 void lmm_sse_free(lmm_sse *sse);
+
+/* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
+
+#define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
+#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes untaken the transfer pauses */
+
+typedef struct lmm_multi lmm_multi;
+typedef struct lmm_transfer lmm_transfer;
+
+/* A ring of transfers; the multi's own link is where it begins and ends. */
+typedef struct lmm_link {
+  struct lmm_link *previous, *next;
+} lmm_link;
+
+struct lmm_transfer {
+  lmm_link link;    /* first, so that a link of the ring is a transfer */
+  lmm_multi *multi; /* NULL while it is not under way */
+  void *easy;       /* CURL */
+  struct curl_slist *headers;
+  lmm_source *body; /* borrowed; NULL without one */
+  lmm_buf head;     /* the reply's status line and header lines as they came */
+  lmm_buf received; /* the reply's body, as much as was not taken yet */
+  int status;       /* 0 until the head is complete */
+  unsigned sends;   /* how often libcurl began to send the request */
+  bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
+  bool paused;
+  bool heard; /* a byte came back */
+  bool done;
+  int result;      /* CURLcode, once done */
+  lmm_error error; /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
+  char reason[256]; /* libcurl's words for the result (CURL_ERROR_SIZE) */
+};
+
+typedef struct lmm_request {
+  const char *method, *url;
+  long connect_ms; /* for DNS, TCP and TLS together; 0: no limit of its own */
+  size_t max_head; /* bytes */
+} lmm_request;
+
+/* How a transfer failed, in the words of lmm's errors. */
+typedef struct lmm_failure {
+  const char *kind, *phase, *reason;
+} lmm_failure;
+
+/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
+ * After a failure, too, lmm_transfer_close is owed. */
+int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
+void lmm_transfer_take(lmm_transfer *transfer, size_t count); /* the first bytes of `received` are used */
+const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
+bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
+void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
+
+/* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
+
+struct lmm_multi {
+  void *handle;   /* CURLM; NULL while closed */
+  lmm_link ring;  /* of transfers; those that changed come first */
+  long process;   /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
+};
+
+int lmm_multi_open(lmm_multi *multi);
+bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
+int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
+void lmm_multi_touch(lmm_transfer *transfer);
+void lmm_multi_remove(lmm_transfer *transfer);
+/* Waits at most so long for something to happen, and moves what can be moved. 0 does not wait. */
+int lmm_multi_poll(lmm_multi *multi, int milliseconds);
+lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
+void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */
 
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 

@@ -1,0 +1,37 @@
+/* core.c: lmm.core, all that describes a request and reads a reply: no socket, no libcurl. */
+#include "binding.h"
+
+/* now() -> seconds on a clock that never jumps */
+static int core_now(lua_State *L) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec * 1e-9);
+  return 1;
+}
+
+/* utf8(text) -> nil | offset of the first byte that is not UTF-8, counted from 1 */
+static int core_utf8(lua_State *L) {
+  size_t count;
+  const char *text = luaL_checklstring(L, 1, &count);
+  size_t offset = lmm_utf8_check(text, count);
+  if (offset == count) return 0;
+  lua_pushinteger(L, (lua_Integer)offset + 1);
+  return 1;
+}
+
+LMM_EXPORT int luaopen_lmm_core(lua_State *L);
+
+LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
+  static const luaL_Reg functions[] = {{"now", core_now}, {"utf8", core_utf8}, {NULL, NULL}};
+  static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
+                                   {"media", lmm_media_open},
+                                   {"body", lmm_body_open},
+                                   {"sse", lmm_sse_open},
+                                   {NULL, NULL}};
+  luaL_newlib(L, functions);
+  for (const luaL_Reg *part = parts; part->name != NULL; part++) {
+    (void)part->func(L);
+    lua_setfield(L, -2, part->name);
+  }
+  return 1;
+}

@@ -1,0 +1,310 @@
+/* curl.c: lmm.curl, what lmm.core describes put on the wire. connect(options) gives a connection, connection:start{...}
+ * a transfer; poll(seconds) moves all of them. */
+#include <curl/curl.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "binding.h"
+
+#define LMM_MULTI "lmm.multi"
+#define LMM_CONNECTION "lmm.connection"
+#define LMM_TRANSFER "lmm.transfer"
+
+typedef struct connection {
+  CURL *easy;   /* the template that every transfer copies; NULL once closed */
+  pid_t process; /* the one that made it */
+} connection;
+
+static int raise_nomem(lua_State *L) { return luaL_error(L, "not enough memory"); }
+
+/* ---- the multi: one for each Lua state, and a new one after a fork ---- */
+
+/* In a forked child the parent's sockets are shared: neither closed nor written to, only forgotten. */
+static int multi_close(lua_State *L) {
+  lmm_multi *multi = luaL_checkudata(L, 1, LMM_MULTI);
+  if (lmm_multi_is_ours(multi)) lmm_multi_close(multi);
+  return 0;
+}
+
+/* Pushes the state's multi. */
+static lmm_multi *push_multi(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LMM_MULTI ".state");
+  lmm_multi *multi = lua_touserdata(L, -1);
+  if (multi != NULL && lmm_multi_is_ours(multi)) return multi;
+  lua_pop(L, 1);
+  multi = lmm_new_userdata(L, sizeof *multi);
+  memset(multi, 0, sizeof *multi);
+  luaL_setmetatable(L, LMM_MULTI);
+  if (lmm_multi_open(multi) != LMM_OK) raise_nomem(L);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, LMM_MULTI ".state");
+  return multi;
+}
+
+/* poll(seconds): waits at most so long for something to happen to any transfer; 0 only looks */
+static int curl_poll(lua_State *L) {
+  lua_Number seconds = luaL_checknumber(L, 1);
+  double milliseconds = ceil(seconds * 1000);
+  int timeout = milliseconds >= (double)INT_MAX ? INT_MAX : milliseconds > 0 ? (int)milliseconds : 0;
+  if (lmm_multi_poll(push_multi(L), timeout) != LMM_OK) return raise_nomem(L);
+  return 0;
+}
+
+/* changed() -> a transfer to which something happened since it was given last | nil */
+static int curl_changed(lua_State *L) {
+  lmm_multi *multi = push_multi(L);
+  lmm_transfer *transfer;
+  lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  while ((transfer = lmm_multi_next(multi)) != NULL) {
+    lua_pushlightuserdata(L, transfer);
+    lua_rawget(L, -2);
+    if (!lua_isnil(L, -1)) return 1;
+    lua_pop(L, 1); /* nobody holds it any more; its finalizer comes soon */
+  }
+  return 0;
+}
+
+/* ---- connection ---- */
+
+static const struct option {
+  const char *name;
+  CURLoption option;
+  int type;
+} options[] = {{"proxy", CURLOPT_PROXY, LUA_TSTRING},
+               {"unix_socket", CURLOPT_UNIX_SOCKET_PATH, LUA_TSTRING},
+               {"ca", CURLOPT_CAINFO, LUA_TSTRING},
+               {"cert", CURLOPT_SSLCERT, LUA_TSTRING},
+               {"key", CURLOPT_SSLKEY, LUA_TSTRING},
+               {"verify", CURLOPT_SSL_VERIFYPEER, LUA_TBOOLEAN}};
+
+static CURLcode set_defaults(CURL *easy) {
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 4L);
+#if LIBCURL_VERSION_NUM >= 0x075700 /* else closing a transfer waits for its DNS look-up */
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075500
+  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+  return curl_easy_setopt(easy, CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+}
+
+static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, int index) {
+  if (row->type == LUA_TSTRING) return curl_easy_setopt(easy, row->option, lua_tostring(L, index));
+  CURLcode code = curl_easy_setopt(easy, row->option, (long)lua_toboolean(L, index));
+  return code == CURLE_OK ? curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L) : code;
+}
+
+/* connect{ proxy?, unix_socket?, ca?, cert?, key?, verify? } -> connection; no I/O */
+static int curl_connect(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  connection *new = lmm_new_userdata(L, sizeof *new);
+  *new = (connection){NULL, getpid()};
+  luaL_setmetatable(L, LMM_CONNECTION);
+  new->easy = curl_easy_init();
+  CURLcode code = new->easy != NULL ? set_defaults(new->easy) : CURLE_OUT_OF_MEMORY;
+  for (size_t i = 0; i < sizeof options / sizeof *options && code == CURLE_OK; i++) {
+    lua_getfield(L, 1, options[i].name);
+    if (lua_type(L, -1) == options[i].type)
+      code = set_option(L, new->easy, &options[i], -1);
+    else if (!lua_isnil(L, -1))
+      return luaL_error(L, "bad option '%s'", options[i].name);
+    lua_pop(L, 1);
+  }
+  return code == CURLE_OK ? 1 : luaL_error(L, "%s", curl_easy_strerror(code));
+}
+
+static int connection_close(lua_State *L) {
+  connection *self = luaL_checkudata(L, 1, LMM_CONNECTION);
+  if (self->easy != NULL) curl_easy_cleanup(self->easy);
+  self->easy = NULL;
+  return 0;
+}
+
+/* The field of the request at index 2, on the stack until the caller returns. */
+static const char *request_string(lua_State *L, const char *name) {
+  lua_getfield(L, 2, name);
+  if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "request.%s: string expected", name);
+  return lua_tostring(L, -1);
+}
+
+static lua_Number request_number(lua_State *L, const char *name, lua_Number absent) {
+  lua_getfield(L, 2, name);
+  return luaL_optnumber(L, -1, absent);
+}
+
+static void add_header(lua_State *L, lmm_transfer *transfer, const char *line) {
+  struct curl_slist *list = curl_slist_append(transfer->headers, line);
+  if (list == NULL) raise_nomem(L);
+  transfer->headers = list;
+}
+
+static void add_headers(lua_State *L, lmm_transfer *transfer) {
+  add_header(L, transfer, "Expect:"); /* without a value: libcurl leaves it out, and never waits for a "100 Continue" */
+  lua_getfield(L, 2, "headers");
+  int count = lua_istable(L, -1) ? (int)lua_rawlen(L, -1) : 0;
+  for (int i = 1; i <= count; i++) {
+    lua_rawgeti(L, -1, i);
+    add_header(L, transfer, luaL_checkstring(L, -1));
+    lua_pop(L, 1);
+  }
+}
+
+/* The request's body, which must be a source made by an lmm.core of the same build; pushes it. */
+static lmm_source *push_body(lua_State *L) {
+  lua_getfield(L, 2, "body");
+  if (lua_isnil(L, -1)) return NULL;
+  lmm_source *source = lua_touserdata(L, -1);
+  if (source == NULL || !luaL_getmetafield(L, -1, LMM_SOURCE_KEY) || lua_tointeger(L, -1) != LMM_SOURCE_ABI)
+    luaL_error(L, "request.body: a body made by this build's lmm.core expected");
+  lua_pop(L, 1);
+  return source;
+}
+
+/* connection:start{ method, url, headers?, body?, connect_timeout?, max_head? } -> transfer | nil, message
+ * Headers are lines ("Name: value"); the time limit is in seconds and covers DNS, TCP and TLS; the head in bytes. */
+static int connection_start(lua_State *L) {
+  connection *self = luaL_checkudata(L, 1, LMM_CONNECTION);
+  luaL_argcheck(L, self->easy != NULL, 1, "closed connection");
+  if (self->process != getpid()) return luaL_error(L, "this client was made before a fork: connect again in the child");
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lmm_transfer *transfer = lmm_new_userdata(L, sizeof *transfer); /* index 3 */
+  memset(transfer, 0, sizeof *transfer);
+  luaL_setmetatable(L, LMM_TRANSFER);
+
+  lua_createtable(L, 2, 0); /* index 4: what must live as long as the transfer */
+  lmm_multi *multi = push_multi(L);
+  lua_rawseti(L, 4, 1);
+  transfer->body = push_body(L);
+  lua_rawseti(L, 4, 2);
+  lua_pushvalue(L, 4);
+  lmm_set_anchor(L, 3);
+  add_headers(L, transfer);
+
+  lmm_request request = {
+      .method = request_string(L, "method"),
+      .url = request_string(L, "url"),
+      .connect_ms = (long)ceil(request_number(L, "connect_timeout", 0) * 1000),
+      .max_head = (size_t)request_number(L, "max_head", 65536),
+  };
+  lmm_error error;
+  int code = lmm_transfer_open(transfer, self->easy, &request, &error);
+  if (code == LMM_OK) code = lmm_multi_add(multi, transfer);
+  if (code == LMM_NOMEM) return raise_nomem(L);
+  if (code != LMM_OK) return lmm_push_error(L, &error);
+
+  lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  lua_pushlightuserdata(L, transfer);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, -3);
+  lua_pushvalue(L, 3);
+  return 1;
+}
+
+/* ---- transfer ---- */
+
+static lmm_transfer *check_transfer(lua_State *L) {
+  lmm_transfer *transfer = luaL_checkudata(L, 1, LMM_TRANSFER);
+  luaL_argcheck(L, transfer->easy != NULL, 1, "closed transfer");
+  if (transfer->multi != NULL && !lmm_multi_is_ours(transfer->multi))
+    luaL_error(L, "this request was started before a fork: it is the parent's");
+  return transfer;
+}
+
+/* nil, kind, phase, reason */
+static int push_failure(lua_State *L, const lmm_failure *failure) {
+  lua_pushnil(L);
+  lua_pushstring(L, failure->kind);
+  lua_pushstring(L, failure->phase);
+  lua_pushstring(L, failure->reason);
+  return 4;
+}
+
+/* Out of memory inside a callback is a Lua error, once we are back here. */
+static bool has_failed(lua_State *L, const lmm_transfer *transfer, lmm_failure *failure) {
+  if (transfer->error.code == LMM_NOMEM) raise_nomem(L);
+  return lmm_transfer_failed(transfer, failure);
+}
+
+/* transfer:head() -> status, text | false while it has not come | nil, kind, phase, reason */
+static int transfer_head(lua_State *L) {
+  lmm_transfer *transfer = check_transfer(L);
+  lmm_failure failure;
+  if (transfer->status != 0) {
+    lua_pushinteger(L, transfer->status);
+    lmm_push_buf(L, &transfer->head);
+    return 2;
+  }
+  if (has_failed(L, transfer, &failure)) return push_failure(L, &failure);
+  lua_pushboolean(L, false);
+  return 1;
+}
+
+/* transfer:read() -> bytes | false while none have come | nil at the end | nil, kind, phase, reason */
+static int transfer_read(lua_State *L) {
+  lmm_transfer *transfer = check_transfer(L);
+  lmm_failure failure;
+  if (transfer->received.length > 0) {
+    lmm_push_buf(L, &transfer->received);
+    lmm_transfer_take(transfer, transfer->received.length);
+    return 1;
+  }
+  if (has_failed(L, transfer, &failure)) return push_failure(L, &failure);
+  if (transfer->done) return 0;
+  lua_pushboolean(L, false);
+  return 1;
+}
+
+/* transfer:phase() -> "dns" | "connect" | "tls" | "send" | "wait" | "receive" */
+static int transfer_phase(lua_State *L) {
+  lua_pushstring(L, lmm_transfer_phase(check_transfer(L)));
+  return 1;
+}
+
+static int transfer_close(lua_State *L) {
+  lmm_transfer *transfer = luaL_checkudata(L, 1, LMM_TRANSFER);
+  bool ours = transfer->multi == NULL || lmm_multi_is_ours(transfer->multi);
+  if (transfer->easy != NULL && ours) lmm_transfer_close(transfer);
+  return 0;
+}
+
+/* ---- module ---- */
+
+static void init_libcurl(void) { (void)curl_global_init(CURL_GLOBAL_DEFAULT); }
+
+LMM_EXPORT int luaopen_lmm_curl(lua_State *L);
+
+LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  static const luaL_Reg none[] = {{NULL, NULL}};
+  static const luaL_Reg connection_methods[] = {
+      {"start", connection_start}, {"close", connection_close}, {NULL, NULL}};
+  static const luaL_Reg transfer_methods[] = {{"head", transfer_head},
+                                              {"read", transfer_read},
+                                              {"phase", transfer_phase},
+                                              {"close", transfer_close},
+                                              {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"connect", curl_connect}, {"poll", curl_poll}, {"changed", curl_changed}, {NULL, NULL}};
+
+  (void)pthread_once(&once, init_libcurl);
+  lmm_new_type(L, LMM_MULTI, none, multi_close);
+  lmm_new_type(L, LMM_CONNECTION, connection_methods, connection_close);
+  lmm_new_type(L, LMM_TRANSFER, transfer_methods, transfer_close);
+  /* From a transfer's address to its userdata, weakly: a transfer that nobody holds any more is cancelled. */
+  lua_newtable(L);
+  lua_newtable(L);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_setfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,209 @@
+/* media.c: the bytes behind a content part. A path or the caller's bytes come in; what they are goes out, and a reader
+ * gives the bytes once more each time a body is sent. A file is never held in memory, and never sent if it has changed
+ * since it was looked at. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lmm.h"
+
+#ifdef __APPLE__
+#define MTIME(status) ((status)->st_mtimespec)
+#else
+#define MTIME(status) ((status)->st_mtim)
+#endif
+
+static int cannot_read(const char *path, lmm_error *error) {
+  if (errno == ENOMEM) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  return lmm_fail(error, LMM_INVALID, "cannot read '%s': %s", path, strerror(errno));
+}
+
+static int changed(const lmm_media *media, lmm_error *error) {
+  return lmm_fail(error, LMM_INVALID, "'%s' has changed since the part was made: make the part again", media->path);
+}
+
+/* Only a regular file has a size to announce and can be read again for a retry. */
+static int check_regular(const char *path, const struct stat *status, lmm_error *error) {
+  if (S_ISREG(status->st_mode) && status->st_size > 0) return LMM_OK;
+  if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%s' is empty", path);
+  if (S_ISDIR(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%s' is a directory, not a file", path);
+  return lmm_fail(error, LMM_INVALID, "'%s' is a %s, not a file: read it and pass { bytes = ... }", path,
+                  S_ISFIFO(status->st_mode) ? "fifo" : S_ISSOCK(status->st_mode) ? "socket" : "device");
+}
+
+static bool is_unchanged(const lmm_media *media, int fd) {
+  struct stat status;
+  return fstat(fd, &status) == 0 && (uint64_t)status.st_size == media->size &&
+         MTIME(&status).tv_sec == media->mtime.tv_sec && MTIME(&status).tv_nsec == media->mtime.tv_nsec;
+}
+
+/* Reads until `capacity` or the end of the file; gives the count, or -1 with errno. */
+static ptrdiff_t read_fully(int fd, void *out, size_t capacity) {
+  size_t length = 0;
+  while (length < capacity) {
+    ssize_t got = read(fd, (char *)out + length, capacity - length);
+    if (got == 0) break;
+    if (got > 0)
+      length += (size_t)got;
+    else if (errno != EINTR)
+      return -1;
+  }
+  return (ptrdiff_t)length;
+}
+
+static void look_at(lmm_media *media, const void *head, size_t count) {
+  memcpy(media->first, head, count < sizeof media->first ? count : sizeof media->first);
+  media->type = lmm_sniff(head, count);
+}
+
+static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *error) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return cannot_read(path, error);
+  int code = check_regular(path, &status, error);
+  if (code != LMM_OK) return code;
+  media->size = (uint64_t)status.st_size;
+  media->mtime = MTIME(&status);
+
+  size_t capacity = media->size < LMM_SNIFF_BYTES ? (size_t)media->size : LMM_SNIFF_BYTES;
+  void *head = malloc(capacity);
+  media->path = strdup(path);
+  ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, head, capacity) : -1;
+  if (got > 0) look_at(media, head, (size_t)got);
+  if (got < 0) code = cannot_read(path, error);
+  if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%s' is empty", path);
+  free(head);
+  return code;
+}
+
+int lmm_media_file(lmm_media *media, const char *path, lmm_error *error) {
+  struct stat status;
+  if (stat(path, &status) != 0) return cannot_read(path, error);
+  int code = check_regular(path, &status, error); /* before the open: opening a fifo or a device has effects */
+  if (code != LMM_OK) return code;
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return cannot_read(path, error);
+  code = look_at_file(media, path, fd, error);
+  (void)close(fd);
+  if (code != LMM_OK) lmm_media_free(media);
+  return code;
+}
+
+int lmm_media_bytes(lmm_media *media, const char *bytes, size_t count, lmm_error *error) {
+  if (count == 0) return lmm_fail(error, LMM_INVALID, "bytes is empty: there is nothing to send");
+  media->bytes = bytes;
+  media->size = count;
+  look_at(media, bytes, count < LMM_SNIFF_BYTES ? count : LMM_SNIFF_BYTES);
+  return LMM_OK;
+}
+
+void lmm_media_free(lmm_media *media) {
+  free(media->path);
+  memset(media, 0, sizeof *media);
+}
+
+int lmm_reader_open(lmm_reader *reader, const lmm_media *media, lmm_error *error) {
+  *reader = (lmm_reader){media, -1, 0};
+  if (media->path == NULL) return LMM_OK;
+  reader->fd = open(media->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int code = reader->fd < 0 ? cannot_read(media->path, error)
+             : is_unchanged(media, reader->fd) ? LMM_OK : changed(media, error);
+  if (code != LMM_OK) lmm_reader_close(reader);
+  return code;
+}
+
+ptrdiff_t lmm_reader_read(lmm_reader *reader, void *out, size_t capacity, lmm_error *error) {
+  const lmm_media *media = reader->media;
+  uint64_t left = media->size > reader->offset ? media->size - reader->offset : 0;
+  size_t count = left < capacity ? (size_t)left : capacity;
+  if (count == 0) return 0;
+  if (media->path == NULL) {
+    memcpy(out, media->bytes + reader->offset, count);
+  } else {
+    ptrdiff_t got = read_fully(reader->fd, out, count);
+    if (got < 0) return cannot_read(media->path, error);
+    /* The last bytes are given only when all that were read before them were the file's own, too. */
+    if ((size_t)got < count || (count == left && !is_unchanged(media, reader->fd))) return changed(media, error);
+  }
+  reader->offset += count;
+  return (ptrdiff_t)count;
+}
+
+void lmm_reader_close(lmm_reader *reader) {
+  if (reader->media != NULL && reader->fd >= 0) (void)close(reader->fd);
+  *reader = (lmm_reader){NULL, -1, 0};
+}
+
+/* ---- Lua ------------------------------------------------------------------------------------------------------- */
+
+#include "binding.h"
+
+static lmm_media *check_media(lua_State *L) {
+  lmm_media *media = luaL_checkudata(L, 1, LMM_MEDIA);
+  luaL_argcheck(L, media->size > 0, 1, "closed media");
+  return media;
+}
+
+/* media(path or { bytes = string }) -> media | nil, message */
+static int media_new(lua_State *L) {
+  bool is_file = lua_type(L, 1) == LUA_TSTRING;
+  if (!is_file) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_getfield(L, 1, "bytes");
+    luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "a path or { bytes = string } expected");
+  } else {
+    lua_pushvalue(L, 1);
+  }
+  size_t length;
+  const char *text = lua_tolstring(L, -1, &length);
+  luaL_argcheck(L, !is_file || strlen(text) == length, 1, "a path cannot hold a NUL byte");
+
+  lmm_media *media = lmm_new_userdata(L, sizeof *media);
+  memset(media, 0, sizeof *media);
+  luaL_setmetatable(L, LMM_MEDIA);
+  lmm_error error;
+  int code;
+  if (is_file) {
+    code = lmm_media_file(media, text, &error);
+  } else {
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, -3);
+    lua_rawseti(L, -2, 1);
+    lmm_set_anchor(L, -2);
+    code = lmm_media_bytes(media, text, length, &error);
+  }
+  return code == LMM_OK ? 1 : lmm_push_error(L, &error);
+}
+
+/* media:info() -> { mime?, width?, height?, size, first } with the size in bytes and the first (up to 16) bytes */
+static int media_info(lua_State *L) {
+  lmm_media *media = check_media(L);
+  lua_createtable(L, 0, 5);
+  lmm_set_integer(L, "size", (lua_Integer)media->size);
+  lua_pushlstring(L, media->first, media->size < sizeof media->first ? (size_t)media->size : sizeof media->first);
+  lua_setfield(L, -2, "first");
+  if (media->type.mime != NULL) {
+    lua_pushstring(L, media->type.mime);
+    lua_setfield(L, -2, "mime");
+  }
+  if (media->type.width > 0) lmm_set_integer(L, "width", media->type.width);
+  if (media->type.height > 0) lmm_set_integer(L, "height", media->type.height);
+  return 1;
+}
+
+/* A body may still be reading this media when the state closes: its reader has its own descriptor, and the memory of
+ * both outlives every finalizer. */
+static int media_close(lua_State *L) {
+  lmm_media_free(luaL_checkudata(L, 1, LMM_MEDIA));
+  return 0;
+}
+
+int lmm_media_open(lua_State *L) {
+  static const luaL_Reg methods[] = {{"info", media_info}, {NULL, NULL}};
+  lmm_new_type(L, LMM_MEDIA, methods, media_close);
+  lua_pop(L, 1);
+  lua_pushcfunction(L, media_new);
+  return 1;
+}

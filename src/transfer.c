@@ -1,0 +1,217 @@
+/* transfer.c: one HTTP exchange on one easy handle. A request and a source go in; head, bytes and the way it ended come
+ * out. libcurl's callbacks only copy, count or pause: whoever runs the multi looks at what they left behind. */
+#include <curl/curl.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "lmm.h"
+
+#if LIBCURL_VERSION_NUM < 0x075000
+#error "lmm needs libcurl 7.80 or later (CURLOPT_PREREQFUNCTION)"
+#endif
+
+/* ---- callbacks ---- */
+
+static size_t on_header(char *line, size_t size, size_t count, void *context) {
+  lmm_transfer *transfer = context;
+  size_t length = size * count;
+  transfer->heard = true;
+  if (transfer->status != 0) return length; /* trailers */
+  if (length >= 5 && memcmp(line, "HTTP/", 5) == 0) transfer->head.length = 0; /* what was before was a 1xx */
+  int code = lmm_buf_add(&transfer->head, line, length);
+  if (code != LMM_OK) {
+    lmm_fail(&transfer->error, code, "the reply's header is longer than %zu bytes (limits.header)", transfer->head.max);
+    return 0;
+  }
+  if (length == 2 && memcmp(line, "\r\n", 2) == 0) {
+    long status = 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 200) transfer->status = (int)status;
+    lmm_multi_touch(transfer);
+  }
+  return length;
+}
+
+static size_t on_receive(char *bytes, size_t size, size_t count, void *context) {
+  lmm_transfer *transfer = context;
+  size_t length = size * count;
+  if (transfer->received.length >= LMM_RECEIVE_BUFFER) {
+    transfer->paused = true;
+    return CURL_WRITEFUNC_PAUSE;
+  }
+  transfer->heard = true;
+  int code = lmm_buf_add(&transfer->received, bytes, length);
+  if (code != LMM_OK) {
+    lmm_fail(&transfer->error, code, "not enough memory");
+    return 0;
+  }
+  lmm_multi_touch(transfer);
+  return length;
+}
+
+static size_t on_send(char *out, size_t size, size_t count, void *context) {
+  lmm_transfer *transfer = context;
+  size_t capacity = size * count;
+  ptrdiff_t length = capacity < LMM_SOURCE_MIN
+                         ? lmm_fail(&transfer->error, LMM_INVALID, "the upload buffer is too small")
+                         : transfer->body->read(transfer->body, out, capacity, &transfer->error);
+  return length < 0 ? CURL_READFUNC_ABORT : (size_t)length;
+}
+
+static int on_rewind(void *context, curl_off_t offset, int origin) {
+  lmm_transfer *transfer = context;
+  if (offset != 0 || origin != SEEK_SET) return CURL_SEEKFUNC_CANTSEEK;
+  return transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+}
+
+/* libcurl sends a request again by itself, up to five times, when a connection that it used before turns out to be
+ * dead. Once is what we want: the second connection to die is a failure like any other, and is counted. */
+static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
+  lmm_transfer *transfer = context;
+  (void)ip, (void)local_ip, (void)port, (void)local_port;
+  return ++transfer->sends <= 2 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
+  (void)context, (void)purpose;
+  int fd = socket(address->family, address->socktype, address->protocol);
+  if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return fd;
+}
+
+/* ---- life ---- */
+
+static void set_callbacks(lmm_transfer *transfer) {
+  CURL *easy = transfer->easy;
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->reason);
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_receive);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+  curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_send);
+  curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+}
+
+/* A small body is handed over whole; a large one is pulled as the socket takes it. */
+static CURLcode set_body(lmm_transfer *transfer, lmm_error *error) {
+  CURL *easy = transfer->easy;
+  uint64_t size = transfer->body->size(transfer->body);
+  CURLcode code = curl_easy_setopt(easy, CURLOPT_POST, 1L);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+  if (code != CURLE_OK || transfer->body->rewind(transfer->body, error) != LMM_OK) return code;
+  if (size > LMM_INLINE_BODY) {
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
+    return curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+  }
+  size_t length = 0;
+  char whole[LMM_INLINE_BODY + LMM_SOURCE_MIN];
+  ptrdiff_t got;
+  while ((got = transfer->body->read(transfer->body, whole + length, sizeof whole - length, error)) > 0)
+    length += (size_t)got;
+  return got < 0 ? code : curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, whole);
+}
+
+static CURLcode set_request(lmm_transfer *transfer, const lmm_request *request, lmm_error *error) {
+  CURL *easy = transfer->easy;
+  CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, request->url);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, request->connect_ms);
+  if (code == CURLE_OK && transfer->body != NULL) code = set_body(transfer, error);
+  if (code == CURLE_OK && strcmp(request->method, "HEAD") == 0) code = curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+  return code;
+}
+
+int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error) {
+  transfer->head = LMM_BUF(request->max_head);
+  transfer->received = LMM_BUF(LMM_RECEIVE_BUFFER + CURL_MAX_WRITE_SIZE);
+  transfer->easy = curl_easy_duphandle(template_easy);
+  if (transfer->easy == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  set_callbacks(transfer);
+  error->code = LMM_OK;
+  CURLcode code = set_request(transfer, request, error);
+  if (error->code != LMM_OK || code == CURLE_OK) return error->code;
+  return lmm_fail(error, code == CURLE_OUT_OF_MEMORY ? LMM_NOMEM : LMM_INVALID, "%s", curl_easy_strerror(code));
+}
+
+void lmm_transfer_close(lmm_transfer *transfer) {
+  if (transfer->multi != NULL) lmm_multi_remove(transfer);
+  curl_easy_cleanup(transfer->easy);
+  transfer->easy = NULL;
+  curl_slist_free_all(transfer->headers);
+  transfer->headers = NULL;
+  transfer->body = NULL;
+  lmm_buf_free(&transfer->head);
+  lmm_buf_free(&transfer->received);
+}
+
+void lmm_transfer_take(lmm_transfer *transfer, size_t count) {
+  lmm_buf *received = &transfer->received;
+  memmove(received->data, received->data + count, received->length - count);
+  received->length -= count;
+  if (!transfer->paused) return;
+  transfer->paused = false;
+  (void)curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+}
+
+/* ---- how it goes, and how it went ---- */
+
+static bool has_passed(const lmm_transfer *transfer, CURLINFO time) {
+  curl_off_t microseconds = 0;
+  (void)curl_easy_getinfo(transfer->easy, time, &microseconds);
+  return microseconds > 0;
+}
+
+const char *lmm_transfer_phase(const lmm_transfer *transfer) {
+  if (transfer->status != 0) return "receive";
+  if (transfer->sends > 0) {
+    curl_off_t sent = 0;
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    return transfer->body != NULL && (uint64_t)sent < transfer->body->size(transfer->body) ? "send" : "wait";
+  }
+  if (has_passed(transfer, CURLINFO_CONNECT_TIME_T)) return "tls";
+  return has_passed(transfer, CURLINFO_NAMELOOKUP_TIME_T) ? "connect" : "dns";
+}
+
+/* What a result means; NULL: it depends on whether anything came back before. */
+static const struct {
+  CURLcode result;
+  const char *kind;
+} kinds[] = {{CURLE_COULDNT_RESOLVE_HOST, "connect"},
+             {CURLE_COULDNT_RESOLVE_PROXY, "connect"},
+             {CURLE_COULDNT_CONNECT, "connect"},
+             {CURLE_PROXY, "connect"},
+             {CURLE_SSL_CONNECT_ERROR, "connect"},
+             {CURLE_SSL_CERTPROBLEM, "connect"},
+             {CURLE_SSL_CIPHER, "connect"},
+             {CURLE_PEER_FAILED_VERIFICATION, "connect"},
+             {CURLE_SSL_CACERT_BADFILE, "connect"},
+             {CURLE_OPERATION_TIMEDOUT, "timeout"},
+             {CURLE_PARTIAL_FILE, "truncated"},
+             {CURLE_SEND_ERROR, NULL},
+             {CURLE_RECV_ERROR, NULL},
+             {CURLE_GOT_NOTHING, NULL},
+             {CURLE_ABORTED_BY_CALLBACK, NULL}};
+
+bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure) {
+  const lmm_error *own = &transfer->error;
+  if (own->code != LMM_OK) {
+    *failure = (lmm_failure){own->code == LMM_LIMIT ? "limit" : "invalid", lmm_transfer_phase(transfer), own->message};
+    return true;
+  }
+  if (!transfer->done || transfer->result == CURLE_OK) return false;
+  CURLcode result = (CURLcode)transfer->result;
+  *failure = (lmm_failure){"protocol", lmm_transfer_phase(transfer),
+                           transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result)};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if (kinds[i].result == result)
+      failure->kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
+  return true;
+}
