@@ -1,0 +1,198 @@
+--- One call: a request comes in, and a transfer whose reply has begun well goes out, tried again as the policy says.
+--- Every wait of the call passes through here, so that its time limits and its cancelling are in one place.
+local errors = require "lmm.errors"
+local retry = require "lmm.retry"
+local server_error = require "lmm.server_error"
+
+---@class lmm.Call
+---@field client lmm.Client
+---@field method string
+---@field url string
+---@field body userdata?
+---@field timeout table    { connect, first, idle, total }, seconds
+---@field policy table|function
+---@field started number   when the caller called, by the loop's clock
+---@field attempts integer
+local Call = {}
+Call.__index = Call
+
+local call = {}
+
+--- Makes a call; nothing is sent yet.
+---@param settings { timeout: table, policy: table|function, started: number }
+function call.new(client, method, path, body, settings)
+  local self = setmetatable({
+    client = client,
+    loop = client.loop,
+    method = method,
+    url = client.base_url .. path,
+    body = body,
+    timeout = settings.timeout,
+    policy = settings.policy,
+    started = settings.started,
+    deadline = settings.timeout.total and settings.started + settings.timeout.total,
+    cell = {},
+    attempts = 0,
+    received = 0,
+  }, Call)
+  client.calls[self] = true
+  return self
+end
+
+local limit_messages = {
+  connect = "could not connect to %s within %g s",
+  first = "no answer from %s within %g s",
+  idle = "the answer from %s stopped for %g s",
+  total = "no complete answer from %s within %g s",
+}
+
+local messages = {
+  connect = "cannot reach %s: %s",
+  protocol = "%s does not answer as it should: %s",
+  truncated = "the reply from %s broke off: %s",
+}
+
+local connect_hints = {
+  connect = "is a server running there?",
+  dns = "is the host's name right?",
+}
+
+--- The error object for a failure: one of the transport's, or our own in the same form.
+function Call:fail(failure)
+  if errors.is(failure) then return failure end
+  local fields = {}
+  for name, value in pairs(failure) do fields[name] = value end
+  local base = self.client.base_url
+  if failure.kind == "timeout" then
+    fields.limit = failure.limit or "connect"
+    fields.message = limit_messages[fields.limit]:format(base, self.timeout[fields.limit] or 0)
+    fields.hint = "timeout." .. fields.limit
+  elseif failure.kind == "cancelled" then
+    fields.message = "the request was cancelled"
+  elseif failure.kind == "http" then
+    fields.message = ("HTTP %d from %s: %s"):format(failure.status, base, failure.message)
+  else
+    local template = messages[failure.kind]
+    fields.message = template and template:format(base, failure.reason) or failure.reason
+  end
+  if failure.kind == "connect" then fields.hint = connect_hints[failure.phase] end
+  fields.reason = nil
+  fields.message = errors.line(self.client:redact(fields.message), self.client.limits.error)
+  fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
+  fields.retryable = retry.is_retryable(fields, self.headers)
+  return errors.new(fields)
+end
+
+--- Waits for the transfer's head or next bytes within whichever limit ends first. What a wait takes is taken off
+--- `patience`, so that time the reader spends elsewhere does not count.
+function Call:take(method)
+  local now = self.loop:now()
+  local deadline, limit = now + self.patience, self.waiting_for
+  if self.deadline and self.deadline < deadline then deadline, limit = self.deadline, "total" end
+  local value, failure = self.transfer[method](self.transfer, deadline)
+  self.patience = self.patience - (self.loop:now() - now)
+  if not failure then return value end
+  if failure.kind == "timeout" and self.loop:now() >= deadline then failure.limit = limit end
+  return nil, self:fail(failure)
+end
+
+--- Something of the content came: from now on the time between pieces counts.
+function Call:progress()
+  self.first = self.first or self.loop:now() - self.started
+  self.waiting_for, self.patience = "idle", self.timeout.idle or math.huge
+end
+
+--- The next bytes of the reply; nil at its end.
+---@return string? bytes, lmm.Error? err
+function Call:read()
+  local bytes, err = self:take "read"
+  if not bytes then return nil, err end
+  self.received = self.received + #bytes
+  if self.received > self.client.limits.reply then
+    return nil, self:fail { kind = "limit", phase = "receive",
+      reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.client.limits.reply) }
+  end
+  return bytes
+end
+
+--- The rest of the reply.
+function Call:read_all()
+  local pieces = {}
+  while true do
+    local bytes, err = self:read()
+    if err then return nil, err end
+    if not bytes then return table.concat(pieces) end
+    pieces[#pieces + 1] = bytes
+  end
+end
+
+--- One attempt up to the head of its reply. A reply that refuses is an error.
+---@return { status: integer, headers: table<string, string> }? head, lmm.Error? err
+function Call:open()
+  self.headers, self.received = nil, 0
+  self.waiting_for, self.patience = "first", self.timeout.first or math.huge
+  local lines, err = self.client:header_lines(self.body ~= nil)
+  if not lines then return nil, err end
+  local transfer, failure = self.client:transport():start {
+    method = self.method,
+    url = self.url,
+    headers = lines,
+    body = self.body,
+    connect_timeout = self.timeout.connect,
+    max_head = self.client.limits.header,
+  }
+  if not transfer then return nil, self:fail(failure) end
+  self.transfer = transfer
+  local head
+  head, err = self:take "head"
+  if not head then return nil, err end
+  self.headers, self.status = head.headers, head.status
+  local encoding = head.headers["content-encoding"]
+  if encoding and encoding:lower() ~= "identity" then
+    return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
+  end
+  if head.status >= 200 and head.status < 300 then return head end
+  local text
+  text, err = self:read_all()
+  if not text and err.kind == "cancelled" then return nil, err end
+  return nil, self:fail(server_error.from_reply(head, text or "", self.body and self.body:size()))
+end
+
+--- Waits before the next attempt; gives an error where the wait was ended from elsewhere.
+function Call:sleep(delay)
+  local woken, why = self.loop:wait(self.cell, self.loop:now() + delay)
+  if woken or why == "cancelled" then return self:fail { kind = "cancelled" } end
+end
+
+--- Runs `attempt()` until it gives a value, or an error that the policy does not retry.
+---@return any value, lmm.Error? err
+function Call:run(attempt)
+  local failures = {}
+  while true do
+    if self.cancelled then return nil, self:fail { kind = "cancelled" } end
+    self.attempts = self.attempts + 1
+    local value, err = attempt()
+    if value ~= nil then return value end
+    self:close()
+    failures[#failures + 1] = err
+    local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
+    if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return nil, err end
+    local stopped = self:sleep(delay)
+    if stopped then return nil, stopped end
+  end
+end
+
+--- Ends the transfer under way; its connection is closed unless the reply was complete.
+function Call:close()
+  if self.transfer then self.transfer:close() end
+  self.transfer = nil
+end
+
+--- Ends the call from wherever it is: whoever waits in it gets a `cancelled` error.
+function Call:cancel()
+  self.cancelled = true
+  if self.transfer then self.transfer:close() end
+  self.loop:wake(self.cell)
+end
+
+return call

@@ -1,0 +1,133 @@
+--- A conversation: questions come in, answers go out, and both stay as its history. It is transactional: an exchange
+--- that fails or is cancelled leaves the history as it was.
+local errors = require "lmm.errors"
+local parts = require "lmm.part"
+
+---@class lmm.Conversation
+---@field messages table[]  the history in the form that servers take, the system message first
+local Conversation = {}
+Conversation.__index = Conversation
+Conversation.__name = "lmm.Conversation"
+
+local conversation = {}
+
+local function copy(list)
+  local out = {}
+  for key, value in pairs(list) do out[key] = value end
+  return out
+end
+
+--- Makes a conversation: `system` is its system message; every other name goes along with each request.
+function conversation.new(client, opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    errors.misuse("client:conversation takes a table of options, not a %s", type(opts))
+  end
+  local fields = copy(opts or {})
+  local system = fields.system
+  fields.system = nil
+  if system ~= nil and type(system) ~= "string" then errors.misuse("system is a string, not a %s", type(system)) end
+  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  return setmetatable({
+    client = client,
+    fields = fields,
+    messages = { system and { role = "system", content = system } or nil },
+    current = setmetatable({}, { __mode = "v" }), -- the stream under way, unless its reader dropped it
+  }, Conversation)
+end
+
+--- The user's message and the options, from what was given in order.
+local function read_arguments(...)
+  local content, fields = {}, nil
+  local count = select("#", ...)
+  for i = 1, count do
+    local value = select(i, ...)
+    if type(value) == "string" then
+      content[#content + 1] = { type = "text", text = value }
+    elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
+      content[#content + 1] = value
+    elseif type(value) == "table" and i == count and i > 1 then
+      fields = value
+    else
+      errors.misuse("argument %d is %s: strings, parts, and last a table of options are taken", i,
+        type(value) == "table" and "a table without 'type'" or "a " .. type(value))
+    end
+  end
+  if #content == 0 then errors.misuse "there is nothing to ask: pass a question" end
+  if #content == 1 and content[1].type == "text" and type(content[1].text) == "string" then content = content[1].text end
+  return { role = "user", content = content }, fields or {}
+end
+
+function Conversation:exchange(streamed, ...)
+  local message, given = read_arguments(...)
+  local before = self.current.stream
+  if before and before.reading then
+    errors.misuse "this conversation is waiting for an answer: use conversation:fork() to ask something else meanwhile"
+  end
+  if before then before:cancel() end
+
+  local fields = copy(self.fields)
+  for name, value in pairs(given) do fields[name] = value end
+  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  fields.messages = copy(self.messages)
+  table.insert(fields.messages, message)
+  local stream = self.client:exchange(fields, streamed)
+  function stream.on_end(reply)
+    if not reply then return end
+    table.insert(self.messages, message)
+    table.insert(self.messages, conversation.message_of(reply))
+  end
+  self.current.stream = stream
+  return stream
+end
+
+--- The history's message for a reply.
+function conversation.message_of(reply)
+  local message = { role = "assistant", content = reply.text }
+  if reply.tool_calls then
+    message.tool_calls = {}
+    for i, tool_call in ipairs(reply.tool_calls) do
+      message.tool_calls[i] = { id = tool_call.id, type = "function",
+        ["function"] = { name = tool_call.name, arguments = tool_call.arguments } }
+    end
+  end
+  return message
+end
+
+--- Asks and waits for the whole answer. Strings are text parts, the order is kept; a last table without `type` holds
+--- options for this request: `timeout`, `retry`, `schema`, and any request field by the server's name.
+---@return lmm.Reply? reply, string? message, lmm.Error? err
+function Conversation:ask(...)
+  return self:exchange(false, ...):reply()
+end
+
+--- Asks and gives the answer as it comes: `for piece in chat:stream(...)`. The history has it once the stream has ended.
+---@return lmm.Stream stream, nil, nil, lmm.Stream
+function Conversation:stream(...)
+  local stream = self:exchange(true, ...)
+  return stream, nil, nil, stream
+end
+
+--- Ends whatever this conversation is doing.
+function Conversation:cancel()
+  if self.current.stream then self.current.stream:cancel() end
+end
+
+--- Another conversation with the same history, which goes its own way from here.
+---@return lmm.Conversation
+function Conversation:fork()
+  local other = conversation.new(self.client, self.fields)
+  other.messages = copy(self.messages)
+  return other
+end
+
+--- Forgets the last question and its answer. Without one it does nothing.
+function Conversation:undo()
+  for i = #self.messages, 1, -1 do
+    if self.messages[i].role == "user" then
+      for j = #self.messages, i, -1 do self.messages[j] = nil end
+      return
+    end
+  end
+end
+
+return conversation

@@ -1,0 +1,70 @@
+--- What goes wrong comes in; one error object with one line of text goes out.
+--
+-- Inside, functions return `nil, err`. The public face gives `nil, message, err` through `errors.public`; misuse raises
+-- through `errors.misuse`.
+
+---@class lmm.Error
+---@field kind "invalid"|"connect"|"timeout"|"http"|"protocol"|"truncated"|"cancelled"|"limit"
+---@field message string      a complete sentence on one line, the hint included
+---@field hint string?        one line of advice
+---@field phase string?       dns, connect, tls, send, wait or receive
+---@field status integer?     the HTTP status, or the code in an error event
+---@field code string|integer|nil  the server's own code
+---@field type string?        the server's own type
+---@field param string?       the request field the server complains about
+---@field request_id string?
+---@field retryable boolean   whether the same request may succeed later
+---@field attempts integer?   how often it was tried
+---@field elapsed number?     seconds from the call to the failure
+---@field partial string?     the text that had arrived
+local Error = {}
+Error.__name = "lmm.Error"
+Error.__tostring = function(err) return err.message end
+
+local errors = {}
+
+--- One line of at most `limit` bytes, cut between characters.
+function errors.line(text, limit)
+  text = text:gsub("%s*[\r\n]+%s*", " "):gsub("%z", ""):gsub("^%s+", ""):gsub("%s+$", "")
+  if limit and #text > limit then
+    local cut = limit
+    while cut > 0 and text:byte(cut + 1) >= 0x80 and text:byte(cut + 1) < 0xC0 do cut = cut - 1 end
+    text = text:sub(1, cut) .. "..."
+  end
+  return text
+end
+
+--- Makes an error of its fields, `kind` and `message` at least. A hint becomes part of the message.
+---@return lmm.Error
+function errors.new(fields)
+  local err = setmetatable({}, Error)
+  for name, value in pairs(fields) do err[name] = value end
+  err.retryable = fields.retryable or false
+  err.message = errors.line(fields.hint and fields.message .. " (" .. fields.hint .. ")" or fields.message)
+  return err
+end
+
+function errors.is(value)
+  return getmetatable(value) == Error
+end
+
+--- The one place where `value | nil, err` becomes `value | nil, message, err`.
+function errors.public(value, err)
+  if value == nil and err ~= nil then return nil, err.message, err end
+  return value
+end
+
+local library = debug.getinfo(1, "S").source:match "^(.*)errors%.lua$"
+
+--- Raises, pointing at the line of the caller's own code from which the library was entered.
+function errors.misuse(format, ...)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or info.source:sub(1, #library) == library) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error("lmm: " .. string.format(format, ...), level)
+end
+
+return errors

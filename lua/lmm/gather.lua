@@ -1,0 +1,63 @@
+--- Functions come in; each runs as a task, a limited number at a time; their results go out together.
+local errors = require "lmm.errors"
+local loops = require "lmm.loop"
+local options = require "lmm.options"
+
+local rows = { limit = "number" }
+
+--- Runs `fns` as tasks on one thread and waits for all. A raise in one cancels the others and is raised again.
+---@param fns (fun(): any)[]
+---@param opts { limit: integer? }?  how many run at a time (16)
+---@return any[]? results, table|string errors, lmm.Error?  both indexed as `fns`, with holes; nil, message, err where the
+---task that called was cancelled
+local function gather(fns, opts)
+  local limit = options.check("lmm.gather", rows, opts).limit or 16
+  if type(fns) ~= "table" then errors.misuse("lmm.gather: a list of functions expected, got %s", type(fns)) end
+  for i = 1, #fns do
+    if type(fns[i]) ~= "function" then errors.misuse("lmm.gather: entry %d is a %s, not a function", i, type(fns[i])) end
+  end
+  if limit < 1 then errors.misuse "lmm.gather: limit is at least 1" end
+
+  local loop = loops.current()
+  local cell, running, count, started, results, failures = {}, {}, 0, 0, {}, {}
+  local raised
+
+  local function stop()
+    for task in pairs(running) do task:cancel() end
+  end
+
+  local function start(index)
+    local task, ended
+    count = count + 1
+    task = loop:spawn(fns[index], function(ok, value, message, err)
+      ended, count = true, count - 1
+      if task then running[task] = nil end
+      if not ok then
+        raised = raised or { value }
+        stop()
+      elseif value ~= nil then
+        results[index] = value
+      elseif message ~= nil then
+        failures[index] = err or message
+      end
+      loop:wake(cell)
+    end)
+    if not ended then running[task] = true end
+  end
+
+  while true do
+    while count < limit and started < #fns and not raised do
+      started = started + 1
+      start(started)
+    end
+    if count == 0 then break end
+    if not loop:wait(cell) then -- only a cancelled task is told so
+      stop()
+      return errors.public(nil, errors.new { kind = "cancelled", message = "the gather was cancelled" })
+    end
+  end
+  if raised then error(raised[1], 0) end
+  return results, failures
+end
+
+return gather

@@ -1,0 +1,58 @@
+--- Tables of options: rows say which names there are and of what type; anything else raises.
+local errors = require "lmm.errors"
+
+local options = {}
+
+--- How many insertions, deletions and replacements make `a` of `b`.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal = row[0]
+    row[0] = i
+    for j = 1, #b do
+      local same = a:byte(i) == b:byte(j) and 0 or 1
+      diagonal, row[j] = row[j], math.min(diagonal + same, row[j] + 1, row[j - 1] + 1)
+    end
+  end
+  return row[#b]
+end
+
+--- The name among the keys of `names` that `name` was most likely meant to be, or nil where none is near.
+function options.nearest(name, names)
+  local best, least
+  for known in pairs(names) do
+    local d = distance(name, known)
+    if not least or d < least or d == least and known < best then best, least = known, d end
+  end
+  return least and least <= math.max(2, #name / 3) and best or nil
+end
+
+local function list(names)
+  local sorted = {}
+  for name in pairs(names) do sorted[#sorted + 1] = name end
+  table.sort(sorted)
+  return table.concat(sorted, ", ")
+end
+
+--- Checks the table `given` against `rows` (name = "type" or "type|type"); nil stands for an empty table.
+---@param where string  what the options belong to, for the message
+---@return table  `given`, unchanged
+function options.check(where, rows, given)
+  if given == nil then return {} end
+  if type(given) ~= "table" then errors.misuse("%s: a table of options expected, got %s", where, type(given)) end
+  for name, value in pairs(given) do
+    local types = rows[name]
+    if not types then
+      local near = type(name) == "string" and options.nearest(name, rows)
+      errors.misuse("%s: unknown option '%s' (%s)", where, tostring(name),
+        near and "did you mean '" .. near .. "'?" or "there are: " .. list(rows))
+    end
+    if not ("|" .. types .. "|"):find("|" .. type(value) .. "|", 1, true) then
+      errors.misuse("%s: option '%s' is a %s, not a %s", where, name, types:gsub("|", " or "), type(value))
+    end
+  end
+  return given
+end
+
+return options

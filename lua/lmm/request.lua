@@ -1,0 +1,97 @@
+--- A request table comes in; a body that core can pull goes out. Media never passes through JSON: a token stands for it.
+local core = require "lmm.core"
+local dialect = require "lmm.dialect"
+local errors = require "lmm.errors"
+local json = require "lmm.json"
+local parts = require "lmm.part"
+
+local request = {}
+
+local MAX_DEPTH = 1000
+
+local function invalid(format, ...)
+  error(errors.new { kind = "invalid", message = string.format(format, ...) }, 0)
+end
+
+--- What stands in the JSON text for a splice: a string that core finds again. See lmm_body_splice.
+local function splice(state, value)
+  state.splices[#state.splices + 1] = value
+  return state.token .. #state.splices .. ";"
+end
+
+--- cjson writes 14 digits; a number that needs more is spliced in as text.
+local function number(state, value, path)
+  if value ~= value or value == math.huge or value == -math.huge then
+    invalid("%s is %s, which JSON cannot hold", path, tostring(value))
+  end
+  if math.type and math.type(value) == "integer" then
+    return value > -1e14 and value < 1e14 and value or splice(state, string.format("%d", value))
+  end
+  if tonumber(string.format("%.14g", value)) == value then return value end
+  local text = string.format("%.15g", value)
+  return splice(state, tonumber(text) == value and text or string.format("%.17g", value))
+end
+
+local function text(value, path)
+  local bad = core.utf8(value)
+  if bad then invalid("%s is not UTF-8: byte %d is 0x%02X", path, bad, value:byte(bad)) end
+  return value
+end
+
+local copy
+
+local function copy_part(state, part, path, depth)
+  if part.err then error(part.err, 0) end
+  return copy(state, dialect.content(part, function(media) return splice(state, media) end), path, depth)
+end
+
+local function copy_table(state, value, path, depth)
+  if depth > MAX_DEPTH then invalid("the request is nested more than %d deep: does it hold itself?", MAX_DEPTH) end
+  if json.is_empty_array(value) then return splice(state, "[]") end
+  local out = {}
+  for key, item in pairs(value) do
+    local inner = type(key) == "number" and path .. "[" .. key .. "]" or (path and path .. "." or "") .. tostring(key)
+    out[type(key) == "string" and text(key, "a field name") or key] = copy(state, item, inner, depth + 1)
+  end
+  return out
+end
+
+--- A copy that cjson can write: text checked, parts and numbers beyond cjson replaced by tokens.
+function copy(state, value, path, depth)
+  if type(value) == "string" then return text(value, path) end
+  if type(value) == "number" then return number(state, value, path) end
+  if type(value) == "boolean" or value == json.null then return value end
+  if parts.is(value) then return copy_part(state, value, path, depth) end
+  if type(value) == "table" then return copy_table(state, value, path, depth) end
+  invalid("%s is a %s, which JSON cannot hold", path, type(value))
+end
+
+local count = 0
+
+--- A text that does not stand in the caller's own by accident; core finds out when it does, and another is tried.
+local function new_token()
+  count = count + 1
+  return "lmm-" .. tostring({}):gsub("[^%x]", "") .. "-" .. count .. "-"
+end
+
+local function encode(fields)
+  while true do
+    local state = { token = new_token(), splices = {} }
+    local ok, encoded = pcall(json.encode, copy(state, fields, nil, 1))
+    if not ok then invalid("the request cannot be written as JSON: %s", tostring(encoded)) end
+    local body = core.body(encoded, state.token, state.splices)
+    if body then return body end
+  end
+end
+
+--- Encodes a request. The caller's tables are left as they are.
+---@param fields table  request fields by their server names; parts may stand anywhere in it
+---@return userdata? body, lmm.Error? err  a body of lmm.core
+function request.body(fields)
+  local ok, body = pcall(encode, fields)
+  if ok then return body end
+  if errors.is(body) then return nil, body end
+  error(body, 0)
+end
+
+return request

@@ -1,0 +1,96 @@
+--- How often to try and how long to wait: failures come in, a delay in seconds or nil goes out. A policy is data.
+local errors = require "lmm.errors"
+local options = require "lmm.options"
+
+local retry = {}
+
+---@class lmm.Retry
+---@field attempts integer  tries in all, the first included (3)
+---@field base number       seconds before the second try (0.5)
+---@field cap number        seconds that the doubling delay stops at (8)
+---@field max_wait number   the longest wait a server may ask for; beyond it the call is not retried (120)
+---@field clock fun(): number   seconds since 1970, for Retry-After as a date (os.time)
+---@field random fun(): number  from [0, 1), takes up to a quarter off a delay (math.random)
+local rows = {
+  attempts = "number", base = "number", cap = "number", max_wait = "number", clock = "function", random = "function",
+}
+
+local defaults = { attempts = 3, base = 0.5, cap = 8, max_wait = 120, clock = os.time, random = math.random }
+
+--- Makes a policy from what differs from the defaults; from a function `(attempt, err) -> delay | nil`, itself; from
+--- false, one that never tries again.
+function retry.new(opts)
+  if type(opts) == "function" then return opts end
+  if opts == false then opts = { attempts = 1 } end
+  opts = options.check("lmm.retry", rows, opts)
+  local policy = {}
+  for name, value in pairs(defaults) do
+    policy[name] = opts[name] == nil and value or opts[name]
+    if type(value) == "number" and not (policy[name] >= 0) then
+      errors.misuse("lmm.retry: '%s' is at least 0, not %s", name, tostring(policy[name]))
+    end
+  end
+  if policy.attempts < 1 then errors.misuse("lmm.retry: 'attempts' is at least 1: the first try counts") end
+  return policy
+end
+
+local passing = { [408] = true, [409] = true, [429] = true, [502] = true, [503] = true, [504] = true }
+local spent = { insufficient_quota = true, billing_hard_limit_reached = true }
+
+--- Whether the same request may succeed later. `headers` are those of the reply, if there was one.
+function retry.is_retryable(err, headers)
+  local advice = headers and headers["x-should-retry"]
+  if err.kind == "http" and (advice == "true" or advice == "false") then return advice == "true" end
+  if err.kind == "connect" then return true end
+  if err.kind == "timeout" then return err.limit ~= "total" and err.phase ~= "receive" end
+  if err.kind ~= "http" or spent[err.code] or spent[err.type] then return false end
+  return passing[err.status] or err.status == 500
+end
+
+local months = { Jan = 0, Feb = 1, Mar = 2, Apr = 3, May = 4, Jun = 5, Jul = 6, Aug = 7, Sep = 8, Oct = 9, Nov = 10, Dec = 11 }
+local weekdays = { Sun = true, Mon = true, Tue = true, Wed = true, Thu = true, Fri = true, Sat = true }
+
+--- Seconds since 1970 of an HTTP date in the form that servers must send (IMF-fixdate, RFC 9110, section 5.6.7).
+local function parse_date(text)
+  local weekday, day, month, year, hour, minute, second =
+    text:match "^(%a%a%a), (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"
+  if not weekdays[weekday] or not months[month] then return nil end
+  local m = (months[month] + 10) % 12 -- months since March, so that a leap day ends the year
+  local y = tonumber(year) - (m >= 10 and 1 or 0)
+  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400) + math.floor((153 * m + 2) / 5)
+    + tonumber(day) - 1 - 719468
+  return days * 86400 + hour * 3600 + minute * 60 + second
+end
+
+--- The seconds that the server asks for, or nil where it asks for nothing that makes sense.
+function retry.requested(headers, clock)
+  local function positive(text, unit)
+    local seconds = text and text:find "^%d+%.?%d*$" and tonumber(text) * unit
+    return seconds and seconds > 0 and seconds or nil
+  end
+  local after = headers["retry-after"]
+  local asked = positive(headers["retry-after-ms"], 0.001) or positive(after, 1)
+  local date = not asked and after and parse_date(after)
+  if date and date > clock() then asked = date - clock() end
+  return asked
+end
+
+--- The delay before the next try, or nil to stop. `failures` are the errors of this call so far, the last one last;
+--- `headers` those of the last reply.
+function retry.delay(policy, failures, headers)
+  local attempt, err = #failures, failures[#failures]
+  if type(policy) == "function" then return policy(attempt, err) end
+  if attempt >= policy.attempts or not retry.is_retryable(err, headers) then return nil end
+
+  local internal = 0
+  for _, failure in ipairs(failures) do
+    if failure.status == 500 then internal = internal + 1 end
+  end
+  if internal > 1 and not (headers and headers["x-should-retry"] == "true") then return nil end
+
+  local asked = headers and retry.requested(headers, policy.clock)
+  if asked then return asked <= policy.max_wait and asked or nil end
+  return math.min(policy.cap, policy.base * 2 ^ (attempt - 1)) * (1 - 0.25 * policy.random())
+end
+
+return retry

@@ -1,0 +1,72 @@
+--- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of an
+--- error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang and Anthropic's API.
+local json = require "lmm.json"
+
+local server_error = {}
+
+local function text_of(value)
+  if type(value) == "string" then return value end
+  return type(value) == "table" and json.encode(value) or nil
+end
+
+local function scalar(value)
+  return type(value) ~= "table" and value or nil
+end
+
+--- The fields of an error in a decoded reply, or nil where it holds none.
+---@param bare boolean?  the object itself is known to be an error
+function server_error.find(value, bare)
+  if type(value) ~= "table" then return nil end
+  local found = value.error
+  if found == nil and (bare or value.object == "error") then found = value end
+  if found == nil then found = value.detail end
+  if found == nil then return nil end
+  if type(found) ~= "table" then found = { message = tostring(found) } end
+  local code = json.clean(scalar(found.code))
+  return {
+    message = text_of(found.message) or text_of(found.detail) or text_of(found) or "no reason given",
+    code = code,
+    type = scalar(found.type),
+    param = scalar(found.param),
+    status = type(code) == "number" and code or nil,
+  }
+end
+
+--- One line of advice for what people meet most, by status and message.
+local hints = {
+  { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
+  { status = 404, match = "model", hint = "client:models() lists those that are served" },
+  { status = 404, hint = "a base URL mostly ends in /v1" },
+  { status = 405, hint = "a base URL mostly ends in /v1" },
+  { status = 413, hint = "the request has %d bytes, more than the server takes" },
+}
+
+function server_error.hint(err, size)
+  if err.status >= 300 and err.status < 400 then
+    return err.location and "it points to " .. err.location .. "; redirects are not followed"
+  end
+  for _, row in ipairs(hints) do
+    if row.status == err.status and (not row.match or err.message:find(row.match)) then
+      return row.hint:format(size or 0)
+    end
+  end
+end
+
+--- The fields of an error for a reply with an HTTP status that is no success.
+---@param size integer?  bytes of the request's body
+function server_error.from_reply(head, body, size)
+  local fields = server_error.find(json.clean((json.decode(body)))) or {}
+  fields.kind = "http"
+  fields.status = head.status
+  fields.request_id = head.headers["x-request-id"]
+  if not fields.message then
+    local is_html = (head.headers["content-type"] or ""):find("html", 1, true)
+    fields.message = body == "" and "no reason given" or is_html and "an HTML page" or body
+  end
+  fields.location = head.headers.location
+  fields.hint = server_error.hint(fields, size)
+  fields.location = nil
+  return fields
+end
+
+return server_error

@@ -1,0 +1,230 @@
+--- A stream: a call comes in; its events, its text piece by piece, or the whole reply go out. An unstreamed answer is a
+--- stream of one event.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local json = require "lmm.json"
+local reply = require "lmm.reply"
+local server_error = require "lmm.server_error"
+
+---@class lmm.Stream
+---@field err lmm.Error?  why it broke
+---@overload fun(): string?
+local Stream = {}
+Stream.__index = Stream
+Stream.__name = "lmm.Stream"
+
+local stream = {}
+
+--- How long to wait, after the last event, for the end of the reply that lets the connection be used again. Seconds.
+local GRACE = 0.1
+
+--- Makes a stream; nothing is sent before it is read.
+---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
+---@param opts { schema: table?, limits: table }
+function stream.new(prepare, opts)
+  return setmetatable({ prepare = prepare, opts = opts, queue = {}, first = 1 }, Stream)
+end
+
+--- Reads events until one holds content or the reply ends: so far, a failure can be tried again.
+function Stream:attempt()
+  self.accumulator, self.queue, self.first, self.ended = reply.accumulator(self.opts.limits), {}, 1, false
+  local head, err = self.call:open()
+  if not head then return nil, err end
+  self.streamed = (head.headers["content-type"] or ""):lower():find("text/event-stream", 1, true) ~= nil
+  self.decoder = self.streamed and core.sse(self.opts.limits.event) or nil
+  local event, has_content
+  repeat
+    event, err, has_content = self:receive()
+    if err then return nil, err end
+    self.queue[#self.queue + 1] = event
+  until not event or has_content
+  return true
+end
+
+function Stream:begin()
+  self.begun = true
+  local call, err = self.prepare(self)
+  if not call then return nil, err end
+  return self:run(call, function() return self:attempt() end)
+end
+
+--- Runs a call of this stream, so that `cancel` ends it.
+function Stream:run(call, attempt)
+  self.call = call
+  return call:run(attempt)
+end
+
+--- The next event from the wire, and its text in it: event | nil at the end | nil, err.
+function Stream:receive()
+  local raw, err = self:next_object()
+  if not raw then return nil, err end
+  local event = json.clean(raw)
+  local text, has_content, limit = self.accumulator:add(raw, event)
+  if limit then
+    return nil, self.call:fail { kind = "limit", phase = "receive",
+      reason = ("more than %d %s in a reply (limits.%s)"):format(self.opts.limits[limit], limit, limit) }
+  end
+  if has_content or not self.streamed then self.call:progress() end
+  return { event = event, text = text }, nil, has_content
+end
+
+local function protocol(self, format, ...)
+  return nil, self.call:fail { kind = "protocol", phase = "receive", reason = format:format(...) }
+end
+
+--- A decoded object of the reply, or an error where it is one.
+function Stream:decode(text, is_error)
+  local value, message = json.decode(text)
+  if type(value) ~= "table" then
+    local shown = text:find "%S" and "not JSON, " .. (message or "but a " .. type(value)) or "an empty reply"
+    return protocol(self, text:find "^%s*<" and "an HTML page, not JSON" or shown)
+  end
+  local fields = server_error.find(json.clean(value), is_error)
+  if not fields then return value end
+  fields.kind, fields.phase = "http", "receive"
+  fields.status = fields.status or self.call.status
+  fields.hint = server_error.hint(fields, self.call.body:size())
+  return nil, self.call:fail(fields)
+end
+
+function Stream:next_object()
+  if self.ended then return nil end
+  if not self.decoder then return self:whole_object() end
+  while true do
+    local data, name = self.decoder:next()
+    if data == "[DONE]" then return self:finish_reading() end
+    if data and data:find "%S" then return self:decode(data, name == "error") end
+    if not data and name == "limit" then
+      return nil, self.call:fail { kind = "limit", phase = "receive",
+        reason = ("an event is longer than %d bytes (limits.event)"):format(self.opts.limits.event) }
+    end
+    if not data then
+      local bytes, err = self.call:read()
+      if not bytes then return self:end_of_input(err) end
+      self.decoder:feed(bytes)
+    end
+  end
+end
+
+--- An unstreamed answer is the whole body.
+function Stream:whole_object()
+  local text, err = self.call:read_all()
+  if not text then return nil, err end
+  self.ended = true
+  local value
+  value, err = self:decode(text)
+  if value and type(value.choices) ~= "table" then return protocol(self, "a reply without choices") end
+  return value, err
+end
+
+--- The input ended without [DONE]: well only if the answer had said why it stops.
+function Stream:end_of_input(err)
+  self.ended = true
+  if err and (err.kind == "cancelled" or not self.accumulator:is_finished()) then return nil, err end
+  if not err and not self.accumulator:is_finished() then
+    return nil, self.call:fail { kind = "truncated", phase = "receive",
+      reason = "it ended without [DONE] and without a finish_reason" }
+  end
+end
+
+function Stream:finish_reading()
+  self.ended = true
+  self.call.patience = math.min(self.call.patience, GRACE)
+  self.call:take "read"
+end
+
+--- Ends the stream, as a success or with an error, once.
+function Stream:stop(err)
+  if self.stopped then return end
+  self.stopped, self.reading, self.err = true, false, err
+  if err and self.accumulator and #self.accumulator:text() > 0 then err.partial = self.accumulator:text() end
+  if self.call then self.call:close() end
+  if self.on_end then self.on_end(self.result) end
+end
+
+--- The value of a structured answer.
+function Stream:decode_value(result)
+  local value, message = json.decode(result.text)
+  if message then
+    return errors.new { kind = "protocol", partial = result.text, message =
+      ("the answer is not the JSON that the schema asks for (finish_reason %s): %s"):format(result.finish_reason, message) }
+  end
+  result.value = json.clean(value)
+end
+
+function Stream:complete()
+  local call = self.call
+  local result = self.accumulator:finish(self.streamed)
+  result.attempts = call.attempts
+  result.timing = { first_token = call.first, total = call.loop:now() - call.started }
+  local err = self.opts.schema and self:decode_value(result)
+  if not err then self.result = result end
+  self:stop(err)
+end
+
+--- The next entry: what the first attempt that went well had read, then what comes.
+function Stream:take()
+  if not self.begun then
+    local ok, err = self:begin()
+    if not ok then return nil, err end
+  end
+  local entry = self.queue[self.first]
+  if not entry then return self:receive() end
+  self.queue[self.first], self.first = nil, self.first + 1
+  return entry
+end
+
+--- The next entry { event, text }; nil at the end, with self.err set where it broke.
+function Stream:advance()
+  if self.stopped then return nil end
+  self.reading = true
+  local entry, err = self:take()
+  self.reading = false
+  if entry then return entry end
+  if err then self:stop(err) elseif not self.stopped then self:complete() end
+end
+
+--- The next piece of the answer's text.
+---@return string? piece, string? message, lmm.Error? err  nil alone at the end
+function Stream:next()
+  local entry
+  repeat entry = self:advance() until not entry or entry.text
+  if entry then return entry.text end
+  return errors.public(nil, self.err)
+end
+
+--- The same for a `for` loop, which has no place for an error: it raises the message, as io.lines does.
+function Stream:__call()
+  local piece, message = self:next()
+  if message then error(message, 0) end
+  return piece
+end
+
+--- An iterator over the decoded events, those without text included. It raises like the stream itself.
+---@return fun(): table?
+function Stream:events()
+  return function()
+    local entry = self:advance()
+    if entry then return entry.event end
+    if self.err then error(self.err.message, 0) end
+  end
+end
+
+--- The whole reply, once the rest of the stream has come.
+---@return lmm.Reply? reply, string? message, lmm.Error? err
+function Stream:reply()
+  while self:advance() do end
+  return errors.public(self.result, self.err)
+end
+
+--- Ends it at once; the server sees the connection close. Whoever waits in it gets a `cancelled` error.
+function Stream:cancel()
+  if self.stopped then return end
+  if self.call then self.call:cancel() end
+  self:stop(errors.new { kind = "cancelled", message = "the request was cancelled" })
+end
+
+--- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
+Stream.__close = Stream.cancel
+
+return stream

@@ -1,0 +1,112 @@
+--- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
+local curl = require "lmm.curl"
+
+---@class lmm.TransportRequest
+---@field method string
+---@field url string
+---@field headers string[]          lines, "Name: value"
+---@field body userdata?            of lmm.core
+---@field connect_timeout number?   seconds, for DNS, TCP and TLS together
+---@field max_head integer          bytes
+
+---@class lmm.Transport
+---@field start fun(self, request: lmm.TransportRequest): lmm.Transfer?, table?  never waits
+
+---@class lmm.Transfer
+---@field head fun(self, deadline?: number): { status: integer, headers: table<string, string> }?, table?
+---@field read fun(self, deadline?: number): string?, table?  nil alone at the end
+---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
+
+--- A failure at this seam is a plain table { kind, phase, reason? }; the call that it belongs to makes the error of it.
+
+local Transfer = {}
+Transfer.__index = Transfer
+
+local Transport = {}
+Transport.__index = Transport
+
+local transport = {}
+
+--- C handle -> the cell in which its reader waits.
+local cells = setmetatable({}, { __mode = "k" })
+
+local function poller(loop)
+  return function(seconds)
+    curl.poll(seconds)
+    for handle in curl.changed do loop:wake(cells[handle]) end
+  end
+end
+
+--- Whether requests to this host stay on the machine, where no proxy of the environment belongs in between.
+local function is_loopback(host)
+  host = host:lower()
+  return host == "localhost" or host:find "%.localhost$" or host:find "^127%.%d+%.%d+%.%d+$" or host == "[::1]"
+end
+
+--- Makes a transport for one server. Options: `host`, `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
+---@return lmm.Transport
+function transport.new(loop, opts)
+  local tls = opts.tls or {}
+  local direct = opts.unix_socket or is_loopback(opts.host)
+  loop:poller(poller(loop))
+  return setmetatable({
+    loop = loop,
+    connection = curl.connect {
+      proxy = opts.proxy or direct and "" or nil,
+      unix_socket = opts.unix_socket,
+      ca = tls.ca,
+      cert = tls.cert,
+      key = tls.key,
+      verify = tls.verify,
+    },
+  }, Transport)
+end
+
+function Transport:start(request)
+  local handle, reason = self.connection:start(request)
+  if not handle then return nil, { kind = "invalid", phase = "send", reason = reason } end
+  local cell = {}
+  cells[handle] = cell
+  return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
+end
+
+--- Calls a method of the handle until it has an answer; false stands for "not yet".
+function Transfer:await(method, deadline)
+  while self.handle do
+    local first, second, phase, reason = self.handle[method](self.handle)
+    if first then return first, second end
+    if first == nil then return nil, second and { kind = second, phase = phase, reason = reason } end
+    local ok, why = self.loop:wait(self.cell, deadline)
+    if not ok then return nil, { kind = why, phase = self.handle and self.handle:phase() } end
+  end
+  return nil, { kind = "cancelled" }
+end
+
+--- Header names in lower case; a repeated one keeps all its values, joined by ", " (RFC 9110, section 5.3).
+local function parse_headers(text)
+  local headers = {}
+  for name, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
+    name, value = name:lower(), value:gsub("[ \t]+$", "")
+    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+  end
+  return headers
+end
+
+function Transfer:head(deadline)
+  local status, text = self:await("head", deadline)
+  if not status then return nil, text end
+  return { status = status, headers = parse_headers(text) }
+end
+
+function Transfer:read(deadline)
+  return self:await("read", deadline)
+end
+
+function Transfer:close()
+  if not self.handle then return end
+  self.handle:close()
+  self.handle = nil
+  self.loop:wake(self.cell)
+end
+
+return transport
