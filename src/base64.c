@@ -53,16 +53,17 @@ static bool always(void) { return true; }
  * 3. A digit becomes a character by adding an offset that depends on its range: 0 to 25 take row 0 of a table, 26 to
  *    51 row 1, 52 to 61 rows 2 to 11, 62 row 12 and 63 row 13.
  *
- * A step stores exactly the characters of the bytes it consumes, and has loaded these before; so it may work in place.
- * Its loads reach further, so a kernel stops while they still lie within `count`. */
+ * A step stores exactly the characters of the bytes it consumes, and has loaded these before, so it may work in place.
+ * Its load reaches further; a kernel stops as long as that still lies within `count`. */
 #ifdef WITH_AVX2
 
-#define SPREAD 1, 0, 2, 1, 4, 3, 5, 4, 7, 6, 8, 7, 10, 9, 11, 10
+#define SPREAD(i) SPREAD_TRIPLE(i), SPREAD_TRIPLE((i) + 3), SPREAD_TRIPLE((i) + 6), SPREAD_TRIPLE((i) + 9)
+#define SPREAD_TRIPLE(i) (i) + 1, (i), (i) + 2, (i) + 1
 #define OFFSETS 'A', 'a' - 26, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4, '+' - 62, '/' - 63, 0, 0
 
 /* Loads 16 bytes, of which it takes 12. */
 __attribute__((target("ssse3"))) static inline __m128i step_ssse3(const unsigned char *in) {
-  __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128((const void *)in), _mm_setr_epi8(SPREAD));
+  __m128i bytes = _mm_shuffle_epi8(_mm_loadu_si128((const void *)in), _mm_setr_epi8(SPREAD(0)));
   __m128i odd = _mm_mulhi_epu16(_mm_and_si128(bytes, _mm_set1_epi32(0x0FC0FC00)), _mm_set1_epi32(0x04000040));
   __m128i even = _mm_mullo_epi16(_mm_and_si128(bytes, _mm_set1_epi32(0x003F03F0)), _mm_set1_epi32(0x01000010));
   __m128i digits = _mm_or_si128(odd, even);
@@ -79,11 +80,11 @@ __attribute__((target("ssse3"))) static size_t encode_ssse3(char *out, const uns
 
 static bool has_ssse3(void) { return __builtin_cpu_supports("ssse3") != 0; }
 
-/* Loads 28 bytes, of which it takes 24. */
+/* Loads 32 bytes, of which it takes 24: those from `in` on. The load begins 4 bytes earlier, so that each half holds
+ * the 12 bytes of its own 16 characters; two loads instead are slower by a fifth. */
 __attribute__((target("avx2"))) static inline __m256i step_avx2(const unsigned char *in) {
-  __m256i bytes = _mm256_castsi128_si256(_mm_loadu_si128((const void *)in));
-  bytes = _mm256_inserti128_si256(bytes, _mm_loadu_si128((const void *)(in + 12)), 1);
-  bytes = _mm256_shuffle_epi8(bytes, _mm256_setr_epi8(SPREAD, SPREAD));
+  __m256i bytes = _mm256_loadu_si256((const void *)(in - 4));
+  bytes = _mm256_shuffle_epi8(bytes, _mm256_setr_epi8(SPREAD(4), SPREAD(0)));
   __m256i odd = _mm256_and_si256(bytes, _mm256_set1_epi32(0x0FC0FC00));
   __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi32(0x003F03F0));
   odd = _mm256_mulhi_epu16(odd, _mm256_set1_epi32(0x04000040));
@@ -95,8 +96,11 @@ __attribute__((target("avx2"))) static inline __m256i step_avx2(const unsigned c
 }
 
 __attribute__((target("avx2"))) static size_t encode_avx2(char *out, const unsigned char *in, size_t count) {
-  size_t done = 0;
-  for (; count - done >= 28; done += 24, out += 32) _mm256_storeu_si256((void *)out, step_avx2(in + done));
+  if (count < 16) return 0;
+  _mm_storeu_si128((void *)out, step_ssse3(in)); /* so that there is something before `in` to load */
+  size_t done = 12;
+  for (out += 16; count - done >= 28; done += 24, out += 32)
+    _mm256_storeu_si256((void *)out, step_avx2(in + done));
   return done;
 }
 
@@ -108,15 +112,12 @@ static bool has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
 
 #ifdef WITH_AVX512
 
-#define TRIPLE(i) (i) + 1, (i), (i) + 2, (i) + 1
-#define TRIPLES(i) TRIPLE(i), TRIPLE((i) + 3), TRIPLE((i) + 6), TRIPLE((i) + 9)
-
 /* 48 bytes become b a c b as above; an unaligned shift takes each digit from its place in them (the bits above the
  * digit's six do not matter to the last instruction), and a digit is an index into the alphabet. */
-__attribute__((target("avx512f,avx512bw,avx512vbmi"))) static size_t encode_avx512(char *out, const unsigned char *in,
-                                                                                  size_t count) {
+__attribute__((target("avx512f,avx512bw,avx512vbmi")))
+static size_t encode_avx512(char *out, const unsigned char *in, size_t count) {
   static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  static const unsigned char spread[64] = {TRIPLES(0), TRIPLES(12), TRIPLES(24), TRIPLES(36)};
+  static const unsigned char spread[64] = {SPREAD(0), SPREAD(12), SPREAD(24), SPREAD(36)};
   const __m512i order = _mm512_loadu_si512(spread), characters = _mm512_loadu_si512(alphabet);
   const __m512i shifts = _mm512_set1_epi64(0x3036242A1016040A); /* from the lowest: 10, 4, 22, 16; then 32 more */
   size_t done = 0;
@@ -172,11 +173,11 @@ size_t lmm_base64_encode(const lmm_base64_kernel *kernel, char *out, const unsig
 #define MARK 64u
 
 static const unsigned char digit_of[256] = {
-    ['A'] = 64, 65,  66,  67,  68,  69,  70,  71,  72,  73,  74,  75,  76,  77,  78,  79,  80,  81, 82, 83, 84, 85,
-    86,         87,  88,  89,
-    ['a'] = 90, 91,  92,  93,  94,  95,  96,  97,  98,  99,  100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110,
-    111,        112, 113, 114, 115,
-    ['0'] = 116, 117, 118, 119, 120, 121, 122, 123, 124, 125,
+    ['A'] = 64,  65,  66,  67,  68,  69,  70,  71,  72,  73,  74,  75,  76,  /* A to M */
+    77,          78,  79,  80,  81,  82,  83,  84,  85,  86,  87,  88,  89,  /* N to Z */
+    ['a'] = 90,  91,  92,  93,  94,  95,  96,  97,  98,  99,  100, 101, 102, /* a to m */
+    103,         104, 105, 106, 107, 108, 109, 110, 111, 112, 113, 114, 115, /* n to z */
+    ['0'] = 116, 117, 118, 119, 120, 121, 122, 123, 124, 125,                /* 0 to 9 */
     ['+'] = 126, ['/'] = 127};
 
 /* Decodes what is not four characters of the alphabet: a last group with padding, or the place of an error. */
