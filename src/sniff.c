@@ -98,52 +98,32 @@ static void look_bmp(view head, lmm_sniffed *type) {
   uint64_t planes = little(head, old ? 22 : 26, 2), depth = little(head, old ? 24 : 28, 2);
   bool sound = (old || (header >= 16 && header <= 124)) && pixels >= 14 + header && planes == 1 && depth <= 32 &&
                reaches(head, old ? 24 : 28, 2);
-  if (!sound) {
+  uint64_t width = little(head, 18, old ? 2 : 4), height = little(head, old ? 20 : 22, old ? 2 : 4);
+  if (height > INT32_MAX) height = ((uint64_t)1 << 32) - height; /* negative: the rows run from the top */
+  if (!sound)
     type->mime = NULL;
-  } else if (old) {
-    set_size(type, little(head, 18, 2), little(head, 20, 2));
-  } else {
-    uint64_t width = little(head, 18, 4), height = little(head, 22, 4);
-    if (height > INT32_MAX) height = ((uint64_t)1 << 32) - height; /* negative: the rows run from the top */
+  else
     set_size(type, width <= INT32_MAX ? width : 0, height);
-  }
-}
-
-/* A field of an image file directory: BYTE, SHORT, LONG or LONG8, its one value in the entry itself. */
-static uint64_t tiff_value(view entry, bool wide, bool order) {
-  uint64_t kind = number(entry, 2, 2, order);
-  unsigned width = kind == 1 ? 1 : kind == 3 ? 2 : kind == 4 ? 4 : kind == 16 && wide ? 8 : 0;
-  return number(entry, wide ? 12 : 8, width, order);
 }
 
 /* The first directory may lie anywhere in the file, often behind the pixels: then the size is not told. */
 static void look_tiff(view head, lmm_sniffed *type) {
-  bool order = head.bytes[0] == 'I', wide = number(head, 2, 2, order) == 43;
-  if (wide && (number(head, 4, 2, order) != 8 || number(head, 6, 2, order) != 0)) {
-    type->mime = NULL;
-    return;
-  }
-  unsigned entry_size = wide ? 20 : 12, count_size = wide ? 8 : 2;
-  view directory = after(head, wide ? number(head, 8, 8, order) : number(head, 4, 4, order));
-  uint64_t left = number(directory, 0, count_size, order), width = 0, height = 0;
-  view rest = after(directory, count_size);
-  for (; left > 0 && rest.count >= entry_size; left--, rest = after(rest, entry_size)) {
-    view entry = part(rest, 0, entry_size);
+  bool order = head.bytes[0] == 'I';
+  view directory = after(head, number(head, 4, 4, order)), entry = after(directory, 2);
+  uint64_t left = number(directory, 0, 2, order), width = 0, height = 0;
+  for (; left > 0 && entry.count >= 12; left--, entry = after(entry, 12)) {
     uint64_t tag = number(entry, 0, 2, order);
-    if (tag == 256) width = tiff_value(entry, wide, order);
-    if (tag == 257) height = tiff_value(entry, wide, order);
+    uint64_t value = number(entry, 8, number(entry, 2, 2, order) == 3 ? 2 : 4, order); /* a SHORT or a LONG */
+    if (tag == 256) width = value;
+    if (tag == 257) height = value;
   }
   set_size(type, width, height);
 }
 
 /* ---- ISO base media (ISO/IEC 14496-12): MP4, QuickTime, HEIF, AVIF ----------------------------------------------- */
 
-typedef struct box {
-  view name, data; /* the data may be cut short */
-} box;
-
-/* Takes the next box off the front of `rest`; false at the end, or where its size cannot be. */
-static bool next_box(view *rest, box *found) {
+/* Takes the next box off the front of `rest`, its data perhaps cut short; false at the end or at a senseless size. */
+static bool next_box(view *rest, view *name, view *data) {
   if (rest->count < 8) return false;
   uint64_t size = big(*rest, 0, 4), header = 8;
   if (size == 0) size = rest->count; /* up to the end of the file */
@@ -152,70 +132,80 @@ static bool next_box(view *rest, box *found) {
     size = big(*rest, 8, 8);
   }
   if (size < header) return false;
-  *found = (box){part(*rest, 4, 4), part(after(*rest, header), 0, size - header)};
+  *name = part(*rest, 4, 4);
+  *data = part(after(*rest, header), 0, size - header);
   *rest = after(*rest, size);
   return true;
 }
 
 /* The data of the first box of that name, empty where there is none. */
-static view find_box(view rest, const char *name) {
-  box found;
-  while (next_box(&rest, &found))
-    if (matches(found.name, name, 4)) return found.data;
+static view find_box(view rest, const char *wanted) {
+  view name, data;
+  while (next_box(&rest, &name, &data))
+    if (matches(name, wanted, 4)) return data;
   return part(rest, 0, 0);
 }
 
-/* The picture's size is the largest one stated: tiles, thumbnails and depth maps are smaller. */
+/* The numbers, counted from 1, of the properties that `item` has, each in `*width` bytes under a flag bit. */
+static view find_properties(view ipma, uint64_t item, unsigned *width) {
+  unsigned id_width = big(ipma, 0, 1) == 0 ? 2 : 4;
+  *width = big(ipma, 3, 1) & 1 ? 2 : 1;
+  for (view rest = after(ipma, 8); rest.count > id_width;) {
+    view list = part(rest, id_width + 1, rest.bytes[id_width] * *width);
+    if (big(rest, 0, id_width) == item) return list;
+    rest = after(rest, id_width + 1 + list.count);
+  }
+  return part(ipma, 0, 0);
+}
+
+/* The primary item's size (ispe), or what a clean aperture (clap) leaves of it where the coder had to pad it: it
+ * follows the size. Other items have sizes too: thumbnails, depth maps, and tiles, perhaps larger than the picture. */
 static void look_heif(view head, lmm_sniffed *type) {
-  view meta = after(find_box(head, "meta"), 4); /* behind its version and flags */
-  view properties = find_box(find_box(meta, "iprp"), "ipco");
-  uint64_t best = 0;
-  box found;
-  while (next_box(&properties, &found)) {
-    if (!STARTS(found.name, "ispe")) continue;
-    uint64_t width = big(found.data, 4, 4), height = big(found.data, 8, 4);
-    if (width * height <= best) continue;
-    best = width * height;
-    set_size(type, width, height);
+  view meta = after(find_box(head, "meta"), 4), pitm = find_box(meta, "pitm"), iprp = find_box(meta, "iprp");
+  view rest = find_box(iprp, "ipco"), name, data;
+  unsigned width, index = 1;
+  view list = find_properties(find_box(iprp, "ipma"), big(pitm, 4, big(pitm, 0, 1) == 0 ? 2 : 4), &width);
+  for (; next_box(&rest, &name, &data); index++) {
+    bool listed = false;
+    for (size_t at = 0; at < list.count && !listed; at += width)
+      listed = (big(list, at, width) & (width == 1 ? 0x7F : 0x7FFF)) == index;
+    if (listed && STARTS(name, "ispe")) set_size(type, big(data, 4, 4), big(data, 8, 4));
+    if (listed && STARTS(name, "clap") && big(data, 4, 4) == 1 && big(data, 12, 4) == 1) /* the denominators */
+      set_size(type, big(data, 0, 4), big(data, 8, 4));
   }
 }
 
-/* What a file calls itself (its major brand) counts before what it is compatible with. */
 typedef struct brand {
-  const char *name;
-  const char *mime;
-  bool vague; /* says how the file is built, not what is in it: asked last */
+  const char *name, *mime;
 } brand;
 
 static const brand brands[] = {
-    {"avif", "image/avif", false},      {"avis", "image/avif", false},      {"heic", "image/heic", false},
-    {"heix", "image/heic", false},      {"heim", "image/heic", false},      {"heis", "image/heic", false},
-    {"hevc", "image/heic", false},      {"hevx", "image/heic", false},      {"qt  ", "video/quicktime", false},
-    {"M4A ", "audio/mp4", false},       {"M4B ", "audio/mp4", false},       {"M4P ", "audio/mp4", false},
-    {"crx ", NULL, false}, /* Canon's raw pictures, which claim isom too */ {"M4V ", "video/mp4", false},
-    {"mp4.", "video/mp4", false},       {"iso.", "video/mp4", false},       {"dash", "video/mp4", false},
-    {"avc1", "video/mp4", false},       {"MSNV", "video/mp4", false},       {"mif1", "image/heic", true},
-    {"msf1", "image/heic", true},       {NULL, NULL, false},
+    {"avif", "image/avif"},      {"avis", "image/avif"}, {"heic", "image/heic"}, {"heix", "image/heic"},
+    {"heim", "image/heic"},      {"heis", "image/heic"}, {"hevc", "image/heic"}, {"hevx", "image/heic"},
+    {"mif1", "image/heic"},      {"msf1", "image/heic"}, {"M4A ", "audio/mp4"},  {"M4B ", "audio/mp4"},
+    {"qt  ", "video/quicktime"}, {"crx ", NULL}, /* Canon's raw pictures, which claim isom too */
+    {"M4V ", "video/mp4"},       {"mp4.", "video/mp4"},  {"iso.", "video/mp4"},  {"dash", "video/mp4"},
+    {"avc1", "video/mp4"},       {"MSNV", "video/mp4"},
 };
 
-static const brand *find_brand(view names, bool vague) {
-  for (const brand *row = brands; row->name != NULL; row++) {
-    if (row->vague && !vague) continue;
+/* The MIME type of the first row that is among `names`. */
+static const char *find_brand(view names) {
+  for (size_t i = 0; i < sizeof brands / sizeof *brands; i++)
     for (view rest = names; rest.count >= 4; rest = after(rest, 4))
-      if (matches(rest, row->name, 4)) return row;
-  }
+      if (matches(rest, brands[i].name, 4)) return brands[i].mime;
   return NULL;
 }
 
+/* What a file calls itself (its major brand) counts before what it is compatible with, unless that says only how the
+ * file is built. The brands must be there to the last, or the one that decides might be missing. */
 static void look_iso(view head, lmm_sniffed *type) {
   uint64_t size = big(head, 0, 4);
-  if (size < 16 || size > head.count) return; /* unknown: the brands must be there to the last */
-  const brand *found = find_brand(part(head, 8, 4), false);
-  if (found == NULL) found = find_brand(part(head, 16, size - 16), false);
-  if (found == NULL) found = find_brand(part(head, 8, size - 8), true);
-  if (found == NULL || found->mime == NULL) return;
-  type->mime = found->mime;
-  if (memcmp(found->mime, "image", 5) == 0) look_heif(head, type);
+  if (size < 16 || size > head.count) return;
+  view major = part(head, 8, 4), compatible = part(head, 16, size - 16);
+  bool vague = STARTS(major, "mif1") || STARTS(major, "msf1");
+  if (!vague) type->mime = find_brand(major);
+  if (type->mime == NULL) type->mime = find_brand(compatible);
+  if (type->mime != NULL && memcmp(type->mime, "image", 5) == 0) look_heif(head, type);
 }
 
 /* ---- Matroska and WebM (RFC 8794) -------------------------------------------------------------------------------- */
@@ -232,8 +222,7 @@ static bool next_vint(view *rest, bool identifier, uint64_t *value) {
   return true;
 }
 
-/* A string may be padded with zeros. */
-static bool is_string(view data, const char *text) {
+static bool is_string(view data, const char *text) { /* one may be padded with zeros */
   size_t length = strlen(text);
   return matches(data, text, length) && (data.count == length || data.bytes[length] == 0);
 }
@@ -254,11 +243,6 @@ static void look_ebml(view head, lmm_sniffed *type) {
 }
 
 /* ---- audio ------------------------------------------------------------------------------------------------------- */
-
-static bool is_same_stream(view one, view other) { /* version, layer and sample rate, which a stream keeps */
-  return other.count >= 4 && other.bytes[0] == 0xFF && one.bytes[1] >> 1 == other.bytes[1] >> 1 &&
-         (one.bytes[2] & 0x0C) == (other.bytes[2] & 0x0C);
-}
 
 /* The length of the MPEG audio frame at the front, 0 where there is none, with ISO 11172-3's bit rates in kbit/s: the
  * rows are version 1's layers I, II and III, then version 2's layer I, and II and III. */
@@ -282,11 +266,12 @@ static size_t mpeg_frame_length(view frame) {
   return (version != 3 && layer == 3 ? 72 : 144) * rate / sampling + padding;
 }
 
-/* Four bytes with a frame's look are common elsewhere (UTF-16 text begins FF FE): a second frame must follow. */
+/* Four bytes with a frame's look are common elsewhere (UTF-16 text begins FF FE): a second frame must follow, with the
+ * same version, layer and sampling, which a stream keeps. */
 static void look_mpeg(view head, lmm_sniffed *type) {
-  size_t length = mpeg_frame_length(head);
-  if (length == 0 || !is_same_stream(head, after(head, length))) return;
-  if (mpeg_frame_length(after(head, length)) != 0) type->mime = "audio/mpeg";
+  view second = after(head, mpeg_frame_length(head));
+  bool same = ((big(head, 0, 4) ^ big(second, 0, 4)) & 0xFFFE0C00) == 0;
+  if (second.count < head.count && same && mpeg_frame_length(second) != 0) type->mime = "audio/mpeg";
 }
 
 /* The tag says nothing of what it tags, but is nearly always an MP3's; where what follows can be seen, it decides. */
@@ -317,7 +302,7 @@ static void look_ogg(view head, lmm_sniffed *type) {
     if (audio && mime == NULL) mime = "audio/ogg";
     page = after(data, size);
   }
-  bool all_seen = STARTS(page, "OggS.") && page.count >= 6;
+  bool all_seen = STARTS(page, "OggS.") && page.count >= 6 && (page.bytes[5] & 2) == 0;
   if (all_seen || (mime != NULL && mime[0] == 'v')) type->mime = mime;
 }
 
@@ -339,8 +324,8 @@ static const kind kinds[] = {
     {"image/bmp", LITERAL("BM"), look_bmp},
     {"image/tiff", LITERAL("II*\0"), look_tiff},
     {"image/tiff", LITERAL("MM\0*"), look_tiff},
-    {"image/tiff", LITERAL("II+\0"), look_tiff}, /* BigTIFF */
-    {"image/tiff", LITERAL("MM\0+"), look_tiff},
+    {"image/tiff", LITERAL("II+\0\x08\0\0\0"), NULL}, /* BigTIFF: its size is not looked for */
+    {"image/tiff", LITERAL("MM\0+\0\x08\0\0"), NULL},
     {NULL, LITERAL("....ftyp"), look_iso},
     {NULL, LITERAL("\x1A\x45\xDF\xA3"), look_ebml},
     {"video/x-msvideo", LITERAL("RIFF....AVI LIST"), NULL},
