@@ -54,7 +54,7 @@ static bool always(void) { return true; }
  *    51 row 1, 52 to 61 rows 2 to 11, 62 row 12 and 63 row 13.
  *
  * A step stores exactly the characters of the bytes it consumes, and has loaded these before, so it may work in place.
- * Its load reaches further; a kernel stops as long as that still lies within `count`. */
+ * Its load reaches further: a kernel ends before one would pass `count`. */
 #ifdef WITH_AVX2
 
 #define SPREAD(i) SPREAD_TRIPLE(i), SPREAD_TRIPLE((i) + 3), SPREAD_TRIPLE((i) + 6), SPREAD_TRIPLE((i) + 9)
