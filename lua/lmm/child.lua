@@ -1,0 +1,121 @@
+-- A Lua program as a child process of this one, started by plain Lua: io.popen and the shell, no luv in the caller.
+--
+-- In:  the name of a module whose `main(words)` is the program, and its words.
+-- Out: a handle, once the program has announced itself by its first line; the program ends when the handle is stopped
+--      or collected, and when its owner ends, however that happens.
+--
+-- The pipe from the child's standard output is what ties the two together: nothing travels through it after the
+-- announcement, but when the owner goes, its end closes, and the child sees that (`die_with_owner`).
+
+local M = {}
+
+local READY = "ready "
+
+-- Runs in the child. What goes wrong before the announcement is said through the same pipe, on one line.
+local PROGRAM = [[
+package.path, package.cpath = %q, %q
+local ok, problem = pcall(function() require(%q).main({%s}) end)
+if not ok then print((tostring(problem):gsub("%%s+", " "))) os.exit(1) end
+]]
+
+-- The shell tells its process number, which the program keeps after `exec`. A missing interpreter is said through the
+-- pipe too; otherwise the reason would only reach the terminal.
+local COMMAND = "echo $$; command -v %s >/dev/null || { echo %s; exit 127; }; exec %s -e %s </dev/null"
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+-- The interpreter this process was started with, where `arg` tells it as the stand-alone `lua` does.
+local function own_interpreter()
+  local arguments = rawget(_G, "arg")
+  local lowest = 0
+  while type(arguments) == "table" and arguments[lowest - 1] do lowest = lowest - 1 end
+  if lowest < 0 then return arguments[lowest] end
+  return rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
+end
+
+-- Calls `fn` when `handle` is collected. Lua 5.1 knows finalizers of userdata only.
+local function on_collect(handle, fn)
+  local newproxy = rawget(_G, "newproxy")
+  if newproxy then
+    handle.guard = newproxy(true)
+    getmetatable(handle.guard).__gc = fn
+  end
+  return setmetatable(handle, { __gc = fn, __close = fn })
+end
+
+---@class lmm.Child
+---@field line string           what the program announced
+---@field pid integer
+---@field stop fun()            ends the program at once and waits until it is gone; may be called again
+
+--- Starts `require(module).main(words)` in a process of its own and waits for its announcement (`child.announce`). It
+--- finds modules where this process does, reads an empty standard input, and writes errors where this process does.
+--- The program is killed, not asked, so it must leave nothing that needs tidying; `stop` does not rely on the pipe
+--- alone, since another process that this one has started meanwhile may hold the pipe's end open as well.
+---@param module string
+---@param words string[]
+---@param opts? { interpreter: string? }  interpreter: the `lua` to run; otherwise the one that runs this process
+---@return lmm.Child? handle  keep it: the program ends when it is collected
+---@return string? message    a sentence with what the program said before it ended
+function M.start(module, words, opts)
+  local interpreter = opts and opts.interpreter or own_interpreter()
+  local literals = {}
+  for i, word in ipairs(words) do literals[i] = string.format("%q", word) end
+  local program = PROGRAM:format(package.path, package.cpath, module, table.concat(literals, ", "))
+  local missing = "the interpreter " .. interpreter .. " was not found; name one by the option interpreter"
+  local pipe = assert(io.popen(COMMAND:format(quote(interpreter), quote(missing), quote(interpreter), quote(program))))
+
+  local pid = tonumber(pipe:read "*l")
+  local said, line = {}, nil
+  repeat
+    said[#said + 1] = line
+    line = pipe:read "*l"
+  until not line or line:sub(1, #READY) == READY
+  if not line then
+    pipe:close()
+    said[1] = said[1] or "it said nothing"
+    return nil, string.format("%s ended before it was ready: %s.", module, table.concat(said, " "))
+  end
+
+  return on_collect({
+    line = line:sub(#READY + 1),
+    pid = pid,
+    stop = function()
+      if not pipe then return end
+      local mine = pipe
+      pipe = nil
+      os.execute("kill -9 " .. string.format("%d", pid) .. " 2>/dev/null")
+      mine:close()
+    end,
+  }, function(handle) handle.stop() end)
+end
+
+--- In the child: says that the program is ready. It prints nothing after that.
+---@param line string
+function M.announce(line)
+  io.write(READY, line, "\n")
+  io.flush()
+end
+
+--- In the child: ends this process when its owner is gone. It sees that the reading end of its standard output has
+--- closed, or, where some other process holds that end open, that its parent has changed (looked at twice a second).
+--- From here on SIGINT is ignored: the terminal sends it to the whole group, and the owner decides what it means.
+--- Where standard output is no pipe, this process was not started by `child.start`, and nothing is done.
+---@param uv table  luv
+function M.die_with_owner(uv)
+  if uv.guess_handle(1) ~= "pipe" then return end
+  local function die() os.exit(0) end
+
+  local pipe, timer, interrupt = uv.new_poll(1), uv.new_timer(), uv.new_signal()
+  pipe:start("d", die)
+  local parent = uv.os_getppid()
+  timer:start(500, 500, function()
+    if uv.os_getppid() ~= parent then die() end
+  end)
+  interrupt:start("sigint", function() end)
+  for _, handle in ipairs { pipe, timer, interrupt } do handle:unref() end
+end
+
+return M

@@ -1,0 +1,44 @@
+--- The built-in server that needs no model, as a child process of this one.
+--
+-- In:  options.
+-- Out: a server with the URL to connect to; it ends when it is stopped or collected, and when this process ends, however
+--      that happens.
+
+local child = require "lmm.child"
+local errors = require "lmm.errors"
+local options = require "lmm.options"
+
+local M = {}
+
+-- The first four are those of lmm.mock.server, which only the child can load: it alone needs luv.
+local OPTIONS = { port = "number", delay = "number", api_key = "string", model = "string", interpreter = "string" }
+
+---@class lmm.MockServer
+---@field url string     "http://127.0.0.1:PORT/v1"
+---@field port integer
+---@field pid integer
+---@field stop fun()     ends the server and waits until it is gone; may be called again
+
+--- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
+--- answers in; a request's own field `mock` asks it for faults (lmm.mock.server lists them).
+---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, interpreter: string? }
+---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
+---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
+---  interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
+---@return lmm.MockServer? server  keep it: the server ends when it is collected
+---@return string? message
+---@return lmm.Error? err
+function M.start(opts)
+  opts = options.check("mock", OPTIONS, opts)
+  local words = {}
+  for name in pairs(OPTIONS) do
+    if opts[name] ~= nil and name ~= "interpreter" then words[#words + 1] = "--" .. name .. "=" .. opts[name] end
+  end
+  local server, message = child.start("lmm.mock.server", words, { interpreter = opts.interpreter })
+  if not server then return errors.public(nil, errors.new { kind = "connect", message = message }) end
+  server.port = tonumber(server.line:match ":(%d+)$")
+  server.url = string.format("http://127.0.0.1:%d/v1", server.port)
+  return server
+end
+
+return M

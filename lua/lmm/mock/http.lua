@@ -1,0 +1,333 @@
+-- The server side of HTTP/1.1 (RFC 9112), small and strict, over luv.
+--
+-- In:  the bytes of a connection, however they are split; requests may follow each other without waiting.
+-- Out: one call of `on_request(request, response)` for each; the next one comes when the response is finished.
+--
+-- Each connection is read by a coroutine that yields where it needs more bytes, so that the grammar reads from top to
+-- bottom.
+
+local uv = require "luv"
+
+local M = {}
+
+local MAX_HEAD = 64 * 1024          -- bytes of a request line and its header lines
+local MAX_BODY = 512 * 1024 * 1024  -- bytes
+local MAX_AHEAD = 1024 * 1024       -- bytes kept of requests that follow too early; then reading pauses
+local LINGER = 1000                 -- milliseconds that a closing connection waits for the client to close
+
+local TOKEN = "[%w!#$%%&'*+.^_`|~-]+"
+
+local REASONS = {
+  [200] = "OK", [204] = "No Content", [301] = "Moved Permanently", [302] = "Found", [400] = "Bad Request",
+  [401] = "Unauthorized", [403] = "Forbidden", [404] = "Not Found", [405] = "Method Not Allowed",
+  [408] = "Request Timeout", [409] = "Conflict", [413] = "Content Too Large", [422] = "Unprocessable Content",
+  [429] = "Too Many Requests", [431] = "Request Header Fields Too Large", [500] = "Internal Server Error",
+  [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Timeout",
+}
+
+-- Leaves the coroutine that reads the connection.
+local function refuse(status, why)
+  error({ status = status, why = why }, 0)
+end
+
+-- ---- what comes in ---------------------------------------------------------------------------------------------
+
+---@class lmm.mock.Input
+local Input = {}
+Input.__index = Input
+
+function Input:more()
+  local ahead = table.concat(self.ahead)
+  for i = #self.ahead, 1, -1 do self.ahead[i] = nil end
+  self.buffer = self.buffer:sub(self.at) .. (ahead ~= "" and ahead or coroutine.yield "bytes")
+  self.at = 1
+end
+
+function Input:is_empty()
+  return self.at > #self.buffer and #self.ahead == 0
+end
+
+-- The next line without its CRLF; lines are paid for from `budget`.
+function Input:line()
+  local seen = 0
+  while true do
+    local stop = self.buffer:find("\n", self.at + seen, true)
+    seen = (stop or #self.buffer) - self.at + 1
+    if seen > self.budget then refuse(431, "The header is too large.") end
+    if stop then
+      local line = self.buffer:sub(self.at, stop - 1)
+      if line:sub(-1) ~= "\r" then refuse(400, "A line does not end with CRLF.") end
+      self.at, self.budget = stop + 1, self.budget - seen
+      return line:sub(1, -2)
+    end
+    self:more()
+  end
+end
+
+-- Appends the next `count` bytes to the list `out`, without joining them.
+function Input:take(count, out)
+  while count > 0 do
+    if self.at > #self.buffer then self:more() end
+    local piece = self.buffer:sub(self.at, self.at + count - 1)
+    self.at = self.at + #piece
+    count = count - #piece
+    out[#out + 1] = piece
+  end
+end
+
+local function read_headers(input)
+  local headers = {}
+  while true do
+    local line = input:line()
+    if line == "" then return headers end
+    local name, value = line:match("^(" .. TOKEN .. "):[ \t]*(.-)[ \t]*$")
+    if not name or value:find "[%z\r]" then refuse(400, "A header line is malformed.") end
+    name = name:lower()
+    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+  end
+end
+
+local function read_chunks(input, out)
+  local total = 0
+  repeat
+    input.budget = MAX_HEAD
+    local digits, rest = input:line():match "^(%x+)[ \t]*(.?)"
+    if not digits or rest ~= "" and rest ~= ";" then refuse(400, "A chunk's size is malformed.") end
+    local size = #digits <= 8 and tonumber(digits, 16) or MAX_BODY + 1
+    total = total + size
+    if total > MAX_BODY then refuse(413, "The body is too large.") end
+    input:take(size, out)
+    if size > 0 and input:line() ~= "" then refuse(400, "A chunk is longer than its size.") end
+  until size == 0
+  read_headers(input)
+end
+
+local function read_body(input, headers, go_on)
+  local coding, length = headers["transfer-encoding"], headers["content-length"]
+  if coding and (length or coding:lower() ~= "chunked") then refuse(400, "The body's framing is ambiguous.") end
+  if length and not length:find "^%d+$" then refuse(400, "Content-Length is malformed.") end
+  if length and tonumber(length) > MAX_BODY then refuse(413, "The body is too large.") end
+  if (headers.expect or ""):lower() == "100-continue" and input:is_empty() then go_on() end
+
+  local pieces = {}
+  if coding then read_chunks(input, pieces) else input:take(tonumber(length or 0), pieces) end
+  return table.concat(pieces)
+end
+
+---@class lmm.mock.Request
+---@field method string
+---@field path string                    without the query
+---@field query string                   "" without one
+---@field minor string                   of the HTTP version: "0" or "1"
+---@field headers table<string, string>  names in lower case; repeated ones joined by ", "
+---@field body string
+
+local function read_request(input, go_on)
+  input.budget = MAX_HEAD
+  local line
+  repeat line = input:line() until line ~= ""
+  local method, target, minor = line:match("^(" .. TOKEN .. ") ([^%s%c]+) HTTP/1%.([01])$")
+  if not method then refuse(400, "The request line is malformed.") end
+  local path, query = target:gsub("^%a+://[^/?]*", ""):match "^([^?#]*)%??([^#]*)"
+
+  local headers = read_headers(input)
+  if minor == "1" and not headers.host then refuse(400, "The Host header is missing.") end
+  return {
+    method = method, path = path, query = query, minor = minor, headers = headers,
+    body = read_body(input, headers, go_on),
+  }
+end
+
+-- ---- what goes out ---------------------------------------------------------------------------------------------
+
+---@class lmm.mock.Response
+---@field closed boolean     the connection is gone; whatever is written is dropped
+---@field on_close? fun()    called when the connection goes before the response is finished
+local Response = {}
+Response.__index = Response
+
+--- Sends the head. The body follows in chunks, or as it is where `headers` tell its content-length.
+---@param status integer
+---@param headers table<string, string|number>
+function Response:start(status, headers)
+  local lines = { string.format("HTTP/1.1 %d %s\r\n", status, REASONS[status] or "Status") }
+  for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
+  local bodiless = status == 204 or self.head_only
+  if not headers["content-length"] and not bodiless then
+    self.chunked = self.minor == "1"
+    if self.chunked then lines[#lines + 1] = "transfer-encoding: chunked\r\n" end
+    self.keep = self.keep and self.chunked
+  end
+  if not self.keep then lines[#lines + 1] = "connection: close\r\n" end
+  lines[#lines + 1] = "\r\n"
+  self.bodiless = bodiless
+  self.connection:write(lines)
+end
+
+--- Sends a piece of the body, as a chunk of its own.
+function Response:write(bytes)
+  if self.bodiless or bytes == "" then return end
+  self.connection:write(self.chunked and { string.format("%x\r\n", #bytes), bytes, "\r\n" } or { bytes })
+end
+
+--- Ends the body as it should be.
+function Response:finish()
+  if self.chunked then self.connection:write { "0\r\n\r\n" } end
+  self.finished = true
+  self.connection:go_on("response")
+end
+
+--- The whole response at once.
+function Response:send(status, headers, body)
+  local all = { ["content-length"] = string.format("%d", #body) }
+  for name, value in pairs(headers) do all[name] = value end
+  self:start(status, all)
+  self:write(body)
+  self:finish()
+end
+
+--- Ends the connection in the middle of the response, in order (FIN).
+function Response:close()
+  self.connection:shut()
+end
+
+--- Ends the connection in the middle of the response, abruptly (RST).
+function Response:reset()
+  if not self.connection.timer then self.connection:close "close_reset" end
+end
+
+-- ---- the connection --------------------------------------------------------------------------------------------
+
+local Connection = {}
+Connection.__index = Connection
+
+function Connection:write(pieces)
+  if self.closed then return end
+  self.socket:write(pieces, function(err)
+    if err then self:close() end
+  end)
+end
+
+function Connection:close(how)
+  if self.closed then return end
+  self.closed = true
+  self.all[self] = nil
+  if self.timer then self.timer:close() end
+  self.socket[how or "close"](self.socket)
+  local response = self.response
+  if response and not response.finished then
+    response.closed = true
+    if response.on_close then response.on_close() end
+  end
+end
+
+-- Says that nothing more comes and waits for the client to close, for a while: closing at once, with bytes from the
+-- client still unread, would take the response away from it.
+function Connection:shut()
+  if self.closed or self.timer then return end
+  self.timer = uv.new_timer()
+  self.timer:start(LINGER, 0, function() self:close() end)
+  self.socket:shutdown()
+  self:listen(true)
+end
+
+-- Reads from the socket, or lets the client wait. What comes while a response is under way is kept for later, up to a
+-- limit; the client's end of the connection is noticed only while it is read.
+function Connection:listen(on)
+  if self.closed or self.is_reading == on then return end
+  self.is_reading = on
+  if not on then return self.socket:read_stop() end
+  self.socket:read_start(function(err, bytes)
+    if err or not bytes then return self:close() end
+    if self.timer then return end
+    if self.wants == "bytes" then return self:go_on("bytes", bytes) end
+    local ahead = self.ahead
+    ahead[#ahead + 1] = bytes
+    ahead.size = (#ahead > 1 and ahead.size or 0) + #bytes
+    if ahead.size > MAX_AHEAD then self:listen(false) end
+  end)
+end
+
+-- Resumes the coroutine if it waits for `what` ("bytes" or "response").
+function Connection:go_on(what, ...)
+  if self.closed or self.timer or self.wants ~= what then return end
+  self.wants = "nothing"
+  local ok, wanted = coroutine.resume(self.reader, ...)
+  if self.closed or self.timer then return end
+  if ok then
+    self.wants = wanted
+    return
+  end
+  if type(wanted) ~= "table" then error(wanted, 0) end
+  self:respond("1", false):send(wanted.status, { ["content-type"] = "text/plain; charset=utf-8" }, wanted.why)
+  self:shut()
+end
+
+function Connection:respond(minor, keep)
+  self.response = setmetatable({ connection = self, minor = minor, keep = keep, closed = false }, Response)
+  return self.response
+end
+
+function Connection:read(on_request)
+  local input = setmetatable({ buffer = "", at = 1, ahead = self.ahead }, Input)
+  local function go_on() self:write { "HTTP/1.1 100 Continue\r\n\r\n" } end
+  repeat
+    local request = read_request(input, go_on)
+    local asked = (request.headers.connection or ""):lower()
+    local response = self:respond(request.minor, request.minor == "1" and not asked:find("close", 1, true))
+    response.head_only = request.method == "HEAD"
+    local ok, problem = pcall(on_request, request, response)
+    if not ok then
+      io.stderr:write("lmm mock: ", tostring(problem), "\n")
+      response:send(500, { ["content-type"] = "text/plain; charset=utf-8" }, "Internal Server Error")
+    end
+    if not response.finished then coroutine.yield "response" end
+    self:listen(true)
+  until not response.keep
+  self:shut()
+end
+
+---@class lmm.mock.Http
+---@field host string
+---@field port integer
+---@field close fun(self)  stops listening and ends every connection; the loop must run once more
+
+--- Listens, and serves while the loop runs.
+---@param opts { host: string?, port: integer?, on_request: fun(request: table, response: table) }
+---  host: an IP address, 127.0.0.1 unless given; port: 0, the default, takes a free one
+---  on_request: gets a lmm.mock.Request and a lmm.mock.Response, and must not yield
+---@return lmm.mock.Http? server
+---@return string? message
+function M.serve(opts)
+  local host, port = opts.host or "127.0.0.1", opts.port or 0
+  local listener, all = uv.new_tcp(), {}
+
+  local function accept()
+    local connection = setmetatable({ socket = uv.new_tcp(), ahead = {}, all = all, closed = false }, Connection)
+    if not listener:accept(connection.socket) then return connection.socket:close() end
+    all[connection] = true
+    connection.socket:nodelay(true)
+    connection.reader = coroutine.create(function() return connection:read(opts.on_request) end)
+    connection.wants = "start"
+    connection:go_on "start"
+    connection:listen(true)
+  end
+
+  local ok, problem = listener:bind(host, port)
+  if ok then ok, problem = listener:listen(128, accept) end
+  if not ok then
+    listener:close()
+    return nil, string.format("cannot listen on %s:%d: %s", host, port, problem)
+  end
+  return {
+    host = host,
+    port = listener:getsockname().port,
+    close = function()
+      if listener:is_closing() then return end
+      listener:close()
+      for connection in pairs(all) do connection:close() end
+    end,
+  }
+end
+
+return M
