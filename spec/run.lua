@@ -11,7 +11,7 @@ if arg[1] == "--one" then
   collectgarbage()
   collectgarbage()
   print(string.format("%d %d %d", test.passed, test.failed, test.skipped))
-  os.exit(true, true)
+  os.exit(0, true)
 end
 
 local function quote(word)
@@ -50,4 +50,4 @@ for _, file in ipairs(files) do
 end
 
 print(string.format("%d passed, %d failed%s", passed, failed, skipped > 0 and ", " .. skipped .. " skipped" or ""))
-os.exit(failed == 0)
+os.exit(failed == 0 and 0 or 1)

@@ -108,7 +108,8 @@ typedef struct lmm_base64_kernel {
 
 extern const lmm_base64_kernel lmm_base64_kernels[]; /* best first; ends with a row whose name is NULL */
 
-/* The best supported kernel, or the one named (NULL where it is unknown or not supported here). */
+/* The one named, or NULL where it is unknown or not supported here. For NULL: the one that $LMM_BASE64 named when
+ * lmm_base64_open read it, else the best supported. */
 const lmm_base64_kernel *lmm_base64_find(const char *name);
 
 /* Writes LMM_BASE64_LENGTH(count) characters. May work in place where `in` lies at or behind out + length - count. */

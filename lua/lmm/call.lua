@@ -20,12 +20,12 @@ local call = {}
 
 --- Makes a call; nothing is sent yet.
 ---@param settings { timeout: table, policy: table|function, started: number }
-function call.new(client, method, path, body, settings)
+function call.new(client, method, url, body, settings)
   local self = setmetatable({
     client = client,
     loop = client.loop,
     method = method,
-    url = client.base_url .. path,
+    url = url,
     body = body,
     timeout = settings.timeout,
     policy = settings.policy,

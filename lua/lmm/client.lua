@@ -164,8 +164,8 @@ end
 
 --- One exchange whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
 ---@return { status: integer, headers: table, body: string }? reply, lmm.Error? err
-function Client:fetch(method, path, body, settings, run)
-  local exchange = call.new(self, method, path, body, settings)
+function Client:fetch(method, url, body, settings, run)
+  local exchange = call.new(self, method, url, body, settings)
   local function attempt()
     local head, err = exchange:open()
     if not head then return nil, err end
@@ -192,7 +192,7 @@ function Client:fetch_json(...)
 end
 
 local function list_models(self, settings, run)
-  local value, err = self:fetch_json("GET", "/models", nil, settings, run)
+  local value, err = self:fetch_json("GET", self.base_url .. "/models", nil, settings, run)
   if not value then return nil, err end
   if type(value.data) == "table" then return value.data end
   local fields = server_error.find(value)
@@ -211,8 +211,7 @@ end
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
   local settings = self:settings(opts or {})
-  local root = self.base_url:gsub("/v%d+$", "")
-  local reply, err = self:fetch("GET", root:sub(#self.base_url + 1) .. "/health", nil, settings)
+  local reply, err = self:fetch("GET", self.base_url:gsub("/v%d+$", "") .. "/health", nil, settings)
   return errors.public(reply and true, err)
 end
 
@@ -274,7 +273,7 @@ function Client:exchange(given, streamed)
       body, err = request.body(fields)
       if not body then return nil, err end
     end
-    return call.new(self, "POST", "/chat/completions", body, settings)
+    return call.new(self, "POST", self.base_url .. "/chat/completions", body, settings)
   end
   return stream.new(prepare, { schema = opts.schema, limits = self.limits })
 end

@@ -1,0 +1,277 @@
+-- The client on the fake transport: what it refuses, what it sends, what it makes of replies, how it retries and waits.
+local fake = require "spec.support.fake"
+local lmm = require "lmm"
+local test = require "spec.support.test"
+
+local function ask(net, opts, request)
+  request = request or {}
+  request.messages = request.messages or { { role = "user", content = "q" } }
+  return net:connect(opts):chat(request)
+end
+
+local quick = { clock = function() return 1696004797 end, random = function() return 0 end }
+
+test.case("misuse of connect raises and says what to do", function()
+  local cases = {
+    { { modle = "x" }, "did you mean 'model'" },
+    { { base_url = "127.0.0.1:8000" }, "has no scheme: write http://127.0.0.1:8000" },
+    { "ftp://host/v1", "only http and https" },
+    { { base_url = "http://user:secret@host" }, "user name or password" },
+    { { base_url = "http://ho st/" }, "not a server's address" },
+    { { base_url = "http://host\r\nX: y" }, "control character" },
+    { { headers = { ["X-A"] = "a\r\nB: c" } }, "control character" },
+    { { headers = { ["X A"] = "a" } }, "not a header's name" },
+    { { headers = { ["X-A\n"] = "a" } }, "not a header's name" },
+    { { headers = { ["X-A"] = "a\0b" } }, "control character" },
+    { { headers = { ["X-A"] = 1 } }, "the value of 'X%-A' is a number" },
+    { { model = "a\nb" }, "model holds a control character" },
+    { { api_key = "sk-1\n" }, "api_key holds a control character" },
+    { { timeout = { frist = 1 } }, "did you mean 'first'" },
+    { { timeout = 0 }, "more than 0" },
+    { { limits = { repyl = 1 } }, "did you mean 'reply'" },
+    { { tls = { cafile = "x" } }, "unknown option 'cafile'" },
+    { { retry = { attempt = 1 } }, "did you mean 'attempts'" },
+    { { retry = { attempts = 0 } }, "at least 1" },
+    { 7, "a table of options expected, got number" },
+  }
+  for _, case in ipairs(cases) do
+    local message = test.raises(case[2], function()
+      local made = lmm.connect(case[1])
+      return made
+    end)
+    test.match(message, "client_spec%.lua") -- points at the caller
+    test.ok(not message:find("secret", 1, true) and not message:find("sk-1", 1, true))
+  end
+end)
+
+test.case("misuse of a request raises", function()
+  local client = fake.net({ fake.whole "a" }):connect()
+  test.raises("a request is a table", client.chat, client, "hi")
+  test.raises("'stream' is what client:stream", client.chat, client, { messages = {}, stream = true })
+  test.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client, { guided_json = {} })
+  test.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
+  client:close()
+  test.raises("this client is closed", client.chat, client, { messages = {} })
+  test.raises("this client is closed", client.models, client)
+  test.raises("this client is closed", client.conversation, client)
+end)
+
+test.case("a request goes out as it was given, ours taken out, and the caller's table untouched", function()
+  local net = fake.net { fake.whole "a" }
+  local request = { messages = { { role = "user", content = "q" } }, temperature = 0.5, seed = 9007199254740993,
+    timeout = 5, retry = false, stop = lmm.array {} }
+  assert(net:connect { api_key = "k123", headers = { ["X-Title"] = "t" } }:chat(request))
+  local sent = net.requests[1]
+  test.equal(sent.method .. " " .. sent.url, "POST http://fake/v1/chat/completions")
+  test.equal(sent.body.timeout, nil)
+  test.equal(sent.body.model, "m")
+  test.match(sent.text, '"stop":%[%]')
+  test.equal(request.model, nil)
+  test.equal(request.timeout, 5)
+  local lines = table.concat(sent.headers, "\n")
+  test.match(lines, "Content%-Type: application/json")
+  test.match(lines, "Authorization: Bearer k123")
+  test.match(lines, "X%-Title: t")
+  if math.type then test.match(sent.text, '"seed":9007199254740993') end
+end)
+
+test.case("the key may come from a function, asked for each attempt", function()
+  local count = 0
+  local net = fake.net { { status = 503 }, fake.whole "a" }
+  assert(ask(net, { retry = quick, api_key = function()
+    count = count + 1
+    return "key-" .. count
+  end }))
+  test.match(table.concat(net.requests[1].headers, "\n"), "Bearer key%-1")
+  test.match(table.concat(net.requests[2].headers, "\n"), "Bearer key%-2")
+  test.refused("api_key function", ask(fake.net { fake.whole "a" }, { api_key = function() return "a\nb" end }))
+end)
+
+test.case("the model is the first that the server lists, asked for once", function()
+  local net = fake.net { { json = { data = { { id = "first" }, { id = "second" } } } }, fake.whole "a" }
+  local client = net:connect { model = "" }
+  for _ = 1, 2 do assert(client:chat { messages = { { role = "user", content = "q" } } }) end
+  test.equal(#net.requests, 3)
+  test.equal(net.requests[1].url, "http://fake/v1/models")
+  test.equal(net.requests[3].body.model, "first")
+  test.refused("lists no model", ask(fake.net { { json = { data = lmm.array {} } } }, { model = "" }))
+  test.refused("lists no models", ask(fake.net { { json = { other = 1 } } }, { model = "" }))
+end)
+
+test.case("bad parts and bad text send nothing, not even for the model", function()
+  local net = fake.net { fake.whole "a" }
+  local client = net:connect { model = "" }
+  test.equal(test.refused("no/such%.jpg.*No such file", client:chat {
+    messages = { { role = "user", content = { lmm.image "no/such.jpg" } } } }).kind, "invalid")
+  test.refused("not UTF%-8", client:chat { messages = { { role = "user", content = "\255" } } })
+  test.equal(#net.requests, 0)
+end)
+
+test.case("an unstreamed reply", function()
+  local reply = assert(ask(fake.net { fake.whole("hello", { reasoning_content = "hm", refusal = lmm.null }) }))
+  test.equal(tostring(reply), "hello")
+  test.equal(reply .. "!" .. reply, "hello!hello")
+  test.equal(reply.reasoning, "hm")
+  test.equal(reply.refusal, nil)
+  test.equal(reply.finish_reason, "stop")
+  test.equal(reply.model, "m")
+  test.equal(reply.id, "c1")
+  test.equal(tostring(reply.usage.total_tokens), "7")
+  test.equal(reply.attempts, 1)
+  test.equal(reply.raw.choices[1].message.refusal, lmm.null)
+  test.ok(reply.timing.total >= 0)
+end)
+
+test.case("replies that are none", function()
+  local cases = {
+    { { body = "<html><body>hi</body></html>" }, "protocol", "an HTML page, not JSON" },
+    { { body = "" }, "protocol", "an empty reply" },
+    { { body = "hello" }, "protocol", "not JSON" },
+    { { body = '"text"' }, "protocol", "not JSON, but a string" },
+    { { json = { id = "x" } }, "protocol", "a reply without choices" },
+    { { body = '{"choices":[{"mess' }, "protocol", "not JSON" },
+    { { json = { error = "a string" } }, "http", "a string" },
+    { { json = { error = { message = "m1", code = 400, type = "BadRequestError", param = "p" } } }, "http", "HTTP 400 .*m1" },
+    { { json = { object = "error", message = "flat", code = 404 } }, "http", "HTTP 404 .*flat" },
+    { { headers = { ["content-encoding"] = "gzip" }, body = "x" }, "protocol", "an encoded reply %(gzip%)" },
+    { { status = 302, headers = { location = "https://other/v1" } }, "http", "it points to https://other/v1" },
+    { { status = 401, json = { error = "Unauthorized" } }, "http", "HTTP 401 .*Unauthorized.*OPENAI_API_KEY" },
+    { { status = 404, json = { detail = "Not Found" } }, "http", "HTTP 404 .*base URL mostly ends in /v1" },
+    { { status = 413, body = "" }, "http", "HTTP 413 .*the request has %d+ bytes" },
+    { { chunks = { "{", { fail = { kind = "truncated", phase = "receive", reason = "end" } } } }, "truncated", "broke off" },
+    { { fail = { kind = "protocol", phase = "wait", reason = "HTTP/0.9" } }, "protocol", "does not answer as it should" },
+  }
+  for _, case in ipairs(cases) do
+    local err = test.refused(case[3], ask(fake.net { case[1] }, { retry = false }))
+    test.equal(err.kind, case[2], case[3])
+    test.equal(err.attempts, 1)
+  end
+end)
+
+test.case("a reply larger than limits.reply", function()
+  local err = test.refused("limits.reply", ask(fake.net { fake.whole(("x"):rep(1000)) }, { limits = { reply = 500 } }))
+  test.equal(err.kind, "limit")
+end)
+
+test.case("retry: what passes is tried again, after the delay, and counted", function()
+  local net = fake.net { { fail = { kind = "connect", phase = "connect", reason = "refused" } }, { status = 503 },
+    fake.whole "a" }
+  local reply = assert(ask(net, { retry = quick }))
+  test.equal(reply.attempts, 3)
+  test.equal(net.requests[2].time - net.requests[1].time, 0.5)
+  test.equal(net.requests[3].time - net.requests[2].time, 1)
+  test.equal(net.requests[1].text, net.requests[3].text)
+end)
+
+test.case("retry: what does not pass is not tried again", function()
+  local cases = {
+    { { status = 400 }, 1 }, { { status = 401 }, 1 }, { { status = 404 }, 1 }, { { status = 422 }, 1 },
+    { { status = 408 }, 3 }, { { status = 409 }, 3 }, { { status = 429 }, 3 }, { { status = 502 }, 3 },
+    { { status = 504 }, 3 }, { { status = 500 }, 2 },
+    { { status = 429, json = { error = { code = "insufficient_quota", message = "m" } } }, 1 },
+    { { status = 503, headers = { ["x-should-retry"] = "false" } }, 1 },
+    { { status = 400, headers = { ["x-should-retry"] = "true" } }, 3 },
+    { { status = 503, headers = { ["retry-after"] = "121" } }, 1 },
+    { { fail = { kind = "protocol", phase = "wait", reason = "x" } }, 1 },
+    { { body = "<html>" }, 1 },
+  }
+  for i, case in ipairs(cases) do
+    local net = fake.net { case[1] }
+    local _, _, err = ask(net, { retry = quick })
+    test.equal(#net.requests, case[2], "case " .. i)
+    test.equal(err.attempts, case[2])
+  end
+end)
+
+test.case("retry: Retry-After wins, and a call's own policy wins over the client's", function()
+  local net = fake.net { { status = 429, headers = { ["retry-after"] = "20" } }, fake.whole "a" }
+  assert(ask(net, { retry = quick }))
+  test.equal(net.requests[2].time - net.requests[1].time, 20)
+  net = fake.net { { status = 503 }, fake.whole "a" }
+  test.refused("503", ask(net, { retry = quick }, { retry = false }))
+  local seen = {}
+  net = fake.net { { status = 400 }, { status = 400 }, fake.whole "a" }
+  assert(ask(net, {}, { retry = function(attempt, err)
+    seen[attempt] = err.status
+    return 3
+  end }))
+  test.equal(seen, { 400, 400 })
+  test.equal(net.requests[2].time - net.requests[1].time, 3)
+end)
+
+test.case("time limits: first, idle and total, each with its own text", function()
+  local hang = { hang = true }
+  local err = test.refused("no answer from http://fake/v1 within 7 s %(timeout.first%)",
+    ask(fake.net { hang }, { timeout = { first = 7 }, retry = false }))
+  test.equal(err.kind .. err.phase, "timeoutwait")
+  test.equal(err.retryable, true)
+  test.equal(err.elapsed, 7)
+  err = test.refused("no complete answer .* within 5 s %(timeout.total%)", ask(fake.net { hang }, { timeout = 5 }))
+  test.equal(err.retryable, false)
+  test.equal(err.attempts, 1)
+  err = test.refused("stopped for 2 s %(timeout.idle%)", ask(fake.net {
+    fake.streamed { fake.delta "a", { pause = 1 }, ": keep-alive\n\n", { pause = 1 }, ": keep-alive\n\n", { pause = 9 } } },
+    { timeout = { idle = 2 }, retry = false }))
+  test.equal(err.partial, "a")
+  test.equal(err.elapsed, 2)
+end)
+
+test.case("total covers all attempts and their waits", function()
+  local net = fake.net { { status = 503, delay = 1 } }
+  local err = test.refused("503", ask(net, { retry = quick, timeout = { total = 3 } }))
+  test.equal(err.attempts, 2) -- 1 s, 0.5 s of waiting, 1 s; the next wait would end beyond the limit
+end)
+
+test.case("time that the reader spends elsewhere does not count", function()
+  local net = fake.net { fake.streamed { fake.delta "a", fake.delta "b", fake.delta({}, "stop"), fake.event "[DONE]" } }
+  local client = net:connect { timeout = { first = 5, idle = 2 } }
+  local stream = client:stream { messages = {} }
+  test.equal(stream:next(), "a")
+  fake.loop.time = fake.loop.time + 100
+  test.equal(stream:next(), "b")
+  fake.loop.time = fake.loop.time + 100
+  test.equal(stream:next(), nil)
+  test.equal(stream.err, nil)
+end)
+
+test.case("a key or a header that the server quotes back is not in the error", function()
+  local err = test.refused("bad key %[redacted%]", ask(
+    fake.net { { status = 401, json = { error = { message = "bad key sk-secret%1 for tenant-77" } } } },
+    { api_key = "sk-secret%1", headers = { ["X-Tenant"] = "tenant-77" }, retry = false }))
+  test.ok(not err.message:find "tenant")
+end)
+
+test.case("models and health", function()
+  local net = fake.net { { json = { data = { { id = "a", max_model_len = 2048 } } } }, { body = "" },
+    { status = 503, body = "" } }
+  local client = net:connect { retry = false }
+  test.equal(assert(client:models())[1].id, "a")
+  test.equal(client:health(), true)
+  test.equal(net.requests[2].method .. net.requests[2].url, "GEThttp://fake/health")
+  test.refused("503", client:health())
+  test.refused("an HTML page", fake.net({ { body = "<html>" } }):connect({ retry = false }):models())
+end)
+
+test.case("structured output: the schema goes out, the value comes back", function()
+  local net = fake.net { fake.whole '{"n":3,"s":null}' }
+  local schema = { type = "object" }
+  local reply = assert(ask(net, {}, { schema = schema }))
+  test.equal(net.requests[1].body.response_format, { type = "json_schema",
+    json_schema = { name = "answer", schema = schema } })
+  test.equal(tostring(reply.value.n), "3")
+  test.equal(reply.value.s, nil)
+  local err = test.refused("not the JSON that the schema asks for", ask(fake.net { fake.whole '{"n":' }, {}, { schema = {} }))
+  test.equal(err.partial, '{"n":')
+end)
+
+test.case("close ends what is under way", function()
+  local net = fake.net { { hang = true } }
+  local client = net:connect()
+  local result
+  lmm.go(function() return client:chat { messages = {} } end, function(...) result = { ... } end)
+  client:close()
+  fake.loop:step(fake.loop:now())
+  test.equal(result[1], true)
+  test.equal(result[4].kind, "cancelled")
+  test.equal(net.transfers[1].closed, true)
+end)

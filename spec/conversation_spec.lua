@@ -1,0 +1,151 @@
+-- Conversations on the fake transport: what goes into the history, and what never does.
+local fake = require "spec.support.fake"
+local lmm = require "lmm"
+local test = require "spec.support.test"
+
+local picture = "spec/media/plain.jpg"
+
+local function some_picture()
+  local file = io.open(picture, "rb")
+  if file then
+    file:close()
+    return picture
+  end
+  return "examples/picture.jpg"
+end
+
+test.case("the history grows with each answer, the system message first", function()
+  local net = fake.net { fake.whole "one", fake.answer("t", "wo"), fake.whole "three" }
+  local chat = net:connect():conversation { system = "Be brief.", temperature = 0 }
+  assert(chat:ask "first")
+  for _ in chat:stream "second" do end
+  assert(chat:ask("third", { temperature = 1 }))
+  test.equal(net.requests[3].body.messages, {
+    { role = "system", content = "Be brief." },
+    { role = "user", content = "first" }, { role = "assistant", content = "one" },
+    { role = "user", content = "second" }, { role = "assistant", content = "two" },
+    { role = "user", content = "third" },
+  })
+  test.equal({ net.requests[1].body.temperature, net.requests[3].body.temperature }, { 0, 1 })
+  test.equal(#chat.messages, 7)
+end)
+
+test.case("parts keep their order; raw parts go as they are; ours do not go at all", function()
+  local net = fake.net { fake.whole "a" }
+  local chat = net:connect():conversation()
+  assert(chat:ask("before", lmm.image(some_picture(), { detail = "low", uuid = "u1" }), { type = "text", text = "raw" },
+    lmm.image "https://host/x.png", "after", { timeout = 9, max_tokens = 5 }))
+  local body = net.requests[1].body
+  local content = body.messages[1].content
+  test.equal(#content, 5)
+  test.equal({ content[1].text, content[3].text, content[5].text }, { "before", "raw", "after" })
+  test.match(content[2].image_url.url, "^data:image/jpeg;base64,/9j/")
+  test.equal({ content[2].type, content[2].image_url.detail, content[2].uuid }, { "image_url", "low", "u1" })
+  test.equal(content[4], { type = "image_url", image_url = { url = "https://host/x.png" } })
+  test.equal({ body.timeout, body.max_tokens }, { nil, 5 })
+  assert(chat:ask "again") -- the picture goes along again, from its file
+  test.match(net.requests[2].text, "data:image")
+end)
+
+test.case("an exchange that fails or is cancelled leaves the history as it was", function()
+  local broken = fake.streamed { fake.delta "half" }
+  local cases = {
+    function(chat) test.refused("400", chat:ask "q") end,
+    function(chat) test.refused("broke off", chat:stream("q"):reply()) end,
+    function(chat)
+      local stream = chat:stream "q"
+      stream:next()
+      stream:cancel()
+    end,
+    function(chat) test.refused("No such file", chat:ask("q", lmm.image "gone.jpg")) end,
+    function(chat) test.raises("there is nothing to ask", chat.ask, chat) end,
+  }
+  for i, case in ipairs(cases) do
+    local replies = { fake.whole "one", i == 1 and { status = 400 } or broken }
+    local chat = fake.net(replies):connect({ retry = false }):conversation()
+    assert(chat:ask "first")
+    local before = #chat.messages
+    case(chat)
+    test.equal(#chat.messages, before, "case " .. i)
+  end
+end)
+
+test.case("the next ask cancels an abandoned stream", function()
+  local net = fake.net { fake.streamed { fake.delta "a", { pause = 50 }, fake.delta "b" }, fake.whole "c" }
+  local chat = net:connect():conversation()
+  local stream = chat:stream "q"
+  test.equal(stream:next(), "a")
+  assert(chat:ask "next")
+  test.equal(net.transfers[1].closed, true)
+  test.equal(stream.err.kind, "cancelled")
+  test.equal(#chat.messages, 2)
+end)
+
+test.case("a stream that nobody holds any more is collected and its transfer with it", function()
+  local net = fake.net { fake.streamed { fake.delta "a", { pause = 50 }, fake.delta "b" } }
+  local chat = net:connect():conversation()
+  do
+    local stream = chat:stream "q"
+    stream:next()
+  end
+  collectgarbage()
+  collectgarbage()
+  test.equal(chat.current.stream, nil)
+end)
+
+test.case("a second ask while a task waits in the first raises, naming fork", function()
+  local net = fake.net { fake.streamed { fake.delta "a", { pause = 50 }, fake.delta("b", "stop") }, fake.whole "other" }
+  local chat = net:connect():conversation()
+  local task = lmm.go(function() return chat:stream("q"):reply() end)
+  test.raises("use conversation:fork%(%)", chat.ask, chat, "another")
+  test.equal(assert(chat:fork():ask "another").text, "other")
+  local ok, reply = task:wait()
+  test.equal({ ok, reply.text }, { true, "ab" })
+end)
+
+test.case("cancel ends what the conversation does, from elsewhere", function()
+  local chat = fake.net({ { hang = true } }):connect():conversation()
+  local result
+  lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
+  chat:cancel()
+  fake.loop:step(fake.loop:now())
+  test.equal({ result[1], result[4].kind }, { true, "cancelled" })
+  test.equal(#chat.messages, 0)
+  chat:cancel()
+end)
+
+test.case("fork goes its own way, undo forgets the last exchange", function()
+  local net = fake.net { fake.whole "1", fake.whole "2", fake.whole "3" }
+  local chat = net:connect():conversation { system = "s", top_k = 1 }
+  assert(chat:ask "a")
+  local other = chat:fork()
+  assert(other:ask "b")
+  test.equal({ #chat.messages, #other.messages }, { 3, 5 })
+  test.equal(net.requests[2].body.top_k, 1)
+  other:undo()
+  test.equal(#other.messages, 3)
+  other:undo()
+  other:undo()
+  test.equal(other.messages, { { role = "system", content = "s" } })
+end)
+
+test.case("tool calls of an answer stay in the history", function()
+  local net = fake.net { fake.whole("", { tool_calls = { { id = "t", type = "function",
+    ["function"] = { name = "f", arguments = "{}" } } } }), fake.whole "b" }
+  local chat = net:connect():conversation()
+  assert(chat:ask "a")
+  assert(chat:ask "b")
+  test.equal(net.requests[2].body.messages[2].tool_calls[1]["function"].name, "f")
+end)
+
+test.case("misuse raises", function()
+  local client = fake.net({ fake.whole "a" }):connect()
+  local chat = client:conversation()
+  test.raises("argument 1 is a number", chat.ask, chat, 5)
+  test.raises("argument 1 is a table without 'type'", chat.ask, chat, { temperature = 1 })
+  test.raises("argument 1 is a table without 'type'", chat.ask, chat, { temperature = 1 }, "q")
+  test.raises("keeps its own messages", chat.ask, chat, "q", { messages = {} })
+  test.raises("keeps its own messages", client.conversation, client, { messages = {} })
+  test.raises("system is a string", client.conversation, client, { system = 1 })
+  test.raises("a table of options", client.conversation, client, "system")
+end)

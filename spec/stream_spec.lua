@@ -1,0 +1,275 @@
+-- Streams on the fake transport: what is read from events, however they come, and how a stream can end.
+local fake = require "spec.support.fake"
+local json = require "lmm.json"
+local lmm = require "lmm"
+local test = require "spec.support.test"
+
+local delta, event, streamed = fake.delta, fake.event, fake.streamed
+local done = event "[DONE]"
+
+local function open(reply, opts, request)
+  local net = fake.net(reply[1] and reply or { reply })
+  request = request or {}
+  request.messages = { { role = "user", content = "q" } }
+  return net:connect(opts):stream(request), net
+end
+
+local function collect(stream)
+  local pieces = {}
+  for piece in stream do pieces[#pieces + 1] = piece end
+  return pieces
+end
+
+test.case("pieces, then the reply", function()
+  local stream, net = open(fake.answer("Hel", "lo"))
+  test.equal(collect(stream), { "Hel", "lo" })
+  local reply = assert(stream:reply())
+  test.equal(reply.text, "Hello")
+  test.equal(reply.finish_reason, "stop")
+  test.equal(stream:next(), nil)
+  test.equal(stream.err, nil)
+  test.equal(net.requests[1].body.stream, true)
+  test.equal(net.requests[1].body.stream_options.include_usage, true)
+  test.equal(reply.attempts, 1)
+  test.ok(reply.timing.first_token)
+end)
+
+test.case("reply() alone reads everything; next() gives the pieces; events() gives every event", function()
+  test.equal(assert(open(fake.answer("a", "b")):reply()).text, "ab")
+  local stream = open(fake.answer("a", "b"))
+  test.equal({ stream:next(), (stream:next()) }, { "a", "b" })
+  local count = 0
+  for item in open(fake.answer("a", "b")):events() do
+    test.equal(item.choices[1].index, 0)
+    count = count + 1
+  end
+  test.equal(count, 4)
+end)
+
+test.case("a streamed and an unstreamed answer of the same content are equal", function()
+  local message = { role = "assistant", content = "Hello", reasoning = "hm", tool_calls = {
+    { id = "t1", type = "function", ["function"] = { name = "f", arguments = '{"a":1}' } } } }
+  local usage = { prompt_tokens = 5, completion_tokens = 2, total_tokens = 7 }
+  local whole = fake.net { { json = { id = "c1", model = "m", usage = usage,
+    choices = { { index = 0, message = message, finish_reason = "tool_calls", logprobs = { content = { { token = "H" } } } } } } } }
+  local call = message.tool_calls[1]
+  local stream = open(streamed {
+    delta { role = "assistant", content = "" }, delta { reasoning = "hm" }, delta { content = "Hel" }, delta { content = "lo" },
+    event { id = "c1", model = "m", choices = { { index = 0, delta = {}, logprobs = { content = { { token = "H" } } } } } },
+    delta { tool_calls = { { index = 0, id = call.id, type = "function", ["function"] = { name = "f", arguments = "" } } } },
+    delta { tool_calls = { { index = 0, ["function"] = { arguments = '{"a"' } } } },
+    delta { tool_calls = { { index = 0, ["function"] = { arguments = ':1}' } } } },
+    delta({}, "tool_calls"), event { id = "c1", model = "m", choices = lmm.null, usage = usage }, done })
+  local function comparable(reply)
+    reply.raw, reply.timing = nil, nil
+    return reply
+  end
+  test.equal(comparable(assert(stream:reply())),
+    comparable(assert(whole:connect():chat { messages = { { role = "user", content = "q" } } })))
+end)
+
+test.case("the result does not depend on how the bytes are cut", function()
+  local text = table.concat(fake.answer("Gr\195\188\195\159e ", "\240\159\140\153", "!").chunks)
+  for cut = 1, #text - 1 do
+    local stream = open(streamed { text:sub(1, cut), text:sub(cut + 1) })
+    test.equal(table.concat(collect(stream)), "Gr\195\188\195\159e \240\159\140\153!")
+  end
+  local bytes = {}
+  for i = 1, #text do bytes[i] = text:sub(i, i) end
+  test.equal(assert(open(streamed(bytes)):reply()).text, "Gr\195\188\195\159e \240\159\140\153!")
+end)
+
+local function tool(fields, name, arguments)
+  fields["function"] = { name = name, arguments = arguments }
+  return fields
+end
+
+test.case("tool-call deltas with every quirk of real servers", function()
+  local cases = {
+    { "by index", { { tool({ index = 0, id = "a" }, "f", "{") }, { tool({ index = 1, id = "b" }, "g", "[") },
+      { tool({ index = 0 }, nil, "}") }, { tool({ index = 1 }, nil, "]") } }, { "a f {}", "b g []" } },
+    { "no index, by id", { { tool({ id = "a" }, "f", "{") }, { tool({ id = "b" }, "g", "[") },
+      { tool({ id = "a" }, nil, "}") }, { tool({ id = "b" }, nil, "]") } }, { "a f {}", "b g []" } },
+    { "no index, no id: the latest", { { tool({ id = "a" }, "f", "{") }, { tool({}, nil, "}") } }, { "a f {}" } },
+    { "null index", { { tool({ index = lmm.null, id = "a" }, "f", "{}") } }, { "a f {}" } },
+    { "null id and name later", { { tool({ index = 0, id = "a" }, "f", "") },
+      { tool({ index = 0, id = lmm.null }, lmm.null, "{}") } }, { "a f {}" } },
+    { "repeated id and name", { { tool({ index = 0, id = "a" }, "f", "{") }, { tool({ index = 0, id = "a" }, "f", "}") } },
+      { "a f {}" } },
+    { "several deltas of one index in one chunk",
+      { { tool({ index = 0, id = "a" }, "f", "{"), tool({ index = 0 }, nil, "}") } }, { "a f {}" } },
+    { "arguments as an object", { { tool({ index = 0, id = "a" }, "f", { x = 1 }) } }, { 'a f {"x":1}' } },
+    { "null arguments", { { tool({ index = 0, id = "a" }, "f", lmm.null) } }, { "a f " } },
+    { "no function at all", { { { index = 0, id = "a" } }, { tool({ index = 0 }, "f", "{}") } }, { "a f {}" } },
+  }
+  for _, case in ipairs(cases) do
+    local chunks = {}
+    for i, calls in ipairs(case[2]) do chunks[i] = delta { tool_calls = calls } end
+    chunks[#chunks + 1] = delta({}, "tool_calls")
+    chunks[#chunks + 1] = done
+    local got = {}
+    for i, call in ipairs(assert(open(streamed(chunks)):reply()).tool_calls) do
+      got[i] = call.id .. " " .. call.name .. " " .. call.arguments
+    end
+    test.equal(got, case[3], case[1])
+  end
+end)
+
+test.case("tool arguments are decoded where they are JSON", function()
+  local reply = assert(open(streamed { delta { tool_calls = { tool({ index = 0, id = "a" }, "f", '{"n":2}') } },
+    delta { tool_calls = { tool({ index = 1, id = "b" }, "g", '{"n":') } }, delta({}, "tool_calls") }):reply())
+  test.equal(tostring(reply.tool_calls[1].args.n), "2")
+  test.equal(reply.tool_calls[2].args, nil)
+end)
+
+test.case("several choices: the pieces are the first one's, all are in choices", function()
+  local function choice(index, content, finish_reason)
+    return event { choices = { { index = index, delta = { content = content }, finish_reason = finish_reason } } }
+  end
+  local stream = open(streamed { choice(1, "B"), choice(0, "A"), choice(1, "b", "length"), choice(0, "a", "stop"), done })
+  test.equal(collect(stream), { "A", "a" })
+  local reply = stream:reply()
+  test.equal({ reply.choices[1].text, reply.choices[2].text, reply.choices[2].finish_reason }, { "Aa", "Bb", "length" })
+end)
+
+test.case("nulls, empty deltas, pings, roles repeated, usage last", function()
+  local reply = assert(open(streamed { ": keep-alive\n\n", "event: ping\ndata:\n\n", "data:\n\n",
+    delta { role = "assistant", content = lmm.null }, delta { role = "assistant", content = "a", reasoning_content = "r" },
+    event { choices = lmm.array {}, prompt_progress = 1 }, delta {}, delta({ content = lmm.null }, "stop"),
+    event { choices = lmm.array {}, usage = { total_tokens = 3 }, metrics = lmm.null }, done }):reply())
+  test.equal(reply.text, "a")
+  test.equal(reply.reasoning, "r")
+  test.equal(tostring(reply.usage.total_tokens), "3")
+  test.equal(reply.raw[3].choices, {})
+end)
+
+test.case("how a stream may end well", function()
+  local reset = { fail = { kind = "truncated", phase = "receive", reason = "reset" } }
+  for name, chunks in pairs {
+    ["[DONE] alone"] = { delta "a", done },
+    ["a finish_reason alone"] = { delta "a", delta({}, "stop") },
+    ["broken after a finish_reason"] = { delta("a", "stop"), reset },
+    ["data behind [DONE]"] = { delta("a", "stop"), done, "data: junk\n\n" },
+  } do
+    test.equal(assert(open(streamed(chunks)):reply()).text, "a", name)
+  end
+end)
+
+test.case("how a stream may break, with what had arrived", function()
+  local reset = { fail = { kind = "truncated", phase = "receive", reason = "connection reset" } }
+  local cases = {
+    { { delta "ab" }, "truncated", "without %[DONE%] and without a finish_reason", "ab" },
+    { { delta "ab", reset }, "truncated", "connection reset", "ab" },
+    { { delta "ab", "data: {\"choices\":[{\"delta\":{\"content\":\"c\"}}]}\n" }, "truncated", "without", "ab" },
+    { { delta "ab", "data: {broken\n\n", done }, "protocol", "not JSON", "ab" },
+    { { delta "ab", event { error = { message = "boom", code = 500 } }, done }, "http", "HTTP 500 .*boom", "ab" },
+    { { delta "ab", event { error = "plain" }, done }, "http", "HTTP 200 .*plain", "ab" },
+    { { delta "ab", event { error = { message = "m", code = "overloaded" } } }, "http", "HTTP 200 .*m", "ab" },
+    { { delta "ab", event { object = "error", message = "flat", code = 400 } }, "http", "HTTP 400 .*flat", "ab" },
+    { { delta "ab", 'event: error\ndata: {"message":"bare"}\n\n' }, "http", "bare", "ab" },
+    { { event { error = { message = "bad schema", code = 400 } }, done }, "http", "HTTP 400 .*bad schema", nil },
+    { {}, "truncated", "without", nil },
+  }
+  for _, case in ipairs(cases) do
+    local stream = open(streamed(case[1]), { retry = false })
+    local pieces, piece, message, err = {}, nil, nil, nil
+    repeat
+      piece, message, err = stream:next()
+      pieces[#pieces + 1] = piece
+    until not piece
+    test.match(message, case[3])
+    test.equal(err.kind, case[2], case[3])
+    test.equal(err.partial, case[4], case[3])
+    test.equal(stream.err, err)
+    test.equal(select(3, stream:next()), err) -- and again
+    test.equal(select(3, stream:reply()), err)
+    test.match(test.raises(case[3], collect, open(streamed(case[1]), { retry = false })), "^[^:]*http")
+  end
+end)
+
+test.case("finish_reason of one choice does not finish another", function()
+  local stream = open(streamed { event { choices = { { index = 0, delta = { content = "a" }, finish_reason = "stop" },
+    { index = 1, delta = { content = "b" } } } } }, { retry = false })
+  test.equal(test.refused("without", stream:reply()).kind, "truncated")
+end)
+
+test.case("a server that answers a stream request with one JSON object, or with HTML", function()
+  test.equal(assert(open(fake.whole "hello"):reply()).text, "hello")
+  test.equal(collect(open(fake.whole "hello")), { "hello" })
+  test.refused("an HTML page", open({ body = "<!doctype html>" }):reply())
+end)
+
+test.case("retried until the first piece is handed out, never after", function()
+  local policy = { random = function() return 0 end }
+  local broken = streamed { delta "x", event { error = { message = "m", code = 503 } } }
+  local early = streamed { delta { role = "assistant", content = "" }, event { error = { message = "m", code = 503 } } }
+  local stream, net = open({ { status = 503 }, early, fake.answer "a" }, { retry = policy })
+  test.equal(assert(stream:reply()).text, "a")
+  test.equal(#net.requests, 3)
+  test.equal(stream:reply().attempts, 3)
+  stream, net = open({ broken, fake.answer "a" }, { retry = policy })
+  test.equal(stream:next(), "x")
+  test.refused("503", stream:next())
+  test.equal(#net.requests, 1)
+end)
+
+test.case("limits: an event, a line without end, choices, tool calls", function()
+  local long = ("x"):rep(3000)
+  local function refused(pattern, chunks, limits)
+    test.equal(test.refused(pattern, open(streamed(chunks), { limits = limits, retry = false }):reply()).kind, "limit")
+  end
+  refused("limits.event", { delta(long), done }, { event = 1000 })
+  refused("limits.event", { "data: " .. long }, { event = 1000 })
+  refused("limits.reply", { delta(long), delta(long), done }, { reply = 4000 })
+  local choices, calls = {}, {}
+  for i = 1, 4 do
+    choices[i] = { index = i, delta = { content = "a" } }
+    calls[i] = { index = i - 1, ["function"] = { name = "f" } }
+  end
+  refused("limits.choices", { event { choices = choices } }, { choices = 3 })
+  refused("limits.calls", { delta { tool_calls = calls } }, { calls = 3 })
+end)
+
+test.case("cancel ends it: the transfer is closed and the reader is told", function()
+  local stream, net = open(streamed { delta "a", { pause = 100 }, delta "b" })
+  test.equal(stream:next(), "a")
+  stream:cancel()
+  test.equal(net.transfers[1].closed, true)
+  local err = test.refused("cancelled", stream:next())
+  test.equal(err.kind .. err.partial, "cancelleda")
+  stream:cancel()
+
+  stream, net = open(streamed { delta "a", { pause = 100 }, delta "b" })
+  fake.after(5, function() stream:cancel() end)
+  test.equal(stream:next(), "a")
+  test.equal(test.refused("cancelled", stream:next()).kind, "cancelled")
+  test.equal(net.transfers[1].closed, true)
+end)
+
+test.case("cancel while it waits to try again", function()
+  local stream, net = open({ { status = 503, headers = { ["retry-after"] = "50" } }, fake.answer "a" })
+  fake.after(5, function() stream:cancel() end)
+  test.refused("cancelled", stream:next())
+  test.equal(#net.requests, 1)
+end)
+
+test.case("cancel before anything was read sends nothing", function()
+  local stream, net = open(fake.answer "a")
+  stream:cancel()
+  test.refused("cancelled", stream:next())
+  test.equal(#net.requests, 0)
+end)
+
+test.case("break out of a loop cancels on Lua 5.4", function()
+  if not rawget(_G, "warn") then test.skip "only 5.4 closes the loop's value" end
+  local net = fake.net { streamed { delta "a", delta "b", { pause = 100 }, delta "c" } }
+  for piece in net:connect():stream { messages = {} } do
+    if piece == "b" then break end
+  end
+  test.equal(net.transfers[1].closed, true)
+end)
+
+test.case("raw keeps what the server sent, nulls and all", function()
+  local reply = assert(open(streamed { delta { role = "assistant", content = lmm.null }, delta("a", "stop"), done }):reply())
+  test.equal(reply.raw[1].choices[1].delta.content, json.null)
+end)
