@@ -1,0 +1,106 @@
+-- The scripted raw server does what its scenario says, as curl sees it, and records what came.
+
+local raw = require "spec.support.raw"
+local test = require "spec.support.test"
+
+-- What curl printed, and how it ended.
+local function curl(words)
+  local pipe = assert(io.popen("curl -s --noproxy '*' --max-time 10 " .. words .. "; echo \" exit $?\""))
+  local text = pipe:read "*a"
+  pipe:close()
+  local body, code = text:match "^(.*) exit (%d+)\n$"
+  return body, tonumber(code)
+end
+
+local function names(events)
+  local out = {}
+  for i, event in ipairs(events) do out[i] = event.event .. " " .. event.connection end
+  return table.concat(out, ", ")
+end
+
+local ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+-- curl's exit codes: 18 partial file, 52 empty reply, 56 failure in receiving.
+local endings = {
+  { "an answer", { { await = "request" }, { send = ANSWER } }, "hello", 0 },
+  { "an answer, byte by byte", { { await = "head" }, { dribble = ANSWER, every = 0.001 } }, "hello", 0 },
+  { "an answer cut short", { { await = "request" }, { send = ANSWER:sub(1, -3) }, { close = true } }, "hel", 18 },
+  { "no answer", { { await = "request" }, { close = true } }, "", 52 },
+  { "a reset", { { await = "request" }, { send = ANSWER:sub(1, -3) }, { reset = true } }, "hel", 56 },
+  { "an answer late", { { await = "request" }, { pause = 0.05 }, { send = ANSWER }, { hold = true } }, "hello", 0 },
+}
+
+for _, row in ipairs(endings) do
+  local name, scenario, body, code = row[1], row[2], row[3], row[4]
+  test.case("gives " .. name, function()
+    local server = raw.start { scenario }
+    local got, ended = curl(server.url .. "/models")
+    test.equal({ got, ended }, { body, code })
+    test.equal(server:wait("request")[1].bytes, 0)
+    server:stop()
+  end)
+end
+
+test.case("records what came, and in which order", function()
+  local server = raw.start {
+    { { await = "request" }, { send = ANSWER }, { await = "request" }, { send = ANSWER }, { await = "close" } },
+  }
+  local url = server.url .. "/chat"
+  test.equal(curl("-d abc " .. url .. " --next -s -d defg " .. url), "hellohello")
+  test.equal(server:wait("closed")[1].how, "EOF")
+  local events = server:events()
+  test.equal(names(events), "accepted 1, head 1, request 1, head 1, request 1, closed 1")
+  test.equal({ events[3].bytes, events[5].bytes }, { 3, 4 })
+  test.equal(events[3].sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+  test.match(server:received(), "^POST /v1/chat HTTP/1.1\r\n.*\r\n\r\nabcPOST .*\r\n\r\ndefg$")
+  server:stop()
+end)
+
+test.case("serves connection after connection, the last scenario again and again", function()
+  local server = raw.start {
+    { { await = "request" }, { close = true } },
+    { { await = "request" }, { send = ANSWER } },
+  }
+  local codes = {}
+  for i = 1, 3 do
+    local _, code = curl(server.url)
+    codes[i] = code
+  end
+  test.equal(codes, { 52, 0, 0 })
+  test.equal(#server:wait("accepted", 3), 3)
+  server:stop()
+end)
+
+test.case("notices a client that goes away", function()
+  local server = raw.start { { { await = "request" }, { hold = true } } }
+  local _, code = curl("--max-time 0.2 " .. server.url)
+  test.equal(code, 28)
+  test.equal(server:wait("closed")[1].connection, 1)
+  server:stop()
+end)
+
+test.case("takes a large answer and a large body", function()
+  local big = ("0123456789abcdef"):rep(256 * 1024)
+  local server = raw.start {
+    { { await = "request" }, { send = "HTTP/1.1 200 OK\r\nContent-Length: " .. #big .. "\r\n\r\n" .. big } },
+  }
+  local name = os.tmpname()
+  local file = assert(io.open(name, "wb"))
+  file:write(big)
+  file:close()
+  test.ok(curl("-H Expect: --data-binary @" .. name .. " " .. server.url) == big)
+  test.equal(server:wait("request")[1].bytes, #big)
+  test.ok(server:received():sub(-#big) == big)
+  os.remove(name)
+  server:stop()
+end)
+
+test.case("removes its record when it is stopped", function()
+  local server = raw.start { { { await = "request" }, { send = ANSWER } } }
+  curl(server.url)
+  server:wait "request"
+  server:stop()
+  local listing = io.popen("ls " .. server.prefix .. "* 2>&1")
+  test.match(listing:read "*a", "No such file")
+  listing:close()
+end)
