@@ -61,8 +61,17 @@ static const char *find_line_end(const char *from, const char *end) {
   return from;
 }
 
+/* What went beyond the maximum is lost, so nothing after it can be right: from here on there are no events. */
+static int give_up(lmm_sse *sse) {
+  lmm_sse_free(sse);
+  sse->line.max = 0;
+  sse->at = sse->end;
+  return LMM_LIMIT;
+}
+
 int lmm_sse_next(lmm_sse *sse) {
   int code = 0;
+  if (sse->line.max == 0) return give_up(sse);
   if (sse->delivered) begin_event(sse);
   sse->delivered = false;
   while (code == 0 && sse->at < sse->end) {
@@ -71,6 +80,7 @@ int lmm_sse_next(lmm_sse *sse) {
     const char *line = sse->at, *stop = find_line_end(line, sse->end);
     sse->at = stop;
     size_t length = (size_t)(stop - line);
+    if (length > sse->line.max - sse->line.length) return give_up(sse); /* also where the line is not kept */
     if (stop == sse->end || sse->line.length > 0) {
       code = lmm_buf_add(&sse->line, line, length);
       if (code != LMM_OK || stop == sse->end) return code;
@@ -82,6 +92,7 @@ int lmm_sse_next(lmm_sse *sse) {
     code = take_line(sse, line, length);
     sse->line.length = 0;
   }
+  if (code == LMM_LIMIT) return give_up(sse);
   sse->delivered = code == 1;
   return code;
 }
@@ -116,7 +127,8 @@ static int sse_feed(lua_State *L) {
   return 0;
 }
 
-/* decoder:next() -> data, event name ("" where none was given) | nil when more bytes are needed | nil, "limit" */
+/* decoder:next() -> data, event name ("" where none was given) | nil when more bytes are needed | nil, "limit", and so
+ * ever after */
 static int sse_next(lua_State *L) {
   lmm_sse *sse = check_sse(L);
   int code = lmm_sse_next(sse);
