@@ -1,4 +1,4 @@
-# lmm: `make demo` and `make test` do everything on a bare Debian; `make help` lists the rest.
+# lmm: `make demo` and `make test` do everything on a bare Debian. `make help` lists the rest.
 
 LUA        ?= lua5.4
 LUA_ABI    ?= $(patsubst lua%,%,$(LUA))
@@ -8,44 +8,106 @@ LUADIR     ?= $(PREFIX)/share/lua/$(LUA_ABI)
 LIBDIR     ?= $(PREFIX)/lib/lua/$(LUA_ABI)
 BINDIR     ?= $(PREFIX)/bin
 
-# VARIANT keeps builds with other flags apart: `make VARIANT=-asan OPTIMISE=...` is what `make asan` does.
-VARIANT  ?=
-BUILD    := build/lua$(LUA_ABI)$(VARIANT)
-CORE     := error buf sniff media base64 body utf8 sse core
-CURL     := error buf transfer multi curl
-MODULES  := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
+# VARIANT keeps a build with other flags apart from the plain one.
+VARIANT ?=
+BUILD   := build/lua$(LUA_ABI)$(VARIANT)
+CORE    := error buf sniff media base64 body utf8 sse core
+CURL    := error buf transfer multi curl
+MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 
-WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
 LDFLAGS  ?= -Wl,-z,relro,-z,now
-LMM_CFLAGS  := -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA_INCDIR)
-LMM_LDFLAGS := -shared -Wl,-z,nodelete
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+C_FLAGS  := -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA_INCDIR)
+LD_FLAGS := -shared -Wl,-z,nodelete
 
-# What a process needs to run from this tree.
-RUN := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;;"
+# What a process needs to run from this tree, and what Debian calls what we need.
+RUN  := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;;"
+NEED := .ci/need
+BUILD_PACKAGES := gcc libc6-dev $(LUA) lib$(LUA)-dev libcurl4-openssl-dev libb64-dev
+DEMO_PACKAGES  := $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
+TEST_PACKAGES  := $(DEMO_PACKAGES) curl luarocks
+LINT_PACKAGES  := $(BUILD_PACKAGES) clang clang-tidy cppcheck lua-check lua5.1
 
-all: $(MODULES)
-core: $(BUILD)/lmm/core.so
+LUA_FILES := $(shell find lua -name '*.lua')
+ALL_LUA   := lua bin/lmm spec bench examples
+
+all: $(MODULES) ## builds both modules into build/
+core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
 
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(LMM_LDFLAGS) -o $@ $^ -lb64
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) $(LD_FLAGS) -o $@ $^ -lb64
 
 $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(LMM_LDFLAGS) -o $@ $^ -lcurl
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) $(LD_FLAGS) -o $@ $^ -lcurl
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(LMM_CFLAGS) $(OPTIMISE) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC $<"
+	@$(CC) $(C_FLAGS) $(OPTIMISE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(BUILD)/*.d)
 
-spec: all
+demo: ## installs what is missing, builds, and asks the built-in server about a picture
+	@$(NEED) $(DEMO_PACKAGES)
+	@$(MAKE) --no-print-directory all
+	@$(RUN) $(LUA) examples/demo.lua
+
+test: ## installs what tests need, builds, and runs every spec
+	@$(NEED) $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory spec
+
+spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)
 
-clean:
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(NEED) $(TEST_PACKAGES)
+	@$(MAKE) --no-print-directory spec VARIANT=-asan OPTIMISE="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" \
+	  LMM_TEST_WRAP="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)"
+
+valgrind: ## the specs under valgrind
+	@$(NEED) $(TEST_PACKAGES) valgrind
+	@$(MAKE) --no-print-directory spec VARIANT=-valgrind OPTIMISE="-O1" \
+	  LMM_TEST_WRAP="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite"
+
+export LMM_TEST_WRAP
+
+lint: ## compilers with every warning an error, and the linters
+	@$(NEED) $(LINT_PACKAGES)
+	@for compiler in gcc clang; do echo "  $$compiler"; for file in src/*.c; do \
+	  $$compiler $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done; done
+	@echo "  cppcheck"; cppcheck --quiet --std=c99 --language=c --enable=warning,style,performance,portability --inline-suppr \
+	  --suppress=missingIncludeSystem --error-exitcode=1 -D__GNUC__ -D__x86_64__ -DLIBCURL_VERSION_NUM=0x075800 -DLUA_VERSION_NUM=504 src
+	@echo "  clang-tidy"; clang-tidy --quiet src/*.c -- $(C_FLAGS) 2>/dev/null
+	@echo "  luacheck"; luacheck --quiet $(ALL_LUA)
+	@echo "  luac5.1"; luac5.1 -p $(LUA_FILES)
+
+bench: all ## speed and memory, as ratios measured side by side
+	@$(RUN) $(LUA) bench/run.lua
+
+install: all ## into $(DESTDIR)$(PREFIX)
+	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"
+	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
+	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
+	sed -e '1s|.*|#!/usr/bin/env $(LUA)|' \
+	  -e '1a package.path, package.cpath = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path, "$(LIBDIR)/?.so;" .. package.cpath' \
+	  bin/lmm >"$(DESTDIR)$(BINDIR)/lmm"
+	chmod 755 "$(DESTDIR)$(BINDIR)/lmm"
+
+uninstall: ## takes away what install put there
+	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm"
+	rm -f "$(DESTDIR)$(BINDIR)/lmm"
+
+clean: ## removes what was built
 	rm -rf build
 
-.PHONY: all core spec clean
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+.PHONY: all core demo test spec asan valgrind lint bench install uninstall clean help
