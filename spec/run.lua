@@ -28,8 +28,9 @@ end
 
 local passed, failed, skipped = 0, 0, 0
 for _, file in ipairs(files) do
-  local command = (os.getenv "LMM_TEST_WRAP" or "") .. " " .. quote(interpreter) .. " spec/run.lua --one " .. quote(file)
-  local run = assert(io.popen(command .. " 2>&1; echo \"exit $?\""))
+  local wrap = os.getenv "LMM_TEST_WRAP" or ""
+  local run = assert(io.popen(wrap .. " " .. quote(interpreter) .. " spec/run.lua --one " .. quote(file)
+    .. " 2>&1; echo \"exit $?\""))
   local last, before
   print(file)
   for line in run:lines() do

@@ -192,7 +192,7 @@ static int body_get_read(lua_State *L) {
   lua_Integer capacity = luaL_optinteger(L, 2, 65536);
   luaL_argcheck(L, capacity >= (lua_Integer)LMM_SOURCE_MIN && capacity <= 1 << 30, 2, "4 bytes to 1 GiB");
   char *out = lua_newuserdata(L, (size_t)capacity);
-  lmm_error error;
+  lmm_error error = {LMM_OK, ""};
   ptrdiff_t count = body_read(&body->source, out, (size_t)capacity, &error);
   if (count < 0) return lmm_push_error(L, &error);
   if (count == 0) return 0;
@@ -201,7 +201,7 @@ static int body_get_read(lua_State *L) {
 }
 
 static int body_get_rewind(lua_State *L) {
-  lmm_error error;
+  lmm_error error = {LMM_OK, ""};
   (void)body_rewind(&check_body(L)->source, &error);
   return 0;
 }

@@ -194,7 +194,7 @@ static int connection_start(lua_State *L) {
       .connect_ms = (long)ceil(request_number(L, "connect_timeout", 0) * 1000),
       .max_head = (size_t)request_number(L, "max_head", 65536),
   };
-  lmm_error error;
+  lmm_error error = {LMM_OK, ""};
   int code = lmm_transfer_open(transfer, self->easy, &request, &error);
   if (code == LMM_OK) code = lmm_multi_add(multi, transfer);
   if (code == LMM_NOMEM) return raise_nomem(L);

@@ -163,7 +163,7 @@ static int media_new(lua_State *L) {
   lmm_media *media = lmm_new_userdata(L, sizeof *media);
   memset(media, 0, sizeof *media);
   luaL_setmetatable(L, LMM_MEDIA);
-  lmm_error error;
+  lmm_error error = {LMM_OK, ""};
   int code;
   if (is_file) {
     code = lmm_media_file(media, text, &error);

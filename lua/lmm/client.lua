@@ -109,7 +109,8 @@ function client.new(opts)
     calls = setmetatable({}, { __mode = "k" }), -- those under way
     loop = loops.current(),
   }, Client)
-  self.base_url, self.host = check_base_url(opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1")
+  local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
+  self.base_url, self.host = check_base_url(url)
   if type(self.api_key) == "string" then check_line("api_key", self.api_key) end
   return self
 end
@@ -132,7 +133,7 @@ function Client:header_lines(has_body)
   local key = self.api_key
   if type(key) == "function" then key = key() end
   if key ~= nil and (type(key) ~= "string" or key:find "%c") then
-    return nil, errors.new { kind = "invalid", message = "the api_key function gave no string without control characters" }
+    return nil, errors.new { kind = "invalid", message = "the api_key function gave no key: one line of text is one" }
   end
   self.key_in_use = key
   if key and key ~= "" then lines[#lines + 1] = "Authorization: Bearer " .. key end

@@ -53,7 +53,8 @@ local function read_arguments(...)
     end
   end
   if #content == 0 then errors.misuse "there is nothing to ask: pass a question" end
-  if #content == 1 and content[1].type == "text" and type(content[1].text) == "string" then content = content[1].text end
+  local only = content[1]
+  if #content == 1 and only.type == "text" and type(only.text) == "string" then content = only.text end
   return { role = "user", content = content }, fields or {}
 end
 
@@ -61,7 +62,7 @@ function Conversation:exchange(streamed, ...)
   local message, given = read_arguments(...)
   local before = self.current.stream
   if before and before.reading then
-    errors.misuse "this conversation is waiting for an answer: use conversation:fork() to ask something else meanwhile"
+    errors.misuse "this conversation waits for an answer: use conversation:fork() to ask something else meanwhile"
   end
   if before then before:cancel() end
 
@@ -100,7 +101,7 @@ function Conversation:ask(...)
   return self:exchange(false, ...):reply()
 end
 
---- Asks and gives the answer as it comes: `for piece in chat:stream(...)`. The history has it once the stream has ended.
+--- Asks and gives the answer as it comes: `for piece in chat:stream(...)`. The history has it once the stream ended.
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function Conversation:stream(...)
   local stream = self:exchange(true, ...)

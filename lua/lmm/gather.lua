@@ -8,13 +8,14 @@ local rows = { limit = "number" }
 --- Runs `fns` as tasks on one thread and waits for all. A raise in one cancels the others and is raised again.
 ---@param fns (fun(): any)[]
 ---@param opts { limit: integer? }?  how many run at a time (16)
----@return any[]? results, table|string errors, lmm.Error?  both indexed as `fns`, with holes; nil, message, err where the
----task that called was cancelled
+---@return any[]? results, table|string errors, lmm.Error? err  indexed as `fns`, with holes; in a task that is cancelled
+--- nil, message, err
 local function gather(fns, opts)
   local limit = options.check("lmm.gather", rows, opts).limit or 16
   if type(fns) ~= "table" then errors.misuse("lmm.gather: a list of functions expected, got %s", type(fns)) end
   for i = 1, #fns do
-    if type(fns[i]) ~= "function" then errors.misuse("lmm.gather: entry %d is a %s, not a function", i, type(fns[i])) end
+    local given = type(fns[i])
+    if given ~= "function" then errors.misuse("lmm.gather: entry %d is a %s, not a function", i, given) end
   end
   if limit < 1 then errors.misuse "lmm.gather: limit is at least 1" end
 

@@ -1,4 +1,4 @@
---- A request table comes in; a body that core can pull goes out. Media never passes through JSON: a token stands for it.
+--- A request table comes in; a body that core can pull goes out. Media never passes through JSON: tokens stand for it.
 local core = require "lmm.core"
 local dialect = require "lmm.dialect"
 local errors = require "lmm.errors"

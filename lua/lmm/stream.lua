@@ -146,8 +146,8 @@ end
 function Stream:decode_value(result)
   local value, message = json.decode(result.text)
   if message then
-    return errors.new { kind = "protocol", partial = result.text, message =
-      ("the answer is not the JSON that the schema asks for (finish_reason %s): %s"):format(result.finish_reason, message) }
+    return errors.new { kind = "protocol", message = ("the answer is not the JSON that the schema asks for: %s (%s)")
+      :format(message, tostring(result.finish_reason)) }
   end
   result.value = json.clean(value)
 end

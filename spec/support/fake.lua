@@ -5,8 +5,8 @@
 --     local client = net:connect { retry = false }
 --     net.requests[1].body      -- what was sent, decoded
 --
--- A reply: `status` (200), `headers`, then either `json` (a value), `body` (a string) or `chunks` (a list of strings and
--- of { fail = ... } or { pause = seconds }); `delay` seconds before the head; `fail` instead of a head; `hang = true`
+-- A reply: `status` (200), `headers`, then either `json` (a value), `body` (a string) or `chunks` (a list of strings,
+-- { fail = ... } and { pause = seconds }); `delay` seconds before the head; `fail` instead of a head; `hang = true`
 -- for no answer at all. The last reply of the list repeats.
 
 local blocking = require "lmm.loop.blocking"
@@ -153,7 +153,8 @@ end
 --- An event with a delta of the first choice.
 function fake.delta(delta, finish_reason)
   if type(delta) == "string" then delta = { content = delta } end
-  return fake.event { id = "c1", model = "m", choices = { { index = 0, delta = delta, finish_reason = finish_reason } } }
+  local choice = { index = 0, delta = delta, finish_reason = finish_reason }
+  return fake.event { id = "c1", model = "m", choices = { choice } }
 end
 
 --- A streamed reply of these chunks; strings are sent as they are.
