@@ -4,23 +4,32 @@
 -- Out: a handle, once the program has announced itself by its first line; the program ends when the handle is stopped
 --      or collected, and when its owner ends, however that happens.
 --
--- The pipe from the child's standard output is what ties the two together: nothing travels through it after the
--- announcement, but when the owner goes, its end closes, and the child sees that (`die_with_owner`).
+-- The pipe from the child's standard output is what ties the two together: nothing is read from it after the
+-- announcement, but when the owner goes, its end closes, and the child sees that.
 
 local M = {}
 
-local READY = "ready "
+local READY = "ready " -- begins the announcement
+
+--- In a child, the process that has started it.
+---@type integer?
+M.owner = nil
 
 -- Runs in the child. What goes wrong before the announcement is said through the same pipe, on one line.
 local PROGRAM = [[
 package.path, package.cpath = %q, %q
-local ok, problem = pcall(function() require(%q).main({%s}) end)
+local ok, problem = pcall(function()
+  require("lmm.child").owner = owner
+  require(%q).main({%s})
+end)
 if not ok then print((tostring(problem):gsub("%%s+", " "))) os.exit(1) end
 ]]
 
--- The shell tells its process number, which the program keeps after `exec`. A missing interpreter is said through the
--- pipe too; otherwise the reason would only reach the terminal.
-local COMMAND = "echo $$; command -v %s >/dev/null || { echo %s; exit 127; }; exec %s -e %s </dev/null"
+-- The shell tells its process number, which the program keeps after `exec`, and tells the program who its owner is: the
+-- owner may be gone before the program could ask. A missing interpreter is said through the pipe, too; otherwise the
+-- reason would only reach the terminal.
+local COMMAND = "echo $$; command -v %s >/dev/null || { echo %s; exit 127; }; "
+  .. 'exec %s -e "owner = $PPID" -e %s </dev/null'
 
 local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
@@ -50,7 +59,7 @@ end
 ---@field pid integer
 ---@field stop fun()            ends the program at once and waits until it is gone; may be called again
 
---- Starts `require(module).main(words)` in a process of its own and waits for its announcement (`child.announce`). It
+--- Starts `require(module).main(words)` in a process of its own and waits for its announcement (`child.ready`). It
 --- finds modules where this process does, reads an empty standard input, and writes errors where this process does.
 --- The program is killed, not asked, so it must leave nothing that needs tidying; `stop` does not rely on the pipe
 --- alone, since another process that this one has started meanwhile may hold the pipe's end open as well.
@@ -79,43 +88,42 @@ function M.start(module, words, opts)
     return nil, string.format("%s ended before it was ready: %s.", module, table.concat(said, " "))
   end
 
-  return on_collect({
-    line = line:sub(#READY + 1),
-    pid = pid,
-    stop = function()
-      if not pipe then return end
-      local mine = pipe
-      pipe = nil
-      os.execute("kill -9 " .. string.format("%d", pid) .. " 2>/dev/null")
-      mine:close()
-    end,
-  }, function(handle) handle.stop() end)
+  local function stop()
+    if not pipe then return end
+    local mine = pipe
+    pipe = nil
+    os.execute(string.format("kill -9 %d 2>/dev/null", pid))
+    mine:close()
+  end
+  return on_collect({ line = line:sub(#READY + 1), pid = pid, stop = stop }, stop)
 end
 
---- In the child: says that the program is ready. It prints nothing after that.
----@param line string
-function M.announce(line)
-  io.write(READY, line, "\n")
-  io.flush()
-end
-
---- In the child: ends this process when its owner is gone. It sees that the reading end of its standard output has
---- closed, or, where some other process holds that end open, that its parent has changed (looked at twice a second).
---- From here on SIGINT is ignored: the terminal sends it to the whole group, and the owner decides what it means.
---- Where standard output is no pipe, this process was not started by `child.start`, and nothing is done.
+--- In the child: announces that the program is ready, and from here on ends this process when its owner is gone. It
+--- sees that nobody holds the reading end of its standard output any more, or, where some other process does, that its
+--- parent has changed (looked at twice a second). SIGINT is ignored: a terminal sends it to both, and the owner decides
+--- what it means. The loop runs until the process ends, and nothing else may be printed.
+---
+--- Where `child.start` has not started this process, the line is printed, and that is all.
 ---@param uv table  luv
-function M.die_with_owner(uv)
-  if uv.guess_handle(1) ~= "pipe" then return end
+---@param line string
+function M.ready(uv, line)
+  if not M.owner or uv.guess_handle(1) ~= "pipe" then return print(line) end
   local function die() os.exit(0) end
+  local function look()
+    if uv.os_getppid() ~= M.owner then die() end
+  end
+  uv.new_signal():start("sigint", function() end)
+  uv.new_timer():start(0, 500, look)
 
-  local pipe, timer, interrupt = uv.new_poll(1), uv.new_timer(), uv.new_signal()
-  pipe:start("d", die)
-  local parent = uv.os_getppid()
-  timer:start(500, 500, function()
-    if uv.os_getppid() ~= parent then die() end
-  end)
-  interrupt:start("sigint", function() end)
-  for _, handle in ipairs { pipe, timer, interrupt } do handle:unref() end
+  -- The owner reads no further than the line, so the pipe fills, and the last write waits until it fails. A poll handle
+  -- would tell the same, but luv prints the error that it gives to standard error.
+  local pipe, filling = uv.new_pipe(false), (" "):rep(64 * 1024)
+  local function fill(err)
+    if err then die() end
+    pipe:write(filling, fill)
+  end
+  pipe:open(1)
+  pipe:write(READY .. line .. "\n", fill)
 end
 
 return M

@@ -1,8 +1,8 @@
 --- The built-in server that needs no model, as a child process of this one.
 --
 -- In:  options.
--- Out: a server with the URL to connect to; it ends when it is stopped or collected, and when this process ends, however
---      that happens.
+-- Out: a server with the URL to connect to; it ends when it is stopped or collected, and when this process ends,
+--      however that happens.
 
 local child = require "lmm.child"
 local errors = require "lmm.errors"

@@ -136,7 +136,6 @@ end
 ---@param words string[]  the prefix
 function M.main(words)
   local prefix = words[1]
-  child.die_with_owner(uv)
   local scenarios = dofile(prefix .. ".scenarios")
   local events = assert(io.open(prefix .. ".events", "a"))
   local accepted = 0
@@ -158,7 +157,7 @@ function M.main(words)
     connection:read()
     connection:go_on "new"
   end))
-  child.announce(string.format("listening 127.0.0.1:%d", listener:getsockname().port))
+  child.ready(uv, string.format("listening 127.0.0.1:%d", listener:getsockname().port))
   uv.run()
 end
 

@@ -302,7 +302,6 @@ end
 --- The program of a child process (see lmm.child).
 ---@param words string[]  "--name=value"
 function M.main(words)
-  child.die_with_owner(uv)
   local opts = {}
   for _, word in ipairs(words) do
     local name, value = word:match "^%-%-([%w_]+)=(.*)$"
@@ -310,7 +309,7 @@ function M.main(words)
   end
   local server, message = M.serve(opts)
   if not server then error(message, 0) end
-  child.announce(string.format("listening 127.0.0.1:%d", server.port))
+  child.ready(uv, string.format("listening 127.0.0.1:%d", server.port))
   uv.run()
 end
 
