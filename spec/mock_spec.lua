@@ -1,0 +1,351 @@
+-- The built-in mock answers as vLLM does, byte for byte, and fails on demand. curl is the client.
+
+local core = require "lmm.core"
+local json = require "lmm.json"
+local mock = require "lmm.mock"
+local test = require "spec.support.test"
+
+local scratch = os.tmpname()
+
+local function write_file(text)
+  local file = assert(io.open(scratch, "wb"))
+  file:write(text)
+  file:close()
+end
+
+-- What came back: { status, headers (names in lower case), body, code (curl's) }.
+local function curl(words)
+  local pipe = assert(io.popen("curl -si --noproxy '*' --max-time 10 " .. words .. "; echo \" exit $?\""))
+  local text, code = pipe:read("*a"):match "^(.*) exit (%d+)\n$"
+  pipe:close()
+  local head, body = text:match "^(.-\r\n)\r\n(.*)$"
+  local headers = {}
+  for name, value in (head or ""):gmatch "([^\r\n:]+): ([^\r\n]*)" do headers[name:lower()] = value end
+  return { status = tonumber((head or ""):match " (%d+)"), headers = headers, body = body, code = tonumber(code) }
+end
+
+local server = assert(mock.start { delay = 0 })
+
+local function post(body, words)
+  write_file(type(body) == "string" and body or json.encode(body))
+  return curl("-H 'Content-Type: application/json' --data-binary @" .. scratch .. " " .. (words or "") .. " "
+    .. server.url .. "/chat/completions")
+end
+
+local function ask(fields, content)
+  local body = { messages = { { role = "user", content = content or "Hello there" } } }
+  for name, value in pairs(fields or {}) do body[name] = value end
+  return post(body)
+end
+
+local function text_of(answer)
+  test.equal(answer.status, 200, answer.body)
+  return json.decode(answer.body).choices[1].message.content
+end
+
+-- An answer with what differs from run to run made the same.
+local function settled(body)
+  return (body:gsub('"id":"chatcmpl%-%d+"', '"id":"ID"'):gsub('"created":%d+', '"created":0'))
+end
+
+-- A PNG that has a size and no picture; nobody decodes it.
+local PNG = "\137PNG\r\n\26\n\0\0\0\13IHDR\0\0\0\32\0\0\0\16\8\2\0\0\0" .. "\0\0\0\0" .. ("x"):rep(13)
+local BASE64 = core.base64.encode(PNG)
+
+-- ---- what is there ---------------------------------------------------------------------------------------------
+
+test.case("lists its model", function()
+  local answer = curl(server.url .. "/models")
+  test.equal(answer.headers["content-type"], "application/json")
+  test.equal(settled(answer.body), '{"object":"list","data":[{"id":"mock","object":"model","created":0,'
+    .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768}]}')
+end)
+
+local routes = {
+  { "-X GET", "/health", 200, "" },
+  { "-X GET", "/v1/nothing", 404, '{"detail":"Not Found"}' },
+  { "-X GET", "/v1/chat/completions", 405, '{"detail":"Method Not Allowed"}' },
+  { "-X POST", "/v1/models", 405, '{"detail":"Method Not Allowed"}' },
+}
+
+for _, row in ipairs(routes) do
+  test.case(row[1] .. " " .. row[2], function()
+    local answer = curl(row[1] .. " " .. server.url:gsub("/v1$", row[2]))
+    test.equal({ answer.status, answer.body }, { row[3], row[4] })
+  end)
+end
+
+-- ---- the form of answers ---------------------------------------------------------------------------------------
+
+test.case("answers as vLLM does", function()
+  test.equal(settled(ask({}, 'a "b" c/d').body), '{"id":"ID","object":"chat.completion","created":0,"model":"mock",'
+    .. '"choices":[{"index":0,"message":{"role":"assistant","content":"question: a \\"b\\" c/d","refusal":null,'
+    .. '"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,'
+    .. '"finish_reason":"stop","stop_reason":null,"token_ids":null}],"service_tier":null,"system_fingerprint":null,'
+    .. '"usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,"prompt_tokens_details":null},'
+    .. '"prompt_logprobs":null,"prompt_token_ids":null,"kv_transfer_params":null}')
+end)
+
+local CHUNK = 'data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"mock","choices":['
+local ROLE = CHUNK .. '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
+  .. '"prompt_token_ids":null}\n\n'
+local FINISH = CHUNK .. '{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":"stop","stop_reason":null,'
+  .. '"token_ids":null}]}\n\n'
+local USAGE = CHUNK .. '],"usage":{"prompt_tokens":6,"total_tokens":8,"completion_tokens":2}}\n\n'
+local DONE = "data: [DONE]\n\n"
+local BROKEN = 'data: {"error":{"message":"The mock was asked to fail.","type":"InternalServerError","param":null,'
+  .. '"code":500}}\n\n'
+
+local function piece(text)
+  return CHUNK .. '{"index":0,"delta":{"content":' .. json.encode(text) .. '},"logprobs":null,"finish_reason":null,'
+    .. '"token_ids":null}]}\n\n'
+end
+
+local USAGE_WANTED = { include_usage = true }
+local ONE_TWO = ROLE .. piece "one " .. piece "two"
+
+-- The request's fields, the whole stream, and how curl ends: 18 is a partial file, 56 a failure in receiving.
+local streams = {
+  { "a stream", {}, nil, ONE_TWO .. FINISH .. DONE, 0 },
+  { "a stream with its usage", {}, USAGE_WANTED, ONE_TWO .. FINISH .. USAGE .. DONE, 0 },
+  { "nothing", { reply = "" }, nil, ROLE .. FINISH .. DONE, 0 },
+  { "a stream cut short", { cut_after = 1 }, nil, ROLE .. piece "one ", 18 },
+  { "a stream that only ends", { end_after = 2 }, USAGE_WANTED, ONE_TWO, 0 },
+  { "a stream that is reset", { reset_after = 1 }, nil, ROLE .. piece "one ", 56 },
+  { "an error within a stream", { error_after = 1 }, nil, ROLE .. piece "one " .. BROKEN .. DONE, 0 },
+}
+
+for _, row in ipairs(streams) do
+  local name, fault, stream_options, expected, code = row[1], row[2], row[3], row[4], row[5]
+  test.case("gives " .. name, function()
+    fault.reply = fault.reply or "one two"
+    local answer = ask { stream = true, mock = fault, stream_options = stream_options }
+    test.equal(answer.headers["content-type"], "text/event-stream; charset=utf-8")
+    test.equal({ settled(answer.body), answer.code }, { expected, code })
+  end)
+end
+
+test.case("streams at the pace that is asked for", function()
+  write_file(json.encode { messages = { { role = "user", content = "x" } }, stream = true,
+    mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } })
+  local pipe = io.popen("curl -s --noproxy '*' -o /dev/null -w '%{time_starttransfer} %{time_total}' -H "
+    .. "'Content-Type: application/json' --data-binary @" .. scratch .. " " .. server.url .. "/chat/completions")
+  local first, total = pipe:read("*a"):match "([%d.]+) ([%d.]+)"
+  pipe:close()
+  test.ok(tonumber(first) >= 0.19, first)
+  test.ok(tonumber(total) >= 0.49, total)
+end)
+
+-- ---- what it says ----------------------------------------------------------------------------------------------
+
+test.case("describes each image, the question and the turn", function()
+  local image = { type = "image_url", image_url = { url = "data:image/jpeg;base64," .. BASE64 } }
+  local body = { messages = {
+    { role = "system", content = "Be brief." },
+    { role = "user", content = { { type = "text", text = "First" }, image } },
+    { role = "assistant", content = "Yes." },
+    { role = "user", content = { "What", { type = "text", text = "now?" },
+      { type = "image_url", image_url = { url = "https://example.org/a.png" } } } },
+  } }
+  write_file(PNG)
+  local sum = io.popen("sha256sum < " .. scratch)
+  local hex = sum:read("*a"):match "%x+"
+  sum:close()
+  test.equal(text_of(post(body)), "image 1: image/png, 32 x 16 pixels, 46 bytes, sha256 " .. hex .. "\n"
+    .. "image 2: by URL https://example.org/a.png\nquestion: What now?\nturn 2, after 3 messages")
+end)
+
+test.case("describes audio and video", function()
+  local wav = "RIFF\36\0\0\0WAVEfmt " .. ("\0"):rep(28)
+  local avi = "RIFF\36\0\0\0AVI LIST" .. ("\0"):rep(28)
+  test.match(text_of(ask({}, {
+    { type = "input_audio", input_audio = { data = core.base64.encode(wav), format = "wav" } },
+    { type = "video_url", video_url = { url = "data:video/mp4;base64," .. core.base64.encode(avi) } },
+    { type = "video_url", video_url = { url = "data:video/jpeg;base64," .. BASE64 .. "," .. BASE64 } },
+  })), "^audio 1: audio/wav, 44 bytes, sha256 %x+\nvideo 1: video/x%-msvideo, 44 bytes, sha256 %x+\n"
+    .. "video 2: 2 frames of image/png, 32 x 16 pixels, 92 bytes, sha256 %x+\nquestion: $")
+end)
+
+test.case("keeps to max_tokens", function()
+  local answer = json.decode(ask({ max_tokens = 2 }).body)
+  test.equal(answer.choices[1].message.content, "question: Hello ")
+  test.equal(answer.choices[1].finish_reason, "length")
+  test.equal(answer.usage.completion_tokens, 2)
+end)
+
+-- ---- what it refuses -------------------------------------------------------------------------------------------
+
+local function url(text) return { { type = "image_url", image_url = { url = text } } } end
+
+local urls = {
+  { "well formed", "data:image/png;base64," .. BASE64, 200 },
+  { "another type's name", "data:text/plain;base64," .. BASE64, 200 },
+  { "no type", "data:;base64," .. BASE64, 200 },
+  { "capital scheme", "DATA:image/png;base64," .. BASE64, 200 },
+  { "a charset", "data:image/png;charset=x;base64," .. BASE64, 200 },
+  { "a space after the comma", "data:image/png;base64, " .. BASE64, 400, "Non%-base64 digit found" },
+  { "line-wrapped", "data:image/png;base64," .. BASE64:sub(1, 20) .. "\n" .. BASE64:sub(21), 400, "Non%-base64 digit" },
+  { "a newline at the end", "data:image/png;base64," .. BASE64 .. "\n", 400, "Non%-base64 digit found" },
+  { "URL-safe alphabet", "data:image/png;base64,_-__" .. BASE64, 400, "Non%-base64 digit found" },
+  { "missing padding", "data:image/png;base64," .. BASE64:gsub("=+$", ""), 400, "Incorrect padding" },
+  { "nothing after the comma", "data:image/png;base64,", 400, "cannot identify image file" },
+  { "no image", "data:image/png;base64,aGVsbG8=", 400, "Failed to load image: cannot identify image file" },
+  { "no base64", "data:image/png," .. BASE64, 501, "Only base64 data URLs" },
+  { "capital BASE64", "data:image/png;BASE64," .. BASE64, 501, "Only base64 data URLs" },
+  { "a space before base64", "data:image/png; base64," .. BASE64, 501, "Only base64 data URLs" },
+  { "bare base64", BASE64, 400, "must be either a HTTP, data or file URL" },
+  { "a file", "file:///etc/passwd", 500, "allowed%-local%-media%-path" },
+}
+
+for _, row in ipairs(urls) do
+  test.case("a data URL: " .. row[1], function()
+    local answer = ask({}, url(row[2]))
+    test.equal(answer.status, row[3], answer.body)
+    if row[4] then test.match(json.decode(answer.body).error.message, row[4]) end
+  end)
+end
+
+local function with(message) return { messages = { message } } end
+
+local refusals = {
+  { "no messages", '{"model":"mock"}', 400, "Bad Request", "'messages'.*Field required" },
+  { "messages that are no list", '{"messages":"Hi"}', 400, "Bad Request", "'messages'" },
+  { "empty messages", '{"messages":[]}', 400, "BadRequestError", "messages is empty" },
+  { "no role", with { content = "x" }, 400, "Bad Request", "'messages', 0, 'role'" },
+  { "an unknown role", with { role = "robot", content = "x" }, 400, "BadRequestError", "Unexpected message role" },
+  { "no content", with { role = "user" }, 400, "Bad Request", "'content'" },
+  { "a string as image_url", with { role = "user", content = { { type = "image_url", image_url = "data:," } } }, 400,
+    "Bad Request", "'content', 0, 'image_url'" },
+  { "no type", with { role = "user", content = { { text = "x" } } }, 400, "Bad Request", "'type'" },
+  { "an unknown type", with { role = "user", content = { { type = "smell" } } }, 400, "BadRequestError",
+    "Unknown part type: smell" },
+  { "an unknown detail", with { role = "user", content = {
+    { type = "image_url", image_url = { url = "data:,", detail = "huge" } } } }, 400, "Bad Request", "'detail'" },
+  { "a uuid alone", '{"messages":[{"role":"user","content":[{"type":"image_url","image_url":null,"uuid":"u"}]}]}', 400,
+    "BadRequestError", "Cache miss for image at index 0 but data is not provided" },
+  { "another model", '{"model":"x","messages":[{"role":"user","content":"x"}]}', 404, "NotFoundError",
+    "^The model `x` does not exist%.$" },
+  { "stream_options alone", '{"stream_options":{},"messages":[{"role":"user","content":"x"}]}', 400, "Bad Request",
+    "when `stream=True`" },
+  { "empty tools", '{"tools":[],"messages":[{"role":"user","content":"x"}]}', 400, "Bad Request", "empty array" },
+  { "tools", '{"tools":[{}],"messages":[{"role":"user","content":"x"}]}', 400, "BadRequestError",
+    "%-%-enable%-auto%-tool%-choice" },
+  { "no JSON", '{"messages":', 400, "Bad Request", "JSON decode error" },
+  { "no object", "[]", 400, "Bad Request", "'messages'" },
+  { "an unknown fault", '{"mock":{"cut":1},"messages":[]}', 400, "BadRequestError", "unknown option 'cut'" },
+}
+
+for _, row in ipairs(refusals) do
+  test.case("refuses " .. row[1], function()
+    local answer = post(row[2])
+    test.equal(answer.status, row[3], answer.body)
+    local problem = json.decode(answer.body).error
+    test.equal({ problem.code, problem.type }, { row[3], row[4] })
+    test.match(problem.message, row[5])
+  end)
+end
+
+test.case("refuses another Content-Type, and what is not UTF-8", function()
+  local answer = curl("-H 'Content-Type: text/plain' -d '{}' " .. server.url .. "/chat/completions")
+  test.equal(answer.status, 400)
+  test.match(answer.body, "Unsupported Media Type")
+  test.equal(post('{"messages":"\255"}').body, '{"detail":"There was an error parsing the body"}')
+end)
+
+-- ---- faults ----------------------------------------------------------------------------------------------------
+
+local faults = {
+  { "an error", { status = 503 }, 503, '"type":"Service Unavailable","param":null,"code":503' },
+  { "a 429 with Retry-After", { status = 429, retry_after = 2 }, 429, '"code":429' },
+  { "a page", { html = true, status = 502 }, 502, "^<html>" },
+  { "an empty answer", { empty = true }, 200, "^$" },
+  { "what is no JSON", { not_json = true }, 200, "^upstream" },
+  { "an error for error_after", { error_after = 0 }, 500, '"code":500' },
+  { "half an answer", { cut_after = 10 }, 200, '^{"id":"cha$', 18 },
+  { "what ends early", { end_after = 10 }, 200, '^{"id":"cha$', 0 },
+  { "nothing, and closes", { cut_after = 0 }, nil, nil, 52 },
+  { "a reset", { reset_after = 0 }, nil, nil, 56 },
+}
+
+for _, row in ipairs(faults) do
+  test.case("on demand, gives " .. row[1], function()
+    local answer = ask { mock = row[2] }
+    test.equal({ answer.status, answer.code }, { row[3], row[5] or 0 })
+    if row[4] then test.match(answer.body, row[4]) end
+    test.equal(answer.headers["retry-after"], row[2].retry_after and tostring(row[2].retry_after))
+  end)
+end
+
+test.case("fails the first requests with a key", function()
+  local seen = {}
+  for i, key in ipairs { "a", "b", "a", "a", "b" } do
+    seen[i] = ask({ mock = { fail_times = key == "a" and 2 or 1, key = key, status = 500 } }).status
+  end
+  test.equal(seen, { 500, 500, 500, 200, 200 })
+end)
+
+-- ---- HTTP ------------------------------------------------------------------------------------------------------
+
+test.case("keeps a connection, and takes a chunked body and Expect", function()
+  write_file '{"messages":[{"role":"user","content":"x"}]}'
+  local post_it = " -H 'Content-Type: application/json' --data-binary @" .. scratch .. " " .. server.url
+    .. "/chat/completions"
+  local pipe = io.popen("curl -s --noproxy '*' -w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'"
+    .. post_it .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it)
+  test.equal(pipe:read "*a", "1 0 200")
+  pipe:close()
+end)
+
+local heads = {
+  { "a long header", "-H 'X: " .. ("x"):rep(70000) .. "'", 431 },
+  { "two lengths", "-H 'Content-Length: 5' -H 'Transfer-Encoding: chunked' -d hello", 400 },
+  { "a length that is no number", "-H 'Content-Length: five' -d hello", 400 },
+  { "a length beyond all limits", "-H 'Content-Length: 536870913' -d hello", 413 },
+  { "no Host", "-H Host:", 400 },
+}
+
+for _, row in ipairs(heads) do
+  test.case("refuses " .. row[1], function()
+    test.equal(curl(row[2] .. " " .. server.url .. "/models").status, row[3])
+  end)
+end
+
+-- ---- the process -----------------------------------------------------------------------------------------------
+
+test.case("asks for its key, by any spelling of Bearer", function()
+  local guarded = assert(mock.start { api_key = "open sesame", model = "m" })
+  local models = guarded.url .. "/models"
+  test.equal(curl(models).body, '{"error":"Unauthorized"}')
+  test.equal(curl("-H 'Authorization: Bearer wrong' " .. models).status, 401)
+  test.match(curl("-H 'Authorization: bearer open sesame' " .. models).body, '"id":"m"')
+  test.equal(curl(guarded.url:gsub("/v1", "/health")).status, 200)
+  guarded.stop()
+end)
+
+test.case("takes the port it is given, and says so where it is taken", function()
+  test.refused("cannot listen on 127%.0%.0%.1:" .. server.port .. ": EADDRINUSE", mock.start { port = server.port })
+  test.refused("port 70000 is not between", mock.start { port = 70000 })
+end)
+
+test.case("raises on an unknown option", function()
+  test.raises("unknown option 'prot' %(did you mean 'port'%?%)", mock.start, { prot = 1 })
+end)
+
+test.case("runs in the foreground until it is told to end", function()
+  for _, signal in ipairs { "INT", "TERM" } do
+    local script = "print(require('lmm.mock.server').run { model = 'm' })"
+    local pipe = io.popen("echo $$; exec " .. arg[-1] .. " -e \"" .. script .. "\"")
+    local pid = pipe:read "*l"
+    test.match(pipe:read "*l", '^lmm mock: listening on http://127%.0%.0%.1:%d+/v1 %(model "m"%)$')
+    os.execute("kill -" .. signal .. " " .. pid)
+    test.equal(pipe:read "*l", "true")
+    pipe:close()
+  end
+end)
+
+test.case("is gone when it is stopped", function()
+  server.stop()
+  test.equal(io.open("/proc/" .. server.pid .. "/stat"), nil)
+end)
+
+os.remove(scratch)
