@@ -220,17 +220,12 @@ static lmm_transfer *check_transfer(lua_State *L) {
 
 /* nil, kind, phase, reason */
 static int push_failure(lua_State *L, const lmm_failure *failure) {
+  if (failure->kind == NULL) return raise_nomem(L);
   lua_pushnil(L);
   lua_pushstring(L, failure->kind);
   lua_pushstring(L, failure->phase);
   lua_pushstring(L, failure->reason);
   return 4;
-}
-
-/* Out of memory inside a callback is a Lua error, once we are back here. */
-static bool has_failed(lua_State *L, const lmm_transfer *transfer, lmm_failure *failure) {
-  if (transfer->error.code == LMM_NOMEM) raise_nomem(L);
-  return lmm_transfer_failed(transfer, failure);
 }
 
 /* transfer:head() -> status, text | false while it has not come | nil, kind, phase, reason */
@@ -242,7 +237,7 @@ static int transfer_head(lua_State *L) {
     lmm_push_buf(L, &transfer->head);
     return 2;
   }
-  if (has_failed(L, transfer, &failure)) return push_failure(L, &failure);
+  if (lmm_transfer_failed(transfer, &failure)) return push_failure(L, &failure);
   lua_pushboolean(L, false);
   return 1;
 }
@@ -256,7 +251,7 @@ static int transfer_read(lua_State *L) {
     lmm_transfer_take(transfer, transfer->received.length);
     return 1;
   }
-  if (has_failed(L, transfer, &failure)) return push_failure(L, &failure);
+  if (lmm_transfer_failed(transfer, &failure)) return push_failure(L, &failure);
   if (transfer->done) return 0;
   lua_pushboolean(L, false);
   return 1;

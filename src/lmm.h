@@ -221,7 +221,8 @@ typedef struct lmm_request {
 
 /* How a transfer failed, in the words of lmm's errors. */
 typedef struct lmm_failure {
-  const char *kind, *phase, *reason;
+  const char *kind; /* NULL: no memory */
+  const char *phase, *reason;
 } lmm_failure;
 
 /* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.

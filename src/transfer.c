@@ -202,14 +202,24 @@ static const struct {
 
 bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure) {
   const lmm_error *own = &transfer->error;
+  const char *phase = lmm_transfer_phase(transfer);
   if (own->code != LMM_OK) {
-    *failure = (lmm_failure){own->code == LMM_LIMIT ? "limit" : "invalid", lmm_transfer_phase(transfer), own->message};
+    const char *kind = own->code == LMM_NOMEM ? NULL : own->code == LMM_LIMIT ? "limit" : "invalid";
+    *failure = (lmm_failure){kind, phase, own->message};
     return true;
   }
-  if (!transfer->done || transfer->result == CURLE_OK) return false;
+  if (!transfer->done || (transfer->result == CURLE_OK && transfer->status != 0)) return false;
+  if (transfer->result == CURLE_OK) { /* libcurl takes a head without its end for a reply without a body */
+    *failure = (lmm_failure){"truncated", phase, "it ended within its head"};
+    return true;
+  }
   CURLcode result = (CURLcode)transfer->result;
-  *failure = (lmm_failure){"protocol", lmm_transfer_phase(transfer),
+  *failure = (lmm_failure){"protocol", phase,
                            transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result)};
+  if (result == CURLE_OUT_OF_MEMORY) { /* also said of a header line that is too long for libcurl */
+    bool in_head = transfer->sends > 0 && transfer->status == 0;
+    *failure = (lmm_failure){in_head ? "limit" : NULL, phase, "a header line is longer than 100 KB"};
+  }
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
     if (kinds[i].result == result)
       failure->kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
