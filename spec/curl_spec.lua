@@ -189,10 +189,10 @@ test.case("connections are used again, and a dead one is replaced once without a
   end)
 end)
 
-test.case("a request is sent at most twice by libcurl itself", function()
+test.case("a request is sent at most twice by libcurl itself, the second time on a fresh connection", function()
   local dies = { { await = "request" }, { send = OK }, { await = "request" }, { reset = true } }
-  with({ dies, dies, dies, { { await = "request" }, { send = OK } } }, function(server, carrier)
-    -- Three connections that were used before, idle side by side, all of which die at their next request.
+  with({ dies, dies, dies, { { await = "request" }, { reset = true } } }, function(server, carrier)
+    -- Three connections idle side by side, each of which dies at its next request.
     local transfers = {}
     for i = 1, 3 do transfers[i] = carrier:start(request(server)) end
     for i = 1, 3 do
@@ -202,7 +202,8 @@ test.case("a request is sent at most twice by libcurl itself", function()
     for i = 1, 3 do transfers[i]:close() end
     local _, _, failure = fetch(carrier, request(server))
     test.equal(failure.kind, "connect")
-    test.equal(#server:wait("request", 5), 5)
+    test.equal(server:wait("request", 5)[5].connection, 4)
+    test.equal(#server:seen "accepted", 4)
   end)
 end)
 
@@ -247,7 +248,10 @@ test.case("a file that changes after its part was made is never sent short or mi
 end)
 
 test.case("many at once share one poll; no descriptor stays", function()
-  with({ { { await = "request" }, { send = OK } } }, function(server, carrier)
+  local serves = {}
+  for i = 1, 40, 2 do serves[i], serves[i + 1] = { await = "request" }, { send = OK } end
+  serves[#serves + 1] = { await = "close" }
+  with({ serves }, function(server, carrier)
     local before = descriptors()
     for _ = 1, 10 do
       local tasks = {}

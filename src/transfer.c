@@ -67,11 +67,14 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
 }
 
 /* libcurl sends a request again by itself, up to five times, when a connection that it used before turns out to be
- * dead. Once is what we want: the second connection to die is a failure like any other, and is counted. */
+ * dead. Once is what we want, so the second time is on a fresh connection: if that dies, too, it is a failure like any
+ * other, and is counted. */
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
   (void)ip, (void)local_ip, (void)port, (void)local_port;
-  return ++transfer->sends <= 2 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+  transfer->sending = true;
+  (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+  return CURL_PREREQFUNC_OK;
 }
 
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
@@ -171,7 +174,7 @@ static bool has_passed(const lmm_transfer *transfer, CURLINFO time) {
 
 const char *lmm_transfer_phase(const lmm_transfer *transfer) {
   if (transfer->status != 0) return "receive";
-  if (transfer->sends > 0) {
+  if (transfer->sending) {
     curl_off_t sent = 0;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     return transfer->body != NULL && (uint64_t)sent < transfer->body->size(transfer->body) ? "send" : "wait";
@@ -217,7 +220,7 @@ bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure) {
   *failure = (lmm_failure){"protocol", phase,
                            transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result)};
   if (result == CURLE_OUT_OF_MEMORY) { /* also said of a header line that is too long for libcurl */
-    bool in_head = transfer->sends > 0 && transfer->status == 0;
+    bool in_head = transfer->sending && transfer->status == 0;
     *failure = (lmm_failure){in_head ? "limit" : NULL, phase, "a header line is longer than 100 KB"};
   }
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
