@@ -32,4 +32,12 @@ function loop.use(chosen)
   current = chosen
 end
 
+--- Runs `fn` as a task of the loop in use. See lmm.go.
+---@return lmm.Task
+function loop.go(fn, done)
+  if type(fn) ~= "function" then errors.misuse("lmm.go: a function expected, got %s", type(fn)) end
+  if done ~= nil and type(done) ~= "function" then errors.misuse("lmm.go: done is a %s", type(done)) end
+  return loop.current():spawn(fn, done)
+end
+
 return loop
