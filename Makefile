@@ -20,7 +20,6 @@ CFLAGS   ?= -g -fstack-protector-strong
 LDFLAGS  ?= -Wl,-z,relro,-z,now
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 C_FLAGS  := -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA_INCDIR)
-LD_FLAGS := -shared -Wl,-z,nodelete
 
 # What a process needs to run from this tree, and what Debian calls what we need.
 RUN  := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;;"
@@ -39,12 +38,12 @@ core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
-	@$(CC) $(LDFLAGS) $(LD_FLAGS) -o $@ $^ -lb64
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lb64
 
 $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
-	@$(CC) $(LDFLAGS) $(LD_FLAGS) -o $@ $^ -lcurl
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcurl
 
 $(BUILD)/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -88,8 +87,14 @@ lint: ## compilers with every warning an error, and the linters
 	@echo "  luacheck"; luacheck --quiet $(ALL_LUA)
 	@echo "  luac5.1"; luac5.1 -p $(LUA_FILES)
 
-bench: all ## speed and memory, as ratios measured side by side
-	@$(RUN) $(LUA) bench/run.lua
+bench: ## speed and memory, as ratios measured side by side; $PYTHON may have pybase64 to compare with
+	@$(NEED) $(DEMO_PACKAGES) curl jq
+	@$(MAKE) --no-print-directory all build/bench/sink build/bench/bare
+	@$(RUN) BUILT=build/bench $(LUA) bench/run.lua
+
+build/bench/%: bench/%.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $< -lcurl
 
 install: all ## into $(DESTDIR)$(PREFIX)
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"
@@ -105,7 +110,7 @@ uninstall: ## takes away what install put there
 	rm -f "$(DESTDIR)$(BINDIR)/lmm"
 
 clean: ## removes what was built
-	rm -rf build
+	rm -rf build lmm src/*.o
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12

@@ -2,12 +2,21 @@
 #ifndef LMM_BINDING_H
 #define LMM_BINDING_H
 
+#include <dlfcn.h>
+
 #include "compat.h"
 #include "lmm.h"
 
 #define LMM_MEDIA "lmm.media"
 #define LMM_BODY "lmm.body"
 #define LMM_SSE "lmm.sse"
+
+/* Keeps the module that holds `address` in memory when the state that loaded it closes: libcurl's resolver threads may
+ * still be about to return into it. Done here, since LuaRocks passes no linker flags on (-z nodelete). */
+static inline void lmm_stay_loaded(const void *address) {
+  Dl_info module;
+  if (dladdr(address, &module) != 0) (void)dlopen(module.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
 
 /* nil, message; out of memory is a Lua error, as everywhere in Lua. */
 static inline int lmm_push_error(lua_State *L, const lmm_error *error) {

@@ -1,0 +1,60 @@
+/* bare.c: usage: bare URL BYTES: what libcurl alone needs for a POST of so many bytes that lie ready in memory, handed
+ * out by a read callback, with the same upload buffer as lmm. Prints the seconds of the exchange. */
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct ready {
+  const char *bytes;
+  size_t left;
+} ready;
+
+static size_t hand_out(char *out, size_t size, size_t count, void *context) {
+  ready *rest = context;
+  size_t length = size * count < rest->left ? size * count : rest->left;
+  memcpy(out, rest->bytes, length);
+  rest->bytes += length;
+  rest->left -= length;
+  return length;
+}
+
+static size_t swallow(char *bytes, size_t size, size_t count, void *context) {
+  (void)bytes, (void)context;
+  return size * count;
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+int main(int count, char **words) {
+  if (count != 3) return 2;
+  size_t length = (size_t)atoll(words[2]);
+  char *bytes = malloc(length);
+  CURL *easy = curl_easy_init();
+  struct curl_slist *headers = curl_slist_append(curl_slist_append(NULL, "Expect:"), "Content-Type: application/json");
+  if (bytes == NULL || easy == NULL || headers == NULL) return 1;
+  memset(bytes, 'A', length);
+  ready rest = {bytes, length};
+  curl_easy_setopt(easy, CURLOPT_URL, words[1]);
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+  curl_easy_setopt(easy, CURLOPT_POST, 1L);
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, hand_out);
+  curl_easy_setopt(easy, CURLOPT_READDATA, &rest);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, swallow);
+  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+  double before = now();
+  CURLcode code = curl_easy_perform(easy);
+  double seconds = now() - before;
+  curl_easy_cleanup(easy);
+  curl_slist_free_all(headers);
+  free(bytes);
+  if (code != CURLE_OK) return fprintf(stderr, "%s\n", curl_easy_strerror(code)), 1;
+  printf("%.6f\n", seconds);
+  return 0;
+}

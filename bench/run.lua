@@ -1,0 +1,121 @@
+-- usage: LUA bench/run.lua      from the project's folder, by `make bench`, which builds what this needs
+--
+-- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of each.
+-- Ends with a table; exits with 1 where a bound was missed.
+local core = require "lmm.core"
+
+local interpreter = arg[-1]
+local built = os.getenv "BUILT" -- the folder of the programs that the Makefile compiled
+local rows, missed = {}, false
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local function output(command)
+  local run = assert(io.popen(command))
+  local text = run:read "*a"
+  if not run:close() then error("failed: " .. command, 0) end
+  return text
+end
+
+local function seconds_of(command)
+  local before = core.now()
+  output(command)
+  return core.now() - before
+end
+
+--- Runs each of the functions in turn, `rounds` times; gives the least that each returned.
+local function interleaved(rounds, fns)
+  local best = {}
+  for _ = 1, rounds do
+    for i, fn in ipairs(fns) do best[i] = math.min(best[i] or math.huge, fn()) end
+  end
+  return best
+end
+
+local function report(what, ratio, bound, at_least)
+  local kept = at_least and ratio >= bound or not at_least and ratio <= bound
+  missed = missed or not kept
+  rows[#rows + 1] = string.format("%-66s %8.2f   at %s %-6g %s", what, ratio, at_least and "least" or "most ", bound,
+    kept and "ok" or "MISSED")
+end
+
+-- ---- base64 ------------------------------------------------------------------------------------------------------
+
+local text = output(quote(interpreter) .. " bench/base64.lua")
+io.write(text, "\n")
+report("base64: lmm / libb64", tonumber(text:match "lmm / libb64 *(%d+%.?%d*)"), 20, true)
+local best = tonumber((text:match "lmm / pybase64 *(%d+%.?%d*)"))
+if best then report("base64: lmm / pybase64", best, 0.8, true) end
+
+-- ---- upload ------------------------------------------------------------------------------------------------------
+
+-- A file of so many bytes; as large as it is, it holds no more than it must.
+local function file_of(name, bytes, source)
+  local path = built .. "/" .. name
+  output("test -f " .. path .. " || " .. source:format(bytes, path))
+  return path
+end
+
+local filled = "head -c %d /dev/urandom >%s"
+local sparse = "truncate -s %d %s"
+local large = file_of("200MB", 200 * 1000 * 1000, filled)
+output("cat " .. large .. " >/dev/null")
+
+-- The sink ends with its standard input, which is this pipe.
+local address = os.tmpname()
+local sink = assert(io.popen(built .. "/sink >" .. address, "w"))
+local port
+repeat
+  local file = assert(io.open(address))
+  port = file:read "*l"
+  file:close()
+until port
+os.remove(address)
+local url = "http://127.0.0.1:" .. port .. "/v1"
+
+local function ask(...)
+  return output(table.concat({ quote(interpreter), "bench/ask.lua", url, ... }, " "))
+end
+
+local length = math.ceil(200 * 1000 * 1000 / 3) * 4
+local shell = "base64 -w0 " .. large .. [[ | jq -Rc '{model: "m", messages: [{role: "user", content: [{type: "text",
+  text: "What is this?"}, {type: "image_url", image_url: {url: ("data:image/jpeg;base64," + .)}}]}]}' |
+  curl -sS -H 'Content-Type: application/json' -H Expect: --data-binary @- ]] .. url .. "/chat/completions"
+local upload = interleaved(5, {
+  function() return tonumber((ask(large):match "%S+")) end,
+  function() return tonumber(output(built .. "/bare " .. url .. "/chat/completions " .. length)) end,
+})
+local whole = interleaved(2, {
+  function() return seconds_of(table.concat({ quote(interpreter), "bench/ask.lua", url, large }, " ")) end,
+  function() return seconds_of(shell) end,
+})
+print(string.format("200 MB upload: lmm %.3f s, libcurl alone %.3f s; as whole commands: lmm %.3f s, shell %.3f s\n",
+  upload[1], upload[2], whole[1], whole[2]))
+report("upload of 200 MB: lmm / libcurl alone with the bytes ready", upload[1] / upload[2], 1.15)
+report("upload of 200 MB: lmm / base64 | jq | curl", whole[1] / whole[2], 0.1)
+
+-- ---- memory ------------------------------------------------------------------------------------------------------
+
+local small = file_of("1MB", 1000 * 1000, filled)
+local huge = file_of("1GB", 1000 * 1000 * 1000, sparse)
+local peaks = {}
+for peak in ask(small, small, huge):gmatch "(%d+)\n" do peaks[#peaks + 1] = tonumber(peak) end
+print(string.format("most memory after 1 MB, 1 MB, 1 GB: %d, %d, %d KiB\n", peaks[1], peaks[2], peaks[3]))
+report("memory: growth from a 1 MB to a 1 GB file, KiB", peaks[3] - peaks[1], 256)
+sink:close()
+
+-- ---- start -------------------------------------------------------------------------------------------------------
+
+local function start(module)
+  return seconds_of(string.format("for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done", interpreter, module))
+end
+
+local started = interleaved(15, { function() return start "lmm" end, function() return start "cjson" end })
+report("start: " .. interpreter .. " with lmm / with cjson alone", started[1] / started[2], 1.2)
+local loaded = output(string.format("%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'", interpreter))
+report("start: libcurl loaded by require \"lmm\" (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
+
+print(table.concat(rows, "\n"))
+os.exit(missed and 1 or 0)
