@@ -35,10 +35,8 @@ static ptrdiff_t read_media(lmm_body *body, const lmm_segment *segment, char *ou
   size_t want = room / 4 * 3;
   unsigned char *raw = (unsigned char *)out + (room - want);
   ptrdiff_t got = lmm_reader_read(&body->reader, raw, want, error);
-  if (got <= 0) {
-    lmm_reader_close(&body->reader);
-    return got;
-  }
+  if (got == 0) lmm_reader_close(&body->reader);
+  if (got <= 0) return got; /* after a failure the reader stays where it was */
   return (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
 }
 
@@ -52,7 +50,8 @@ static ptrdiff_t body_read(lmm_source *source, char *out, size_t capacity, lmm_e
     if (room == 0 || (segment->media != NULL && room < LMM_SOURCE_MIN)) break;
     ptrdiff_t wrote = segment->media != NULL ? read_media(body, segment, out + length, room, error)
                                              : read_text(body, segment, out + length, room);
-    if (wrote < 0) return wrote;
+    if (wrote < 0 && length == 0) return wrote;
+    if (wrote < 0) break; /* what was written before is not lost, and the next call fails again */
     if (wrote == 0) {
       body->current++;
       body->offset = 0;

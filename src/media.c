@@ -40,11 +40,11 @@ static bool is_unchanged(const lmm_media *media, int fd) {
          MTIME(&status).tv_sec == media->mtime.tv_sec && MTIME(&status).tv_nsec == media->mtime.tv_nsec;
 }
 
-/* Reads until `capacity` or the end of the file; gives the count, or -1 with errno. */
-static ptrdiff_t read_fully(int fd, void *out, size_t capacity) {
+/* Reads from `offset` until `capacity` or the end of the file; gives the count, or -1 with errno. */
+static ptrdiff_t read_fully(int fd, uint64_t offset, void *out, size_t capacity) {
   size_t length = 0;
   while (length < capacity) {
-    ssize_t got = read(fd, (char *)out + length, capacity - length);
+    ssize_t got = pread(fd, (char *)out + length, capacity - length, (off_t)(offset + length));
     if (got == 0) break;
     if (got > 0)
       length += (size_t)got;
@@ -70,7 +70,7 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   size_t capacity = media->size < LMM_SNIFF_BYTES ? (size_t)media->size : LMM_SNIFF_BYTES;
   void *head = malloc(capacity);
   media->path = strdup(path);
-  ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, head, capacity) : -1;
+  ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, 0, head, capacity) : -1;
   if (got > 0) look_at(media, head, (size_t)got);
   if (got < 0) code = cannot_read(path, error);
   if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%s' is empty", path);
@@ -122,7 +122,7 @@ ptrdiff_t lmm_reader_read(lmm_reader *reader, void *out, size_t capacity, lmm_er
   if (media->path == NULL) {
     memcpy(out, media->bytes + reader->offset, count);
   } else {
-    ptrdiff_t got = read_fully(reader->fd, out, count);
+    ptrdiff_t got = read_fully(reader->fd, reader->offset, out, count);
     if (got < 0) return cannot_read(media->path, error);
     /* The last bytes are given only when all that were read before them were the file's own, too. */
     if ((size_t)got < count || (count == left && !is_unchanged(media, reader->fd))) return changed(media, error);
