@@ -13,6 +13,7 @@
 --     { pause = seconds }
 --     { await = "head" }                   the next request's head has come (each such step awaits a further one)
 --     { await = "request" }                the next request has come, as far as its Content-Length goes
+--     { await_all = count }                so many requests have come on all connections together
 --     { await = "close" }                  the client has closed the connection
 --     { close = true }                     as at the end of the steps
 --     { reset = true }                     with a RST

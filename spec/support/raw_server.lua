@@ -22,11 +22,12 @@ function Connection:note(...)
   self.events:flush()
 end
 
--- Counts an event, notes it, and goes on with a scenario that awaits it.
+-- Counts an event, notes it, and goes on with the scenarios that await it.
 function Connection:happened(event, ...)
   self.seen[event] = self.seen[event] + 1
+  self.totals[event] = (self.totals[event] or 0) + 1
   self:note(event, self.number, ...)
-  self:go_on "awaiting"
+  for _, other in ipairs(self.all) do other:go_on "awaiting" end
 end
 
 -- ---- what comes in ---------------------------------------------------------------------------------------------
@@ -105,6 +106,9 @@ local STEPS = {
     self.awaited[event] = self.awaited[event] + 1
     while self.seen[event] < self.awaited[event] do coroutine.yield "awaiting" end
   end,
+  await_all = function(self, step)
+    while self.totals.request < step.await_all do coroutine.yield "awaiting" end
+  end,
   close = function(self) self:close() end,
   reset = function(self) self:close "close_reset" end,
   hold = function() coroutine.yield "holding" end,
@@ -138,7 +142,7 @@ function M.main(words)
   local prefix = words[1]
   local scenarios = dofile(prefix .. ".scenarios")
   local events = assert(io.open(prefix .. ".events", "a"))
-  local accepted = 0
+  local accepted, all, totals = 0, {}, { request = 0 }
 
   local listener = uv.new_tcp()
   assert(listener:bind("127.0.0.1", 0))
@@ -149,7 +153,9 @@ function M.main(words)
       number = accepted, socket = uv.new_tcp(), timer = uv.new_timer(), events = events, head = "",
       received = assert(io.open(prefix .. ".received." .. accepted, "wb")), state = "new",
       seen = { head = 0, request = 0, closed = 0 }, awaited = { head = 0, request = 0, closed = 0 },
+      all = all, totals = totals,
     }, Connection)
+    all[accepted] = connection
     assert(listener:accept(connection.socket))
     connection.socket:nodelay(true)
     connection:note("accepted", accepted)
