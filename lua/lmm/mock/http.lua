@@ -319,12 +319,17 @@ function M.serve(opts)
     listener:close()
     return nil, string.format("cannot listen on %s:%d: %s", host, port, problem)
   end
+  -- A client that leaves while it is written to must not end the process, as the signal would.
+  local broken_pipe = uv.new_signal()
+  broken_pipe:start("sigpipe", function() end)
+  broken_pipe:unref()
   return {
     host = host,
     port = listener:getsockname().port,
     close = function()
       if listener:is_closing() then return end
       listener:close()
+      broken_pipe:close()
       for connection in pairs(all) do connection:close() end
     end,
   }
