@@ -1,0 +1,168 @@
+--- `lmm ask`: one question, with pictures, to a model; the answer is printed as it comes.
+local console = require "lmm.cli.console"
+local field = require "lmm.cli.field"
+
+local ask = {}
+
+local DESCRIPTION = [[
+Ask a model a question, about pictures or without any, and print its answer as it comes.]]
+
+local EPILOG = [[
+QUESTION is one argument, so put it in quotes. @FILE stands for the text of that
+file. Without a question, or with -, it is read from standard input. An argument
+that begins with - comes after --.
+
+The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,
+"...", [...], {...}); anything else is a text.
+
+Examples:
+   lmm ask -i picture.jpg "What is shown in the image?"
+   lmm ask -i a.jpg -i https://example.org/b.png "What is the difference?"
+   lmm ask -s "Answer in French." -p temperature=0 -p max_tokens=100 "Why?"
+   lmm ask -p 'stop=["\n"]' --json "Name a colour." | jq .usage
+   lmm ask @prompt.txt -i picture.jpg -v
+   grim - | lmm ask -i - "What does the error on my screen mean?"]]
+
+function ask.declare(parser)
+  local command = parser:command("ask", DESCRIPTION, EPILOG):summary "Ask a question, about pictures or without any."
+  command:usage "Usage: lmm ask [OPTION]... [QUESTION]"
+  command:argument("question", "The question, or @FILE, or - for standard input."):args "*"
+  command:option("-i --image", "A picture: a path, an http:, https:, file: or data: URL, or - for standard input. May"
+    .. " be given several times; the order is kept."):argname("SOURCE"):count "*"
+  command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
+  command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
+  command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
+    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+  command:option("-p --param", "A field of the request, by the server's name, such as temperature=0. May be given"
+    .. " several times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
+  command:option("--timeout", "How long to wait for the whole answer, all attempts included."):argname("SECONDS")
+    :convert(console.seconds)
+  command:flag("--no-stream", "Print the answer when it is complete.")
+  command:flag("--json", "Print the server's reply as it is, as JSON on one line. Implies --no-stream.")
+  command:flag("-v --verbose", "Say on standard error, after the answer, which model gave it, how long it took and how"
+    .. " many tokens it has.")
+end
+
+--- Only one thing can come from standard input, and there is one question.
+local function check(args)
+  local readers = { (args.question[1] or "-") == "-" and "the question" or nil }
+  for _, source in ipairs(args.image) do
+    if source == "-" then readers[#readers + 1] = "a picture" end
+  end
+  if #args.question > 1 then
+    console.misuse("one question is taken, not %d arguments: put it in quotes", #args.question)
+  elseif #readers > 1 then
+    console.misuse("%s and %s cannot both come from standard input%s", readers[1], readers[2],
+      readers[1] == "the question" and ": give the question as an argument" or "")
+  end
+end
+
+local function read_question(args)
+  local given = args.question[1] or "-"
+  local question
+  if given == "-" then
+    question = console.chomp(console.read "the question")
+  else
+    question = console.text(given, "the question")
+  end
+  if not question:find "%S" then console.misuse "the question is empty" end
+  return question
+end
+
+local function read_images(lmm, args)
+  local images = {}
+  for i, source in ipairs(args.image) do
+    local bytes = source == "-" and console.read "the picture"
+    if bytes == "" then console.fail "there is no picture on standard input: it is empty" end
+    images[i] = lmm.image(bytes and { bytes = bytes } or source)
+  end
+  return images
+end
+
+--- What every request of the conversation carries, and its system message.
+local function read_fields(args)
+  local fields = {}
+  for _, given in ipairs(args.param) do fields[given.name] = given.value end
+  if args.system then fields.system = console.text(args.system, "the system message") end
+  return fields
+end
+
+local function end_line(text)
+  if text:sub(-1) ~= "\n" then console.write "\n" end
+end
+
+--- Prints the pieces as they come. What had arrived stays, on lines of its own, however the stream ends.
+---@return lmm.Reply? reply, string? message, lmm.Error? err
+local function print_stream(stream)
+  local last
+  local ok, message, err = pcall(function()
+    while true do
+      local piece, message, err = stream:next()
+      if not piece then return message, err end
+      last = piece
+      console.write(piece)
+    end
+  end)
+  if last or ok and not message then end_line(last or "") end
+  if not ok then error(message, 0) end
+  if message then return nil, message, err end
+  return stream:reply()
+end
+
+--- Prints the answer once it is complete; where it cannot be used, as much of it as there is.
+local function print_reply(reply, message, err)
+  local text = reply and reply.text or err.partial
+  if text then
+    console.write(text)
+    end_line(text)
+  end
+  return reply, message, err
+end
+
+--- Prints the reply's own text. Line ends stand between its values only, never inside a JSON string.
+local function print_json(recorder, reply, message, err)
+  if not reply then return nil, message, err end
+  local is_stream = reply.raw[1] ~= nil -- from a server that streams without being asked to
+  local text = is_stream and require "lmm.json".encode(reply.raw) or recorder:body()
+  console.write((console.chomp(text):gsub("%s*[\r\n]%s*", " ")) .. "\n")
+  return reply
+end
+
+local function describe(reply, err)
+  local timing = reply and reply.timing or { total = err.elapsed }
+  local usage = reply and reply.usage or {}
+  if reply then console.note("model: %s", reply.model or "unknown") end
+  if reply then console.note("finish_reason: %s", reply.finish_reason or "none") end
+  if timing.total then
+    local first = timing.first_token and (", first token after %.3f s"):format(timing.first_token) or ""
+    console.note("time: %.3f s%s", timing.total, first)
+  end
+  local attempts = (reply or err).attempts
+  if attempts then console.note("attempts: %d", attempts) end
+  if usage.prompt_tokens then
+    console.note("usage: %d prompt tokens, %d completion tokens", usage.prompt_tokens, usage.completion_tokens or 0)
+  end
+end
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+function ask.run(args)
+  check(args)
+  local lmm = require "lmm"
+  local client = lmm.connect { base_url = args.url, model = args.model, timeout = args.timeout }
+  local chat = client:conversation(read_fields(args))
+  local question, images = read_question(args), read_images(lmm, args)
+  local reply, message, err
+  if args.json then
+    client.carrier = require "lmm.cli.record".new(client:transport())
+    reply, message, err = print_json(client.carrier, chat:ask(question, unpack(images)))
+  elseif args.no_stream then
+    reply, message, err = print_reply(chat:ask(question, unpack(images)))
+  else
+    reply, message, err = print_stream((chat:stream(question, unpack(images))))
+  end
+  if args.verbose then describe(reply, err) end
+  return reply and true, message, err
+end
+
+return ask

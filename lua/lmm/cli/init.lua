@@ -1,0 +1,79 @@
+--- The command `lmm`: its words come in; what it says goes to standard output and standard error, and its exit status
+--- comes out. 0: done; 1: the world failed; 2: misuse; 130: interrupted. What goes wrong is said on one line.
+--
+-- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: lua.c
+-- makes of it an error that is raised wherever the program happens to be.
+
+local COMMANDS = { "ask", "models", "mock" }
+
+local DESCRIPTION = "Talk to multimodal models on servers with an OpenAI-compatible API."
+
+local EPILOG = [[
+Environment:
+   OPENAI_BASE_URL       the server (default: http://127.0.0.1:8000/v1)
+   OPENAI_API_KEY        its key; there is no option for it, since other users
+                         of the machine can read a program's arguments
+
+Exit status:
+   0 answered, 1 failed, 2 wrong usage, 130 interrupted
+
+Examples:
+   lmm ask -i picture.jpg "What is shown in the image?"
+   lmm models --url http://gpu1:8000/v1
+   lmm mock --port 8000
+
+`lmm <command> --help` tells more of each command.]]
+
+--- Raised in the form that `explain` reads: argparse itself would print its usage and exit with 1.
+local function refuse(parser, message)
+  local name = parser:get_usage():match "^Usage: ([%l ]*%l)"
+  error({ status = 2, message = ("%s (see %s --help)"):format(message:gsub("\nDid", ": did"), name) }, 0)
+end
+
+local function print_version()
+  print("lmm " .. (require "lmm".version or "scm"))
+  os.exit(0)
+end
+
+local function run(words)
+  local parser = require "argparse"("lmm", DESCRIPTION, EPILOG)
+  parser:usage("Usage: lmm <command> [OPTION]... [ARGUMENT]"):help_max_width(80):command_target("command")
+  parser:flag("--version", "Show the version and exit."):action(print_version)
+  parser.error = refuse
+  for _, name in ipairs(COMMANDS) do require("lmm.cli." .. name).declare(parser) end
+  local args = parser:parse(words)
+  return require("lmm.cli." .. args.command).run(args)
+end
+
+local function is_interrupt(text)
+  return text:find "interrupted!$" ~= nil
+end
+
+--- The exit status and the message for what was raised.
+local function explain(problem)
+  if type(problem) == "table" and problem.status then return problem.status, problem.message end
+  local text = tostring(problem)
+  if is_interrupt(text) then return 130 end
+  local misuse = text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
+  if misuse then return 2, misuse end
+  local missing = text:match "module '([^']+)' not found"
+  if missing then return 1, ("the Lua module '%s' is not installed"):format(missing) end
+  return 1, text .. " (this is a defect of lmm)"
+end
+
+--- Runs the command.
+---@param words string[]
+---@return integer status
+return function(words)
+  local ok, done, message, err = pcall(run, words)
+  local status = 0
+  if not ok then
+    status, message = explain(done)
+  elseif not done then
+    -- Where the library protects a call, Ctrl-C comes back as the reason of a failure. A server's words prove nothing.
+    status = 1
+    if is_interrupt(message) and not (err and err.kind == "http") then status, message = 130, nil end
+  end
+  if status ~= 0 and message then io.stderr:write("lmm: ", (message:gsub("%s*[\r\n]+%s*", " ")), "\n") end
+  return status
+end

@@ -1,0 +1,36 @@
+--- `lmm models`: which models a server offers.
+local console = require "lmm.cli.console"
+
+local models = {}
+
+function models.declare(parser)
+  local command = parser:command("models", "List the models that a server offers, one on each line.", [[
+Examples:
+   lmm models
+   lmm models --url http://gpu1:8000/v1 -v]])
+  command:usage "Usage: lmm models [--url URL] [-v]"
+  command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
+    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+  command:flag("-v --verbose", "Say on standard error what else the server tells of each model.")
+end
+
+local function describe(model)
+  local fields = {}
+  for name, value in pairs(model) do
+    if name ~= "id" and type(value) ~= "table" then fields[#fields + 1] = name .. " " .. tostring(value) end
+  end
+  table.sort(fields)
+  return table.concat(fields, ", ")
+end
+
+function models.run(args)
+  local list, message, err = require "lmm".connect({ base_url = args.url }):models()
+  if not list then return nil, message, err end
+  for _, model in ipairs(list) do
+    console.write(tostring(model.id) .. "\n")
+    if args.verbose then console.note("%s: %s", tostring(model.id), describe(model)) end
+  end
+  return true
+end
+
+return models
