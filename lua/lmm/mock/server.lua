@@ -280,7 +280,10 @@ end
 ---@return string? message
 function M.run(opts)
   local server, message = M.serve(opts)
-  if not server then return nil, message end
+  if not server then
+    uv.run "nowait" -- luv 1.44 crashes at the end of the process over a handle that is closed and not yet gone
+    return nil, message
+  end
   local signals = {}
   local function stop()
     server:close()
