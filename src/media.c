@@ -16,21 +16,31 @@
 #define MTIME(status) ((status)->st_mtim)
 #endif
 
+/* How much of a path goes into a message, so that what is said of it has room too; cut between characters. */
+static int shown(const char *path) {
+  size_t length = strlen(path), most = 300;
+  if (length <= most) return (int)length;
+  while (most > 0 && ((unsigned char)path[most] & 0xC0) == 0x80) most--;
+  return (int)most;
+}
+
 static int cannot_read(const char *path, lmm_error *error) {
   if (errno == ENOMEM) return lmm_fail(error, LMM_NOMEM, "not enough memory");
-  return lmm_fail(error, LMM_INVALID, "cannot read '%s': %s", path, strerror(errno));
+  return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", shown(path), path, strerror(errno));
 }
 
 static int changed(const lmm_media *media, lmm_error *error) {
-  return lmm_fail(error, LMM_INVALID, "'%s' has changed since the part was made: make the part again", media->path);
+  return lmm_fail(error, LMM_INVALID, "'%.*s' has changed since the part was made: make the part again",
+                  shown(media->path), media->path);
 }
 
 /* Only a regular file has a size to announce and can be read again for a retry. */
 static int check_regular(const char *path, const struct stat *status, lmm_error *error) {
   if (S_ISREG(status->st_mode) && status->st_size > 0) return LMM_OK;
-  if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%s' is empty", path);
-  if (S_ISDIR(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%s' is a directory, not a file", path);
-  return lmm_fail(error, LMM_INVALID, "'%s' is a %s, not a file: read it and pass { bytes = ... }", path,
+  if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
+  if (S_ISDIR(status->st_mode))
+    return lmm_fail(error, LMM_INVALID, "'%.*s' is a directory, not a file", shown(path), path);
+  return lmm_fail(error, LMM_INVALID, "'%.*s' is a %s, not a file: read it and pass { bytes = ... }", shown(path), path,
                   S_ISFIFO(status->st_mode) ? "fifo" : S_ISSOCK(status->st_mode) ? "socket" : "device");
 }
 
@@ -73,7 +83,7 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, 0, head, capacity) : -1;
   if (got > 0) look_at(media, head, (size_t)got);
   if (got < 0) code = cannot_read(path, error);
-  if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%s' is empty", path);
+  if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
   free(head);
   return code;
 }

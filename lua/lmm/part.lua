@@ -24,18 +24,23 @@ function part.is(value)
   return getmetatable(value) == Part
 end
 
+--- The bytes as far as they are text, or nil where they are none. `first` may be cut within a character.
+local function text_of(first)
+  local bad = core.utf8(first)
+  if bad and (#first < 16 or not first:find("^[\194-\244][\128-\191]*$", bad)) then return nil end
+  local text = errors.line(bad and first:sub(1, bad - 1) or first)
+  return text ~= "" and not first:find "[%z\1-\8\14-\31\127]" and text or nil
+end
+
 --- The first bytes for a message: as text where they are text, else in hex.
 local function show(first)
-  if first:find "^[%g%s]+$" then return string.format("%q", errors.line(first)) end
+  local text = text_of(first)
+  if text then return string.format("%q", text) end
   return (first:gsub(".", function(c) return string.format("%02x ", c:byte()) end):sub(1, -2))
 end
 
 local function invalid(self, format, ...)
   self.err = errors.new { kind = "invalid", message = string.format(format, ...) }
-end
-
-local function is_text(first)
-  return not core.utf8(first:match "^[%z\1-\127]*") and first:find "^[%g%s]+$" ~= nil
 end
 
 --- The type that the bytes have or the caller names, which must be one of this kind.
@@ -45,7 +50,7 @@ local function set_type(self, name, info, mime)
   if mime then return end
   if not info.mime then
     invalid(self, "%s is of no known type%s: it begins with %s (pass { mime = \"%s/...\" } if you know better)", name,
-      is_text(info.first) and ", it seems to be text" or "", show(info.first), self.kind)
+      text_of(info.first) and ", it seems to be text" or "", show(info.first), self.kind)
   elseif info.mime:match "^[^/]+" ~= self.kind then
     invalid(self, "%s is %s, not %s (pass { mime = \"%s/...\" } if you know better)", name, info.mime, self.kind,
       self.kind)
@@ -63,6 +68,7 @@ end
 local function from_data_url(self, url)
   local text = url:match "^data:[^,]*;base64,(.*)$"
   if not text then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
+  if text == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
   local _, offset = core.base64.decode(text)
   if offset then
     return invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
@@ -77,6 +83,7 @@ local function from_url(self, scheme, url)
     return invalid(self, "a %s: URL cannot be used: http, https, data and file can", scheme)
   end
   if url:find "[%c%s]" then return invalid(self, "the URL holds a space or a control character") end
+  if scheme ~= "file" and not url:find "^%a+://[^/?#]" then return invalid(self, "the URL names no host") end
   self.url = url
 end
 
@@ -106,7 +113,7 @@ function part.new(kind, source, opts)
   else
     local scheme = source:match "^(%a[%w+.-]+)://" or source:match "^(data):" or source:match "^(file):"
     if scheme then
-      from_url(self, scheme, source)
+      from_url(self, scheme:lower(), source)
     else
       from_media(self, "'" .. source .. "'", source, mime)
     end
