@@ -1,56 +1,13 @@
 -- The command line, run as a program of its own: what it prints where, its exit status, and how Ctrl-C ends it.
+local cli = require "spec.support.cli"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
 local raw = require "spec.support.raw"
 local test = require "spec.support.test"
 
-local interpreter = arg[-1]
-local prefix = os.tmpname()
 local server = assert(mock.start { delay = 0 })
-
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local function write(name, text)
-  local file = assert(io.open(prefix .. name, "wb"))
-  file:write(text)
-  file:close()
-  return prefix .. name
-end
-
-local function read(name)
-  local file = io.open(prefix .. name, "rb")
-  local text = file and file:read "*a"
-  if file then file:close() end
-  return text or ""
-end
-
---- What a shell makes of `lmm` with these words.
-local function command(words)
-  local out = { quote(interpreter), "bin/lmm" }
-  for i, word in ipairs(words) do out[i + 2] = quote(word) end
-  return table.concat(out, " ")
-end
-
---- Runs a shell script, from a file, so that nothing of it stands in a command line. It finds the mock in the
---- environment, and writes to $out, $err and $status.
----@return { out: string, err: string, status: integer? }
-local function shell(script, env)
-  local all = { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "" }
-  for name in ("out err status"):gmatch "%S+" do all[name] = write("." .. name, "") end
-  for name, value in pairs(env or {}) do all[name] = value end
-  local lines = {}
-  for name, value in pairs(all) do lines[#lines + 1] = "export " .. name .. "=" .. quote(value) end
-  os.execute("sh " .. quote(write(".sh", table.concat(lines, "\n") .. "\n" .. script)))
-  return { out = read ".out", err = read ".err", status = tonumber(read ".status") }
-end
-
---- Runs `lmm`; `input` is its standard input.
-local function lmm(words, input, env)
-  local stdin = write(".in", input or "")
-  return shell(command(words) .. " <" .. quote(stdin) .. " >$out 2>$err; echo $? >$status", env)
-end
+local program = cli.new { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "" }
+local lmm, shell, command, write = program.run, program.shell, program.command, program.write
 
 --- It did what it should and had nothing to complain about.
 local function answered(run)
@@ -69,7 +26,7 @@ local function complained(run, status, pattern)
 end
 
 local function sha256(path)
-  local pipe = assert(io.popen("sha256sum " .. quote(path)))
+  local pipe = assert(io.popen("sha256sum " .. path))
   local sum = pipe:read "*a":match "^%x+"
   pipe:close()
   return sum
@@ -88,7 +45,7 @@ test.case("pictures arrive intact and in order, after the question", function()
 end)
 
 test.case("the question comes from the argument, standard input or a file", function()
-  local file = write(".question", "from a file\nof two lines\r\n\n")
+  local file = write("question", "from a file\nof two lines\r\n\n")
   test.equal(answered(lmm({ "ask", "plain" }, "unheeded")), "question: plain\n")
   test.equal(answered(lmm({ "ask" }, "from stdin\n")), "question: from stdin\n")
   test.equal(answered(lmm({ "ask", "-" }, "from stdin")), "question: from stdin\n")
@@ -158,7 +115,7 @@ test.case("model, system message and question are sent, streamed unless told oth
   test.equal(request.messages, { { role = "system", content = "Be brief." }, { role = "user", content = "q" } })
   test.equal(sent({ "--no-stream" }).stream, nil)
 
-  local system = write(".system", "Be\nbrief.\n")
+  local system = write("system", "Be\nbrief.\n")
   test.equal(sent({ "--system", "@" .. system }).messages[1].content, "Be\nbrief.")
   test.equal(sent({ "--model", "other" }).model, "other")
 end)
@@ -227,7 +184,7 @@ end)
 test.case("a failure gives one line and status 1", function()
   local down = "http://127.0.0.1:1/v1"
   local cases = {
-    { { "ask", "q", "--url", down, "-p", "retry=false" }, "cannot reach http://127%.0%.0%.1:1/v1.*is a server running" },
+    { { "ask", "q", "--url", down, "-p", "retry=false" }, "cannot reach http://127%.0%.0%.1:1/v1.*is a server run" },
     { { "models", "--url", down }, "cannot reach" },
     { { "ask", "q", "-m", "gone" }, "HTTP 404 .*`gone` does not exist" },
     { { "ask", "q", "-i", "gone.jpg" }, "'gone%.jpg'.*No such file" },
@@ -254,8 +211,9 @@ test.case("the key comes from the environment and stands in no command line and 
   local env = { OPENAI_BASE_URL = guarded.url, OPENAI_API_KEY = "right" }
   test.equal(answered(lmm({ "ask", "q" }, nil, env)), "question: q\n")
   env.OPENAI_API_KEY = "wrong-key-4711"
-  complained(lmm({ "ask", "q" }, nil, env), 1, "HTTP 401.*set OPENAI_API_KEY")
-  test.ok(not read ".err":find "4711")
+  local refused = lmm({ "ask", "q" }, nil, env)
+  complained(refused, 1, "HTTP 401.*set OPENAI_API_KEY")
+  test.ok(not refused.err:find "4711")
   guarded.stop()
 
   if not io.open "/proc/self/cmdline" then test.skip "there is no /proc" end
@@ -365,6 +323,4 @@ test.case("--version tells the version", function()
 end)
 
 server.stop()
-for _, suffix in ipairs { "", ".out", ".err", ".status", ".sh", ".in", ".question", ".system" } do
-  os.remove(prefix .. suffix)
-end
+program.remove()

@@ -1,0 +1,76 @@
+--- Runs bin/lmm as a program of its own.
+--
+-- In:  words, standard input and environment, or a shell script around the program.
+-- Out: what it wrote to standard output and standard error, and its exit status.
+
+local cli = {}
+
+local function quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+---@class lmm.spec.Run
+---@field out string
+---@field err string
+---@field status integer?
+
+---@class lmm.spec.Program
+---@field command fun(words: string[]): string  what a shell runs the program by
+---@field write fun(name: string, text: string): string  writes a scratch file; gives its path
+---@field shell fun(script: string, env: table?): lmm.spec.Run  runs a script that writes to $out, $err and $status
+---@field run fun(words: string[], input: string?, env: table?): lmm.spec.Run
+---@field remove fun()  removes the scratch files
+
+--- The program with this environment; a call may add to it.
+---@param environment table<string, string>
+---@return lmm.spec.Program
+function cli.new(environment)
+  local program, prefix, written = {}, os.tmpname(), {}
+
+  function program.command(words)
+    local out = { quote(arg[-1]), "bin/lmm" }
+    for i, word in ipairs(words) do out[i + 2] = quote(word) end
+    return table.concat(out, " ")
+  end
+
+  function program.write(name, text)
+    local path = prefix .. "." .. name
+    local file = assert(io.open(path, "wb"))
+    file:write(text)
+    file:close()
+    written[path] = true
+    return path
+  end
+
+  local function read(name)
+    local file = assert(io.open(prefix .. "." .. name, "rb"))
+    local text = file:read "*a"
+    file:close()
+    return text
+  end
+
+  -- The script is run from a file, so that nothing of the environment stands in a command line.
+  function program.shell(script, env)
+    local lines = {}
+    local function export(name, value) lines[#lines + 1] = "export " .. name .. "=" .. quote(value) end
+    for _, name in ipairs { "out", "err", "status" } do export(name, program.write(name, "")) end
+    for name, value in pairs(environment) do export(name, value) end
+    for name, value in pairs(env or {}) do export(name, value) end
+    os.execute("sh " .. quote(program.write("sh", table.concat(lines, "\n") .. "\n" .. script)))
+    return { out = read "out", err = read "err", status = tonumber(read "status") }
+  end
+
+  function program.run(words, input, env)
+    local stdin = program.write("in", input or "")
+    return program.shell(program.command(words) .. " <" .. quote(stdin) .. " >$out 2>$err; echo $? >$status", env)
+  end
+
+  function program.remove()
+    os.remove(prefix)
+    for path in pairs(written) do os.remove(path) end
+  end
+
+  return program
+end
+
+return cli
