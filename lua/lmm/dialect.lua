@@ -7,10 +7,13 @@ local fields = { image = "image_url" }
 --- what stands for the media's base64 until the body is built.
 function dialect.content(part, embed)
   local field = fields[part.kind]
-  local content = { type = field, [field] = {} }
+  local content = {}
   for name, value in pairs(part.options) do content[name] = value end
-  content[field].detail, content.detail = content.detail, nil
-  content[field].url = part.url or "data:" .. part.mime .. ";base64," .. embed(part.media)
+  content.type, content.detail = field, nil
+  content[field] = {
+    url = part.url or "data:" .. part.mime .. ";base64," .. embed(part.media),
+    detail = part.options.detail,
+  }
   return content
 end
 

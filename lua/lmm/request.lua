@@ -27,6 +27,9 @@ local function number(state, value, path)
   if math.type and math.type(value) == "integer" then
     return value > -1e14 and value < 1e14 and value or splice(state, string.format("%d", value))
   end
+  if value % 1 == 0 and (value <= -1e14 or value >= 1e14) and value >= -2 ^ 63 and value < 2 ^ 63 then
+    return splice(state, string.format("%.0f", value)) -- not 1e+14: many fields take whole numbers only
+  end
   if tonumber(string.format("%.14g", value)) == value then return value end
   local text = string.format("%.15g", value)
   return splice(state, tonumber(text) == value and text or string.format("%.17g", value))
@@ -45,13 +48,38 @@ local function copy_part(state, part, path, depth)
   return copy(state, dialect.content(part, function(media) return splice(state, media) end), path, depth)
 end
 
+--- JSON has lists and objects, and a Lua table must be one of them; cjson would fill holes and rename indices.
+local function check_keys(value, path)
+  local where, items, last, named = path or "the request", 0, 0, false
+  for key in pairs(value) do
+    if type(key) == "number" then
+      if key < 1 or key % 1 ~= 0 then
+        invalid("%s[%s] is no place in a list (the keys of an object are strings)", path or "", tostring(key))
+      end
+      items, last = items + 1, math.max(last, key)
+    elseif type(key) ~= "string" then
+      invalid("%s has a %s as a field name, which JSON cannot hold", where, type(key))
+    else
+      text(key, "a field name in " .. where)
+      named = true
+    end
+  end
+  if items > 0 and named then invalid("%s has both items and named fields, which JSON cannot hold", where) end
+  if last == items then return end
+  local hole = 1
+  while value[hole] ~= nil do hole = hole + 1 end
+  invalid("%s[%d] is missing: a list has no holes (lmm.null stands for a null; the keys of an object are strings)",
+    path or "", hole)
+end
+
 local function copy_table(state, value, path, depth)
   if depth > MAX_DEPTH then invalid("the request is nested more than %d deep: does it hold itself?", MAX_DEPTH) end
   if json.is_empty_array(value) then return splice(state, "[]") end
+  check_keys(value, path)
   local out = {}
   for key, item in pairs(value) do
-    local inner = type(key) == "number" and path .. "[" .. key .. "]" or (path and path .. "." or "") .. tostring(key)
-    out[type(key) == "string" and text(key, "a field name") or key] = copy(state, item, inner, depth + 1)
+    local inner = type(key) == "number" and ("%s[%d]"):format(path or "", key) or (path and path .. "." or "") .. key
+    out[key] = copy(state, item, inner, depth + 1)
   end
   return out
 end
