@@ -47,19 +47,31 @@ function retry.is_retryable(err, headers)
   return passing[err.status] or err.status == 500
 end
 
-local months = { Jan = 0, Feb = 1, Mar = 2, Apr = 3, May = 4, Jun = 5, Jul = 6, Aug = 7, Sep = 8, Oct = 9, Nov = 10, Dec = 11 }
+local months = {}
+for name in ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"):gmatch "%a+" do
+  months[#months + 1], months[name] = name, #months
+end
 local weekdays = { Sun = true, Mon = true, Tue = true, Wed = true, Thu = true, Fri = true, Sat = true }
+
+--- Days from 1970 to the first of a month: 0 is January, 12 the next year's.
+local function days_before(year, month)
+  local m = (month + 10) % 12 -- months since March, so that a leap day ends the year
+  local y = year + math.floor(month / 12) - (m >= 10 and 1 or 0)
+  local leaps = math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
+  return 365 * y + leaps + math.floor((153 * m + 2) / 5) - 719468
+end
 
 --- Seconds since 1970 of an HTTP date in the form that servers must send (IMF-fixdate, RFC 9110, section 5.6.7).
 local function parse_date(text)
-  local weekday, day, month, year, hour, minute, second =
+  local weekday, day, name, year, hour, minute, second =
     text:match "^(%a%a%a), (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"
-  if not weekdays[weekday] or not months[month] then return nil end
-  local m = (months[month] + 10) % 12 -- months since March, so that a leap day ends the year
-  local y = tonumber(year) - (m >= 10 and 1 or 0)
-  local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400) + math.floor((153 * m + 2) / 5)
-    + tonumber(day) - 1 - 719468
-  return days * 86400 + hour * 3600 + minute * 60 + second
+  local month = months[name]
+  if not weekdays[weekday] or not month then return nil end
+  local first = days_before(year, month)
+  local days, seconds = first + day - 1, hour * 3600 + minute * 60 + second
+  local is_date = days >= first and days < days_before(year, month + 1)
+  local is_time = tonumber(hour) < 24 and tonumber(minute) < 60 and tonumber(second) <= 60 -- a leap second is one
+  return is_date and is_time and days * 86400 + seconds or nil
 end
 
 --- The seconds that the server asks for, or nil where it asks for nothing that makes sense.
