@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
+local run_curl = require "spec.support.curl"
 local test = require "spec.support.test"
 
 local scratch = os.tmpname()
@@ -15,13 +16,11 @@ end
 
 -- What came back: { status, headers (names in lower case), body, code (curl's) }.
 local function curl(words)
-  local pipe = assert(io.popen("curl -si --noproxy '*' --max-time 10 " .. words .. "; echo \" exit $?\""))
-  local text, code = pipe:read("*a"):match "^(.*) exit (%d+)\n$"
-  pipe:close()
+  local text, code = run_curl("-i " .. words)
   local head, body = text:match "^(.-\r\n)\r\n(.*)$"
   local headers = {}
   for name, value in (head or ""):gmatch "([^\r\n:]+): ([^\r\n]*)" do headers[name:lower()] = value end
-  return { status = tonumber((head or ""):match " (%d+)"), headers = headers, body = body, code = tonumber(code) }
+  return { status = tonumber((head or ""):match " (%d+)"), headers = headers, body = body, code = code }
 end
 
 local server = assert(mock.start { delay = 0 })
@@ -128,10 +127,8 @@ end
 test.case("streams at the pace that is asked for", function()
   write_file(json.encode { messages = { { role = "user", content = "x" } }, stream = true,
     mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } })
-  local pipe = io.popen("curl -s --noproxy '*' -o /dev/null -w '%{time_starttransfer} %{time_total}' -H "
-    .. "'Content-Type: application/json' --data-binary @" .. scratch .. " " .. server.url .. "/chat/completions")
-  local first, total = pipe:read("*a"):match "([%d.]+) ([%d.]+)"
-  pipe:close()
+  local first, total = run_curl("-o /dev/null -w '%{time_starttransfer} %{time_total}' -H 'Content-Type: application/json'"
+    .. " --data-binary @" .. scratch .. " " .. server.url .. "/chat/completions"):match "([%d.]+) ([%d.]+)"
   test.ok(tonumber(first) >= 0.19, first)
   test.ok(tonumber(total) >= 0.49, total)
 end)
@@ -290,10 +287,8 @@ test.case("keeps a connection, and takes a chunked body and Expect", function()
   write_file '{"messages":[{"role":"user","content":"x"}]}'
   local post_it = " -H 'Content-Type: application/json' --data-binary @" .. scratch .. " " .. server.url
     .. "/chat/completions"
-  local pipe = io.popen("curl -s --noproxy '*' -w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'"
-    .. post_it .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it)
-  test.equal(pipe:read "*a", "1 0 200")
-  pipe:close()
+  test.equal(run_curl("-w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'" .. post_it
+    .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it), "1 0 200")
 end)
 
 local heads = {

@@ -1,16 +1,8 @@
 -- The scripted raw server does what its scenario says, as curl sees it, and records what came.
 
+local curl = require "spec.support.curl"
 local raw = require "spec.support.raw"
 local test = require "spec.support.test"
-
--- What curl printed, and how it ended.
-local function curl(words)
-  local pipe = assert(io.popen("curl -s --noproxy '*' --max-time 10 " .. words .. "; echo \" exit $?\""))
-  local text = pipe:read "*a"
-  pipe:close()
-  local body, code = text:match "^(.*) exit (%d+)\n$"
-  return body, tonumber(code)
-end
 
 local function names(events)
   local out = {}

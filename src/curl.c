@@ -265,8 +265,7 @@ static int transfer_phase(lua_State *L) {
 
 static int transfer_close(lua_State *L) {
   lmm_transfer *transfer = luaL_checkudata(L, 1, LMM_TRANSFER);
-  bool ours = transfer->multi == NULL || lmm_multi_is_ours(transfer->multi);
-  if (transfer->easy != NULL && ours) lmm_transfer_close(transfer);
+  if (transfer->multi == NULL || lmm_multi_is_ours(transfer->multi)) lmm_transfer_close(transfer);
   return 0;
 }
 
