@@ -1,7 +1,7 @@
 -- usage: LUA bench/run.lua      from the project's folder, by `make bench`, which builds what this needs
 --
--- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of each.
--- Ends with a table; exits with 1 where a bound was missed.
+-- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
+-- each. Ends with a table; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -43,10 +43,10 @@ end
 
 -- ---- base64 ------------------------------------------------------------------------------------------------------
 
-local text = output(quote(interpreter) .. " bench/base64.lua")
-io.write(text, "\n")
-report("base64: lmm / libb64", tonumber(text:match "lmm / libb64 *(%d+%.?%d*)"), 20, true)
-local best = tonumber((text:match "lmm / pybase64 *(%d+%.?%d*)"))
+local kernels = output(quote(interpreter) .. " bench/base64.lua")
+io.write(kernels, "\n")
+report("base64: lmm / libb64", tonumber(kernels:match "lmm / libb64 *(%d+%.?%d*)"), 20, true)
+local best = tonumber((kernels:match "lmm / pybase64 *(%d+%.?%d*)"))
 if best then report("base64: lmm / pybase64", best, 0.8, true) end
 
 -- ---- upload ------------------------------------------------------------------------------------------------------
@@ -115,12 +115,14 @@ sink:close()
 -- ---- start -------------------------------------------------------------------------------------------------------
 
 local function start(module)
-  return seconds_of(string.format("for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done", interpreter, module))
+  local command = "for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done"
+  return seconds_of(command:format(interpreter, module))
 end
 
 local started = interleaved(15, { function() return start "lmm" end, function() return start "cjson" end })
 report("start: " .. interpreter .. " with lmm / with cjson alone", started[1] / started[2], 1.2)
-local loaded = output(string.format("%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'", interpreter))
+local maps = "%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'"
+local loaded = output(maps:format(interpreter))
 report("start: libcurl loaded by require \"lmm\" (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
 
 print(table.concat(rows, "\n"))
