@@ -23,12 +23,18 @@ Error.__tostring = function(err) return err.message end
 
 local errors = {}
 
---- One line of at most `limit` bytes, cut between characters.
+--- One line of at most `limit` bytes, cut between characters. Other control characters, which could steer a terminal,
+--- go too. The time is linear whatever the text: it is often a stranger's.
 function errors.line(text, limit)
-  text = text:gsub("%s*[\r\n]+%s*", " "):gsub("%z", ""):gsub("^%s+", ""):gsub("%s+$", "")
+  text = text:gsub("%s+", function(run) return run:find "[\r\n]" and " " or nil end)
+    :gsub("[%z\1-\8\11\12\14-\31\127]", "")
+  local last = #text
+  while last > 0 and text:find("^%s", last) do last = last - 1 end
+  text = text:sub(text:find "%S" or 1, last)
   if limit and #text > limit then
-    local cut = limit
-    while cut > 0 and text:byte(cut + 1) >= 0x80 and text:byte(cut + 1) < 0xC0 do cut = cut - 1 end
+    local cut = math.max(limit - 3, 0)
+    local least = cut - 3 -- no character has more continuation bytes
+    while cut > 0 and cut > least and text:find("^[\128-\191]", cut + 1) do cut = cut - 1 end
     text = text:sub(1, cut) .. "..."
   end
   return text
@@ -54,13 +60,13 @@ function errors.public(value, err)
   return value
 end
 
-local library = debug.getinfo(1, "S").source:match "^(.*)errors%.lua$"
+local library = debug.getinfo(1, "S").source:match "^(.*)errors%.lua$" or "=?"
 
 --- Raises, pointing at the line of the caller's own code from which the library was entered.
 function errors.misuse(format, ...)
   local level = 2
   local info = debug.getinfo(level, "S")
-  while info and (info.what == "C" or info.source:sub(1, #library) == library) do
+  while info and (info.what == "C" or info.what == "tail" or info.source:sub(1, #library) == library) do
     level = level + 1
     info = debug.getinfo(level, "S")
   end

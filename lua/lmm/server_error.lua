@@ -1,12 +1,15 @@
 --- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of an
 --- error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang and Anthropic's API.
+local errors = require "lmm.errors"
 local json = require "lmm.json"
 
 local server_error = {}
 
 local function text_of(value)
-  if type(value) == "string" then return value end
-  return type(value) == "table" and json.encode(value) or nil
+  if type(value) == "string" then return value ~= "" and value or nil end
+  if type(value) ~= "table" then return nil end
+  local ok, text = pcall(json.encode, value) -- a list that lost its nulls may have no text
+  return ok and text or nil
 end
 
 local function scalar(value)
@@ -17,14 +20,15 @@ end
 ---@param bare boolean?  the object itself is known to be an error
 function server_error.find(value, bare)
   if type(value) ~= "table" then return nil end
-  local found = value.error
+  local found = value.error or nil
   if found == nil and (bare or value.object == "error") then found = value end
-  if found == nil then found = value.detail end
-  if found == nil then return nil end
+  if found == nil and value.choices == nil then found = value.detail end
+  if not found then return nil end
   if type(found) ~= "table" then found = { message = tostring(found) } end
   local code = json.clean(scalar(found.code))
   return {
-    message = text_of(found.message) or text_of(found.detail) or text_of(found) or "no reason given",
+    message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
+      or "no reason given",
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
@@ -41,15 +45,22 @@ local hints = {
   { status = 413, hint = "the request has %d bytes, more than the server takes" },
 }
 
+--- The advice for an error, or nil.
+---@param size integer?  bytes of the request's body
 function server_error.hint(err, size)
   if err.status >= 300 and err.status < 400 then
-    return err.location and "it points to " .. err.location .. "; redirects are not followed"
+    return err.location and "it points to " .. errors.line(err.location, 500) .. "; redirects are not followed" or nil
   end
+  if err.status == 413 and not size then return nil end
   for _, row in ipairs(hints) do
     if row.status == err.status and (not row.match or err.message:find(row.match)) then
-      return row.hint:format(size or 0)
+      return row.hint:format(size)
     end
   end
+end
+
+local function is_page(head, body)
+  return (head.headers["content-type"] or ""):lower():find("html", 1, true) or body:find "^%s*<[!%a]"
 end
 
 --- The fields of an error for a reply with an HTTP status that is no success.
@@ -60,8 +71,7 @@ function server_error.from_reply(head, body, size)
   fields.status = head.status
   fields.request_id = head.headers["x-request-id"]
   if not fields.message then
-    local is_html = (head.headers["content-type"] or ""):find("html", 1, true)
-    fields.message = body == "" and "no reason given" or is_html and "an HTML page" or body
+    fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
   end
   fields.location = head.headers.location
   fields.hint = server_error.hint(fields, size)

@@ -1,0 +1,325 @@
+-- Errors: their form, where misuse points, what options say, and what is found in the bodies that servers refuse with.
+
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local options = require "lmm.options"
+local server_error = require "lmm.server_error"
+local test = require "spec.support.test"
+
+-- ---- lines
+
+for _, row in ipairs {
+  { "plain", "a b", "a b" },
+  { "nothing", "", "" },
+  { "line ends", "a\nb\r\nc\rd", "a b c d" },
+  { "white space around line ends", "a  \n\n\t b \r\n", "a b" },
+  { "white space elsewhere stays", "a  b\tc", "a  b\tc" },
+  { "white space around it goes", " \t\n a \n ", "a" },
+  { "nothing but white space", " \n\t \n", "" },
+  { "NUL", "a\0b\0", "ab" },
+  { "control characters", "a\27[31mb\7\8\127c", "a[31mbc" },
+  { "other characters", "\195\164\226\130\172\240\159\152\128", "\195\164\226\130\172\240\159\152\128" },
+} do
+  test.case("line: " .. row[1], function() test.equal({ errors.line(row[2]) }, { row[3] }) end)
+end
+
+test.case("a line is cut between characters", function()
+  for _, character in ipairs { "x", "\195\164", "\226\130\172", "\240\159\152\128" } do
+    local text = character:rep(100)
+    for limit = 10, 50 do
+      local line = errors.line(text, limit)
+      test.ok(#line <= limit, ("%d bytes of %d"):format(#line, limit))
+      test.ok(#line > limit - 4, "cut too far")
+      test.equal(core.utf8(line), nil, "not UTF-8")
+      test.equal(line, character:rep((#line - 3) / #character) .. "...")
+    end
+    test.equal(errors.line(text, #text), text)
+    test.equal(errors.line(text, 1000), text)
+    test.equal(errors.line(text .. "\n\n", #text), text)
+  end
+  test.ok(#errors.line(("\128"):rep(100), 50) > 43, "bytes that are no characters are cut too far")
+  test.equal(errors.line(("\128"):rep(100), 2), "...")
+end)
+
+test.case("a line takes linear time", function()
+  local begun = os.clock()
+  for _, piece in ipairs { " ", "\n", "\r\n", " \n", "\t", "x ", " x\n", "\128" } do
+    errors.line("a" .. piece:rep(1000000) .. "b", 2000)
+    errors.line(piece:rep(1000000))
+  end
+  test.ok(os.clock() - begun < 5, "too slow: " .. os.clock() - begun)
+end)
+
+-- ---- error objects
+
+test.case("an error object", function()
+  local fields = { kind = "http", message = "HTTP 503\nfrom x", status = 503, code = "c", hint = "wait\na little" }
+  local err = errors.new(fields)
+  test.equal(err.message, "HTTP 503 from x (wait a little)")
+  test.equal({ err.kind, err.status, err.code, err.hint, err.retryable }, { "http", 503, "c", "wait\na little", false })
+  test.equal(tostring(err), err.message)
+  test.equal(fields.message, "HTTP 503\nfrom x")
+  test.ok(errors.is(err))
+  test.equal({ errors.is(fields), errors.is "x", errors.is(nil) }, { false, false, false })
+  test.equal(errors.new({ kind = "http", message = "m", retryable = true }).retryable, true)
+  test.equal(errors.new({ kind = "http", message = "m" }).message, "m")
+end)
+
+test.case("the public form", function()
+  local err = errors.new { kind = "http", message = "m" }
+  local function public(...) return select("#", errors.public(...)), { errors.public(...) } end
+  test.equal({ public(nil, err) }, { 3, { nil, "m", err } })
+  test.equal({ public(5) }, { 1, { 5 } })
+  test.equal({ public(5, err) }, { 1, { 5 } })
+  test.equal({ public(false, err) }, { 1, { false } })
+  test.equal({ public(nil) }, { 1, {} })
+  local ok, message = pcall(function() return assert(errors.public(nil, err)) end)
+  test.equal(ok, false)
+  test.match(message, "m$")
+end)
+
+-- ---- misuse
+
+local function line_here()
+  return debug.getinfo(2, "l").currentline
+end
+
+local function check_place(line, fn)
+  local message = test.raises("lmm: ", fn)
+  test.equal(message:match "^(.-): ", "spec/errors_spec.lua:" .. line)
+end
+
+test.case("misuse points at the line that called the library", function()
+  local line
+  check_place(line_here(), function() errors.misuse "x" end)
+  check_place(line_here(), function() options.check("f", {}, 5) end)
+  check_place(line_here(), function() options.check("f", {}, { a = 1 }) end)
+  check_place(line_here(), function() require("lmm.part").new("image") end)
+  check_place(line_here(), function() require("lmm.retry").new { bogus = 1 } end)
+  check_place(line_here(), function() require("lmm").retry { bogus = 1 } end)
+  check_place(line_here(), function() require("lmm").connect { bogus = 1 } end)
+  check_place(line_here(), function() require("lmm").image(5) end)
+  check_place(line_here(), function() pcall(error) options.check("f", {}, 5) end)
+  local function deep() options.check("f", {}, 5) end line = line_here()
+  check_place(line, function() deep() end)
+  check_place(line, coroutine.wrap(function() deep() end))
+end)
+
+--- A function that counts as the library's: its chunk has a name like the library's own files.
+local function library_function(code)
+  local name = debug.getinfo(errors.new, "S").source:gsub("errors%.lua$", "made_by_the_spec.lua")
+  local chunk = assert((loadstring or load)(code, name)) -- luacheck: ignore 113
+  return chunk(errors)
+end
+
+test.case("misuse passes over the library's frames, tail calls and C functions", function()
+  local tail = library_function [[local e = ...
+    local function f() return e.misuse 'x' end
+    return function() return f() end]]
+  check_place(line_here(), function() tail() end)
+  local sorted = library_function [[local e = ...
+    return function() table.sort({ 2, 1 }, function() e.misuse 'x' end) end]]
+  check_place(line_here(), function() sorted() end)
+end)
+
+test.case("misuse with nothing but the library below", function()
+  local thread = coroutine.create(library_function "local e = ... return function() e.misuse('%d%% of it', 50) end")
+  local ok, message = coroutine.resume(thread)
+  test.equal(ok, false)
+  test.match(message, "^lmm: 50%% of it$")
+end)
+
+test.case("misuse formats", function()
+  test.match(test.raises("", errors.misuse, "%s is %d", "a%s", 5), "lmm: a%%s is 5$")
+end)
+
+-- ---- options
+
+local rows = { timeout = "number|table", model = "string", headers = "table", api_key = "string|function" }
+
+test.case("options that are allowed", function()
+  local given = { timeout = 5, model = "m", headers = {}, api_key = print }
+  test.ok(options.check("f", rows, given) == given)
+  test.equal(options.check("f", rows, { timeout = {} }), { timeout = {} })
+  test.equal(options.check("f", rows, nil), {})
+  test.equal(options.check("f", rows, {}), {})
+end)
+
+for _, row in ipairs {
+  { 5, "f: a table of options expected, got number$" },
+  { false, "f: a table of options expected, got boolean$" },
+  { { timeot = 1 }, "f: unknown option 'timeot' %(did you mean 'timeout'%?%)$" },
+  { { Model = "m" }, "f: unknown option 'Model' %(did you mean 'model'%?%)$" },
+  { { apikey = "k" }, "f: unknown option 'apikey' %(did you mean 'api_key'%?%)$" },
+  { { header = {} }, "did you mean 'headers'" },
+  { { temperature = 1 }, "f: unknown option 'temperature' %(there are: api_key, headers, model, timeout%)$" },
+  { { "m" }, "f: unknown option '1' %(there are: api_key, headers, model, timeout%)$" },
+  { { [true] = 1 }, "f: unknown option 'true' %(there are" },
+  { { [{}] = 1 }, "f: unknown option 'table: " },
+  { { [""] = 1 }, "f: unknown option ''" },
+  { { model = 5 }, "f: option 'model' is a string, not a number$" },
+  { { timeout = "5" }, "f: option 'timeout' is a number or table, not a string$" },
+  { { api_key = true }, "f: option 'api_key' is a string or function, not a boolean$" },
+  { { headers = print }, "f: option 'headers' is a table, not a function$" },
+} do
+  test.case("options: " .. row[2], function() test.raises(row[2], options.check, "f", rows, row[1]) end)
+end
+
+test.case("the nearest name", function()
+  local names = { temperature = 1, top_p = 1, top_k = 1, max_tokens = 1 }
+  for given, near in pairs {
+    temperatur = "temperature", tempreature = "temperature", Temperature = "temperature", temp = false, top_q = "top_k",
+    maxtokens = "max_tokens", max_token = "max_tokens", max_new_tokens = "max_tokens", stop = false, x = false,
+    seed = false, [""] = false,
+  } do
+    test.equal(options.nearest(given, names) or false, near, given)
+  end
+  test.equal(options.nearest("x", {}), nil)
+end)
+
+-- ---- what servers refuse with
+
+local function reply(status, body, headers, size)
+  return server_error.from_reply({ status = status, headers = headers or {} }, body, size)
+end
+
+--- The fields of a reply's error, checked as far as `expected` names them; false stands for a field that is not there.
+local function check_fields(fields, expected)
+  for name, value in pairs(expected) do test.equal(fields[name] or false, value, name) end
+  test.equal(type(fields.message), "string")
+  errors.new(fields)
+end
+
+local bodies = { -- name, status, body, expected fields
+  { "vLLM", 400,
+    [[{"error":{"message":"At most 1 image(s)","type":"BadRequestError","param":"image","code":400}}]],
+    { message = "At most 1 image(s)", type = "BadRequestError", param = "image", code = 400, status = 400 } },
+  { "vLLM, no param", 404, [[{"error":{"message":"m","type":"NotFoundError","param":null,"code":404}}]],
+    { message = "m", type = "NotFoundError", param = false, code = 404, status = 404 } },
+  { "vLLM up to 0.10.0", 400, [[{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}]],
+    { message = "m", type = "BadRequestError", param = false, code = 400 } },
+  { "vLLM, 401", 401, [[{"error":"Unauthorized"}]],
+    { message = "Unauthorized", code = false, type = false, param = false, status = 401 } },
+  { "vLLM, scaling", 503, [[{"error":"The model is currently scaling. Please try again later."}]],
+    { message = "The model is currently scaling. Please try again later.", status = 503 } },
+  { "vLLM, body validation", 400,
+    [[{"error":{"message":"1 validation error:\n  {'type': 'missing'}\n","type":"Bad Request",]]
+      .. [["param":"body.messages[0]","code":400}}]],
+    { type = "Bad Request", param = "body.messages[0]", code = 400 } },
+  { "vLLM, wrong path", 404, [[{"detail":"Not Found"}]], { message = "Not Found", status = 404, code = false } },
+  { "FastAPI, validation", 422, [[{"detail":[{"msg":"field required"},{"msg":"x"}]}]],
+    { message = "[{\"msg\":\"field required\"},{\"msg\":\"x\"}]", status = 422 } },
+  { "vLLM, an empty message", 500, [[{"error":{"message":"","type":"InternalServerError","param":null,"code":500}}]],
+    { message = "no reason given", type = "InternalServerError", code = 500 } },
+  { "vLLM's Rust frontend, OpenAI", 400,
+    [[{"error":{"message":"m","type":"invalid_request_error","code":"invalid_value"}}]],
+    { message = "m", type = "invalid_request_error", code = "invalid_value", status = 400 } },
+  { "OpenAI, quota", 429,
+    [[{"error":{"message":"m","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}]],
+    { code = "insufficient_quota", type = "insufficient_quota", status = 429 } },
+  { "Anthropic", 400, [[{"type":"error","error":{"type":"invalid_request_error","message":"m"}}]],
+    { message = "m", type = "invalid_request_error", status = 400 } },
+  { "llama-server", 500,
+    [[{"error":{"code":500,"message":"Failed to load image or audio file","type":"server_error"}}]],
+    { message = "Failed to load image or audio file", type = "server_error", code = 500 } },
+  { "llama-server, overflow", 400,
+    [[{"error":{"code":400,"message":"m","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}]],
+    { message = "m", type = "exceed_context_size_error", code = 400 } },
+  { "llama-server, loading", 503, [[{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}]],
+    { message = "Loading model", status = 503 } },
+  { "llama-server, 413", 413, "", { message = "no reason given", status = 413 } },
+  { "Ollama", 404, [[{"error":{"message":"model 'x' not found","type":"api_error","param":null,"code":null}}]],
+    { message = "model 'x' not found", type = "api_error", param = false, code = false, status = 404 } },
+  { "SGLang", 400, [[{"object":"error","message":"m","type":"BadRequest","param":null,"code":400}]],
+    { message = "m", type = "BadRequest", code = 400 } },
+  { "a status other than the code", 503, [[{"error":{"message":"m","code":400}}]], { code = 400, status = 503 } },
+  { "an error that is a list", 400, [[{"error":["a","b"]}]], { message = "[\"a\",\"b\"]" } },
+  { "an error that is empty", 400, [[{"error":{}}]], { message = "{}" } },
+  { "an error that is a number", 400, [[{"error":5}]], { message = "5" } },
+  { "a message that is an object", 400, [[{"error":{"message":{"a":1}}}]], { message = "{\"a\":1}" } },
+  { "a message that is a number", 400, [[{"error":{"message":5,"code":{},"type":[],"param":{}}}]],
+    { code = false, type = false, param = false } },
+  { "a message that JSON cannot hold again", 400,
+    "{\"error\":{\"message\":[" .. ("null,"):rep(30) .. "1]}}", { message = "no reason given" } },
+  { "a message of NaN", 400, "{\"error\":{\"message\":[NaN]}}", { message = "no reason given" } },
+  { "a null error and a detail", 400, [[{"error":null,"detail":"d"}]], { message = "d" } },
+  { "a message beside", 400, [[{"message":"m"}]], { message = "{\"message\":\"m\"}" } },
+  { "an object", 400, "{}", { message = "{}", status = 400 } },
+  { "a list", 400, "[]", { message = "[]" } },
+  { "a text", 502, "Bad Gateway\n", { message = "Bad Gateway\n", status = 502 } },
+  { "a JSON text", 500, "\"x\"", { message = "\"x\"" } },
+  { "null", 500, "null", { message = "null" } },
+  { "nothing", 502, "", { message = "no reason given" } },
+  { "white space", 502, " \r\n", { message = "no reason given" } },
+  { "a page", 502, "<html><body>502 Bad Gateway</body></html>", { message = "an HTML page" },
+    { ["content-type"] = "text/html; charset=utf-8" } },
+  { "a page in capitals", 502, "<HTML>", { message = "an HTML page" }, { ["content-type"] = "Text/HTML" } },
+  { "a page without a type", 502, "\n<!DOCTYPE html>\n<title>x</title>", { message = "an HTML page" } },
+  { "JSON in a page", 400, [[{"error":{"message":"m"}}]], { message = "m" }, { ["content-type"] = "text/html" } },
+  { "a request's id", 500, "x", { request_id = "r1" }, { ["x-request-id"] = "r1" } },
+  { "broken JSON", 500, "{\"error\":", { message = "{\"error\":" } },
+}
+
+for _, row in ipairs(bodies) do
+  test.case("body: " .. row[1], function()
+    local fields = reply(row[2], row[3], row[5])
+    check_fields(fields, row[4])
+    test.equal({ fields.kind, fields.status, fields.location }, { "http", row[2] })
+    test.ok(not errors.new(fields).message:find "[\r\n]", "several lines")
+  end)
+end
+
+test.case("a decoded object", function()
+  test.equal(server_error.find(nil), nil)
+  test.equal(server_error.find "x", nil)
+  test.equal(server_error.find {}, nil)
+  test.equal(server_error.find { object = "chat.completion", choices = {} }, nil)
+  test.equal(server_error.find { object = "error", message = "m", code = 503 },
+    { message = "m", code = 503, status = 503 })
+  test.equal(server_error.find { error = { message = "m", code = 400.0 } }, { message = "m", code = 400, status = 400 })
+  test.equal(tostring(server_error.find({ error = { message = "m", code = 400.0 } }).code), "400")
+  test.equal(server_error.find { error = { message = "m", code = "x" } }, { message = "m", code = "x" })
+  test.equal(server_error.find { error = "m" }, { message = "m" })
+  test.equal(server_error.find({ message = "m", type = "t" }), nil)
+  test.equal(server_error.find({ message = "m", type = "t" }, true), { message = "m", type = "t" })
+  test.equal(server_error.find({ type = "error", error = { type = "overloaded_error", message = "m" } }, true),
+    { message = "m", type = "overloaded_error" })
+  test.equal(server_error.find { choices = {}, error = false }, nil)
+  test.equal(server_error.find { choices = {}, detail = "x" }, nil)
+end)
+
+for _, row in ipairs {
+  { "3xx", 301, "", "it points to https://example.org/v1; redirects are not followed",
+    { location = "https://example.org/v1" } },
+  { "3xx and a percent sign", 308, "", "it points to /a%20b; redirects are not followed", { location = "/a%20b" } },
+  { "3xx without a place", 304, "", false },
+  { "401", 401, [[{"error":"Unauthorized"}]], "pass api_key, or set OPENAI_API_KEY" },
+  { "404 for a model", 404, [[{"error":{"message":"The model `x` does not exist.","code":404}}]],
+    "client:models() lists those that are served" },
+  { "404 for a path", 404, [[{"detail":"Not Found"}]], "a base URL mostly ends in /v1" },
+  { "405", 405, [[{"detail":"Method Not Allowed"}]], "a base URL mostly ends in /v1" },
+  { "413", 413, "", "the request has 104857601 bytes, more than the server takes", {}, 104857601 },
+  { "413 for no body", 413, "", false },
+  { "400", 400, [[{"error":{"message":"m","code":404}}]], false },
+  { "a place without a redirect", 201, "", false, { location = "/x" } },
+} do
+  test.case("hint: " .. row[1], function()
+    local fields = reply(row[2], row[3], row[5], row[6])
+    test.equal(fields.hint or false, row[4])
+    if row[4] then test.ok(errors.new(fields).message:find("(" .. row[4] .. ")", 1, true), "not in the message") end
+  end)
+end
+
+test.case("a place that goes on for ever is cut", function()
+  local fields = reply(302, "", { location = "https://example.org/" .. ("\195\164"):rep(30000) })
+  test.ok(#fields.hint < 600, "too long")
+  test.equal(core.utf8(fields.hint), nil)
+  test.ok(not reply(302, "", { location = "/a\27[2J\nb" }).hint:find "%c", "a control character")
+end)
+
+test.case("hints are found for errors in a stream", function()
+  test.equal(server_error.hint({ status = 404, message = "The model `x` does not exist." }, 10),
+    "client:models() lists those that are served")
+  test.equal(server_error.hint({ status = 500, message = "m" }, 10), nil)
+  test.equal(server_error.hint({ status = 301, message = "m" }, 10), nil)
+end)
