@@ -1,0 +1,80 @@
+-- Installing: by make and by LuaRocks, somewhere else than this tree, and gone again afterwards.
+local test = require "spec.support.test"
+
+local here = io.popen("pwd"):read "*l"
+local interpreter = arg[-1]
+local version = _VERSION:match "%d%.%d"
+
+local scratch = os.tmpname()
+os.remove(scratch)
+
+--- Runs a script in the scratch folder, without this tree's paths in the environment; gives what it printed.
+local function run(script)
+  local pipe = io.popen("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL; mkdir -p " .. scratch .. " && cd " .. scratch
+    .. " && { " .. script .. "\n} 2>&1; echo \"exit $?\"")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+--- What a user would do: load the library in any folder, use both C modules, run the command.
+local function check(paths, command)
+  local text = run(paths .. "cd / && " .. interpreter .. [[ -e 'local lmm = require "lmm"
+    print(lmm.image("]] .. here .. [[/examples/picture.jpg").width, (lmm.connect "http://127.0.0.1:9/v1":health()))
+    print(package.searchpath and package.searchpath("lmm.core", package.cpath) or "found")']])
+  test.match(text, "1280%s+nil\n.*exit 0\n$")
+  test.ok(not text:find(here .. "/build", 1, true), text)
+  test.match(run("cd / && " .. command .. " --version"), "^lmm %d.*exit 0\n$")
+end
+
+local make = "make --no-print-directory -C " .. here .. " LUA=" .. interpreter .. " "
+
+test.case("make install into a PREFIX; make uninstall", function()
+  local prefix = scratch .. "/usr"
+  test.match(run(make .. "install PREFIX=" .. prefix), "exit 0\n$")
+  check(('export LUA_PATH="%s/share/lua/%s/?.lua;%s/share/lua/%s/?/init.lua;;" LUA_CPATH="%s/lib/lua/%s/?.so;;"; ')
+    :format(prefix, version, prefix, version, prefix, version), prefix .. "/bin/lmm")
+  test.match(run(make .. "uninstall PREFIX=" .. prefix), "exit 0\n$")
+  test.equal(run("find " .. prefix .. " -type f"), "exit 0\n")
+end)
+
+test.case("make install honours DESTDIR", function()
+  test.match(run(make .. "install DESTDIR=" .. scratch .. "/stage PREFIX=/usr"), "exit 0\n$")
+  local files = run("find stage -type f")
+  for _, name in ipairs { "/usr/bin/lmm", "/usr/lib/lua/" .. version .. "/lmm/core.so", "/usr/share/lua/" .. version
+    .. "/lmm/init.lua" } do
+    test.ok(files:find("stage" .. name .. "\n", 1, true), name .. " is not in " .. files)
+  end
+end)
+
+test.case("the rockspec is sound, and LuaRocks installs it", function()
+  if run("command -v luarocks"):find "exit 1" then test.skip "there is no luarocks" end
+  test.match(run("luarocks lint " .. here .. "/lmm-scm-1.rockspec"), "exit 0\n$")
+  -- In a copy, since LuaRocks builds in the tree.
+  local rocks = "luarocks --lua-version=" .. version .. " --tree " .. scratch .. "/rocks "
+  local text = run("git clone -q " .. here .. " copy && cd copy && " .. rocks .. "make --deps-mode=none")
+  test.match(text, "is now installed.*exit 0\n$")
+  local paths = 'eval "$(' .. rocks .. 'path)"; '
+  check(paths, paths .. "lmm")
+end)
+
+test.case("the rockspec and the changelog name what there is", function()
+  local rockspec = {}
+  local chunk = loadfile(here .. "/lmm-scm-1.rockspec")
+  if rawget(_G, "setfenv") then rawget(_G, "setfenv")(chunk, rockspec) else
+    chunk = loadfile(here .. "/lmm-scm-1.rockspec", "t", rockspec)
+  end
+  chunk()
+  local modules = rockspec.build.modules
+  for path in run("cd " .. here .. " && find lua -name '*.lua'"):gmatch "(lua/[^\n]+)" do
+    local name = path:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
+    test.equal(modules[name], path)
+  end
+  local sources = {}
+  for _, name in ipairs { "lmm.core", "lmm.curl" } do
+    for _, path in ipairs(modules[name].sources) do sources[path] = true end
+  end
+  for path in run("cd " .. here .. " && ls src/*.c"):gmatch "(src/[^\n]+)" do test.ok(sources[path], path) end
+end)
+
+os.execute("rm -rf '" .. scratch .. "'")
