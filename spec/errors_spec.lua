@@ -17,7 +17,7 @@ for _, row in ipairs {
   { "white space around it goes", " \t\n a \n ", "a" },
   { "nothing but white space", " \n\t \n", "" },
   { "NUL", "a\0b\0", "ab" },
-  { "control characters", "a\27[31mb\7\8\127c", "a[31mbc" },
+  { "control characters", "a\27[31mb\7\8\127c\11d\12e", "a[31mbcde" },
   { "other characters", "\195\164\226\130\172\240\159\152\128", "\195\164\226\130\172\240\159\152\128" },
 } do
   test.case("line: " .. row[1], function() test.equal({ errors.line(row[2]) }, { row[3] }) end)
@@ -253,7 +253,7 @@ local bodies = { -- name, status, body, expected fields
   { "white space", 502, " \r\n", { message = "no reason given" } },
   { "a page", 502, "<html><body>502 Bad Gateway</body></html>", { message = "an HTML page" },
     { ["content-type"] = "text/html; charset=utf-8" } },
-  { "a page in capitals", 502, "<HTML>", { message = "an HTML page" }, { ["content-type"] = "Text/HTML" } },
+  { "a page by its type", 502, "Bad Gateway", { message = "an HTML page" }, { ["content-type"] = "Text/HTML" } },
   { "a page without a type", 502, "\n<!DOCTYPE html>\n<title>x</title>", { message = "an HTML page" } },
   { "JSON in a page", 400, [[{"error":{"message":"m"}}]], { message = "m" }, { ["content-type"] = "text/html" } },
   { "a request's id", 500, "x", { request_id = "r1" }, { ["x-request-id"] = "r1" } },
@@ -285,6 +285,7 @@ test.case("a decoded object", function()
   test.equal(server_error.find({ type = "error", error = { type = "overloaded_error", message = "m" } }, true),
     { message = "m", type = "overloaded_error" })
   test.equal(server_error.find { choices = {}, error = false }, nil)
+  test.equal(server_error.find { error = false, detail = "x" }, { message = "x" })
   test.equal(server_error.find { choices = {}, detail = "x" }, nil)
 end)
 
@@ -305,7 +306,7 @@ for _, row in ipairs {
 } do
   test.case("hint: " .. row[1], function()
     local fields = reply(row[2], row[3], row[5], row[6])
-    test.equal(fields.hint or false, row[4])
+    test.equal({ fields.hint or false, fields.location }, { row[4] })
     if row[4] then test.ok(errors.new(fields).message:find("(" .. row[4] .. ")", 1, true), "not in the message") end
   end)
 end
