@@ -354,8 +354,9 @@ test.case("what a body is made of stays while it is needed", function()
   local bytes = pattern(200000)
   local alive = setmetatable({}, { __mode = "v" })
   local function make()
-    alive[1] = of_bytes(pattern(200000))
-    return core.body(("x"):rep(200000) .. "T1;\"T2;\"", "T", { alive[1], ("9"):rep(200000) })
+    local media = of_bytes(pattern(200000))
+    alive[1] = media
+    return core.body(("x"):rep(200000) .. "T1;\"T2;\"", "T", { media, ("9"):rep(200000) })
   end
   local pieces = {}
   local function read(body)
