@@ -9,6 +9,16 @@ static int core_now(lua_State *L) {
   return 1;
 }
 
+/* sleep(seconds), or less where a signal comes */
+static int core_sleep(lua_State *L) {
+  lua_Number seconds = luaL_checknumber(L, 1);
+  luaL_argcheck(L, seconds >= 0 && seconds <= 86400, 1, "0 to 86400 seconds");
+  struct timespec time = {.tv_sec = (time_t)seconds};
+  time.tv_nsec = (long)((seconds - (lua_Number)time.tv_sec) * 1e9);
+  (void)nanosleep(&time, NULL);
+  return 0;
+}
+
 /* utf8(text) -> nil | offset of the first byte that is not UTF-8, counted from 1 */
 static int core_utf8(lua_State *L) {
   size_t count;
@@ -22,7 +32,7 @@ static int core_utf8(lua_State *L) {
 LMM_EXPORT int luaopen_lmm_core(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", core_now}, {"utf8", core_utf8}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"now", core_now}, {"sleep", core_sleep}, {"utf8", core_utf8}, {NULL, NULL}};
   static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},

@@ -19,18 +19,18 @@ Call.__index = Call
 local call = {}
 
 --- Makes a call; nothing is sent yet.
----@param settings { timeout: table, policy: table|function, started: number }
-function call.new(client, method, url, body, settings)
+---@param terms { timeout: table, policy: table|function, started: number }
+function call.new(client, method, url, body, terms)
   local self = setmetatable({
     client = client,
     loop = client.loop,
     method = method,
     url = url,
     body = body,
-    timeout = settings.timeout,
-    policy = settings.policy,
-    started = settings.started,
-    deadline = settings.timeout.total and settings.started + settings.timeout.total,
+    timeout = terms.timeout,
+    policy = terms.policy,
+    started = terms.started,
+    deadline = terms.timeout.total and terms.started + terms.timeout.total,
     cell = {},
     attempts = 0,
     received = 0,

@@ -98,6 +98,63 @@ function M.start(module, words, opts)
   return on_collect({ line = line:sub(#READY + 1), pid = pid, stop = stop }, stop)
 end
 
+-- The same for a program that gets its input through a pipe. It is read to its end even where the program cannot run,
+-- since writing to a pipe that nobody reads ends the writer.
+local HELD_PROGRAM = [[
+package.path, package.cpath = %q, %q
+local ok, problem = pcall(function() require("lmm.child").owner = owner require(%q).main(%q) end)
+if not ok then
+  local notes = io.open(%q, "a")
+  notes:write("failed ", (tostring(problem):gsub("%%s+", " ")), "\n")
+  notes:close()
+  io.read "*a"
+end
+]]
+
+local HELD_COMMAND = "command -v %s >/dev/null || { echo failed %s >>%s; exec cat >/dev/null; }; "
+  .. 'exec %s -e "owner = $PPID" -e %s'
+
+---@class lmm.HeldChild
+---@field notes fun(): string[]  the lines that the program has written so far
+---@field close fun()            ends its input and waits until it is gone; may be called again
+
+--- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input ends:
+--- because `close` was called, because the handle was collected, or because this process is gone. What it has to say it
+--- appends, in whole lines, to the file `notes`; a line `failed ...` says why it could not run. Nothing is waited for.
+---@param module string
+---@param input string  what it reads first; seen by nobody else
+---@param interpreter string?
+---@return lmm.HeldChild
+function M.hold(module, input, interpreter)
+  interpreter = interpreter or own_interpreter()
+  local path = os.tmpname()
+  local program = HELD_PROGRAM:format(package.path, package.cpath, module, path, path)
+  local missing = "the interpreter " .. interpreter .. " was not found"
+  local pipe = assert(io.popen(HELD_COMMAND:format(quote(interpreter), quote(missing), quote(path), quote(interpreter),
+    quote(program)), "w"))
+  pipe:write(input)
+  pipe:flush()
+
+  local lines = {}
+  local function notes()
+    local file = pipe and io.open(path, "rb")
+    if not file then return lines end
+    lines = {}
+    for line in file:read "*a":gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
+    file:close()
+    return lines
+  end
+  local function close()
+    if not pipe then return end
+    local mine = pipe
+    notes()
+    pipe = nil
+    mine:close()
+    os.remove(path)
+  end
+  return on_collect({ notes = notes, close = close }, close)
+end
+
 --- In the child: announces that the program is ready, and from here on ends this process when its owner is gone. It
 --- sees that nobody holds the reading end of its standard output any more, or, where some other process does, that its
 --- parent has changed (looked at twice a second). SIGINT is ignored: a terminal sends it to both, and the owner decides

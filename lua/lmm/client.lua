@@ -5,8 +5,8 @@ local json = require "lmm.json"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
 local request = require "lmm.request"
-local retry = require "lmm.retry"
 local server_error = require "lmm.server_error"
+local settings = require "lmm.settings"
 local stream = require "lmm.stream"
 
 ---@class lmm.Client
@@ -17,106 +17,23 @@ Client.__name = "lmm.Client"
 
 local client = {}
 
-local rows = {
-  base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
-  retry = "table|function|boolean", proxy = "string", tls = "table", unix_socket = "string", limits = "table",
-  transport = "table",
-}
-
-local timeout_rows = { connect = "number", first = "number", idle = "number", total = "number" }
-local timeout_defaults = { connect = 10, first = 600, idle = 120 }
-local tls_rows = { ca = "string", cert = "string", key = "string", verify = "boolean" }
-local limit_defaults = {
-  header = 64 * 1024, reply = 64 * 1024 * 1024, event = 64 * 1024 * 1024, calls = 128, choices = 128, error = 2000,
-}
-local limit_rows = {}
-for name in pairs(limit_defaults) do limit_rows[name] = "number" end
-
-local function merged(defaults, given)
-  local out = {}
-  for name, value in pairs(defaults) do out[name] = value end
-  for name, value in pairs(given) do out[name] = value end
-  return out
-end
-
---- { connect, first, idle, total } of a number (the total) or a table, over the client's own.
-local function timeouts(where, given, base)
-  if type(given) == "number" then given = { total = given } end
-  given = options.check(where .. " timeout", timeout_rows, given)
-  for name, seconds in pairs(given) do
-    if not (seconds > 0) then errors.misuse("%s: timeout.%s is more than 0 seconds", where, name) end
-  end
-  return merged(base, given)
-end
-
---- Refuses what would break out of a line of the request's head; the value itself may be a secret and is not shown.
-local function check_line(what, value)
-  if value:find "[%c]" then errors.misuse("%s holds a control character (CR, LF, NUL, ...)", what) end
-  return value
-end
-
-local function check_base_url(url)
-  check_line("base_url", url)
-  local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
-  if not scheme then
-    errors.misuse("base_url '%s' has no scheme: write http://%s or https://%s", url, url, url)
-  elseif scheme ~= "http" and scheme ~= "https" then
-    errors.misuse("base_url '%s': only http and https servers can be asked, not %s", url, scheme)
-  elseif host:find "@" then
-    errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
-  end
-  host = host:match "^%[[%x:.]+%]" or host:match "^[^:]+"
-  if not host or url:find "[%s?#]" then errors.misuse("base_url '%s' is not a server's address", url) end
-  return url:gsub("/+$", ""), host
-end
-
-local function check_headers(headers)
-  for name, value in pairs(headers) do
-    if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
-      errors.misuse("headers: '%s' is not a header's name", tostring(name):gsub("%c", "?"))
-    end
-    if type(value) ~= "string" then errors.misuse("headers: the value of '%s' is a %s", name, type(value)) end
-    check_line("headers: the value of '" .. name .. "'", value)
-  end
-  return merged({}, headers)
-end
-
---- An environment variable; an empty one counts as unset.
-local function environment(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
-
---- Makes a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
---- $OPENAI_API_KEY and the defaults.
+--- Makes a client. See lmm.connect.
 ---@param opts string|table|nil
 ---@return lmm.Client
 function client.new(opts)
-  if type(opts) == "string" then opts = { base_url = opts } end
-  opts = options.check("lmm.connect", rows, opts)
-  local limits = options.check("lmm.connect limits", limit_rows, opts.limits)
-  local self = setmetatable({
-    api_key = opts.api_key or environment "OPENAI_API_KEY",
-    headers = check_headers(opts.headers or {}),
-    timeout = timeouts("lmm.connect", opts.timeout, timeout_defaults),
-    policy = retry.new(opts.retry == true and {} or opts.retry),
-    limits = merged(limit_defaults, limits),
-    tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
-    given_model = opts.model and check_line("model", opts.model),
-    proxy = opts.proxy and check_line("proxy", opts.proxy),
-    unix_socket = opts.unix_socket,
-    carrier = opts.transport,
-    calls = setmetatable({}, { __mode = "k" }), -- those under way
-    loop = loops.current(),
-  }, Client)
-  local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
-  self.base_url, self.host = check_base_url(url)
-  if type(self.api_key) == "string" then check_line("api_key", self.api_key) end
+  local self = setmetatable(settings.of_client(opts), Client)
+  self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.loop = loops.current()
   return self
 end
 
 function Client:check_open()
   if self.closed then errors.misuse "this client is closed" end
+end
+
+--- The server's own address: the base URL without its version.
+function Client:root()
+  return (self.base_url:gsub("/v%d+$", ""))
 end
 
 --- The transport, made when it is first needed.
@@ -154,19 +71,19 @@ function Client:redact(text)
 end
 
 --- What `timeout` and `retry` of one call make of the client's own.
-function Client:settings(opts)
+function Client:terms(opts)
   self:check_open()
   return {
-    timeout = timeouts("call", opts.timeout, self.timeout),
-    policy = opts.retry == nil and self.policy or retry.new(opts.retry == true and {} or opts.retry),
+    timeout = settings.timeout("call", opts.timeout, self.timeout),
+    policy = opts.retry == nil and self.policy or settings.policy(opts.retry),
     started = self.loop:now(),
   }
 end
 
 --- One exchange whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
 ---@return { status: integer, headers: table, body: string }? reply, lmm.Error? err
-function Client:fetch(method, url, body, settings, run)
-  local exchange = call.new(self, method, url, body, settings)
+function Client:fetch(method, url, body, terms, run)
+  local exchange = call.new(self, method, url, body, terms)
   local function attempt()
     local head, err = exchange:open()
     if not head then return nil, err end
@@ -192,8 +109,8 @@ function Client:fetch_json(...)
       reply.body:find "^%s*<" and "an HTML page, not JSON" or "not JSON, " .. (message or "an empty reply")) }
 end
 
-local function list_models(self, settings, run)
-  local value, err = self:fetch_json("GET", self.base_url .. "/models", nil, settings, run)
+local function list_models(self, terms, run)
+  local value, err = self:fetch_json("GET", self.base_url .. "/models", nil, terms, run)
   if not value then return nil, err end
   if type(value.data) == "table" then return value.data end
   local fields = server_error.find(value)
@@ -205,22 +122,97 @@ end
 ---@param opts { timeout: number|table?, retry: table|function|false? }?
 ---@return table[]? models, string? message, lmm.Error? err
 function Client:models(opts)
-  return errors.public(list_models(self, self:settings(opts or {})))
+  return errors.public(list_models(self, self:terms(opts or {})))
 end
 
 --- Whether the server says that it is well (GET /health, beside the base URL's /v1).
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
-  local settings = self:settings(opts or {})
-  local reply, err = self:fetch("GET", self.base_url:gsub("/v%d+$", "") .. "/health", nil, settings)
+  local reply, err = self:fetch("GET", self:root() .. "/health", nil, self:terms(opts or {}))
   return errors.public(reply and true, err)
 end
 
+local ready_rows = { timeout = "number", on_wait = "function" }
+local READY_TIMEOUT, READY_INTERVAL, PROBE_TIMEOUT = 600, 0.25, 10 -- seconds
+
+--- Why the server is not ready, or nil. A server without /health tells by its list of models.
+local function probe(self, deadline)
+  local now = self.loop:now()
+  local timeout = { connect = 5, total = math.max(0.1, math.min(PROBE_TIMEOUT, deadline - now)) }
+  local terms = { timeout = timeout, policy = settings.policy(false), started = now }
+  local reply, err = self:fetch("GET", self:root() .. "/health", nil, terms)
+  if not reply and err.status ~= 404 and err.status ~= 405 then return err end
+  terms.started = self.loop:now()
+  local models
+  models, err = list_models(self, terms)
+  return not models and err or nil
+end
+
+--- Whether a server that is still starting may answer so.
+local function is_passing(err)
+  return err.kind == "connect" or err.kind == "timeout" or err.kind == "http" and err.status >= 500
+end
+
+--- Waits until the server answers: GET /health, then the list of models, about four times a second.
+---@param opts { timeout: number?, on_wait: (fun(seconds: number): lmm.Error?)? }?  timeout: seconds (600); on_wait is
+--- called after each try that found it not ready, and ends the wait with an error that it returns
+---@return true? ready, string? message, lmm.Error? err
+function Client:wait_ready(opts)
+  opts = options.check("client:wait_ready", ready_rows, opts)
+  self:check_open()
+  local loop, timeout = self.loop, opts.timeout or READY_TIMEOUT
+  local started, cell = loop:now(), {}
+  while true do
+    local err = probe(self, started + timeout)
+    if not err then return true end
+    local stop = not is_passing(err) and err or opts.on_wait and opts.on_wait(loop:now() - started)
+    if stop then return errors.public(nil, stop) end
+    if loop:now() - started >= timeout then
+      return errors.public(nil, errors.new { kind = "timeout", limit = "ready", elapsed = loop:now() - started,
+        message = ("no server was ready at %s within %g s: %s"):format(self.base_url, timeout, err.message) })
+    end
+    local _, why = loop:wait(cell, loop:now() + READY_INTERVAL)
+    if why == "cancelled" then
+      return errors.public(nil, errors.new { kind = "cancelled", message = "the wait was cancelled" })
+    end
+  end
+end
+
+local request_rows = { timeout = "number|table", retry = "table|function|boolean" }
+
+--- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the base
+--- URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
+---@param method string  GET, POST, ...
+---@param path string
+---@param body table|string|nil
+---@param opts { timeout: number|table?, retry: table|function|false? }?
+---@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the decoded body,
+--- where it is JSON; a status that is no success is an error
+---@return string? message
+---@return lmm.Error? err
+function Client:request(method, path, body, opts)
+  opts = options.check("client:request", request_rows, opts)
+  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: GET, POST, ... expected" end
+  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: a path without spaces expected" end
+  local terms, err = self:terms(opts), nil
+  if type(body) == "table" then
+    body, err = request.body(body)
+    if not body then return errors.public(nil, err) end
+  elseif body ~= nil then
+    body = request.text(body)
+  end
+  local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
+  local reply
+  reply, err = self:fetch(method, url, body, terms)
+  if reply then reply.json = json.clean((json.decode(reply.body))) end
+  return errors.public(reply, err)
+end
+
 --- The model to ask: the client's own, or the first that the server lists, asked for once.
-local function find_model(self, settings, run)
+local function find_model(self, terms, run)
   if self.given_model then return self.given_model end
   if not self.listed_model then
-    local models, err = list_models(self, settings, run)
+    local models, err = list_models(self, terms, run)
     if not models then return nil, err end
     if not models[1] or type(models[1].id) ~= "string" then
       return nil, errors.new { kind = "protocol", message = self.base_url .. " lists no model" }
@@ -260,21 +252,21 @@ end
 function Client:exchange(given, streamed)
   if type(given) ~= "table" then errors.misuse("a request is a table, not a %s", type(given)) end
   local fields, opts = split(given, streamed)
-  local settings = self:settings(opts)
+  local terms = self:terms(opts)
   if fields.model ~= nil then
     if type(fields.model) ~= "string" then errors.misuse("model is a string, not a %s", type(fields.model)) end
-    check_line("model", fields.model)
+    settings.line("model", fields.model)
   end
   local function prepare(self_stream)
     local body, err = request.body(fields) -- before anything is sent, even to ask for the model
     if not body then return nil, err end
     if not fields.model then
-      fields.model, err = find_model(self, settings, function(...) return self_stream:run(...) end)
+      fields.model, err = find_model(self, terms, function(...) return self_stream:run(...) end)
       if not fields.model then return nil, err end
       body, err = request.body(fields)
       if not body then return nil, err end
     end
-    return call.new(self, "POST", self.base_url .. "/chat/completions", body, settings)
+    return call.new(self, "POST", self.base_url .. "/chat/completions", body, terms)
   end
   return stream.new(prepare, { schema = opts.schema, limits = self.limits })
 end

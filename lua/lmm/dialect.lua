@@ -1,19 +1,60 @@
---- How a part is written for the server: the field names of the OpenAI API as vLLM takes them.
+--- How a part is written for the server: the content parts of the OpenAI API as vLLM takes them. A part comes in, the
+--- typed object form goes out, the only one that every server takes.
+local errors = require "lmm.errors"
+
 local dialect = {}
 
-local fields = { image = "image_url" }
+local function invalid(format, ...)
+  error(errors.new { kind = "invalid", message = string.format(format, ...) }, 0)
+end
 
---- The content part for `part` in the typed object form, the only one that every server takes. `embed(media)` gives
---- what stands for the media's base64 until the body is built.
+--- The base64 alone, of a part that is not for the server to fetch.
+local function bare(part, embed)
+  if part.media then return embed(part.media) end
+  local text = part.url:match "^data:[^,]*;base64,(.*)$"
+  if not text then invalid("the server cannot fetch %s in this form: read it and pass { bytes = ... }", part.url) end
+  return text
+end
+
+local function data_url(part, embed)
+  return part.url or "data:" .. part.mime .. ";base64," .. embed(part.media)
+end
+
+--- { type, [type] = { url, ...names } }, the names among the part's options that belong inside.
+local function by_url(kind, inside)
+  return function(part, embed)
+    local content = { type = kind, [kind] = { url = data_url(part, embed) } }
+    for _, name in ipairs(inside) do content[kind][name] = part.options[name] end
+    return content, inside
+  end
+end
+
+local audio_url = by_url("audio_url", {})
+
+local writers = {
+  image = by_url("image_url", { "detail" }),
+  video = by_url("video_url", {}),
+  --- Named by its `format`, audio goes as OpenAI itself and llama-server take it.
+  audio = function(part, embed)
+    if not part.options.format then return audio_url(part, embed) end
+    return { type = "input_audio", input_audio = { data = bare(part, embed), format = part.options.format } }, { "format" }
+  end,
+  file = function(part, embed)
+    if part.url and not part.url:find "^data:" then bare(part, embed) end
+    local name = part.options.filename or part.filename
+    return { type = "file", file = { filename = name, file_data = data_url(part, embed) } }, { "filename" }
+  end,
+}
+
+--- The content part for `part`. `embed(media)` gives what stands for the media's base64 until the body is built. The
+--- part's options that do not belong inside stand beside it.
 function dialect.content(part, embed)
-  local field = fields[part.kind]
-  local content = {}
-  for name, value in pairs(part.options) do content[name] = value end
-  content.type, content.detail = field, nil
-  content[field] = {
-    url = part.url or "data:" .. part.mime .. ";base64," .. embed(part.media),
-    detail = part.options.detail,
-  }
+  local content, inside = writers[part.kind](part, embed)
+  local used = {}
+  for _, name in ipairs(inside) do used[name] = true end
+  for name, value in pairs(part.options) do
+    if not used[name] and content[name] == nil then content[name] = value end
+  end
   return content
 end
 

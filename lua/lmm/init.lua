@@ -23,6 +23,30 @@ function lmm.image(source, opts)
   return (require("lmm.part").new("image", source, opts))
 end
 
+--- Makes a video part. See lmm.image.
+---@param source string|table
+---@param opts table?
+---@return lmm.Part
+function lmm.video(source, opts)
+  return (require("lmm.part").new("video", source, opts))
+end
+
+--- Makes an audio part. See lmm.image.
+---@param source string|table
+---@param opts table?  `format` ("wav", "mp3", ...) sends it as `input_audio`, the form of OpenAI itself and llama-server
+---@return lmm.Part
+function lmm.audio(source, opts)
+  return (require("lmm.part").new("audio", source, opts))
+end
+
+--- Makes a part of any file, a PDF for one, in the form of OpenAI's API. See lmm.image.
+---@param source string|table
+---@param opts table?  `filename` (the source's own unless given), ...
+---@return lmm.Part
+function lmm.file(source, opts)
+  return (require("lmm.part").new("file", source, opts))
+end
+
 --- Makes a retry policy, to be given as `retry` to a client or a call.
 ---@param opts table|function|false|nil
 function lmm.retry(opts)
@@ -53,6 +77,13 @@ end
 --- Marks a table as an array, so that it is sent as `[]` when it is empty.
 function lmm.array(items)
   return require("lmm.json").array(items)
+end
+
+--- Starts a model server as a child process and waits until it answers. See lmm.Server.
+---@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table?, client: table? }
+---@return lmm.Server? server, string? message, lmm.Error? err
+function lmm.serve(opts)
+  return require("lmm.serve").start(opts)
 end
 
 --- Starts the built-in server that needs no model, as a child process.

@@ -6,8 +6,9 @@ local core = require "lmm.core"
 local errors = require "lmm.errors"
 
 ---@class lmm.Part
----@field kind "image"
+---@field kind "image"|"video"|"audio"|"file"
 ---@field url string?      what the server is to fetch, or a data URL as it was given
+---@field filename string? the last part of the source's path
 ---@field media userdata?  the bytes (lmm.core)
 ---@field mime string?     found from the bytes, unless the caller named it
 ---@field size integer?    bytes
@@ -43,11 +44,14 @@ local function invalid(self, format, ...)
   self.err = errors.new { kind = "invalid", message = string.format(format, ...) }
 end
 
---- The type that the bytes have or the caller names, which must be one of this kind.
+--- The type that the bytes have or the caller names, which must be one of this kind. A file may be of any.
 local function set_type(self, name, info, mime)
   self.mime = mime or info.mime
   self.size, self.width, self.height = info.size, info.width, info.height
-  if mime then return end
+  if self.kind == "file" then
+    self.mime = self.mime or text_of(info.first) and "text/plain" or "application/octet-stream"
+  end
+  if mime or self.kind == "file" then return end
   if not info.mime then
     invalid(self, "%s is of no known type%s: it begins with %s (pass { mime = \"%s/...\" } if you know better)", name,
       text_of(info.first) and ", it seems to be text" or "", show(info.first), self.kind)
@@ -64,17 +68,21 @@ local function from_media(self, name, source, mime)
   set_type(self, name, media:info(), mime)
 end
 
---- `data:` URLs are decoded once, as strictly as a server would, so that a bad one is never sent.
+--- `data:` URLs are decoded once, as strictly as a server would, so that a bad one is never sent. A video may be a list
+--- of JPEG frames.
 local function from_data_url(self, url)
-  local text = url:match "^data:[^,]*;base64,(.*)$"
-  if not text then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
-  if text == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
-  local _, offset = core.base64.decode(text)
-  if offset then
-    return invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
-      #url - #text + offset + 1)
+  local mime, start = url:match "^data:([^,;]*)[^,]*;base64,()"
+  if not start then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
+  local frames = mime == "video/jpeg" and "()([^,]*)" or "()(.*)"
+  for at, text in url:sub(start):gmatch(frames) do
+    local _, offset = core.base64.decode(text)
+    if text == "" and at == 1 then return invalid(self, "the data: URL is empty: there is nothing to send") end
+    if offset then
+      return invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
+        start - 1 + at - 1 + offset + 1)
+    end
   end
-  self.url = url
+  self.url, self.mime = url, mime
 end
 
 local function from_url(self, scheme, url)
@@ -88,7 +96,7 @@ local function from_url(self, scheme, url)
 end
 
 --- Makes a part. `source` is a path, an http:, https:, data: or file: URL, or `{ bytes = ... }`.
----@param kind "image"
+---@param kind "image"|"video"|"audio"|"file"
 ---@param source string|table
 ---@param opts table?  `mime` wins over what the bytes say; all else goes to the server beside the source
 ---@return lmm.Part
@@ -115,6 +123,7 @@ function part.new(kind, source, opts)
     if scheme then
       from_url(self, scheme:lower(), source)
     else
+      self.filename = source:match "[^/]*$"
       from_media(self, "'" .. source .. "'", source, mime)
     end
   end

@@ -122,4 +122,10 @@ function request.body(fields)
   error(body, 0)
 end
 
+--- A body of a text as it is.
+function request.text(text)
+  if type(text) ~= "string" then errors.misuse("a body is a table or a string, not a %s", type(text)) end
+  return core.body(text)
+end
+
 return request

@@ -36,13 +36,22 @@ function server_error.find(value, bare)
   }
 end
 
---- One line of advice for what people meet most, by status and message.
+--- One line of advice for what people meet most: by status, and by what the message says where that is needed. Captures
+--- of `match` fill the hint.
 local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
   { status = 404, match = "model", hint = "client:models() lists those that are served" },
   { status = 404, hint = "a base URL mostly ends in /v1" },
   { status = 405, hint = "a base URL mostly ends in /v1" },
-  { status = 413, hint = "the request has %d bytes, more than the server takes" },
+  { match = "At most %d+ (%a+)%(?s?%)? may be provided",
+    hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
+  { match = "enable%-auto%-tool%-choice", hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
+  { match = "tool choice requires", hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
+  { match = "is not a multimodal model", hint = "ask a model that takes more than text" },
+  { match = "maximum context length", hint = "shorten the prompt, send smaller pictures, or lower max_tokens" },
+  { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },
+  { match = "allowed%-local%-media%-path", hint = "start vLLM with --allowed-local-media-path DIR, or pass a path, not a file: URL" },
+  { match = "Cannot load local files", hint = "start vLLM with --allowed-local-media-path DIR, or pass a path, not a file: URL" },
 }
 
 --- The advice for an error, or nil.
@@ -51,11 +60,12 @@ function server_error.hint(err, size)
   if err.status >= 300 and err.status < 400 then
     return err.location and "it points to " .. errors.line(err.location, 500) .. "; redirects are not followed" or nil
   end
-  if err.status == 413 and not size then return nil end
+  if err.status == 413 then
+    return size and ("the request has %d bytes, more than the server takes"):format(size) or nil
+  end
   for _, row in ipairs(hints) do
-    if row.status == err.status and (not row.match or err.message:find(row.match)) then
-      return row.hint:format(size)
-    end
+    local found = not row.match or err.message:match(row.match)
+    if found and (not row.status or row.status == err.status) then return row.hint:format(found) end
   end
 end
 

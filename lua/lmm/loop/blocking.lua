@@ -48,7 +48,7 @@ function Loop:patience(deadline)
   for _, other in pairs(self.parked) do
     if other and other < first then first = other end
   end
-  return math.max(0, math.min(first - self:now(), LONGEST_POLL))
+  return math.max(0, first - self:now())
 end
 
 function Loop:expire()
@@ -63,8 +63,10 @@ end
 --- Resumes the tasks that can go on, or else blocks until something happens or `deadline` has come.
 function Loop:step(deadline)
   if #self.ready == 0 then
-    if not self.poll then errors.misuse("waiting for something that nothing can bring about") end
-    self.poll(self:patience(deadline))
+    local patience = self:patience(deadline)
+    if not self.poll and patience == math.huge then errors.misuse "waiting for something that nothing can bring about" end
+    local poll = self.poll or core.sleep
+    poll(math.min(patience, LONGEST_POLL))
     self:expire()
   end
   for _ = 1, #self.ready do -- those that become ready meanwhile wait for the next step

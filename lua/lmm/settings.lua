@@ -1,0 +1,109 @@
+--- What a client is told: the options of lmm.connect and of a call come in; checked settings go out.
+local errors = require "lmm.errors"
+local options = require "lmm.options"
+local retry = require "lmm.retry"
+
+local settings = {}
+
+local rows = {
+  base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
+  retry = "table|function|boolean", proxy = "string", tls = "table", unix_socket = "string", limits = "table",
+  transport = "table",
+}
+
+local timeout_rows = { connect = "number", first = "number", idle = "number", total = "number" }
+local timeout_defaults = { connect = 10, first = 600, idle = 120 }
+local tls_rows = { ca = "string", cert = "string", key = "string", verify = "boolean" }
+local limit_defaults = {
+  header = 64 * 1024, reply = 64 * 1024 * 1024, event = 64 * 1024 * 1024, calls = 128, choices = 128, error = 2000,
+}
+local limit_rows = {}
+for name in pairs(limit_defaults) do limit_rows[name] = "number" end
+
+local function merged(defaults, given)
+  local out = {}
+  for name, value in pairs(defaults) do out[name] = value end
+  for name, value in pairs(given) do out[name] = value end
+  return out
+end
+
+--- { connect, first, idle, total } of a number (the total) or a table, over what holds otherwise.
+function settings.timeout(where, given, base)
+  if type(given) == "number" then given = { total = given } end
+  given = options.check(where .. " timeout", timeout_rows, given)
+  for name, seconds in pairs(given) do
+    if not (seconds > 0) then errors.misuse("%s: timeout.%s is more than 0 seconds", where, name) end
+  end
+  return merged(base, given)
+end
+
+--- A policy of what was given as `retry`: nil or true for the default, false for none.
+function settings.policy(given)
+  if given == true then given = nil end
+  return retry.new(given)
+end
+
+--- Refuses what would break out of a line of the request's head; the value itself may be a secret and is not shown.
+function settings.line(what, value)
+  if value:find "[%c]" then errors.misuse("%s holds a control character (CR, LF, NUL, ...)", what) end
+  return value
+end
+
+local function check_base_url(url)
+  settings.line("base_url", url)
+  local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
+  if not scheme then
+    errors.misuse("base_url '%s' has no scheme: write http://%s or https://%s", url, url, url)
+  elseif scheme ~= "http" and scheme ~= "https" then
+    errors.misuse("base_url '%s': only http and https servers can be asked, not %s", url, scheme)
+  elseif host:find "@" then
+    errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
+  end
+  host = host:match "^%[[%x:.]+%]" or host:match "^[^:]+"
+  if not host or url:find "[%s?#]" then errors.misuse("base_url '%s' is not a server's address", url) end
+  return url:gsub("/+$", ""), host
+end
+
+local function check_headers(headers)
+  for name, value in pairs(headers) do
+    if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
+      errors.misuse("headers: '%s' is not a header's name", tostring(name):gsub("%c", "?"))
+    end
+    if type(value) ~= "string" then errors.misuse("headers: the value of '%s' is a %s", name, type(value)) end
+    settings.line("headers: the value of '" .. name .. "'", value)
+  end
+  return merged({}, headers)
+end
+
+--- An environment variable; an empty one counts as unset.
+local function environment(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- The settings of a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
+--- $OPENAI_API_KEY and the defaults.
+---@param opts string|table|nil
+---@return table
+function settings.of_client(opts)
+  if type(opts) == "string" then opts = { base_url = opts } end
+  opts = options.check("lmm.connect", rows, opts)
+  local out = {
+    api_key = opts.api_key or environment "OPENAI_API_KEY",
+    headers = check_headers(opts.headers or {}),
+    timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
+    policy = settings.policy(opts.retry),
+    limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, opts.limits)),
+    tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
+    given_model = opts.model and settings.line("model", opts.model),
+    proxy = opts.proxy and settings.line("proxy", opts.proxy),
+    unix_socket = opts.unix_socket,
+    carrier = opts.transport,
+  }
+  local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
+  out.base_url, out.host = check_base_url(url)
+  if type(out.api_key) == "string" then settings.line("api_key", out.api_key) end
+  return out
+end
+
+return settings
