@@ -21,7 +21,7 @@ local function request(server, more)
 end
 
 local function soon()
-  return loop:now() + 10
+  return loop:now() + 60
 end
 
 --- The whole reply: status, body, failure.

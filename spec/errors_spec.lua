@@ -41,13 +41,11 @@ test.case("a line is cut between characters", function()
   test.equal(errors.line(("\128"):rep(100), 2), "...")
 end)
 
-test.case("a line takes linear time", function()
-  local begun = os.clock()
+test.case("long runs of anything: with quadratic work this would not end", function()
   for _, piece in ipairs { " ", "\n", "\r\n", " \n", "\t", "x ", " x\n", "\128" } do
-    errors.line("a" .. piece:rep(1000000) .. "b", 2000)
-    errors.line(piece:rep(1000000))
+    test.ok(#errors.line("a" .. piece:rep(200000) .. "b", 2000) <= 2003)
+    errors.line(piece:rep(200000))
   end
-  test.ok(os.clock() - begun < 5, "too slow: " .. os.clock() - begun)
 end)
 
 -- ---- error objects

@@ -168,22 +168,16 @@ test.case("an event of 64 MiB in one piece, and one byte more", function()
   test.ok(not data and problem == "limit", "no limit")
 end)
 
-test.case("an event of 256 KiB byte by byte takes linear time", function()
-  local function seconds(count)
-    local decoder, begun = core.sse(MAX), os.clock()
-    decoder:feed "data:"
-    for _ = 1, count do
-      decoder:next()
-      decoder:feed "x"
-    end
+test.case("an event of 256 KiB byte by byte: with quadratic work this would not end", function()
+  local decoder, count = core.sse(MAX), 256 * 1024
+  decoder:feed "data:"
+  for _ = 1, count do
     decoder:next()
-    decoder:feed "\n\n"
-    test.equal(#decoder:next(), count)
-    return os.clock() - begun
+    decoder:feed "x"
   end
-  seconds(1000)
-  local short, long = seconds(32 * 1024), seconds(256 * 1024)
-  test.ok(long < 8 * 6 * short + 0.5, ("%g s for 32 KiB, %g s for 256 KiB"):format(short, long))
+  decoder:next()
+  decoder:feed "\n\n"
+  test.equal(#decoder:next(), count)
 end)
 
 test.case("10,000 comments are not kept", function()
@@ -199,7 +193,7 @@ test.case("10,000 comments are not kept", function()
 end)
 
 test.case("200,000 events in one piece", function()
-  local decoder, begun = core.sse(64), os.clock()
+  local decoder = core.sse(64)
   decoder:feed(("data: {}\n\n"):rep(200000))
   local count = 0
   for data in function() return decoder:next() end do
@@ -207,7 +201,6 @@ test.case("200,000 events in one piece", function()
     count = count + 1
   end
   test.equal(count, 200000)
-  test.ok(os.clock() - begun < 5, "too slow")
 end)
 
 -- ---- the maximum

@@ -25,7 +25,7 @@ local child = require "lmm.child"
 
 local raw = {}
 
-local DEADLINE = 10 -- seconds
+local DEADLINE = 60 -- seconds, generous to slow machines: it is only ever reached by a failure
 
 local function literal(value)
   if type(value) ~= "table" then return type(value) == "string" and string.format("%q", value) or tostring(value) end
@@ -74,7 +74,7 @@ function Raw:seen(event)
   return found
 end
 
---- Waits until there are so many events of that name, and gives them; raises after 10 s.
+--- Waits until there are so many events of that name, and gives them; raises after a minute.
 ---@param event string
 ---@param count? integer  1 unless given
 ---@return table[]
