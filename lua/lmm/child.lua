@@ -118,8 +118,8 @@ local HELD_COMMAND = "command -v %s >/dev/null || { echo failed %s >>%s; exec ca
 ---@field notes fun(): string[]  the lines that the program has written so far
 ---@field close fun()            ends its input and waits until it is gone; may be called again
 
---- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input ends:
---- because `close` was called, because the handle was collected, or because this process is gone. What it has to say it
+--- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input
+--- ends: because `close` was called, because the handle was collected, or because this process is gone. What it has to say it
 --- appends, in whole lines, to the file `notes`; a line `failed ...` says why it could not run. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
@@ -130,8 +130,8 @@ function M.hold(module, input, interpreter)
   local path = os.tmpname()
   local program = HELD_PROGRAM:format(package.path, package.cpath, module, path, path)
   local missing = "the interpreter " .. interpreter .. " was not found"
-  local pipe = assert(io.popen(HELD_COMMAND:format(quote(interpreter), quote(missing), quote(path), quote(interpreter),
-    quote(program)), "w"))
+  local lua = quote(interpreter)
+  local pipe = assert(io.popen(HELD_COMMAND:format(lua, quote(missing), quote(path), lua, quote(program)), "w"))
   pipe:write(input)
   pipe:flush()
 

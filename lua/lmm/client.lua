@@ -180,26 +180,27 @@ end
 
 local request_rows = { timeout = "number|table", retry = "table|function|boolean" }
 
---- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the base
---- URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
+--- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
+--- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
 ---@param method string  GET, POST, ...
 ---@param path string
 ---@param body table|string|nil
 ---@param opts { timeout: number|table?, retry: table|function|false? }?
----@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the decoded body,
---- where it is JSON; a status that is no success is an error
+---@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
+--- decoded, where it is JSON; a status that is no success is an error
 ---@return string? message
 ---@return lmm.Error? err
 function Client:request(method, path, body, opts)
   opts = options.check("client:request", request_rows, opts)
-  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: GET, POST, ... expected" end
-  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: a path without spaces expected" end
-  local terms, err = self:terms(opts), nil
+  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: no method like GET" end
+  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: no path, or one with spaces" end
+  local terms = self:terms(opts)
+  local err
   if type(body) == "table" then
     body, err = request.body(body)
     if not body then return errors.public(nil, err) end
   elseif body ~= nil then
-    body = request.text(body)
+    body = request.verbatim(body)
   end
   local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
   local reply

@@ -37,7 +37,8 @@ local writers = {
   --- Named by its `format`, audio goes as OpenAI itself and llama-server take it.
   audio = function(part, embed)
     if not part.options.format then return audio_url(part, embed) end
-    return { type = "input_audio", input_audio = { data = bare(part, embed), format = part.options.format } }, { "format" }
+    local input = { data = bare(part, embed), format = part.options.format }
+    return { type = "input_audio", input_audio = input }, { "format" }
   end,
   file = function(part, embed)
     if part.url and not part.url:find "^data:" then bare(part, embed) end

@@ -8,7 +8,7 @@ local rows = { limit = "number" }
 --- Runs `fns` as tasks on one thread and waits for all. A raise in one cancels the others and is raised again.
 ---@param fns (fun(): any)[]
 ---@param opts { limit: integer? }?  how many run at a time (16)
----@return any[]? results, table|string errors, lmm.Error? err  both as as `fns`, with holes; in a task that is cancelled
+---@return any[]? results, table|string errors, lmm.Error? err  both by the index in `fns`; in a task that is cancelled
 --- nil, message, err
 local function gather(fns, opts)
   local limit = options.check("lmm.gather", rows, opts).limit or 16

@@ -1,9 +1,9 @@
---- The process between a program and the server that it started: it starts the server, keeps it in a process group of its
---- own, and ends the whole group when it is told to or when its owner is gone, however that happened. See lmm.serve.
+--- The process between a program and the server that it starts: it starts the server, keeps it in a process group of
+--- its own, and ends the whole group when it is told to or when its owner is gone, whatever happened. See lmm.serve.
 --
 -- In:  one line of JSON on standard input: { command, env, log, port? }. The end of standard input means: end it.
--- Out: lines in the file of notes: "guard PID"; "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once no
---      process of the group is left.
+-- Out: lines in the file of notes: "guard PID"; "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once
+--      no process of the group is left.
 
 local uv = require "luv"
 local child = require "lmm.child"

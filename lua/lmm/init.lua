@@ -33,7 +33,7 @@ end
 
 --- Makes an audio part. See lmm.image.
 ---@param source string|table
----@param opts table?  `format` ("wav", "mp3", ...) sends it as `input_audio`, the form of OpenAI itself and llama-server
+---@param opts table?  `format` ("wav", "mp3", ...) sends it as `input_audio`, as OpenAI itself and llama-server take it
 ---@return lmm.Part
 function lmm.audio(source, opts)
   return (require("lmm.part").new("audio", source, opts))

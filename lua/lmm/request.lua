@@ -123,9 +123,9 @@ function request.body(fields)
 end
 
 --- A body of a text as it is.
-function request.text(text)
-  if type(text) ~= "string" then errors.misuse("a body is a table or a string, not a %s", type(text)) end
-  return core.body(text)
+function request.verbatim(body)
+  if type(body) ~= "string" then errors.misuse("a body is a table or a string, not a %s", type(body)) end
+  return core.body(body)
 end
 
 return request

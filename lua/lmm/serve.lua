@@ -29,7 +29,7 @@ local LAST_LINES = 12     -- of the log, in an error
 
 --- What a server that does not start mostly says, and what to do then.
 local hints = {
-  { "out of memory", "there is not enough memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
+  { "out of memory", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
   { "No available memory for the cache", "raise --gpu-memory-utilization, or lower --max-model-len" },
   { "[Aa]ddress already in use", "the port is taken: leave `port` out to get a free one" },
   { "not a local folder and is not a valid model identifier", "there is no such model: check its name, or its path" },
@@ -53,7 +53,7 @@ local function check(opts)
     errors.misuse "lmm.serve: command is a list of words, like { \"vllm\", \"serve\", model }"
   end
   for i, word in ipairs(opts.command) do
-    if type(word) ~= "string" or word:find "%z" then errors.misuse("lmm.serve: word %d of the command is no text", i) end
+    if type(word) ~= "string" or word:find "%z" then errors.misuse("lmm.serve: command[%d] is no text", i) end
   end
   for name, value in pairs(opts.env or {}) do
     if type(name) ~= "string" or type(value) ~= "string" then
@@ -161,8 +161,8 @@ function serve.start(opts)
   return errors.public(nil, err)
 end
 
---- Ends the server and all that it has started: asks, and after 15 s kills. Gives true once nothing of it is left; may be
---- called again. Inside a task the others go on meanwhile.
+--- Ends the server and all that it has started: asks, and after 15 s kills. Gives true once nothing of it is left; may
+--- be called again. Inside a task the others go on meanwhile.
 function Server:stop()
   if self.stopped then return true end
   self.stopped = true

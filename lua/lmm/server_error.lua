@@ -38,6 +38,7 @@ end
 
 --- One line of advice for what people meet most: by status, and by what the message says where that is needed. Captures
 --- of `match` fill the hint.
+local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
 local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
   { status = 404, match = "model", hint = "client:models() lists those that are served" },
@@ -50,8 +51,8 @@ local hints = {
   { match = "is not a multimodal model", hint = "ask a model that takes more than text" },
   { match = "maximum context length", hint = "shorten the prompt, send smaller pictures, or lower max_tokens" },
   { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },
-  { match = "allowed%-local%-media%-path", hint = "start vLLM with --allowed-local-media-path DIR, or pass a path, not a file: URL" },
-  { match = "Cannot load local files", hint = "start vLLM with --allowed-local-media-path DIR, or pass a path, not a file: URL" },
+  { match = "allowed%-local%-media%-path", hint = local_files },
+  { match = "Cannot load local files", hint = local_files },
 }
 
 --- The advice for an error, or nil.

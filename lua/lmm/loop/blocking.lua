@@ -64,8 +64,8 @@ end
 function Loop:step(deadline)
   if #self.ready == 0 then
     local patience = self:patience(deadline)
-    if not self.poll and patience == math.huge then errors.misuse "waiting for something that nothing can bring about" end
     local poll = self.poll or core.sleep
+    if poll == core.sleep and patience == math.huge then errors.misuse "waiting for what nothing can bring about" end
     poll(math.min(patience, LONGEST_POLL))
     self:expire()
   end
