@@ -240,6 +240,10 @@ test.case("a key or a header that the server quotes back is not in the error", f
     fake.net { { status = 401, json = { error = { message = "bad key sk-secret%1 for tenant-77" } } } },
     { api_key = "sk-secret%1", headers = { ["X-Tenant"] = "tenant-77" }, retry = false }))
   test.ok(not err.message:find "tenant")
+  err = test.refused("%[redacted%]", ask(
+    fake.net { { status = 302, headers = { location = "https://other/?key=sk-secret%1" } } },
+    { api_key = "sk-secret%1", retry = false }))
+  test.ok(not (err.hint .. err.message):find("sk-secret", 1, true))
 end)
 
 test.case("models and health", function()

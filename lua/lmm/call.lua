@@ -77,7 +77,9 @@ function Call:fail(failure)
   end
   if failure.kind == "connect" then fields.hint = connect_hints[failure.phase] end
   fields.reason = nil
-  fields.message = errors.line(self.client:redact(fields.message), self.client.limits.error)
+  for _, name in ipairs { "message", "hint" } do
+    fields[name] = fields[name] and errors.line(self.client:redact(fields[name], self.key), self.client.limits.error)
+  end
   fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
   fields.retryable = retry.is_retryable(fields, self.headers)
   return errors.new(fields)
@@ -131,8 +133,9 @@ end
 function Call:open()
   self.headers, self.received = nil, 0
   self.waiting_for, self.patience = "first", self.timeout.first or math.huge
-  local lines, err = self.client:header_lines(self.body ~= nil)
-  if not lines then return nil, err end
+  local lines, key = self.client:header_lines(self.body ~= nil)
+  if not lines then return nil, key end
+  self.key = key
   local transfer, failure = self.client:transport():start {
     method = self.method,
     url = self.url,
@@ -143,8 +146,7 @@ function Call:open()
   }
   if not transfer then return nil, self:fail(failure) end
   self.transfer = transfer
-  local head
-  head, err = self:take "head"
+  local head, err = self:take "head"
   if not head then return nil, err end
   self.headers, self.status = head.headers, head.status
   local encoding = head.headers["content-encoding"]

@@ -43,7 +43,7 @@ function Client:transport()
 end
 
 --- The lines of a request's head; a key may come from a function, asked for each attempt.
----@return string[]? lines, lmm.Error? err
+---@return string[]? lines, lmm.Error|string|nil key  the key in them, or why there are none
 function Client:header_lines(has_body)
   local lines = {}
   if has_body then lines[1] = "Content-Type: application/json" end
@@ -52,20 +52,20 @@ function Client:header_lines(has_body)
   if key ~= nil and (type(key) ~= "string" or key:find "%c") then
     return nil, errors.new { kind = "invalid", message = "the api_key function gave no key: one line of text is one" }
   end
-  self.key_in_use = key
   if key and key ~= "" then lines[#lines + 1] = "Authorization: Bearer " .. key end
   for name, value in pairs(self.headers) do
     lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
   end
-  return lines
+  return lines, key
 end
 
---- A message without what must not be in one: the key and the values of the caller's headers.
-function Client:redact(text)
+--- A text without what must not be in a message: the key and the values of the caller's headers.
+---@param key string?
+function Client:redact(text, key)
   local function remove(secret)
     if secret and #secret >= 4 then text = text:gsub(secret:gsub("%p", "%%%0"), "[redacted]") end
   end
-  remove(self.key_in_use)
+  remove(key)
   for _, value in pairs(self.headers) do remove(value) end
   return text
 end
