@@ -44,10 +44,11 @@ local hints = {
   { status = 404, match = "model", hint = "client:models() lists those that are served" },
   { status = 404, hint = "a base URL mostly ends in /v1" },
   { status = 405, hint = "a base URL mostly ends in /v1" },
+  { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
   { match = "At most %d+ (%a+)%(?s?%)? may be provided",
     hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
-  { match = "enable%-auto%-tool%-choice", hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
-  { match = "tool choice requires", hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
+  { match = "requires.* %-%-tool%-call%-parser", -- however the tools are chosen
+    hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
   { match = "is not a multimodal model", hint = "ask a model that takes more than text" },
   { match = "maximum context length", hint = "shorten the prompt, send smaller pictures, or lower max_tokens" },
   { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },

@@ -1,0 +1,428 @@
+-- The whole against a real vLLM that serves a tiny model on the CPU. `make test-vllm` installs it, and runs this.
+--
+-- In:  $LMM_VLLM, the folder that spec/vllm/install.sh has filled; $LMM_VLLM_LOG, a file for the server's log, where it
+--      is to be kept.
+-- The model's answers make no sense, but are the same for the same prompt and differ for different pictures.
+
+local core = require "lmm.core"
+local lmm = require "lmm"
+local raw = require "spec.support.raw"
+local test = require "spec.support.test"
+
+local FOLDER = assert(os.getenv "LMM_VLLM", "LMM_VLLM names the folder that spec/vllm/install.sh has filled")
+local CONTEXT = 2048 -- tokens
+local READY = 300    -- seconds; it takes about 30 alone on two cores
+
+-- ---- files -----------------------------------------------------------------------------------------------------
+
+local function run(command)
+  local pipe = assert(io.popen(command .. " && echo done"))
+  local text = pipe:read "*a"
+  pipe:close()
+  return assert(text:match "^(.*)done\n$", command .. " failed")
+end
+
+local scratch = run "mktemp -d":match "^%S+"
+
+local function read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local bytes = file:read "*a"
+  file:close()
+  return bytes
+end
+
+local function write_file(name, bytes)
+  local path = scratch .. "/" .. name
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(bytes))
+  file:close()
+  return path
+end
+
+local function little_endian(number, size)
+  local bytes = {}
+  for i = 1, size do
+    bytes[i] = string.char(number % 256)
+    number = math.floor(number / 256)
+  end
+  return table.concat(bytes)
+end
+
+-- A picture in BMP form, of vertical stripes in a colour and white; its width is a multiple of 4.
+local function picture(width, height, blue, green, red)
+  local stripe = string.char(blue, green, red):rep(width / 4) .. ("\255"):rep(3 * width / 4)
+  local pixels = stripe:rep(2):rep(height)
+  return "BM" .. little_endian(54 + #pixels, 4) .. little_endian(0, 4) .. little_endian(54, 4) .. little_endian(40, 4)
+    .. little_endian(width, 4) .. little_endian(height, 4) .. little_endian(1, 2) .. little_endian(24, 2)
+    .. little_endian(0, 4) .. little_endian(#pixels, 4) .. little_endian(0, 16) .. pixels
+end
+
+local RED, BLUE = picture(56, 56, 0, 0, 200), picture(56, 56, 220, 40, 0)
+local red, blue = write_file("red.bmp", RED), write_file("blue.bmp", BLUE)
+local IMAGE_TOKENS = 4 -- of 56 x 56 pixels
+
+-- ---- the server ------------------------------------------------------------------------------------------------
+
+local model = scratch .. "/model"
+run("'" .. FOLDER .. "/venv/bin/python' spec/vllm/make_tiny_model.py " .. model)
+
+local server = assert(lmm.serve {
+  command = {
+    FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
+    "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
+    "--max-num-seqs", "8",
+    "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", scratch,
+    "--enable-server-load-tracking", "--no-use-tqdm-on-load",
+  },
+  env = {
+    HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
+    VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
+  },
+  log = os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log",
+  ready_timeout = READY,
+})
+local client = server.client
+local conversation_options = { temperature = 0, max_tokens = 16 }
+
+local function ask(...)
+  return client:conversation(conversation_options):ask(...)
+end
+
+-- What the message says is printed, too, where somebody looks.
+local function refused(pattern, value, message, err)
+  if os.getenv "LMM_TEST_VERBOSE" then print("  " .. tostring(message)) end
+  return test.refused(pattern, value, message, err)
+end
+
+-- Calls `fn` until it gives something true; raises after 10 s.
+local function eventually(what, fn)
+  for _ = 1, 200 do
+    local value = fn()
+    if value then return value end
+    os.execute "sleep 0.05"
+  end
+  error("after 10 s still not: " .. what, 2)
+end
+
+-- ---- what there is ---------------------------------------------------------------------------------------------
+
+test.case("is healthy, and lists its model", function()
+  test.equal(client:health(), true)
+  local models = assert(client:models())
+  test.equal({ #models, models[1].id, models[1].max_model_len }, { 1, "tiny", CONTEXT })
+end)
+
+test.case("answers text, and goes on with the conversation", function()
+  local chat = client:conversation { system = "Be brief.", temperature = 0, max_tokens = 8 }
+  local reply = assert(chat:ask "Hello there")
+  test.ok(#reply.text > 0)
+  test.equal({ reply.finish_reason, reply.usage.completion_tokens, reply.model }, { "length", 8, "tiny" })
+  local before = reply.usage.prompt_tokens
+  reply = assert(chat:ask "And again?")
+  test.ok(reply.usage.prompt_tokens > before + 8, reply.usage.prompt_tokens)
+  test.equal(#chat.messages, 5)
+end)
+
+-- ---- media -----------------------------------------------------------------------------------------------------
+
+local seen_red
+
+test.case("sees an image sent as base64, and which one", function()
+  seen_red = assert(ask("What is it?", lmm.image(red)))
+  local seen_blue = assert(ask("What is it?", lmm.image(blue)))
+  test.ok(seen_red.text ~= seen_blue.text, "the same answer for two pictures: " .. seen_red.text)
+  local without = assert(ask "What is it?")
+  test.equal(seen_red.usage.prompt_tokens - without.usage.prompt_tokens, IMAGE_TOKENS + 2) -- with its begin and end
+  test.equal(assert(ask("What is it?", lmm.image { bytes = RED })).text, seen_red.text)
+end)
+
+test.case("fetches an image by its URL", function()
+  local head = "HTTP/1.1 200 OK\r\nContent-Type: image/bmp\r\nConnection: close\r\nContent-Length: " .. #RED
+    .. "\r\n\r\n"
+  local web = raw.start { { { await = "request" }, { send = head .. RED }, { await = "close" } } }
+  local reply, message = ask("What is it?", lmm.image(web.url .. "/red.bmp"))
+  local fetched = web:received()
+  web:stop()
+  test.equal(assert(reply, message).text, seen_red.text)
+  test.match(fetched, "^GET /v1/red%.bmp HTTP")
+end)
+
+test.case("reads an image by a file: URL, where it is allowed to", function()
+  test.equal(assert(ask("What is it?", lmm.image("file://" .. red))).text, seen_red.text)
+  local err = refused("must be a subpath", ask("What is it?", lmm.image "file:///etc/hostname"))
+  test.equal(err.status, 400)
+end)
+
+test.case("sees two images, in their order", function()
+  local two = assert(ask("What differs?", lmm.image(red), lmm.image(blue)))
+  local other = assert(ask("What differs?", lmm.image(blue), lmm.image(red)))
+  test.ok(two.text ~= other.text, two.text)
+end)
+
+test.case("refuses three images, and says where the limit is set", function()
+  local err = refused("At most 2 image.*%-%-limit%-mm%-per%-prompt",
+    ask("What differs?", lmm.image(red), lmm.image(blue), lmm.image(red)))
+  test.equal({ err.kind, err.status, err.param, err.attempts }, { "http", 400, "image", 1 })
+  test.match(err.hint, "%-%-limit%-mm%-per%-prompt")
+end)
+
+test.case("sees a video, as a file and as frames", function()
+  local clip = assert(ask("What moves?", lmm.video "spec/media/clip.mp4"))
+  local frame = core.base64.encode(read_file "spec/media/baseline.jpg")
+  local frames = assert(ask("What moves?", lmm.video("data:video/jpeg;base64," .. frame .. "," .. frame)))
+  test.ok(clip.usage.prompt_tokens > frames.usage.prompt_tokens - 100)
+  test.ok(clip.text ~= frames.text, clip.text)
+end)
+
+test.case("says so where the model takes no such part", function()
+  local err = refused("At most 0 audio.*the model takes no audio",
+    ask("What is heard?", lmm.audio "spec/media/sound.wav"))
+  test.equal({ err.status, err.param, err.attempts }, { 400, "audio", 1 })
+end)
+
+test.case("sees a picture of 20 MB, sent from its file", function()
+  local large = write_file("large.bmp", picture(2600, 2600, 10, 200, 30))
+  local part = lmm.image(large)
+  test.ok(part.size > 20e6, part.size)
+  local reply = assert(ask("What is it?", part))
+  test.equal(reply.usage.prompt_tokens - seen_red.usage.prompt_tokens, 16 * 16 - IMAGE_TOKENS) -- made 448 x 448
+  os.remove(large)
+end)
+
+test.case("refuses an image that breaks off in the middle", function()
+  local bytes = read_file "examples/picture.jpg"
+  local err = refused("Failed to load image: image file is truncated",
+    ask("What is it?", lmm.image { bytes = bytes:sub(1, #bytes / 2) }))
+  test.equal({ err.status, err.type, err.attempts }, { 400, "BadRequestError", 1 })
+end)
+
+test.case("refuses a space after the comma, and says what is wrong", function()
+  local function request(url)
+    return client:request("POST", "chat/completions", { model = "tiny", max_tokens = 16, temperature = 0, messages = {
+      { role = "user", content = {
+        { type = "text", text = "What is it?" }, { type = "image_url", image_url = { url = url } },
+      } },
+    } })
+  end
+  local good = assert(request("data:image/bmp;base64," .. core.base64.encode(RED)))
+  test.equal({ good.status, good.json.choices[1].message.content }, { 200, seen_red.text })
+  local err = refused("Non%-base64 digit found.*space",
+    request("data:image/bmp;base64, " .. core.base64.encode(RED)))
+  test.equal({ err.kind, err.status, err.attempts }, { "http", 400, 1 })
+end)
+
+test.case("refuses the same from lmm.image before anything is sent", function()
+  local err = refused("not base64 at character 23", ask("What?", lmm.image("data:image/bmp;base64, " .. "QUJD")))
+  test.equal(err.kind, "invalid")
+end)
+
+test.case("counts an image's tokens", function()
+  local function count(content)
+    local reply = assert(client:request("POST", "/tokenize", { model = "tiny", messages = {
+      { role = "user", content = content } } }))
+    return reply.json.count
+  end
+  local text = { type = "text", text = "What is it?" }
+  test.equal(count { text, lmm.image(red) } - count { text }, IMAGE_TOKENS + 2)
+end)
+
+-- ---- streams ---------------------------------------------------------------------------------------------------
+
+test.case("streams the answer that it gives unstreamed", function()
+  local chat = client:conversation { temperature = 0, max_tokens = 40 }
+  local whole = assert(chat:fork():ask("Describe it.", lmm.image(red)))
+  local pieces = {}
+  local stream = chat:stream("Describe it.", lmm.image(red))
+  for piece in stream do pieces[#pieces + 1] = piece end
+  local reply = assert(stream:reply())
+  test.ok(#pieces > 1, #pieces)
+  test.equal(table.concat(pieces), whole.text)
+  test.equal({ reply.text, reply.finish_reason }, { whole.text, whole.finish_reason })
+  test.equal(reply.usage.completion_tokens, whole.usage.completion_tokens)
+  test.ok(reply.timing.first_token > 0 and reply.timing.first_token <= reply.timing.total)
+end)
+
+test.case("streams several choices", function()
+  local reply = assert(client:conversation { n = 2, seed = 1, max_tokens = 8 }:stream "Hello":reply())
+  test.equal(#reply.choices, 2)
+  for _, choice in ipairs(reply.choices) do test.equal(choice.finish_reason, "length") end
+end)
+
+-- ---- what is refused -------------------------------------------------------------------------------------------
+
+local HELLO = { { role = "user", content = "Hello" } }
+local ADD = { type = "function", ["function"] = { name = "add", parameters = { type = "object" } } }
+
+local refusals = {
+  { "an unknown model", { model = "nothing" }, 404, "The model `nothing` does not exist.*client:models%(%)", "model" },
+  { "a prompt that is too long", { messages = { { role = "user", content = ("x"):rep(2 * CONTEXT) } } }, 400,
+    "maximum context length is 2048 tokens.*shorten the prompt", "input_tokens" },
+  { "tools, without a parser for them", { tools = { ADD } }, 400,
+    "%-%-enable%-auto%-tool%-choice.*start vLLM with %-%-enable%-auto%-tool%-choice" },
+  { "a tool that must be called, without a parser", { tools = { ADD }, tool_choice = "required" }, 400,
+    "tool_choice=\"required\" requires %-%-tool%-call%-parser to be set.*start vLLM with" },
+  { "too many tokens asked for", { max_tokens = 2 * CONTEXT }, 400, "max_tokens=4096 cannot be greater", "max_tokens" },
+}
+
+for _, row in ipairs(refusals) do
+  for _, way in ipairs { "chat", "stream" } do
+    test.case("refuses " .. row[1] .. ", by " .. way, function()
+      local request = { model = "tiny", messages = HELLO, max_tokens = 4 }
+      for name, value in pairs(row[2]) do request[name] = value end
+      local err
+      if way == "chat" then
+        err = refused(row[4], client:chat(request))
+      else
+        err = refused(row[4], client:stream(request):next())
+      end
+      test.equal({ err.kind, err.status, err.param, err.attempts }, { "http", row[3], row[5], 1 })
+      test.equal(err.code, row[3])
+    end)
+  end
+end
+
+test.case("a failed ask leaves the conversation as it was", function()
+  local chat = client:conversation(conversation_options)
+  assert(chat:ask "Hello")
+  refused("maximum context length", chat:ask(("x"):rep(2 * CONTEXT)))
+  test.equal(#chat.messages, 2)
+  assert(chat:ask "Hello again")
+end)
+
+-- ---- structured output -----------------------------------------------------------------------------------------
+
+local ANIMAL = {
+  type = "object", required = { "animal", "many" }, additionalProperties = false,
+  properties = { animal = { enum = { "cat", "dog" } }, many = { type = "boolean" } },
+}
+
+test.case("answers by a JSON schema", function()
+  for _, way in ipairs { "ask", "stream" } do
+    local chat = client:conversation { temperature = 0, max_tokens = 500, schema = ANIMAL }
+    local reply, message
+    if way == "ask" then
+      reply, message = chat:ask("What is it?", lmm.image(red))
+    else
+      reply, message = chat:stream("What is it?", lmm.image(red)):reply()
+    end
+    local value = assert(reply, message).value
+    test.ok(value.animal == "cat" or value.animal == "dog", reply.text)
+    test.equal(type(value.many), "boolean")
+  end
+end)
+
+test.case("refuses a schema that is none, also inside a stream that began well", function()
+  local chat = client:conversation { schema = { type = "nothing" }, max_tokens = 8 }
+  test.equal(refused("[Gg]rammar", chat:ask "What?").status, 400)
+  test.equal(refused("[Gg]rammar", chat:stream "What?":reply()).status, 400)
+end)
+
+-- ---- many, and ends --------------------------------------------------------------------------------------------
+
+test.case("answers 32 asks, 8 at a time", function()
+  local fns = {}
+  for i = 1, 32 do
+    local image = picture(56, 56, i * 7, 255 - i * 7, i % 4 * 60)
+    fns[i] = function() return ask("Number " .. i .. "?", lmm.image { bytes = image }) end
+  end
+  local results, errors = lmm.gather(fns, { limit = 8 })
+  local different = {}
+  for i = 1, 32 do
+    test.equal(errors[i], nil)
+    test.equal(results[i].usage.completion_tokens, 16)
+    different[results[i].text] = true
+  end
+  local count = 0
+  for _ in pairs(different) do count = count + 1 end
+  test.ok(count > 16, count .. " different answers")
+end)
+
+local LONG = { max_tokens = CONTEXT - 100, min_tokens = CONTEXT - 100, ignore_eos = true }
+
+local function load_now()
+  return assert(client:request("GET", "/load")).json.server_load
+end
+
+-- How many tokens the server has made so far.
+local function generated()
+  local metrics = assert(client:request("GET", "/metrics")).body
+  return tonumber(metrics:match "\nvllm:generation_tokens_total{[^\n]*} ([%d.e+]+)")
+end
+
+test.case("stops when a stream is cancelled in its middle", function()
+  eventually("the server has nothing to do", function() return load_now() == 0 end)
+  local before = generated()
+  local stream = client:conversation(LONG):stream "Tell me all."
+  for _ = 1, 5 do test.ok(stream:next()) end
+  test.equal(load_now(), 1)
+  stream:cancel()
+  test.equal(refused("cancelled", stream:next()).kind, "cancelled")
+  eventually("the server has nothing to do", function() return load_now() == 0 end)
+  local now = generated()
+  os.execute "sleep 0.5"
+  test.equal(generated(), now, "tokens made after the cancel")
+  test.ok(now - before < LONG.max_tokens, now - before .. " tokens")
+  assert(ask "Hello")
+end)
+
+test.case("stops when an ask is cancelled", function()
+  local chat = client:conversation(LONG)
+  local before, result = generated(), nil
+  local task = lmm.go(function() return chat:ask "Tell me all." end, function(_, ...) result = { ... } end)
+  eventually("the server works", function() return load_now() == 1 end)
+  task:cancel()
+  task:wait()
+  test.equal(refused("cancelled", result[1], result[2], result[3]).kind, "cancelled")
+  eventually("the server has nothing to do", function() return load_now() == 0 end)
+  test.ok(generated() - before < LONG.max_tokens)
+end)
+
+-- ---- the end ---------------------------------------------------------------------------------------------------
+
+-- A process: its parent, and whether it runs. A zombie does not: it has only not been waited for.
+local function process(pid)
+  local file = io.open("/proc/" .. pid .. "/stat")
+  if not file then return nil end
+  local state, parent = file:read "*a":match ".*%) (%a) (%d+)"
+  file:close()
+  return tonumber(parent), state ~= "Z"
+end
+
+-- A process and all that descend from it, now.
+local function family(root)
+  local parents = {}
+  for pid in run "ls /proc":gmatch "%f[%d]%d+%f[\n]" do parents[tonumber(pid)] = process(pid) end
+  local members = { root }
+  for _, member in ipairs(members) do
+    for pid, parent in pairs(parents) do
+      if parent == member then members[#members + 1] = pid end
+    end
+  end
+  return members
+end
+
+test.case("a server that is killed in mid-stream is never a success, and stop leaves no process", function()
+  local members = family(server.pid)
+  test.ok(#members >= 2, #members .. " processes")
+  local chat = client:conversation(LONG)
+  local stream = chat:stream "Tell me all."
+  for _ = 1, 5 do test.ok(stream:next()) end
+  os.execute("kill -9 " .. server.pid)
+
+  local piece, message, err
+  repeat piece, message, err = stream:next() until not piece
+  refused("%S", piece, message, err)
+  test.ok(err.kind == "truncated" or err.kind == "connect", err.kind .. ": " .. message)
+  test.ok(#err.partial > 0)
+  test.equal(#chat.messages, 0)
+  test.equal(refused("%S", client:conversation { retry = false, timeout = 10 }:ask "Still there?").kind, "connect")
+
+  server:stop()
+  for _, pid in ipairs(members) do
+    local _, runs = process(pid)
+    test.ok(not runs, "process " .. pid .. " is left")
+  end
+end)
+
+server:stop()
+run("rm -rf " .. scratch)
