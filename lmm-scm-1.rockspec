@@ -46,6 +46,7 @@ build = {
     ["lmm.gather"] = "lua/lmm/gather.lua",
     ["lmm.guard"] = "lua/lmm/guard.lua",
     ["lmm.json"] = "lua/lmm/json.lua",
+    ["lmm.log_tail"] = "lua/lmm/log_tail.lua",
     ["lmm.loop"] = "lua/lmm/loop/init.lua",
     ["lmm.loop.blocking"] = "lua/lmm/loop/blocking.lua",
     ["lmm.mock"] = "lua/lmm/mock.lua",

@@ -7,6 +7,8 @@
 -- The pipe from the child's standard output is what ties the two together: nothing is read from it after the
 -- announcement, but when the owner goes, its end closes, and the child sees that.
 
+local core = require "lmm.core"
+
 local M = {}
 
 local READY = "ready " -- begins the announcement
@@ -44,14 +46,15 @@ local function own_interpreter()
   return rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
 end
 
--- Calls `fn` when `handle` is collected. Lua 5.1 knows finalizers of userdata only.
-local function on_collect(handle, fn)
+-- Calls `fn` when `handle` is collected, and `close`, the same unless given, where a variable that holds it is closed.
+-- Lua 5.1 knows finalizers of userdata only.
+local function on_collect(handle, fn, close)
   local newproxy = rawget(_G, "newproxy")
   if newproxy then
     handle.guard = newproxy(true)
     getmetatable(handle.guard).__gc = fn
   end
-  return setmetatable(handle, { __gc = fn, __close = fn })
+  return setmetatable(handle, { __gc = fn, __close = close or fn })
 end
 
 ---@class lmm.Child
@@ -105,54 +108,123 @@ package.path, package.cpath = %q, %q
 local ok, problem = pcall(function() require("lmm.child").owner = owner require(%q).main(%q) end)
 if not ok then
   local notes = io.open(%q, "a")
-  notes:write("failed ", (tostring(problem):gsub("%%s+", " ")), "\n")
+  notes:write("failed ", (tostring(problem):gsub("%%s+", " ")), "\ngone\n")
   notes:close()
   io.read "*a"
 end
 ]]
 
-local HELD_COMMAND = "command -v %s >/dev/null || { echo failed %s >>%s; exec cat >/dev/null; }; "
-  .. 'exec %s -e "owner = $PPID" -e %s'
+-- A session of its own keeps the program from the signals that go to its owner's whole process group, from a terminal
+-- or from `kill`; and it holds nobody's terminal or pipe open.
+local HELD_COMMAND = "echo pid $$ >>%s; command -v %s >/dev/null || { echo failed %s >>%s; exec cat >/dev/null; }; "
+  .. "apart=; command -v setsid >/dev/null && apart=setsid; "
+  .. 'exec $apart %s -e "owner = $PPID" -e %s >/dev/null 2>&1'
+
+local PID_TIMEOUT = 10 -- seconds in which a shell has told its process number, unless something is badly wrong
+
+-- Whether a process that this one has started, and not reaped, still runs. Without /proc that cannot be told.
+local function is_running(pid)
+  local file = io.open(("/proc/%d/stat"):format(pid))
+  if not file then return io.open "/proc/self/stat" == nil end
+  local state = (file:read "*a" or ""):match "%) (%a)"
+  file:close()
+  return state ~= "Z" and state ~= "X"
+end
+
+---@class lmm.Held
+local Held = {}
+Held.__index = Held
+
+function Held:notes()
+  local file = self.pipe and io.open(self.path, "rb")
+  if not file then return self.lines end
+  self.lines = {}
+  for line in file:read "*a":gmatch "([^\n]*)\n" do self.lines[#self.lines + 1] = line end
+  file:close()
+  return self.lines
+end
+
+function Held:find_pid()
+  local lines = not self.pid and self:notes() or {}
+  self.pid = self.pid or tonumber((lines[1] or ""):match "^pid (%d+)$")
+  return self.pid
+end
+
+function Held:is_running()
+  return self.pipe ~= nil and (not self:find_pid() or is_running(self.pid))
+end
+
+function Held:ask()
+  -- Until it is reaped, which closing the pipe does, nobody else can have its number.
+  if not (self.pipe and self:find_pid()) then return end
+  self.asked = true
+  os.execute(("kill -TERM %d 2>/dev/null"):format(self.pid))
+end
+
+-- Those whose pipe is open. Were a pipe collected together with its handle, that would wait for the program's end.
+local all = {}
+
+function Held:close()
+  if not self.pipe then return end
+  local deadline = core.now() + PID_TIMEOUT
+  while not self:find_pid() and core.now() < deadline do core.sleep(0.01) end
+  self:ask()
+  self:notes()
+  local pipe = self.pipe
+  self.pipe, all[self] = nil, nil
+  pipe:close()
+  os.remove(self.path)
+  for _, path in ipairs(self.files) do os.remove(path) end
+end
+
+-- Closes those whose handles have been collected and whose programs have ended since.
+local function sweep()
+  for held in pairs(all) do
+    if held.left and not held.asked then held:ask() end
+    if held.left and not held:is_running() then held:close() end
+  end
+end
 
 ---@class lmm.HeldChild
----@field notes fun(): string[]  the lines that the program has written so far
----@field close fun()            ends its input and waits until it is gone; may be called again
+---@field notes fun(): string[]       the lines that the program has written so far, after "pid N"
+---@field is_running fun(): boolean
+---@field ask fun()                   tells it to end; what it has to tidy up may take it a while
+---@field leave fun()                 the same, and closes it some time after it is gone, as when it is collected
+---@field close fun()                 tells it to end, and waits until it is gone; may be called again
 
 --- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input
---- ends: because `close` was called, because the handle was collected, or because this process is gone. What it has to say it
---- appends, in whole lines, to the file `notes`; a line `failed ...` says why it could not run. Nothing is waited for.
+--- ends or SIGTERM comes: because it was told to, because the handle was collected, or because this process is gone.
+--- What it has to say it appends, in whole lines, to the file `notes`; a line `failed ...` says why it could not run.
+--- It removes that file where its owner is gone. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
----@param interpreter string?
+---@param opts? { interpreter: string?, files: string[]? }  interpreter: as in `start`; files: removed when
+--- it is gone
 ---@return lmm.HeldChild
-function M.hold(module, input, interpreter)
-  interpreter = interpreter or own_interpreter()
-  local path = os.tmpname()
+function M.hold(module, input, opts)
+  sweep()
+  local interpreter, path = opts and opts.interpreter or own_interpreter(), os.tmpname()
   local program = HELD_PROGRAM:format(package.path, package.cpath, module, path, path)
   local missing = "the interpreter " .. interpreter .. " was not found"
-  local lua = quote(interpreter)
-  local pipe = assert(io.popen(HELD_COMMAND:format(lua, quote(missing), quote(path), lua, quote(program)), "w"))
+  local lua, notes = quote(interpreter), quote(path)
+  local pipe = assert(io.popen(HELD_COMMAND:format(notes, lua, quote(missing), notes, lua, quote(program)), "w"))
   pipe:write(input)
   pipe:flush()
 
-  local lines = {}
-  local function notes()
-    local file = pipe and io.open(path, "rb")
-    if not file then return lines end
-    lines = {}
-    for line in file:read "*a":gmatch "([^\n]*)\n" do lines[#lines + 1] = line end
-    file:close()
-    return lines
+  local held = setmetatable({ pipe = pipe, path = path, files = opts and opts.files or {}, lines = {} }, Held)
+  all[held] = true
+  local function close() held:close() end
+  local function leave()
+    held.left = true
+    sweep()
   end
-  local function close()
-    if not pipe then return end
-    local mine = pipe
-    notes()
-    pipe = nil
-    mine:close()
-    os.remove(path)
-  end
-  return on_collect({ notes = notes, close = close }, close)
+  return on_collect({
+    notes = function() return held:notes() end,
+    is_running = function() return held:is_running() end,
+    ask = function() held:ask() end,
+    leave = leave,
+    close = close,
+  }, leave, close)
 end
 
 --- In the child: announces that the program is ready, and from here on ends this process when its owner is gone. It

@@ -154,9 +154,10 @@ local function is_passing(err)
 end
 
 --- Waits until the server answers: GET /health, then the list of models, about four times a second.
----@param opts { timeout: number?, on_wait: (fun(seconds: number): lmm.Error?)? }?  timeout: seconds (600); on_wait is
---- called after each try that found it not ready, and ends the wait with an error that it returns
----@return true? ready, string? message, lmm.Error? err
+---@param opts { timeout: number?, on_wait: (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?  timeout: seconds
+--- (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait with an error
+--- that it returns
+---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
 function Client:wait_ready(opts)
   opts = options.check("client:wait_ready", ready_rows, opts)
   self:check_open()
@@ -165,10 +166,11 @@ function Client:wait_ready(opts)
   while true do
     local err = probe(self, started + timeout)
     if not err then return true end
-    local stop = not is_passing(err) and err or opts.on_wait and opts.on_wait(loop:now() - started)
+    local stop = not is_passing(err) and err or opts.on_wait and opts.on_wait(loop:now() - started, err)
     if stop then return errors.public(nil, stop) end
     if loop:now() - started >= timeout then
       return errors.public(nil, errors.new { kind = "timeout", limit = "ready", elapsed = loop:now() - started,
+        last = err,
         message = ("no server was ready at %s within %g s: %s"):format(self.base_url, timeout, err.message) })
     end
     local _, why = loop:wait(cell, loop:now() + READY_INTERVAL)

@@ -1,9 +1,10 @@
 --- The process between a program and the server that it starts: it starts the server, keeps it in a process group of
 --- its own, and ends the whole group when it is told to or when its owner is gone, whatever happened. See lmm.serve.
 --
--- In:  one line of JSON on standard input: { command, env, log, port? }. The end of standard input means: end it.
--- Out: lines in the file of notes: "guard PID"; "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once
---      no process of the group is left.
+-- In:  one line of JSON on standard input: { command, env, log, temporary, port? }. The end of standard input, and
+--      SIGTERM, mean: end it.
+-- Out: lines in the file of notes: "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once no process of
+--      the group is left.
 
 local uv = require "luv"
 local child = require "lmm.child"
@@ -12,7 +13,12 @@ local json = require "lmm.json"
 local guard = {}
 
 local PATIENCE = 15 -- seconds between asking a group to end and killing it
+local LAST = 2      -- seconds to wait for its end after that: a zombie that nobody reaps stays a member for ever
 local LOOK = 50     -- milliseconds between looks at whether it has ended
+
+-- Free ports are looked for below those that Linux gives to outgoing connections (from 32768 on): a model server may
+-- take half a minute before it takes its port, and until then a connection could have it.
+local FIRST_PORT, PORTS, PORT_TRIES = 20000, 12000, 50
 
 local Guard = {}
 Guard.__index = Guard
@@ -27,19 +33,34 @@ function Guard:fail(format, ...)
   self:finish()
 end
 
+--- Ends this process. Where the owner is gone nobody else takes its files away.
 function Guard:finish()
   self:note "gone"
+  if self.alone then
+    os.remove(self.path)
+    if self.temporary then os.remove(self.temporary) end
+  end
   os.exit(0)
+end
+
+local function try_port(port)
+  local socket = uv.new_tcp()
+  local ok, problem = socket:bind("127.0.0.1", port)
+  if ok then ok, problem = socket:listen(1, function() end) end
+  local found = ok and socket:getsockname().port
+  socket:close()
+  return found, problem
 end
 
 --- A port of this machine that nobody listens on; the one asked for, if it is still free.
 local function find_port(wanted)
-  local socket = uv.new_tcp()
-  local ok, err = socket:bind("127.0.0.1", wanted or 0)
-  if ok then ok, err = socket:listen(1, function() end) end
-  local port = ok and socket:getsockname().port
-  socket:close()
-  return port, err
+  if wanted then return try_port(wanted) end
+  math.randomseed(uv.hrtime() % 2 ^ 31 + uv.os_getpid())
+  for _ = 1, PORT_TRIES do
+    local port = try_port(FIRST_PORT + math.random(0, PORTS - 1))
+    if port then return port end
+  end
+  return try_port(0)
 end
 
 --- The words of the command with the port in its place, or behind them.
@@ -65,8 +86,10 @@ local function environment(more)
 end
 
 function Guard:start(order)
+  self.temporary = order.temporary and order.log
+  if self.stopping then return self:fail "it was told to end" end
   local port, problem = find_port(order.port)
-  if not port then return self:fail("port %d cannot be had: %s", order.port, problem) end
+  if not port then return self:fail("port %d cannot be had: %s", order.port or 0, problem) end
   local log
   log, problem = uv.fs_open(order.log, "w", 420) -- 0644
   if not log then return self:fail("cannot write the log: %s", problem) end
@@ -83,56 +106,56 @@ function Guard:start(order)
   if not handle then return self:fail("cannot run '%s': %s", program, pid) end
   self.group = pid
   self:note("started", ("%d %d"):format(pid, port))
-  if self.stopping then self:stop() end
 end
 
 --- Asks the group to end, kills it when it does not, and ends this process when it is gone.
 function Guard:stop()
   self.stopping = true
-  if not self.group then return end
-  if self.ending then return end
+  if not self.group or self.ending then return end
   self.ending = uv.new_timer()
-  local since, killed = uv.now(), false
+  local deadline, killed = uv.now() + PATIENCE * 1000, false
   uv.kill(-self.group, "sigterm")
   self.ending:start(0, LOOK, function()
-    -- A zombie that nobody reaps counts as a member for ever: after the kill it is not waited for long.
-    local late = uv.now() - since > PATIENCE * 1000
+    local late = uv.now() > deadline
     if not uv.kill(-self.group, 0) or killed and late then return self:finish() end
     if late then
       uv.kill(-self.group, "sigkill")
-      since, killed = uv.now() - (PATIENCE - 2) * 1000, true
+      deadline, killed = uv.now() + LAST * 1000, true
     end
   end)
 end
 
-function Guard:read_orders()
-  local text, pipe = "", uv.new_pipe(false)
+--- The owner is gone, or wants no more to do with this process.
+function Guard:leave()
+  self.alone = true
+  if not self.ordered then self:finish() end
+  self:stop()
+end
+
+function Guard:read_order()
+  local pieces, pipe = {}, uv.new_pipe(false)
   pipe:open(0)
   pipe:read_start(function(err, bytes)
-    if err or not bytes then
-      if not self.ordered then os.exit(1) end
-      return self:stop()
-    end
-    text = text .. bytes
-    if self.ordered or not text:find "\n" then return end
+    if err or not bytes then return self:leave() end
+    pieces[#pieces + 1] = bytes
+    if self.ordered or not bytes:find "\n" then return end
     self.ordered = true
-    self:start(json.decode(text))
+    local order, problem = json.decode(table.concat(pieces))
+    if problem then return self:fail("the order is no JSON: %s", problem) end
+    self:start(order)
   end)
 end
 
 --- The program of the process.
 ---@param notes string  the file to write notes to
 function guard.main(notes)
-  local self = setmetatable({ notes = assert(io.open(notes, "a")) }, Guard)
-  self:note("guard", ("%d"):format(uv.os_getpid()))
-  -- Ctrl-C in a terminal reaches this process, too: its owner decides what it means.
-  uv.new_signal():start("sigint", function() end)
-  uv.new_signal():start("sigterm", function() self:stop() end)
-  uv.new_signal():start("sighup", function() self:stop() end)
+  local self = setmetatable({ path = notes, notes = assert(io.open(notes, "a")) }, Guard)
+  uv.new_signal():start("sigint", function() end) -- its owner decides what Ctrl-C means
+  for _, name in ipairs { "sigterm", "sighup" } do uv.new_signal():start(name, function() self:stop() end) end
   uv.new_timer():start(500, 500, function() -- in case another process holds the other end of standard input
-    if uv.os_getppid() ~= child.owner then self:stop() end
+    if uv.os_getppid() ~= child.owner then self:leave() end
   end)
-  self:read_orders()
+  self:read_order()
   uv.run()
 end
 

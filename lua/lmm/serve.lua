@@ -3,6 +3,7 @@
 local child = require "lmm.child"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
+local log_tail = require "lmm.log_tail"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
 
@@ -23,29 +24,10 @@ local rows = {
   on_log = "function", on_wait = "function",
 }
 
+local READY_TIMEOUT = 600 -- seconds
 local TICK = 0.05         -- seconds between looks at what the guard has noted
-local STOP_TIMEOUT = 20   -- seconds; the guard itself kills after 15
-local LAST_LINES = 12     -- of the log, in an error
-
---- What a server that does not start mostly says, and what to do then.
-local hints = {
-  { "out of memory", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
-  { "No available memory for the cache", "raise --gpu-memory-utilization, or lower --max-model-len" },
-  { "[Aa]ddress already in use", "the port is taken: leave `port` out to get a free one" },
-  { "not a local folder and is not a valid model identifier", "there is no such model: check its name, or its path" },
-  { "RepositoryNotFound", "there is no such model, or it needs a token (HF_TOKEN)" },
-  { "does not appear to have a file named config", "that folder holds no model" },
-  { "unrecognized arguments?", "the server does not know that argument: see its --help" },
-  { "invalid choice", "the server does not know that value: see its --help" },
-  { "chat template", "the model has no chat template: pass --chat-template FILE" },
-  { "No module named", "the server's installation is incomplete" },
-}
-
-local function find_hint(text)
-  for _, row in ipairs(hints) do
-    if text:find(row[1]) then return row[2] end
-  end
-end
+local STOP_TIMEOUT = 20   -- seconds; the guard itself kills after 15, and waits no longer than 17
+local LONGEST_WORDS = 2000 -- bytes of the log in a message, as much as a client takes of a server's words
 
 local function check(opts)
   options.check("lmm.serve", rows, opts)
@@ -55,11 +37,24 @@ local function check(opts)
   for i, word in ipairs(opts.command) do
     if type(word) ~= "string" or word:find "%z" then errors.misuse("lmm.serve: command[%d] is no text", i) end
   end
+  if opts.command[1] == "" then errors.misuse "lmm.serve: command[1] is empty" end
   for name, value in pairs(opts.env or {}) do
-    if type(name) ~= "string" or type(value) ~= "string" then
-      errors.misuse("lmm.serve: env holds texts by name, not a %s", type(value))
+    if type(name) ~= "string" or type(value) ~= "string" or name:find "[=%z]" or value:find "%z" then
+      errors.misuse "lmm.serve: env holds texts by name"
     end
   end
+  local port = opts.port or 1
+  if port % 1 ~= 0 or port < 1 or port > 65535 then errors.misuse("lmm.serve: %s is no port", tostring(port)) end
+  if opts.ready_timeout and not (opts.ready_timeout > 0) then
+    errors.misuse "lmm.serve: ready_timeout is a number of seconds above 0"
+  end
+end
+
+--- The client of a server at `url`; raises where its options are wrong.
+local function new_client(url, opts)
+  local given = { base_url = url }
+  for name, value in pairs(opts or {}) do given[name] = value end
+  return require("lmm.client").new(given)
 end
 
 --- The arguments of the guard's note that begins with `name`, or nil.
@@ -70,56 +65,99 @@ function Server:noted(name)
   end
 end
 
+--- Calls a function of the caller's. What it raises is raised again once the server is stopped.
+function Server:call(fn, ...)
+  if not fn or self.raised then return end
+  local ok, problem = pcall(fn, ...)
+  if not ok then self.raised = { problem } end
+end
+
 --- Reads what the log has gained, and hands it on line by line.
-function Server:read_log()
-  local file = io.open(self.log, "rb")
-  if not file then return end
-  file:seek("set", self.log_read)
-  local text = file:read "*a"
-  file:close()
-  local complete = text:match "^.*\n" or ""
-  self.log_read = self.log_read + #complete
-  for line in complete:gmatch "([^\r\n]*)\r?\n" do
-    self.last_lines[#self.last_lines + 1] = line
-    if #self.last_lines > LAST_LINES then table.remove(self.last_lines, 1) end
-    if self.on_log then self.on_log(line) end
-  end
+function Server:read_log(is_all)
+  self.tail:read(self.on_log and function(line) self:call(self.on_log, line) end, is_all)
 end
 
 --- An error with the end of the log in it.
 function Server:failure(fields)
-  self:read_log()
-  local said = table.concat(self.last_lines, "\n")
-  if said:find "%S" then fields.message = fields.message .. "; it said last: " .. errors.line(said) end
-  fields.hint = fields.hint or find_hint(said)
+  self:read_log(true)
+  local said = self.tail:text()
+  if said:find "%S" then
+    fields.message = fields.message .. "; it said last: " .. errors.line(self.tail:text(LONGEST_WORDS))
+  end
+  fields.hint = self.tail.hint or fields.hint
   fields.log = said
   return errors.new(fields)
 end
 
---- Why the server cannot become ready any more, or nil.
-function Server:ended()
+--- Why the server does not run, or nil.
+---@return lmm.Error?
+function Server:problem()
   local exited = self:noted "exited"
-  if not exited then return nil end
-  local code, signal = exited:match "^(%d+) (%d+)$"
-  return self:failure { kind = "connect", message = ("the server '%s' ended %s before it was ready"):format(
-    self.command[1], signal ~= "0" and "by signal " .. signal or "with exit code " .. code) }
+  local how, hint
+  if exited then
+    local code, signal = exited:match "^(%d+) (%d+)$"
+    how = signal ~= "0" and "ended by signal " .. signal or "ended with exit code " .. code
+    hint = signal == "9" and "something killed it: often the system, when memory runs out" or nil
+  elseif not self.guard.is_running() then
+    how = "is left alone: the process that watches over it was killed"
+  else
+    return nil
+  end
+  if not self.is_ready then how = how .. " before it was ready" end
+  return self:failure { kind = "connect", hint = hint, message = ("the server '%s' %s"):format(self.command[1], how) }
 end
 
---- Waits until the guard has started the command; gives an error where it could not.
-function Server:wait_started(loop)
+local function cancelled()
+  return errors.new { kind = "cancelled", message = "the start was cancelled" }
+end
+
+--- Waits until the guard has started the command.
+---@return lmm.Error? err  why it was not started
+function Server:wait_started(loop, deadline)
   local cell = {}
   while not self:noted "started" do
     local failed = self:noted "failed"
     if failed then
+      local is_missing = failed:find "^cannot run" and failed:find "ENOENT"
       return errors.new { kind = "invalid", message = "the server was not started: " .. failed,
-        hint = failed:find "ENOENT" and failed:find "cannot run" and "is the command installed, and in PATH?" or nil }
+        hint = is_missing and "is the command installed, and in PATH?" or nil }
     end
-    local _, why = loop:wait(cell, loop:now() + TICK)
-    if why == "cancelled" then return errors.new { kind = "cancelled", message = "the start was cancelled" } end
+    local is_late = loop:now() >= deadline
+    if is_late or not self.guard.is_running() then
+      return errors.new { kind = is_late and "timeout" or "connect", limit = is_late and "ready" or nil,
+        message = "the process that was to start the server " .. (is_late and "does not get to it" or "was killed") }
+    end
+    local _, why = loop:wait(cell, math.min(deadline, loop:now() + TICK))
+    if why == "cancelled" then return cancelled() end
   end
   local pid, port = self:noted "started":match "^(%d+) (%d+)$"
   self.pid, self.port = tonumber(pid), tonumber(port)
   self.url = ("http://127.0.0.1:%d/v1"):format(self.port)
+end
+
+--- Waits until the server answers.
+---@return lmm.Error? err  why it does not
+function Server:wait_ready(loop, deadline, opts)
+  local started = loop:now()
+  local _, _, err = self.client:wait_ready { timeout = math.max(0, deadline - started), on_wait = function(seconds)
+    self:read_log()
+    self:call(opts.on_wait, seconds)
+    -- The error is of no use where something was raised: it ends the wait.
+    return self.raised and cancelled() or self:problem()
+  end }
+  self:read_log()
+  -- Whatever has answered: where the command has ended, it was somebody else.
+  local problem = not (err and err.kind == "cancelled") and self:problem()
+  if problem then return problem end
+  self.is_ready = err == nil
+  if not err or err.kind == "cancelled" then return err end
+  local why, message = err.last or err, "the server does not answer as it should"
+  if err.kind == "timeout" then
+    message = ("the server '%s' was not ready within %g s"):format(self.command[1], opts.ready_timeout or READY_TIMEOUT)
+  end
+  local reason = why.hint and why.message:sub(1, -#why.hint - 4) or why.message
+  return self:failure { kind = err.kind, limit = err.limit, status = err.status, code = err.code,
+    hint = err.kind ~= "timeout" and why.hint or nil, message = message .. ": " .. reason }
 end
 
 --- Starts a server and waits until it answers.
@@ -129,60 +167,68 @@ end
 ---  free one unless given; ready_timeout: seconds (600); log: the file for what it says, a temporary one unless given;
 ---  env: more of the environment; client: more options of its client, as lmm.connect takes them; on_log gets each line
 ---  that it says until it is ready; on_wait is called about four times a second until then
----@return lmm.Server? server  keep it: the server ends when it is collected
+---@return lmm.Server? server  keep it or its client: the server ends when both are collected
 ---@return string? message
 ---@return lmm.Error? err  its `log` holds the last lines that the server said
 function serve.start(opts)
   check(opts)
-  local self = setmetatable({
-    command = opts.command, log = opts.log or os.tmpname(), own_log = not opts.log, log_read = 0, last_lines = {},
-    on_log = opts.on_log,
-  }, Server)
-  local order = { command = opts.command, env = opts.env or {}, log = self.log, port = opts.port }
-  self.guard = child.hold("lmm.guard", json.encode(order) .. "\n")
-  local err = self:wait_started(loops.current())
+  new_client("http://127.0.0.1/v1", opts.client):close() -- raises before anything is started
+  local loop = loops.current()
+  local deadline = loop:now() + (opts.ready_timeout or READY_TIMEOUT)
+  local path = opts.log or os.tmpname()
+  local self = setmetatable({ command = opts.command, log = path, tail = log_tail.new(path) }, Server)
+  self.on_log = opts.on_log
+  local order = { command = opts.command, env = opts.env or {}, log = path, temporary = not opts.log, port = opts.port }
+  self.guard = child.hold("lmm.guard", json.encode(order) .. "\n", { files = { not opts.log and path or nil } })
+  local err = self:wait_started(loop, deadline)
   if not err then
-    local given = { base_url = self.url }
-    for name, value in pairs(opts.client or {}) do given[name] = value end
-    self.client = require("lmm.client").new(given)
-    local ready = { timeout = opts.ready_timeout or 600, on_wait = function(seconds)
-      self:read_log()
-      if opts.on_wait then opts.on_wait(seconds) end
-      return self:ended()
-    end }
-    local _, _, problem = self.client:wait_ready(ready)
-    err = problem
-    if err and err.kind == "timeout" then
-      err = self:failure { kind = "timeout", limit = "ready", message = err.message }
-    end
+    self.client = new_client(self.url, opts.client)
+    self.client.server = self -- so that whoever keeps the client alone keeps the server
+    err = self:wait_ready(loop, deadline, opts)
   end
-  if not err then return self end
+  self.on_log = nil
+  if not err and not self.raised then return self end
   self:stop()
+  if self.raised then error(self.raised[1], 0) end
   return errors.public(nil, err)
 end
 
+--- Where nobody watches over the group any more.
+function Server:kill_group()
+  if self.pid then os.execute(("kill -KILL -%d 2>/dev/null"):format(self.pid)) end
+end
+
 --- Ends the server and all that it has started: asks, and after 15 s kills. Gives true once nothing of it is left; may
---- be called again. Inside a task the others go on meanwhile.
+--- be called again. Inside a task the others go on meanwhile; in one that is cancelled it returns at once, and the
+--- rest happens by itself.
+---@return true
 function Server:stop()
-  if self.stopped then return true end
-  self.stopped = true
-  local guard = self:noted "guard"
-  if guard then os.execute("kill -TERM " .. guard .. " 2>/dev/null") end
   local loop, cell = loops.current(), {}
   local deadline = loop:now() + STOP_TIMEOUT
-  while guard and not self:noted "gone" and loop:now() < deadline do
+  if not self.is_stopping and self.client then self.client:close() end
+  while not self.is_stopped and not self:noted "gone" and loop:now() < deadline do
+    if not self.guard.is_running() then
+      self:kill_group()
+      break
+    end
+    if not self.is_stopping and self:noted "pid" then
+      self.is_stopping = true
+      self.guard.ask()
+    end
     local _, why = loop:wait(cell, loop:now() + TICK)
-    if why == "cancelled" then break end -- the rest is waited for in one go
+    if why == "cancelled" then
+      self.guard.leave()
+      return true
+    end
   end
+  self.is_stopping, self.is_stopped = true, true
   self.guard.close()
-  if self.client then self.client:close() end
-  if self.own_log then os.remove(self.log) end
   return true
 end
 
 --- Whether the server still runs, and has not been stopped.
 function Server:is_running()
-  return not self.stopped and self:noted "exited" == nil
+  return not self.is_stopping and self:noted "exited" == nil and self.guard.is_running()
 end
 
 Server.__close = Server.stop

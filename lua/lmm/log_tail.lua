@@ -1,0 +1,109 @@
+--- The log of a server that starts: a file that grows comes in; its lines, the last of them and advice go out.
+
+local log_tail = {}
+
+local LAST_LINES = 12        -- kept for an error
+local LONGEST = 16 * 1024    -- bytes of a line; what is longer comes in pieces
+local CHUNK = 64 * 1024      -- bytes read at a time
+
+--- What servers say that do not start, and what to do then. Many lines may say something of the kind: the last counts,
+--- since a server goes on after a warning, and ends after an error.
+local hints = {
+  { "[Oo]ut of memory", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
+  { "OutOfMemoryError", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
+  { "Cannot allocate memory", "too little memory: a smaller model, or more of it for this job" },
+  { "less than desired GPU memory", "lower --gpu-memory-utilization, or see who else uses the GPU" },
+  { "No available memory for the cache", "raise --gpu-memory-utilization, or lower --max-model-len" },
+  { "larger than the available KV cache memory", "lower --max-model-len, or raise --gpu-memory-utilization" },
+  { "larger than the maximum number of tokens that can be stored in KV cache",
+    "lower --max-model-len, or raise --gpu-memory-utilization" },
+  { "[Aa]ddress already in use", "the port is taken: leave `port` out to get a free one" },
+  { "EADDRINUSE", "the port is taken: leave `port` out to get a free one" },
+  { "not a local folder and is not a valid model identifier", "there is no such model: check its name, or its path" },
+  { "Invalid repository ID or local directory", "there is no such model: check its name, or its path" },
+  { "Repo id must be", "there is no such model: check its path" },
+  { "RepositoryNotFound", "there is no such model, or it needs a token (HF_TOKEN)" },
+  { "GatedRepo", "the model asks for a token of someone who has accepted its terms (HF_TOKEN)" },
+  { "LocalEntryNotFound", "the model is not in the cache, and its hub cannot be reached: download it first" },
+  { "couldn't connect to 'https://huggingface", "the model's hub cannot be reached: download it first" },
+  { "does not appear to have a file named config", "that folder holds no model" },
+  { "failed to load model", "there is no such model, or it is broken: check its path" },
+  { "unrecognized arguments?", "the server does not know that argument: see its --help" },
+  { "[Uu]nknown option", "the server does not know that argument: see its --help" },
+  { "invalid argument: ", "the server does not know that argument: see its --help" },
+  { "invalid choice", "the server does not know that value: see its --help" },
+  { "default chat template is no longer allowed", "the model has no chat template: pass --chat-template FILE" },
+  { "must provide a chat template", "the model has no chat template: pass --chat-template FILE" },
+  { "chat template.*doesn't exist", "check the path behind --chat-template" },
+  { "chat template.*failed to be opened", "check the path behind --chat-template" },
+  { "No module named", "the server's installation is incomplete" },
+}
+
+---@class lmm.LogTail
+---@field last string[]   the last lines
+---@field hint string?    what to do about what they say
+local Tail = {}
+Tail.__index = Tail
+
+--- Takes a line. One that ends in a carriage return is written over by the next, as progress bars are.
+function Tail:take(line, is_over, on_line)
+  if self.is_over then table.remove(self.last) end
+  self.is_over = is_over
+  self.last[#self.last + 1] = line
+  if #self.last > LAST_LINES then table.remove(self.last, 1) end
+  for _, row in ipairs(hints) do
+    if line:find(row[1]) then
+      self.hint = row[2]
+      break
+    end
+  end
+  if on_line then on_line(line) end
+end
+
+--- Reads what the file has gained; `on_line` gets each line of it.
+---@param on_line fun(line: string)?
+---@param is_all boolean?  nothing more will come: what follows the last line end is a line, too
+function Tail:read(on_line, is_all)
+  local file = io.open(self.path, "rb")
+  if not file then return end
+  file:seek("set", self.at)
+  local text = self.rest
+  while true do
+    local bytes = file:read(CHUNK)
+    if not bytes then break end
+    self.at = self.at + #bytes
+    text = text .. bytes
+    local from = 1
+    for line, stop, next_at in text:gmatch "([^\r\n]*)(\r?\n?)()" do
+      -- At the end of what there is, a carriage return may be the first half of a line end.
+      if stop == "" or stop == "\r" and next_at > #text then break end
+      if stop ~= "\r" or line ~= "" then self:take(line, stop == "\r", on_line) end
+      from = next_at
+    end
+    text = text:sub(from)
+    while #text > LONGEST do
+      self:take(text:sub(1, LONGEST), false, on_line)
+      text = text:sub(LONGEST + 1)
+    end
+  end
+  file:close()
+  self.rest = text
+  if is_all and text:find "%S" then
+    self.rest = ""
+    self:take(text, false, on_line)
+  end
+end
+
+--- The last lines, as one text of at most `limit` bytes, its end kept.
+function Tail:text(limit)
+  local text = table.concat(self.last, "\n")
+  return limit and #text > limit and "..." .. text:sub(-limit):gsub("^[\128-\191]+", "") or text
+end
+
+---@param path string  the file; it need not be there yet
+---@return lmm.LogTail
+function log_tail.new(path)
+  return setmetatable({ path = path, at = 0, rest = "", last = {} }, Tail)
+end
+
+return log_tail
