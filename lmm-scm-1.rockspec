@@ -53,6 +53,7 @@ build = {
     ["lmm.mock.chat"] = "lua/lmm/mock/chat.lua",
     ["lmm.mock.http"] = "lua/lmm/mock/http.lua",
     ["lmm.mock.server"] = "lua/lmm/mock/server.lua",
+    ["lmm.mock.start"] = "lua/lmm/mock/start.lua",
     ["lmm.mock.wire"] = "lua/lmm/mock/wire.lua",
     ["lmm.options"] = "lua/lmm/options.lua",
     ["lmm.part"] = "lua/lmm/part.lua",

@@ -10,8 +10,11 @@ local options = require "lmm.options"
 
 local M = {}
 
--- The first four are those of lmm.mock.server, which only the child can load: it alone needs luv.
-local OPTIONS = { port = "number", delay = "number", api_key = "string", model = "string", interpreter = "string" }
+-- All but the last are those of lmm.mock.server, which only the child can load: it alone needs luv.
+local OPTIONS = {
+  port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
+  limit_image = "number", limit_video = "number", limit_audio = "number", interpreter = "string",
+}
 
 ---@class lmm.MockServer
 ---@field url string     "http://127.0.0.1:PORT/v1"
@@ -21,9 +24,11 @@ local OPTIONS = { port = "number", delay = "number", api_key = "string", model =
 
 --- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
 --- answers in; a request's own field `mock` asks it for faults (lmm.mock.server lists them).
----@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, interpreter: string? }
+---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
+--- limit_image: integer?, limit_video: integer?, limit_audio: integer?, interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
+---  max_model_len: as it is listed; limit_...: how many of a kind a prompt may hold, any number unless given;
 ---  interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message

@@ -1,4 +1,7 @@
---- `lmm mock`: the server that needs no model, until it is interrupted.
+--- `lmm mock`: the server that needs no model, until it is interrupted. It takes vLLM's way of being called, so that it
+--- can stand where `vllm serve` stands.
+local json = require "lmm.json"
+
 local mock = {}
 
 local function port(text)
@@ -9,32 +12,85 @@ end
 
 local function delay(text)
   local number = tonumber(text)
-  if number and number >= 0 then return number end
+  if number and number >= 0 and number < math.huge then return number end
   return nil, ("'%s' is not a number of seconds"):format(text)
 end
+
+local function count(text)
+  local number = text:find "^%d+$" and tonumber(text)
+  if number then return number end
+  return nil, ("'%s' is not a number: 0, 1, 2 ..."):format(text)
+end
+
+local KINDS = { image = true, video = true, audio = true }
+
+--- vLLM's other form of the limits: {"image": 2, "video": {"count": 1, ...}}.
+local function limits(text)
+  local given, found = json.clean((json.decode(text))), {}
+  for kind, limit in pairs(type(given) == "table" and given or { text }) do
+    found[kind] = type(limit) == "table" and limit.count or limit
+    if not KINDS[kind] or type(found[kind]) ~= "number" then
+      return nil, ("'%s' is not a JSON object like {\"image\": 2}"):format(text)
+    end
+  end
+  return found
+end
+
+-- Options of vLLM's that make no difference here, and the names of their values; false for a flag.
+local UNHEEDED = {
+  ["--host"] = "HOST", ["--tensor-parallel-size"] = "N", ["--pipeline-parallel-size"] = "N",
+  ["--data-parallel-size"] = "N", ["--gpu-memory-utilization"] = "SHARE", ["--dtype"] = "TYPE", ["--seed"] = "N",
+  ["--max-num-seqs"] = "N", ["--max-num-batched-tokens"] = "N", ["--chat-template"] = "FILE",
+  ["--quantization"] = "NAME", ["--allowed-local-media-path"] = "DIR", ["--allowed-media-domains"] = "NAME",
+  ["--tool-call-parser"] = "NAME",
+  ["--reasoning-parser"] = "NAME", ["--mm-processor-kwargs"] = "JSON", ["--media-io-kwargs"] = "JSON",
+  ["--trust-remote-code"] = false, ["--enforce-eager"] = false, ["--no-use-tqdm-on-load"] = false,
+  ["--enable-auto-tool-choice"] = false, ["--enable-prefix-caching"] = false,
+}
 
 function mock.declare(parser)
   local command = parser:command("mock", "Run a server on this machine that needs no model: it answers every question "
     .. "with what it received (the type, size and SHA-256 of each picture, the question), so that it shows whether a "
-    .. "request arrived intact. Ctrl-C ends it.", [[
+    .. "request arrived intact. Ctrl-C ends it. Of vLLM's options the usual ones are taken, too, and most make no "
+    .. "difference, so that `lmm mock MODEL` can stand where `vllm serve MODEL` stands.", [[
 Examples:
    lmm mock --port 8000
-   lmm ask -i picture.jpg "What is shown in the image?"      in another terminal]])
+   lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
+   lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]])
   command:summary "Run a server that needs no model."
-  command:usage "Usage: lmm mock [--port N] [--delay SECONDS] [--model NAME]\n                [--api-key KEY]"
+  command:usage "Usage: lmm mock [OPTION]... [MODEL]"
+  command:argument("name", "The model's name (default: mock)."):args "?"
   command:option("--port", "The port to listen on, of 127.0.0.1 (default: a free one, which is shown)."):argname("N")
     :convert(port)
   command:option("--delay", "Seconds between the pieces of a streamed answer (default: 0.02)."):argname "SECONDS"
     :convert(delay)
-  command:option("--model", "The model's name (default: mock)."):argname "NAME"
+  command:option("--model", "The model's name, which wins over MODEL. So does --served-model-name."):argname "NAME"
+  command:option("--served-model-name"):argname("NAME"):hidden(true)
   command:option("--api-key", "Refuse requests without this key. Other users of this machine can see it, so invent"
     .. " one."):argname "KEY"
+  command:option("--max-model-len", "The length that is listed with the model (default: 32768)."):argname "N"
+    :convert(count)
+  for kind in pairs(KINDS) do
+    command:option("--limit-mm-per-prompt." .. kind, kind == "image" and "Refuse prompts with more pictures than N, as "
+      .. "vLLM does; also .video and .audio, or all as JSON." or nil)
+      :target("limit_" .. kind):argname("N"):convert(count):hidden(kind ~= "image")
+  end
+  command:option("--limit-mm-per-prompt"):target("limits"):argname("JSON"):convert(limits):hidden(true)
+  command:option("--start-delay", "Begin to listen only after so long."):argname("SECONDS"):convert(delay)
+  command:option("--log-lines", "Say N lines before that."):argname("N"):convert(count)
+  command:flag("--fail-start", "End then with an error in place of listening, as if memory ran out.")
+  for names, value in pairs(UNHEEDED) do
+    if value then command:option(names):argname(value):hidden(true) else command:flag(names):hidden(true) end
+  end
 end
 
 function mock.run(args)
-  return require "lmm.mock.server".run {
-    port = args.port, delay = args.delay, model = args.model, api_key = args.api_key,
-  }
+  local given = args.limits or {}
+  return require "lmm.mock.server".run({
+    port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.name,
+    api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
+    limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio,
+  }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })
 end
 
 return mock

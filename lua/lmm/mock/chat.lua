@@ -112,8 +112,17 @@ local function fetch(seen, kind, url)
   return take(seen, kind, url:sub(rest), url)
 end
 
+-- Counts a medium before it is looked at, as vLLM does: over the whole conversation, whatever the turn.
+local function claim(seen, kind)
+  local count, limit = (seen.count[kind] or 0) + 1, seen.limits[kind]
+  if limit and count > limit then
+    refuse(400, string.format("At most %d %s(s) may be provided in one prompt. Set `--limit-mm-per-prompt` to increase "
+      .. "this limit. (parameter=%s)", limit, kind, kind), { param = kind })
+  end
+  seen.count[kind] = count
+end
+
 local function add_media(seen, kind, line)
-  seen.count[kind] = (seen.count[kind] or 0) + 1
   seen.lines[#seen.lines + 1] = string.format("%s %d: %s", kind, seen.count[kind], line)
 end
 
@@ -144,6 +153,7 @@ local function url_part(kind, field)
     if type(medium) ~= "table" then malformed(place, "Input should be a valid dictionary") end
     if type(medium.url) ~= "string" then malformed(place .. ".url", "Field required") end
     check_detail(given(medium.detail), place)
+    claim(seen, kind)
     add_media(seen, kind, fetch(seen, kind, medium.url))
   end
 end
@@ -161,6 +171,7 @@ local PARTS = {
     if type(part.image_url) ~= "string" then malformed(place .. ".image_url", "Input should be a valid string") end
     if part.detail == nil then malformed(place .. ".detail", "Field required") end
     check_detail(part.detail, place)
+    claim(seen, "image")
     add_media(seen, "image", fetch(seen, "image", part.image_url))
   end,
   input_audio = function(seen, part, place)
@@ -169,6 +180,7 @@ local PARTS = {
     if type(audio) ~= "table" then malformed(place, "Input should be a valid dictionary") end
     if type(audio.data) ~= "string" then malformed(place .. ".data", "Field required") end
     if type(audio.format) ~= "string" then malformed(place .. ".format", "Field required") end
+    claim(seen, "audio")
     add_media(seen, "audio", receive(seen, "audio", decode(audio.data)))
   end,
 }
@@ -238,10 +250,11 @@ end
 --- of the conversation it is.
 ---@param request table  the decoded body, nulls included
 ---@param model string   the only one there is
+---@param limits table<string, integer>?  how many of each kind of media a prompt may hold; no limit where none is given
 ---@return { text: string, prompt: integer, limit: integer? }? answer  prompt: tokens; limit: of the answer's tokens
 ---@return table? problem
-function M.read(request, model)
-  local seen = { lines = {}, count = {}, tokens = 0, turns = 0, question = "" }
+function M.read(request, model, limits)
+  local seen = { limits = limits or {}, lines = {}, count = {}, tokens = 0, turns = 0, question = "" }
   local ok, problem = pcall(function()
     if type(request) ~= "table" then malformed(nil, "Input should be a valid dictionary") end
     if not is_list(request.messages) then malformed("messages", "Field required") end

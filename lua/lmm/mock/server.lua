@@ -11,12 +11,16 @@ local core = require "lmm.core"
 local http = require "lmm.mock.http"
 local json = require "lmm.json"
 local options = require "lmm.options"
+local starting = require "lmm.mock.start"
 local wire = require "lmm.mock.wire"
 
 local M = {}
 
 --- The options and their types. The same names are words on a command line: `--name=value`.
-M.options = { port = "number", delay = "number", api_key = "string", model = "string" }
+M.options = {
+  port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
+  limit_image = "number", limit_video = "number", limit_audio = "number",
+}
 
 local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768 }
 
@@ -209,7 +213,7 @@ local function post_chat(server, request, response)
   if fault then
     local other = instead(fault)
     if other then return play(response, { fault.first_delay or 0, other }) end
-    read, problem = chat.read(body, server.model)
+    read, problem = chat.read(body, server.model, server.limits)
   end
   if problem then return send_error(response, problem) end
 
@@ -255,9 +259,11 @@ end
 -- ---- starting --------------------------------------------------------------------------------------------------
 
 --- Serves on 127.0.0.1 while the loop runs.
----@param opts? { port: integer?, delay: number?, api_key: string?, model: string? }
+---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
+--- limit_image: integer?, limit_video: integer?, limit_audio: integer? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
----  asked of every request below /v1; model: "mock" unless given
+---  asked of every request below /v1; model: "mock" unless given; max_model_len: as listed, 32768 unless given;
+---  limit_...: how many of a kind a prompt may hold
 ---@return lmm.mock.Http? server
 ---@return string? message
 function M.serve(opts)
@@ -265,6 +271,7 @@ function M.serve(opts)
   local server = { created = os.time() }
   for name, value in pairs(DEFAULTS) do server[name] = value end
   for name, value in pairs(given) do server[name] = value end
+  server.limits = { image = server.limit_image, video = server.limit_video, audio = server.limit_audio }
   if server.port % 1 ~= 0 or server.port < 0 or server.port > 65535 then
     return nil, string.format("port %s is not between 0 and 65535", server.port)
   end
@@ -276,29 +283,34 @@ end
 
 --- Serves in this process until SIGINT or SIGTERM.
 ---@param opts? table  as for `serve`
+---@param start? lmm.mock.Start  how long it takes to start, what it says meanwhile, and whether it fails
 ---@return true? ended
 ---@return string? message
-function M.run(opts)
-  local server, message = M.serve(opts)
-  if not server then
-    uv.run "nowait" -- luv 1.44 crashes at the end of the process over a handle that is closed and not yet gone
-    return nil, message
-  end
+function M.run(opts, start)
+  local server, failure, rehearsal
   local signals = {}
-  local function stop()
-    server:close()
+  local function stop(why)
+    if server then server.close() end
+    rehearsal.close()
+    failure = why
     for _, signal in ipairs(signals) do
       if not signal:is_closing() then signal:close() end
     end
   end
   for i, name in ipairs { "sigint", "sigterm" } do
     signals[i] = uv.new_signal()
-    signals[i]:start(name, stop)
+    signals[i]:start(name, function() stop() end)
   end
-  local model = opts and opts.model or DEFAULTS.model
-  print(string.format('lmm mock: listening on http://127.0.0.1:%d/v1 (model "%s")', server.port, model))
-  io.flush()
+  rehearsal = starting.play(start or {}, function(problem)
+    if problem then return stop(problem) end
+    server, problem = M.serve(opts)
+    if not server then return stop(problem) end
+    local model = opts and opts.model or DEFAULTS.model
+    print(string.format('lmm mock: listening on http://127.0.0.1:%d/v1 (model "%s")', server.port, model))
+    io.flush()
+  end)
   uv.run()
+  if failure then return nil, failure end
   return true
 end
 

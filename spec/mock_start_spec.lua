@@ -1,0 +1,162 @@
+-- The built-in server as it stands in for another: how it starts, vLLM's way of calling it, and limits for each prompt.
+local cli = require "spec.support.cli"
+local core = require "lmm.core"
+local lmm = require "lmm"
+local mock = require "lmm.mock"
+local test = require "spec.support.test"
+
+local program = cli.new {}
+
+-- ---- limits ------------------------------------------------------------------------------------------------------
+
+local server = assert(mock.start { delay = 0, limit_image = 2, limit_video = 1, limit_audio = 0, max_model_len = 4096 })
+local client = lmm.connect { base_url = server.url, retry = false }
+
+local PICTURE = { type = "image_url", image_url = { url = "https://example.org/a.png" } }
+local VIDEO = { type = "video_url", video_url = { url = "https://example.org/a.mp4" } }
+local WAV = core.base64.encode("RIFF\36\0\0\0WAVEfmt " .. ("\0"):rep(28))
+local AUDIO = { type = "input_audio", input_audio = { data = WAV, format = "wav" } }
+local INPUT_IMAGE = { type = "input_image", image_url = "https://example.org/a.png", detail = "auto" }
+
+local function ask(...)
+  local messages = {}
+  for i, content in ipairs { ... } do messages[i] = { role = "user", content = content } end
+  return client:chat { messages = messages }
+end
+
+local allowed = {
+  { "two pictures", { PICTURE, PICTURE } },
+  { "two pictures and a video", { PICTURE, VIDEO, INPUT_IMAGE } },
+}
+
+for _, row in ipairs(allowed) do
+  test.case("takes " .. row[1], function() assert(ask(row[2])) end)
+end
+
+local refused = {
+  { "a third picture", "image", 2, { { PICTURE, PICTURE, PICTURE } } },
+  { "a third picture in another form", "image", 2, { { PICTURE, PICTURE, INPUT_IMAGE } } },
+  { "a third picture in a later turn", "image", 2, { { PICTURE, PICTURE }, { PICTURE } } },
+  { "a second video", "video", 1, { { VIDEO, VIDEO } } },
+  { "any audio", "audio", 0, { { AUDIO } } },
+}
+
+for _, row in ipairs(refused) do
+  local kind, limit = row[2], row[3]
+  test.case("refuses " .. row[1] .. " in vLLM's words", function()
+    local err = test.refused("^HTTP 400", ask((table.unpack or unpack)(row[4]))) -- luacheck: ignore
+    test.ok(err.message:find(("At most %d %s(s) may be provided in one prompt. Set `--limit-mm-per-prompt` to increase "
+      .. "this limit. (parameter=%s)"):format(limit, kind, kind), 1, true), err.message)
+    test.equal({ err.status, err.type, err.param }, { 400, "BadRequestError", kind })
+    test.match(err.hint, limit == 0 and "takes no " .. kind or "%-%-limit%-mm%-per%-prompt%." .. kind)
+  end)
+end
+
+test.case("lists the length it is given", function()
+  test.equal(assert(client:models())[1].max_model_len, 4096)
+end)
+
+test.case("has no limit unless it is given one", function()
+  local free = assert(mock.start { delay = 0 })
+  local pictures = {}
+  for i = 1, 50 do pictures[i] = PICTURE end
+  assert(lmm.connect(free.url):chat { messages = { { role = "user", content = pictures } } })
+  free.stop()
+end)
+
+test.case("takes numbers only", function()
+  for _, kind in ipairs { "image", "video", "audio" } do
+    test.raises("limit_" .. kind .. ".* number", mock.start, { ["limit_" .. kind] = "2" })
+  end
+end)
+
+-- ---- the start ---------------------------------------------------------------------------------------------------
+
+-- Runs `lmm mock` with these words until `ready`, a shell command that reads $out, is true; gives what it wrote.
+local function serve(words, ready)
+  return program.shell(program.command(words) .. [[ >$out 2>$err & pid=$!
+    tries=0
+    until ]] .. ready .. [[ || [ $tries -gt 600 ]; do sleep 0.05; tries=$((tries + 1)); done
+    kill -TERM $pid
+    wait $pid
+    echo $? >$status]])
+end
+
+local LINES = "INFO lmm mock: loading shard 1 of 3\nINFO lmm mock: loading shard 2 of 3\n"
+  .. "INFO lmm mock: loading shard 3 of 3\n"
+
+test.case("--log-lines are said before it listens", function()
+  local run = serve({ "mock", "--port", "0", "--log-lines", "3", "--start-delay", "0.1" }, "grep -q listening $out")
+  test.match(run.out, "^" .. LINES .. 'lmm mock: listening on [^ ]+ %(model "mock"%)\n$')
+  test.equal({ run.err, run.status }, { "", 0 })
+end)
+
+test.case("--start-delay: until then nobody listens, and it can be ended", function()
+  -- The port is one that another server of this spec has just given back.
+  local other = assert(mock.start())
+  local port = tostring(other.port)
+  other.stop()
+  local words = { "mock", "--port", port, "--log-lines", "1", "--start-delay", "600" }
+  local run = serve(words, "sleep 0.3; ! curl -s http://127.0.0.1:" .. port .. "/health")
+  test.ok(not run.out:find "listening", run.out)
+  test.equal({ run.err, run.status }, { "", 0 })
+end)
+
+test.case("--fail-start ends with an error instead", function()
+  local run = program.run { "mock", "--log-lines", "3", "--fail-start" }
+  test.equal(run.out, LINES)
+  test.match(run.err, "^lmm: torch%.OutOfMemoryError: CUDA out of memory%. [^\n]*\n$")
+  test.equal(run.status, 1)
+end)
+
+test.case("a taken port is an error after the start, too", function()
+  local run = program.run { "mock", "--port", tostring(server.port), "--start-delay", "0.05" }
+  test.match(run.err, "^lmm: cannot listen on 127%.0%.0%.1:%d+: EADDRINUSE")
+  test.equal(run.status, 1)
+end)
+
+-- ---- vLLM's way of being called ----------------------------------------------------------------------------------
+
+local ways = {
+  { "a model", { "org/name" }, "org/name" },
+  { "a served name", { "/cache/x", "--served-model-name", "org/name" }, "org/name" },
+  { "our own name for it", { "org/name", "--model", "mine" }, "mine" },
+  { "its options", { "org/name", "--tensor-parallel-size", "4", "--limit-mm-per-prompt.image", "2",
+    "--limit-mm-per-prompt.video=1", "--max-model-len", "100", "--gpu-memory-utilization", "0.9", "--host", "0.0.0.0",
+    "--allowed-local-media-path", "/tmp", "--no-use-tqdm-on-load", "--enable-auto-tool-choice", "--tool-call-parser",
+    "hermes", "--trust-remote-code", "--dtype", "auto" }, "org/name" },
+  { "limits as JSON", { "org/name", "--limit-mm-per-prompt", '{"image": 2, "video": {"count": 1}}' }, "org/name" },
+}
+
+for _, row in ipairs(ways) do
+  test.case("takes vLLM's way of being called: " .. row[1], function()
+    local words = { "mock", "--port", "0" }
+    for _, word in ipairs(row[2]) do words[#words + 1] = word end
+    local run = serve(words, "grep -q listening $out")
+    test.equal({ run.err, run.status }, { "", 0 })
+    test.equal(run.out:match '%(model "(.-)"%)', row[3])
+  end)
+end
+
+local misuses = {
+  { { "org/name", "--tensor-parallel-sise", "2" }, "unknown option '%-%-tensor%-parallel%-sise': did you mean" },
+  { { "one", "two" }, "too many arguments" },
+  { { "--limit-mm-per-prompt.image", "two" }, "'two' is not a number" },
+  { { "--limit-mm-per-prompt", "image=2" }, "'image=2' is not a JSON object" },
+  { { "--limit-mm-per-prompt", '{"smell":1}' }, "is not a JSON object like" },
+  { { "--start-delay", "soon" }, "'soon' is not a number of seconds" },
+  { { "--log-lines", "many" }, "'many' is not a number" },
+}
+
+for _, row in ipairs(misuses) do
+  test.case("refuses " .. table.concat(row[1], " "), function()
+    local words = { "mock" }
+    for _, word in ipairs(row[1]) do words[#words + 1] = word end
+    local run = program.run(words)
+    test.match(run.err, "^lmm: [^\n]*" .. row[2])
+    test.equal({ run.out, run.status }, { "", 2 })
+  end)
+end
+
+server.stop()
+program.remove()
