@@ -4,6 +4,7 @@ LUA        ?= lua5.4
 LUA_ABI    ?= $(patsubst lua%,%,$(LUA))
 LUA_INCDIR ?= /usr/include/lua$(LUA_ABI)
 PREFIX     ?= /usr/local
+override PREFIX := $(abspath $(PREFIX))
 LUADIR     ?= $(PREFIX)/share/lua/$(LUA_ABI)
 LIBDIR     ?= $(PREFIX)/lib/lua/$(LUA_ABI)
 BINDIR     ?= $(PREFIX)/bin

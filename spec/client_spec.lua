@@ -27,7 +27,7 @@ test.case("misuse of connect raises and says what to do", function()
     { { model = "a\nb" }, "model holds a control character" },
     { { api_key = "sk-1\n" }, "api_key holds a control character" },
     { { timeout = { frist = 1 } }, "did you mean 'first'" },
-    { { timeout = 0 }, "more than 0" },
+    { { timeout = 0 }, "must be more than 0" },
     { { limits = { repyl = 1 } }, "did you mean 'reply'" },
     { { tls = { cafile = "x" } }, "unknown option 'cafile'" },
     { { retry = { attempt = 1 } }, "did you mean 'attempts'" },
@@ -46,7 +46,7 @@ end)
 
 test.case("misuse of a request raises", function()
   local client = fake.net({ fake.whole "a" }):connect()
-  test.raises("a request is a table", client.chat, client, "hi")
+  test.raises("a request must be a table", client.chat, client, "hi")
   test.raises("'stream' is what client:stream", client.chat, client, { messages = {}, stream = true })
   test.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client, { guided_json = {} })
   test.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
@@ -94,8 +94,8 @@ test.case("the model is the first that the server lists, asked for once", functi
   test.equal(#net.requests, 3)
   test.equal(net.requests[1].url, "http://fake/v1/models")
   test.equal(net.requests[3].body.model, "first")
-  test.refused("lists no model", ask(fake.net { { json = { data = lmm.array {} } } }, { model = "" }))
-  test.refused("lists no models", ask(fake.net { { json = { other = 1 } } }, { model = "" }))
+  test.refused("no list of models: it is empty", ask(fake.net { { json = { data = lmm.array {} } } }, { model = "" }))
+  test.refused("no list of models: there is no", ask(fake.net { { json = { other = 1 } } }, { model = "" }))
 end)
 
 test.case("bad parts and bad text send nothing, not even for the model", function()
@@ -124,12 +124,12 @@ end)
 
 test.case("replies that are none", function()
   local cases = {
-    { { body = "<html><body>hi</body></html>" }, "protocol", "an HTML page, not JSON" },
+    { { body = "<html><body>hi</body></html>" }, "protocol", "an HTML page" },
     { { body = "" }, "protocol", "an empty reply" },
-    { { body = "hello" }, "protocol", "not JSON" },
-    { { body = '"text"' }, "protocol", "not JSON, but a string" },
+    { { body = "hello" }, "protocol", "not a JSON object" },
+    { { body = '"text"' }, "protocol", 'not a JSON object but ' },
     { { json = { id = "x" } }, "protocol", "a reply without choices" },
-    { { body = '{"choices":[{"mess' }, "protocol", "not JSON" },
+    { { body = '{"choices":[{"mess' }, "protocol", "not a JSON object" },
     { { json = { error = "a string" } }, "http", "a string" },
     { { json = { error = { message = "m1", code = 400, type = "T", param = "p" } } }, "http", "HTTP 400 .*m1" },
     { { json = { object = "error", message = "flat", code = 404 } }, "http", "HTTP 404 .*flat" },
@@ -202,16 +202,17 @@ end)
 
 test.case("time limits: first, idle and total, each with its own text", function()
   local hang = { hang = true }
-  local err = test.refused("no answer from http://fake/v1 within 7 s %(timeout.first%)",
+  local err = test.refused("no answer from http://fake/v1 within 7 s %(timeout.first sets this limit%)",
     ask(fake.net { hang }, { timeout = { first = 7 }, retry = false }))
   test.equal(err.kind .. err.phase, "timeoutwait")
   test.equal(err.retryable, true)
   test.equal(err.elapsed, 7)
-  err = test.refused("no complete answer .* within 5 s %(timeout.total%)", ask(fake.net { hang }, { timeout = 5 }))
+  err = test.refused("no complete answer .* within 5 s %(timeout.total sets this limit%)",
+    ask(fake.net { hang }, { timeout = 5 }))
   test.equal(err.retryable, false)
   test.equal(err.attempts, 1)
-  err = test.refused("stopped for 2 s %(timeout.idle%)", ask(fake.net {
-    fake.streamed { fake.delta "a", { pause = 1 }, ": ping\n\n", { pause = 1 }, ": ping\n\n", { pause = 9 } } },
+  err = test.refused("stopped for 2 s %(timeout.idle sets this limit%)", ask(fake.net {
+    fake.streamed { fake.delta "a", { pause = 1 }, ": p\n\n", { pause = 1 }, ": p\n\n", { pause = 9 } } },
     { timeout = { idle = 2 }, retry = false }))
   test.equal(err.partial, "a")
   test.equal(err.elapsed, 2)
@@ -280,4 +281,82 @@ test.case("close ends what is under way", function()
   test.equal(result[1], true)
   test.equal(result[4].kind, "cancelled")
   test.equal(net.transfers[1].closed, true)
+end)
+
+test.case("what the caller's own functions raise reaches the caller, and the conversation goes on", function()
+  local first = true
+  local chat = fake.net({ fake.whole "a" }):connect({ api_key = function()
+    if first then
+      first = false
+      error "vault is locked"
+    end
+    return "key"
+  end }):conversation()
+  test.raises("vault is locked", chat.ask, chat, "one")
+  test.equal(assert(chat:ask "two").text, "a")
+  test.equal(#chat.messages, 2)
+  local net = fake.net { { status = 503 } }
+  test.raises("must give seconds or nil, not soon", ask, net, { retry = function() return "soon" end })
+end)
+
+test.case("an api_key function that gives none ends the call, and its reason is told", function()
+  local net = fake.net { fake.whole "a" }
+  local err = test.refused("vault closed", ask(net, { api_key = function() return nil, "vault closed" end }))
+  test.equal({ err.kind, #net.requests }, { "invalid", 0 })
+  assert(ask(net, { api_key = function() return "" end }))
+end)
+
+test.case("headers of the caller's own replace ours", function()
+  local net = fake.net { fake.whole "a" }
+  assert(ask(net, { api_key = "k", headers = { authorization = "Basic x", ["Content-Type"] = "application/x" } }))
+  local lines = table.concat(net.requests[1].headers, "\n")
+  test.ok(not lines:find "Bearer" and not lines:find "application/json", lines)
+end)
+
+test.case("options of the client, and ours misspelt, are refused in a request", function()
+  local client = fake.net({ fake.whole "a" }):connect()
+  local cases = { { "api_key", "option of lmm.connect" }, { "headers", "option of lmm.connect" },
+    { "timeot", "did you mean 'timeout'" }, { "retrys", "did you mean 'retry'" } }
+  for _, case in ipairs(cases) do
+    test.raises(case[2], client.chat, client, { messages = {}, [case[1]] = "x" })
+  end
+  test.raises("schema must be a table", client.chat, client, { messages = {}, schema = "x" })
+  test.raises("model is empty", client.chat, client, { messages = {}, model = "" })
+end)
+
+test.case("answers without an answer", function()
+  for _, json in ipairs { { choices = lmm.array {} }, { choices = { { message = "hi" } } },
+    { choices = { { text = "hi" } } } } do
+    test.equal(test.refused("does not answer as it should", ask(fake.net { { json = json } })).kind, "protocol")
+  end
+end)
+
+test.case("nothing begins after close, not even a stream made before", function()
+  local net = fake.net { fake.answer "a" }
+  local client = net:connect()
+  local stream = client:stream { messages = {} }
+  client:close()
+  test.refused("cancelled", stream:next())
+  test.equal(#net.requests, 0)
+end)
+
+test.case("the clock of a stream starts when it is first read", function()
+  local net = fake.net { fake.answer "a" }
+  local stream = net:connect({ timeout = 5 }):stream { messages = {} }
+  fake.loop.time = fake.loop.time + 100
+  test.equal(stream:next(), "a")
+end)
+
+test.case("errors carry what the README promises", function()
+  local err = test.refused("HTTP 429", ask(fake.net { { status = 429, headers = { ["retry-after"] = "600" } } }))
+  test.equal({ err.phase, err.attempts, err.retry_after, err.partial }, { "receive", 1, 600, "" })
+  err = test.refused("an HTML page", ask(fake.net { { body = "<html>" } }, { model = "" }))
+  test.equal({ err.phase, err.attempts }, { "receive", 1 })
+  err = test.refused("the connection to .* ended before an answer", ask(
+    fake.net { { fail = { kind = "connect", phase = "wait", reason = "empty" } } }, { retry = false }))
+  test.equal(err.hint, nil)
+  local untrusted = { fail = { kind = "connect", phase = "tls", reason = "self-signed", permanent = true } }
+  local net = fake.net { untrusted }
+  err = test.refused("self%-signed", ask(net))
+  test.equal({ #net.requests, err.retryable, err.hint }, { 1, false })
 end)

@@ -155,10 +155,10 @@ for _, row in ipairs {
   { { [true] = 1 }, "f: unknown option 'true' %(there are" },
   { { [{}] = 1 }, "f: unknown option 'table: " },
   { { [""] = 1 }, "f: unknown option ''" },
-  { { model = 5 }, "f: option 'model' is a string, not a number$" },
-  { { timeout = "5" }, "f: option 'timeout' is a number or table, not a string$" },
-  { { api_key = true }, "f: option 'api_key' is a string or function, not a boolean$" },
-  { { headers = print }, "f: option 'headers' is a table, not a function$" },
+  { { model = 5 }, "f: option 'model' must be a string, not a number$" },
+  { { timeout = "5" }, "f: option 'timeout' must be a number or table, not a string$" },
+  { { api_key = true }, "f: option 'api_key' must be a string or function, not a boolean$" },
+  { { headers = print }, "f: option 'headers' must be a table, not a function$" },
 } do
   test.case("options: " .. row[2], function() test.raises(row[2], options.check, "f", rows, row[1]) end)
 end
@@ -178,7 +178,8 @@ end)
 -- ---- what servers refuse with
 
 local function reply(status, body, headers, size)
-  return server_error.from_reply({ status = status, headers = headers or {} }, body, size)
+  local sent = { size = size, url = "http://host/health" }
+  return server_error.from_reply({ status = status, headers = headers or {} }, body, sent)
 end
 
 --- The fields of a reply's error, checked as far as `expected` names them; false stands for a field that is not there.
@@ -294,7 +295,7 @@ for _, row in ipairs {
   { "3xx without a place", 304, "", false },
   { "401", 401, [[{"error":"Unauthorized"}]], "pass api_key, or set OPENAI_API_KEY" },
   { "404 for a model", 404, [[{"error":{"message":"The model `x` does not exist.","code":404}}]],
-    "client:models() lists those that are served" },
+    "client:models(), or lmm models, lists those that are served" },
   { "404 for a path", 404, [[{"detail":"Not Found"}]], "a base URL mostly ends in /v1" },
   { "405", 405, [[{"detail":"Method Not Allowed"}]], "a base URL mostly ends in /v1" },
   { "413", 413, "", "the request has 104857601 bytes, more than the server takes", {}, 104857601 },
@@ -317,8 +318,8 @@ test.case("a place that goes on for ever is cut", function()
 end)
 
 test.case("hints are found for errors in a stream", function()
-  test.equal(server_error.hint({ status = 404, message = "The model `x` does not exist." }, 10),
-    "client:models() lists those that are served")
-  test.equal(server_error.hint({ status = 500, message = "m" }, 10), nil)
-  test.equal(server_error.hint({ status = 301, message = "m" }, 10), nil)
+  test.equal(server_error.hint({ status = 404, message = "The model `x` does not exist." }, {}),
+    "client:models(), or lmm models, lists those that are served")
+  test.equal(server_error.hint({ status = 500, message = "m" }, {}), nil)
+  test.equal(server_error.hint({ status = 301, message = "m" }, {}), nil)
 end)

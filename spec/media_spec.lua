@@ -78,9 +78,9 @@ test.case("sources that are no file", function()
       { "", "cannot read ''" },
       { write(folder .. "/empty.jpg", ""), "empty%.jpg' is empty" },
       { write(folder .. "/file", "x") .. "/below.jpg", "Not a directory" },
-      { "/dev/null", "'/dev/null' is a device, not a file: read it and pass { bytes = ... }" },
+      { "/dev/null", "'/dev/null' is a device, not a file: read it and pass { bytes = ... }, or '%-' to lmm ask" },
       { "/dev/zero", "is a device" },
-      { folder .. "/fifo", "is a fifo, not a file: read it and pass { bytes = ... }" },
+      { folder .. "/fifo", "is a fifo, not a file: read it and pass { bytes = ... }, or '%-' to lmm ask" },
       { folder .. "/a\nb.jpg", "a b%.jpg'" },
       { folder .. "/" .. ("n"):rep(300) .. ".jpg", "File name too long" },
       { folder .. "/" .. ("\195\164"):rep(1500) .. ".jpg", "': File name too long$" },
@@ -301,7 +301,7 @@ test.case("misuse raises and points at the caller", function()
     end)
     test.match(message, "^[^:]*media_spec%.lua:%d+: lmm")
   end
-  test.raises("bytes = string } expected, got nil", image)
+  test.raises("bytes = string } expected, got a nil", image)
   test.raises("lmm%.image: the options are a table, not a string", image, jpeg, "low")
   test.raises("lmm%.image: the options are a table, not a boolean", image, jpeg, false)
 end)

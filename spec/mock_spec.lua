@@ -127,8 +127,9 @@ end
 test.case("streams at the pace that is asked for", function()
   write_file(json.encode { messages = { { role = "user", content = "x" } }, stream = true,
     mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } })
-  local words = "-o /dev/null -w '%{time_starttransfer} %{time_total}' -H 'Content-Type: application/json' --data-binary @"
-  local first, total = run_curl(words .. scratch .. " " .. server.url .. "/chat/completions"):match "([%d.]+) ([%d.]+)"
+  local words = "-o /dev/null -w '%{time_starttransfer} %{time_total}' -H 'Content-Type: application/json'"
+    .. " --data-binary @" .. scratch .. " " .. server.url .. "/chat/completions"
+  local first, total = run_curl(words):match "([%d.]+) ([%d.]+)"
   test.ok(tonumber(first) >= 0.19, first)
   test.ok(tonumber(total) >= 0.49, total)
 end)

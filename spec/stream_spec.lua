@@ -163,14 +163,14 @@ test.case("how a stream may break, with what had arrived", function()
     { { delta "ab" }, "truncated", "without %[DONE%] and without a finish_reason", "ab" },
     { { delta "ab", reset }, "truncated", "connection reset", "ab" },
     { { delta "ab", "data: {\"choices\":[{\"delta\":{\"content\":\"c\"}}]}\n" }, "truncated", "without", "ab" },
-    { { delta "ab", "data: {broken\n\n", done }, "protocol", "not JSON", "ab" },
+    { { delta "ab", "data: {broken\n\n", done }, "protocol", "not a JSON object", "ab" },
     { { delta "ab", event { error = { message = "boom", code = 500 } }, done }, "http", "HTTP 500 .*boom", "ab" },
-    { { delta "ab", event { error = "plain" }, done }, "http", "HTTP 200 .*plain", "ab" },
-    { { delta "ab", event { error = { message = "m", code = "overloaded" } } }, "http", "HTTP 200 .*m", "ab" },
+    { { delta "ab", event { error = "plain" }, done }, "http", "an error from .*plain", "ab" },
+    { { delta "ab", event { error = { message = "m", code = "overloaded" } } }, "http", "an error from .*: m", "ab" },
     { { delta "ab", event { object = "error", message = "flat", code = 400 } }, "http", "HTTP 400 .*flat", "ab" },
     { { delta "ab", 'event: error\ndata: {"message":"bare"}\n\n' }, "http", "bare", "ab" },
-    { { event { error = { message = "bad schema", code = 400 } }, done }, "http", "HTTP 400 .*bad schema", nil },
-    { {}, "truncated", "without", nil },
+    { { event { error = { message = "bad schema", code = 400 } }, done }, "http", "HTTP 400 .*bad schema", "" },
+    { {}, "truncated", "without", "" },
   }
   for _, case in ipairs(cases) do
     local stream = open(streamed(case[1]), { retry = false })
@@ -272,4 +272,25 @@ test.case("raw keeps what the server sent, nulls and all", function()
   local chunks = { delta { role = "assistant", content = lmm.null }, delta("a", "stop"), done }
   local reply = assert(open(streamed(chunks)):reply())
   test.equal(reply.raw[1].choices[1].delta.content, json.null)
+end)
+
+test.case("two readers of one stream: the second is told so", function()
+  local stream = open(streamed { delta "a", { pause = 50 }, delta("b", "stop") })
+  local task = lmm.go(function() return stream:reply() end)
+  test.raises("is being read already", stream.next, stream)
+  local ok, reply = task:wait()
+  test.equal({ ok, reply.text }, { true, "ab" })
+end)
+
+test.case("a stream of nothing but [DONE] is no answer", function()
+  test.equal(test.refused("without choices", open(streamed { done }):reply()).kind, "protocol")
+end)
+
+test.case("what another task's done raises ends the stream that was waiting, in good order", function()
+  local stream, net = open(streamed { delta "a", { pause = 50 }, delta("b", "stop") })
+  lmm.go(function() fake.loop:wait({}, fake.loop:now() + 5) end, function() error "in done" end)
+  test.equal(stream:next(), "a")
+  test.raises("in done", stream.next, stream)
+  test.equal(net.transfers[1].closed, true)
+  test.refused("cancelled", stream:next())
 end)

@@ -44,13 +44,15 @@ static lmm_multi *push_multi(lua_State *L) {
   return multi;
 }
 
-/* poll(seconds): waits at most so long for something to happen to any transfer; 0 only looks */
+/* poll(seconds) -> whether any transfer is under way; waits at most so long for something to happen to one */
 static int curl_poll(lua_State *L) {
   lua_Number seconds = luaL_checknumber(L, 1);
   double milliseconds = ceil(seconds * 1000);
   int timeout = milliseconds >= (double)INT_MAX ? INT_MAX : milliseconds > 0 ? (int)milliseconds : 0;
-  if (lmm_multi_poll(push_multi(L), timeout) != LMM_OK) return raise_nomem(L);
-  return 0;
+  int running = lmm_multi_poll(push_multi(L), timeout);
+  if (running < 0) return raise_nomem(L);
+  lua_pushboolean(L, running > 0);
+  return 1;
 }
 
 /* changed() -> a transfer to which something happened since it was given last | nil */
@@ -218,17 +220,18 @@ static lmm_transfer *check_transfer(lua_State *L) {
   return transfer;
 }
 
-/* nil, kind, phase, reason */
+/* nil, kind, phase, reason, permanent */
 static int push_failure(lua_State *L, const lmm_failure *failure) {
   if (failure->kind == NULL) return raise_nomem(L);
   lua_pushnil(L);
   lua_pushstring(L, failure->kind);
   lua_pushstring(L, failure->phase);
   lua_pushstring(L, failure->reason);
-  return 4;
+  lua_pushboolean(L, failure->permanent);
+  return 5;
 }
 
-/* transfer:head() -> status, text | false while it has not come | nil, kind, phase, reason */
+/* transfer:head() -> status, text | false while it has not come | nil, kind, phase, reason, permanent */
 static int transfer_head(lua_State *L) {
   lmm_transfer *transfer = check_transfer(L);
   lmm_failure failure;
@@ -242,7 +245,7 @@ static int transfer_head(lua_State *L) {
   return 1;
 }
 
-/* transfer:read() -> bytes | false while none have come | nil at the end | nil, kind, phase, reason */
+/* transfer:read() -> bytes | false while none have come | nil at the end | nil, kind, phase, reason, permanent */
 static int transfer_read(lua_State *L) {
   lmm_transfer *transfer = check_transfer(L);
   lmm_failure failure;

@@ -223,6 +223,7 @@ typedef struct lmm_request {
 typedef struct lmm_failure {
   const char *kind; /* NULL: no memory */
   const char *phase, *reason;
+  bool permanent; /* the same request would fail the same way again */
 } lmm_failure;
 
 /* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
@@ -246,7 +247,8 @@ bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
-/* Waits at most so long for something to happen, and moves what can be moved. 0 does not wait. */
+/* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
+ * are still under way, or a code. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);
 lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
 void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */

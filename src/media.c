@@ -40,7 +40,8 @@ static int check_regular(const char *path, const struct stat *status, lmm_error 
   if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
   if (S_ISDIR(status->st_mode))
     return lmm_fail(error, LMM_INVALID, "'%.*s' is a directory, not a file", shown(path), path);
-  return lmm_fail(error, LMM_INVALID, "'%.*s' is a %s, not a file: read it and pass { bytes = ... }", shown(path), path,
+  return lmm_fail(error, LMM_INVALID,
+                  "'%.*s' is a %s, not a file: read it and pass { bytes = ... }, or '-' to lmm ask", shown(path), path,
                   S_ISFIFO(status->st_mode) ? "fifo" : S_ISSOCK(status->st_mode) ? "socket" : "device");
 }
 

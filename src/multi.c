@@ -64,11 +64,11 @@ static void drain(lmm_multi *multi) {
 }
 
 int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
-  int running;
+  int running = 0;
   CURLMcode code = curl_multi_poll(multi->handle, NULL, 0, milliseconds, NULL);
   if (code == CURLM_OK) code = curl_multi_perform(multi->handle, &running);
   drain(multi);
-  return code == CURLM_OK ? LMM_OK : LMM_NOMEM;
+  return code == CURLM_OK ? running : LMM_NOMEM;
 }
 
 lmm_transfer *lmm_multi_next(lmm_multi *multi) {

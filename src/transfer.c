@@ -187,44 +187,49 @@ const char *lmm_transfer_phase(const lmm_transfer *transfer) {
 static const struct {
   CURLcode result;
   const char *kind;
-} kinds[] = {{CURLE_COULDNT_RESOLVE_HOST, "connect"},
-             {CURLE_COULDNT_RESOLVE_PROXY, "connect"},
-             {CURLE_COULDNT_CONNECT, "connect"},
-             {CURLE_PROXY, "connect"},
-             {CURLE_SSL_CONNECT_ERROR, "connect"},
-             {CURLE_SSL_CERTPROBLEM, "connect"},
-             {CURLE_SSL_CIPHER, "connect"},
-             {CURLE_PEER_FAILED_VERIFICATION, "connect"},
-             {CURLE_SSL_CACERT_BADFILE, "connect"},
-             {CURLE_OPERATION_TIMEDOUT, "timeout"},
-             {CURLE_PARTIAL_FILE, "truncated"},
-             {CURLE_SEND_ERROR, NULL},
-             {CURLE_RECV_ERROR, NULL},
-             {CURLE_GOT_NOTHING, NULL},
-             {CURLE_ABORTED_BY_CALLBACK, NULL}};
+  const char *phase; /* NULL: as far as the transfer had come */
+  bool permanent;
+} kinds[] = {{CURLE_COULDNT_RESOLVE_HOST, "connect", "dns", false},
+             {CURLE_COULDNT_RESOLVE_PROXY, "connect", "dns", false},
+             {CURLE_COULDNT_CONNECT, "connect", NULL, false},
+             {CURLE_PROXY, "connect", "connect", false},
+             {CURLE_SSL_CONNECT_ERROR, "connect", "tls", false},
+             {CURLE_SSL_CERTPROBLEM, "connect", "tls", true},
+             {CURLE_SSL_CIPHER, "connect", "tls", true},
+             {CURLE_PEER_FAILED_VERIFICATION, "connect", "tls", true},
+             {CURLE_SSL_CACERT_BADFILE, "connect", "tls", true},
+             {CURLE_OPERATION_TIMEDOUT, "timeout", NULL, false},
+             {CURLE_PARTIAL_FILE, "truncated", NULL, false},
+             {CURLE_SEND_ERROR, NULL, NULL, false},
+             {CURLE_RECV_ERROR, NULL, NULL, false},
+             {CURLE_GOT_NOTHING, NULL, NULL, false}};
+
+static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
+  const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
+  if (result == CURLE_OUT_OF_MEMORY) { /* also said of a header line that is too long for libcurl */
+    bool in_head = transfer->sending && transfer->status == 0;
+    return (lmm_failure){in_head ? "limit" : NULL, phase, "a header line is longer than 100 KB", false};
+  }
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (kinds[i].result != result) continue;
+    const char *kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
+    return (lmm_failure){kind, kinds[i].phase != NULL ? kinds[i].phase : phase, reason, kinds[i].permanent};
+  }
+  if (result == CURLE_UNSUPPORTED_PROTOCOL && transfer->sending) reason = "it does not speak HTTP";
+  return (lmm_failure){"protocol", phase, reason, false};
+}
 
 bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure) {
   const lmm_error *own = &transfer->error;
   const char *phase = lmm_transfer_phase(transfer);
   if (own->code != LMM_OK) {
     const char *kind = own->code == LMM_NOMEM ? NULL : own->code == LMM_LIMIT ? "limit" : "invalid";
-    *failure = (lmm_failure){kind, phase, own->message};
+    *failure = (lmm_failure){kind, phase, own->message, false};
     return true;
   }
   if (!transfer->done || (transfer->result == CURLE_OK && transfer->status != 0)) return false;
-  if (transfer->result == CURLE_OK) { /* libcurl takes a head without its end for a reply without a body */
-    *failure = (lmm_failure){"truncated", phase, "it ended within its head"};
-    return true;
-  }
-  CURLcode result = (CURLcode)transfer->result;
-  *failure = (lmm_failure){"protocol", phase,
-                           transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result)};
-  if (result == CURLE_OUT_OF_MEMORY) { /* also said of a header line that is too long for libcurl */
-    bool in_head = transfer->sending && transfer->status == 0;
-    *failure = (lmm_failure){in_head ? "limit" : NULL, phase, "a header line is longer than 100 KB"};
-  }
-  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-    if (kinds[i].result == result)
-      failure->kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
+  *failure = transfer->result != CURLE_OK ? classify(transfer, (CURLcode)transfer->result, phase)
+                                          /* libcurl takes a head without its end for a reply without a body */
+                                          : (lmm_failure){"truncated", "wait", "it ended within its head", false};
   return true;
 }

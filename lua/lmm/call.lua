@@ -39,6 +39,11 @@ function call.new(client, method, url, body, terms)
   return self
 end
 
+--- What a hint may need to know of the request.
+function Call:sent()
+  return { url = self.url, size = self.body and self.body:size() }
+end
+
 local limit_messages = {
   connect = "could not connect to %s within %g s",
   first = "no answer from %s within %g s",
@@ -57,20 +62,30 @@ local connect_hints = {
   dns = "is the host's name right?",
 }
 
+--- Where the call goes, for a message.
+function Call:target()
+  local client = self.client
+  return self.url:gsub("/chat/completions$", "") .. (client.proxy and " through " .. client.proxy or "")
+    .. (client.unix_socket and " at " .. client.unix_socket or "")
+end
+
 --- The error object for a failure: one of the transport's, or our own in the same form.
 function Call:fail(failure)
   if errors.is(failure) then return failure end
   local fields = {}
   for name, value in pairs(failure) do fields[name] = value end
-  local base = self.client.base_url
+  local base = self:target()
   if failure.kind == "timeout" then
     fields.limit = failure.limit or "connect"
     fields.message = limit_messages[fields.limit]:format(base, self.timeout[fields.limit] or 0)
-    fields.hint = "timeout." .. fields.limit
+    fields.hint = "timeout." .. fields.limit .. " sets this limit"
   elseif failure.kind == "cancelled" then
     fields.message = "the request was cancelled"
   elseif failure.kind == "http" then
-    fields.message = ("HTTP %d from %s: %s"):format(failure.status, base, failure.message)
+    local what = failure.status < 300 and "an error" or "HTTP " .. failure.status
+    fields.message = ("%s from %s: %s"):format(what, base, failure.message)
+  elseif failure.kind == "connect" and (failure.phase == "send" or failure.phase == "wait") then
+    fields.message = ("the connection to %s ended before an answer: %s"):format(base, failure.reason)
   else
     local template = messages[failure.kind]
     fields.message = template and template:format(base, failure.reason) or failure.reason
@@ -82,6 +97,7 @@ function Call:fail(failure)
   end
   fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
   fields.retryable = retry.is_retryable(fields, self.headers)
+  fields.retry_after = self.headers and retry.requested(self.headers, os.time) or nil
   return errors.new(fields)
 end
 
@@ -157,7 +173,7 @@ function Call:open()
   local text
   text, err = self:read_all()
   if not text and err.kind == "cancelled" then return nil, err end
-  return nil, self:fail(server_error.from_reply(head, text or "", self.body and self.body:size()))
+  return nil, self:fail(server_error.from_reply(head, text or "", self:sent()))
 end
 
 --- Waits before the next attempt; gives an error where the wait was ended from elsewhere.
@@ -171,7 +187,7 @@ end
 function Call:run(attempt)
   local failures = {}
   while true do
-    if self.cancelled then return nil, self:fail { kind = "cancelled" } end
+    if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1
     local value, err = attempt()
     if value ~= nil then return value end

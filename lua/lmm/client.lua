@@ -45,14 +45,19 @@ end
 --- The lines of a request's head; a key may come from a function, asked for each attempt.
 ---@return string[]? lines, lmm.Error|string|nil key  the key in them, or why there are none
 function Client:header_lines(has_body)
-  local lines = {}
-  if has_body then lines[1] = "Content-Type: application/json" end
+  local lines, own = {}, {}
+  for name in pairs(self.headers) do own[name:lower()] = true end
+  if has_body and not own["content-type"] then lines[1] = "Content-Type: application/json" end
   local key = self.api_key
-  if type(key) == "function" then key = key() end
-  if key ~= nil and (type(key) ~= "string" or key:find "%c") then
-    return nil, errors.new { kind = "invalid", message = "the api_key function gave no key: one line of text is one" }
+  if type(key) == "function" then
+    local why
+    key, why = key()
+    if type(key) ~= "string" or key:find "%c" then
+      return nil, errors.new { kind = "invalid", message = "the api_key function gave no key: "
+        .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
+    end
   end
-  if key and key ~= "" then lines[#lines + 1] = "Authorization: Bearer " .. key end
+  if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
   for name, value in pairs(self.headers) do
     lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
   end
@@ -81,7 +86,7 @@ function Client:terms(opts)
 end
 
 --- One exchange whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
----@return { status: integer, headers: table, body: string }? reply, lmm.Error? err
+---@return { status: integer, headers: table, body: string }? reply, lmm.Error? err, lmm.Call call
 function Client:fetch(method, url, body, terms, run)
   local exchange = call.new(self, method, url, body, terms)
   local function attempt()
@@ -94,28 +99,28 @@ function Client:fetch(method, url, body, terms, run)
   local reply, err
   if run then reply, err = run(exchange, attempt) else reply, err = exchange:run(attempt) end
   exchange:close()
-  return reply, err
+  return reply, err, exchange
 end
 
 --- The same, and the reply is JSON.
----@return table? value, lmm.Error? err
+---@return table? value, lmm.Error? err, lmm.Call? call
 function Client:fetch_json(...)
-  local reply, err = self:fetch(...)
+  local reply, err, exchange = self:fetch(...)
   if not reply then return nil, err end
-  local value, message = json.decode(reply.body)
-  if type(value) == "table" then return json.clean(value) end
-  return nil, errors.new { kind = "protocol", status = reply.status, message =
-    ("%s does not answer as it should: %s"):format(self.base_url,
-      reply.body:find "^%s*<" and "an HTML page, not JSON" or "not JSON, " .. (message or "an empty reply")) }
+  local value = json.decode(reply.body)
+  if type(value) == "table" then return json.clean(value), nil, exchange end
+  return nil, exchange:fail { kind = "protocol", phase = "receive", reason = server_error.describe(reply.body) }
 end
 
 local function list_models(self, terms, run)
-  local value, err = self:fetch_json("GET", self.base_url .. "/models", nil, terms, run)
+  local value, err, exchange = self:fetch_json("GET", self.base_url .. "/models", nil, terms, run)
   if not value then return nil, err end
-  if type(value.data) == "table" then return value.data end
+  local models = value.data
+  local first = type(models) == "table" and models[1]
+  if first and type(first) == "table" and type(first.id) == "string" then return models end
   local fields = server_error.find(value)
-  return nil, errors.new { kind = "protocol", message =
-    ("%s lists no models: %s"):format(self.base_url, fields and fields.message or "there is no 'data' in its reply") }
+  local what = fields and fields.message or type(models) ~= "table" and "there is no 'data'" or "it is empty"
+  return nil, exchange:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
 end
 
 --- The models that the server offers, each a table with `id`.
@@ -217,9 +222,6 @@ local function find_model(self, terms, run)
   if not self.listed_model then
     local models, err = list_models(self, terms, run)
     if not models then return nil, err end
-    if not models[1] or type(models[1].id) ~= "string" then
-      return nil, errors.new { kind = "protocol", message = self.base_url .. " lists no model" }
-    end
     self.listed_model = models[1].id
   end
   return self.listed_model
@@ -232,12 +234,27 @@ local ours = { timeout = true, retry = true, schema = true }
 local gone = { guided_json = "schema", guided_regex = "structured_outputs", guided_choice = "structured_outputs",
   guided_grammar = "structured_outputs" }
 
+--- Refuses a name that no server takes: one of the client's own options, or one of ours misspelt.
+local function check_field(name)
+  if gone[name] then errors.misuse("'%s' is no longer heeded by servers: use '%s'", name, gone[name]) end
+  if settings.is_option(name) then errors.misuse("'%s' is an option of lmm.connect, not of a request", name) end
+  local near = type(name) == "string" and options.nearest(name, ours)
+  if near then errors.misuse("unknown option '%s' (did you mean '%s'?)", name, near) end
+end
+
 --- The fields to send, and the options that stay here.
 local function split(given, streamed)
   local fields, opts = {}, {}
   for name, value in pairs(given) do
-    if gone[name] then errors.misuse("'%s' is no longer heeded by servers: use '%s'", name, gone[name]) end
-    if ours[name] then opts[name] = value else fields[name] = value end
+    if ours[name] then
+      opts[name] = value
+    else
+      if name ~= "model" then check_field(name) end
+      fields[name] = value
+    end
+  end
+  if opts.schema ~= nil and type(opts.schema) ~= "table" then
+    errors.misuse("schema must be a table (a JSON schema), not a %s", type(opts.schema))
   end
   if fields.stream ~= nil then errors.misuse "'stream' is what client:stream and client:chat are for: leave it out" end
   if streamed then
@@ -253,14 +270,15 @@ end
 --- The stream of one exchange, whether the server is asked to stream or not; nothing is sent before it is read.
 ---@return lmm.Stream
 function Client:exchange(given, streamed)
-  if type(given) ~= "table" then errors.misuse("a request is a table, not a %s", type(given)) end
+  if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
   local fields, opts = split(given, streamed)
   local terms = self:terms(opts)
   if fields.model ~= nil then
-    if type(fields.model) ~= "string" then errors.misuse("model is a string, not a %s", type(fields.model)) end
-    settings.line("model", fields.model)
+    if type(fields.model) ~= "string" then errors.misuse("model must be a string, not a %s", type(fields.model)) end
+    settings.model(fields.model)
   end
   local function prepare(self_stream)
+    terms.started = self.loop:now() -- the clock starts when the stream is first read
     local body, err = request.body(fields) -- before anything is sent, even to ask for the model
     if not body then return nil, err end
     if not fields.model then

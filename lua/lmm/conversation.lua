@@ -61,7 +61,7 @@ end
 function Conversation:exchange(streamed, ...)
   local message, given = read_arguments(...)
   local before = self.current.stream
-  if before and before.reading then
+  if before and before:is_read() then
     errors.misuse "this conversation waits for an answer: use conversation:fork() to ask something else meanwhile"
   end
   if before then before:cancel() end

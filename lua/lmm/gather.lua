@@ -52,7 +52,11 @@ local function gather(fns, opts)
       start(started)
     end
     if count == 0 then break end
-    if not loop:wait(cell) then -- only a cancelled task is told so
+    local ok, woken = loops.pcall(loop.wait, loop, cell)
+    if not ok then
+      stop()
+      error(woken, 0)
+    elseif not woken then -- only a cancelled task is told so
       stop()
       return errors.public(nil, errors.new { kind = "cancelled", message = "the gather was cancelled" })
     end

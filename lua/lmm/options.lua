@@ -49,7 +49,7 @@ function options.check(where, rows, given)
         near and "did you mean '" .. near .. "'?" or "there are: " .. list(rows))
     end
     if not ("|" .. types .. "|"):find("|" .. type(value) .. "|", 1, true) then
-      errors.misuse("%s: option '%s' is a %s, not a %s", where, name, types:gsub("|", " or "), type(value))
+      errors.misuse("%s: option '%s' must be a %s, not a %s", where, name, types:gsub("|", " or "), type(value))
     end
   end
   return given

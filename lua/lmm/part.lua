@@ -115,7 +115,8 @@ function part.new(kind, source, opts)
   if type(source) == "table" and type(source.bytes) == "string" then
     from_media(self, "bytes", source, mime)
   elseif type(source) ~= "string" then
-    errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got %s", kind, type(source))
+    errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got a %s", kind,
+      type(source) == "table" and "table without bytes" or type(source))
   elseif source:find "%z" then
     invalid(self, "a path or URL cannot hold a NUL byte")
   else

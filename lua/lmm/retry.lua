@@ -41,7 +41,7 @@ local spent = { insufficient_quota = true, billing_hard_limit_reached = true }
 function retry.is_retryable(err, headers)
   local advice = headers and headers["x-should-retry"]
   if err.kind == "http" and (advice == "true" or advice == "false") then return advice == "true" end
-  if err.kind == "connect" then return true end
+  if err.kind == "connect" then return not err.permanent end
   if err.kind == "timeout" then return err.limit ~= "total" and err.phase ~= "receive" end
   if err.kind ~= "http" or spent[err.code] or spent[err.type] then return false end
   return passing[err.status] or err.status == 500
@@ -91,7 +91,11 @@ end
 --- `headers` those of the last reply.
 function retry.delay(policy, failures, headers)
   local attempt, err = #failures, failures[#failures]
-  if type(policy) == "function" then return policy(attempt, err) end
+  if type(policy) == "function" then
+    local delay = policy(attempt, err)
+    if delay == nil or delay == false or type(delay) == "number" and delay >= 0 then return delay or nil end
+    errors.misuse("retry: the function must give seconds or nil, not %s", tostring(delay))
+  end
   if attempt >= policy.attempts or not retry.is_retryable(err, headers) then return nil end
 
   local internal = 0

@@ -41,9 +41,9 @@ end
 local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
 local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
-  { status = 404, match = "model", hint = "client:models() lists those that are served" },
-  { status = 404, hint = "a base URL mostly ends in /v1" },
-  { status = 405, hint = "a base URL mostly ends in /v1" },
+  { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
+  { status = 404, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
+  { status = 405, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
   { match = "At most %d+ (%a+)%(?s?%)? may be provided",
     hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
@@ -57,18 +57,27 @@ local hints = {
 }
 
 --- The advice for an error, or nil.
----@param size integer?  bytes of the request's body
-function server_error.hint(err, size)
+---@param sent { url: string?, size: integer? }  the request; the size of its body in bytes
+function server_error.hint(err, sent)
   if err.status >= 300 and err.status < 400 then
     return err.location and "it points to " .. errors.line(err.location, 500) .. "; redirects are not followed" or nil
   end
   if err.status == 413 then
-    return size and ("the request has %d bytes, more than the server takes"):format(size) or nil
+    return sent.size and ("the request has %d bytes, more than the server takes"):format(sent.size) or nil
   end
   for _, row in ipairs(hints) do
     local found = not row.match or err.message:match(row.match)
-    if found and (not row.status or row.status == err.status) then return row.hint:format(found) end
+    if row.status and row.status ~= err.status then found = nil end
+    if row.without and sent.url and sent.url:find(row.without) then found = nil end
+    if found then return row.hint:format(found) end
   end
+end
+
+--- What a body is that should have been JSON, with its beginning.
+function server_error.describe(body)
+  if not body:find "%S" then return "an empty reply" end
+  if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
+  return "not a JSON object but " .. string.format("%q", errors.line(body, 60))
 end
 
 local function is_page(head, body)
@@ -76,17 +85,17 @@ local function is_page(head, body)
 end
 
 --- The fields of an error for a reply with an HTTP status that is no success.
----@param size integer?  bytes of the request's body
-function server_error.from_reply(head, body, size)
+---@param sent { url: string?, size: integer? }  see server_error.hint
+function server_error.from_reply(head, body, sent)
   local fields = server_error.find(json.clean((json.decode(body)))) or {}
-  fields.kind = "http"
+  fields.kind, fields.phase = "http", "receive"
   fields.status = head.status
   fields.request_id = head.headers["x-request-id"]
   if not fields.message then
     fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
   end
   fields.location = head.headers.location
-  fields.hint = server_error.hint(fields, size)
+  fields.hint = server_error.hint(fields, sent)
   fields.location = nil
   return fields
 end

@@ -32,7 +32,7 @@ function settings.timeout(where, given, base)
   if type(given) == "number" then given = { total = given } end
   given = options.check(where .. " timeout", timeout_rows, given)
   for name, seconds in pairs(given) do
-    if not (seconds > 0) then errors.misuse("%s: timeout.%s is more than 0 seconds", where, name) end
+    if not (seconds > 0) then errors.misuse("%s: timeout.%s must be more than 0 seconds", where, name) end
   end
   return merged(base, given)
 end
@@ -49,6 +49,35 @@ function settings.line(what, value)
   return value
 end
 
+--- A model's name.
+function settings.model(name)
+  if name == "" then errors.misuse "model is empty: leave it out to ask the first that the server lists" end
+  return settings.line("model", name)
+end
+
+--- Whether lmm.connect has an option of this name.
+function settings.is_option(name)
+  return rows[name] ~= nil
+end
+
+local proxy_schemes = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
+
+local function check_proxy(url)
+  settings.line("proxy", url)
+  local scheme = url:match "^(%a[%w+.-]*)://"
+  if scheme and not proxy_schemes[scheme:lower()] then
+    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s", url, scheme)
+  end
+  return url
+end
+
+local function check_limits(given)
+  for name, value in pairs(options.check("lmm.connect limits", limit_rows, given)) do
+    if not (value >= 1) then errors.misuse("lmm.connect limits: '%s' must be at least 1", name) end
+  end
+  return merged(limit_defaults, given or {})
+end
+
 local function check_base_url(url)
   settings.line("base_url", url)
   local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
@@ -60,7 +89,10 @@ local function check_base_url(url)
     errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
   end
   host = host:match "^%[[%x:.]+%]" or host:match "^[^:]+"
-  if not host or url:find "[%s?#]" then errors.misuse("base_url '%s' is not a server's address", url) end
+  local port = tonumber(url:match "^%a+://[^/]*:(%d+)$" or url:match "^%a+://[^/]*:(%d+)/" or 1)
+  if not host or url:find "[%s?#]" or port < 1 or port > 65535 then
+    errors.misuse("base_url '%s' is not a server's address", url)
+  end
   return url:gsub("/+$", ""), host
 end
 
@@ -93,10 +125,10 @@ function settings.of_client(opts)
     headers = check_headers(opts.headers or {}),
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
     policy = settings.policy(opts.retry),
-    limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, opts.limits)),
+    limits = check_limits(opts.limits),
     tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
-    given_model = opts.model and settings.line("model", opts.model),
-    proxy = opts.proxy and settings.line("proxy", opts.proxy),
+    given_model = opts.model and settings.model(opts.model),
+    proxy = opts.proxy and check_proxy(opts.proxy),
     unix_socket = opts.unix_socket,
     carrier = opts.transport,
   }

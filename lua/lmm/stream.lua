@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
+local loops = require "lmm.loop"
 local reply = require "lmm.reply"
 local server_error = require "lmm.server_error"
 
@@ -18,7 +19,7 @@ local stream = {}
 --- How long to wait, after the last event, for the end of the reply that lets the connection be used again. Seconds.
 local GRACE = 0.1
 
---- Makes a stream; nothing is sent before it is read.
+--- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
 ---@param opts { schema: table?, limits: table }
 function stream.new(prepare, opts)
@@ -74,16 +75,13 @@ end
 
 --- A decoded object of the reply, or an error where it is one.
 function Stream:decode(text, is_error)
-  local value, message = json.decode(text)
-  if type(value) ~= "table" then
-    local shown = text:find "%S" and "not JSON, " .. (message or "but a " .. type(value)) or "an empty reply"
-    return protocol(self, text:find "^%s*<" and "an HTML page, not JSON" or shown)
-  end
+  local value = json.decode(text)
+  if type(value) ~= "table" then return protocol(self, "%s", server_error.describe(text)) end
   local fields = server_error.find(json.clean(value), is_error)
   if not fields then return value end
   fields.kind, fields.phase = "http", "receive"
   fields.status = fields.status or self.call.status
-  fields.hint = server_error.hint(fields, self.call.body:size())
+  fields.hint = server_error.hint(fields, self.call:sent())
   return nil, self.call:fail(fields)
 end
 
@@ -113,7 +111,11 @@ function Stream:whole_object()
   self.ended = true
   local value
   value, err = self:decode(text)
-  if value and type(value.choices) ~= "table" then return protocol(self, "a reply without choices") end
+  local first = value and type(value.choices) == "table" and value.choices[1]
+  if value and type(first) ~= "table" then return protocol(self, "a reply without choices") end
+  if value and type(first.message) ~= "table" and type(first.delta) ~= "table" then
+    return protocol(self, "a choice without a message")
+  end
   return value, err
 end
 
@@ -136,8 +138,8 @@ end
 --- Ends the stream, as a success or with an error, once.
 function Stream:stop(err)
   if self.stopped then return end
-  self.stopped, self.reading, self.err = true, false, err
-  if err and self.accumulator and #self.accumulator:text() > 0 then err.partial = self.accumulator:text() end
+  self.stopped, self.reader, self.err = true, nil, err
+  if err then err.partial = self.accumulator and self.accumulator:text() or "" end
   if self.call then self.call:close() end
   if self.on_end then self.on_end(self.result) end
 end
@@ -146,14 +148,16 @@ end
 function Stream:decode_value(result)
   local value, message = json.decode(result.text)
   if message then
-    return errors.new { kind = "protocol", message = ("the answer is not the JSON that the schema asks for: %s (%s)")
-      :format(message, tostring(result.finish_reason)) }
+    return self.call:fail { kind = "protocol", phase = "receive",
+      reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
+        server_error.describe(result.text), tostring(result.finish_reason)) }
   end
   result.value = json.clean(value)
 end
 
 function Stream:complete()
   local call = self.call
+  if self.accumulator.count == 0 then return self:stop(select(2, protocol(self, "a reply without choices"))) end
   local result = self.accumulator:finish(self.streamed)
   result.attempts = call.attempts
   result.timing = { first_token = call.first, total = call.loop:now() - call.started }
@@ -174,12 +178,24 @@ function Stream:take()
   return entry
 end
 
---- The next entry { event, text }; nil at the end, with self.err set where it broke.
+--- Whether somebody waits in it now. A coroutine that a raise has ended does not.
+function Stream:is_read()
+  local reader = self.reader
+  return reader ~= nil and (reader == "main" or coroutine.status(reader) ~= "dead")
+end
+
+--- The next entry { event, text }; nil at the end, with self.err set where it broke. What is raised in between (by a
+--- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
 function Stream:advance()
   if self.stopped then return nil end
-  self.reading = true
-  local entry, err = self:take()
-  self.reading = false
+  if self:is_read() then errors.misuse "this stream is being read already" end
+  self.reader = coroutine.running() or "main"
+  local ok, entry, err = loops.pcall(self.take, self)
+  self.reader = nil
+  if not ok then
+    self:cancel()
+    error(entry, 0)
+  end
   if entry then return entry end
   if err then self:stop(err) elseif not self.stopped then self:complete() end
 end

@@ -38,6 +38,7 @@ clock:poller(function(seconds)
   else
     clock.time = target
   end
+  return #clock.events > 0
 end)
 
 loops.use(clock)

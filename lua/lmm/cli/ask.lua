@@ -9,7 +9,7 @@ Ask a model a question, about pictures or without any, and print its answer as i
 
 local EPILOG = [[
 QUESTION is one argument, so put it in quotes. @FILE stands for the text of that
-file. Without a question, or with -, it is read from standard input. An argument
+file, @@ for an @ at the beginning. Without a question, or with -, it is read from standard input. An argument
 that begins with - comes after --.
 
 The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,

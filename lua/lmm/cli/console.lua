@@ -5,6 +5,25 @@ local console = {}
 
 local EPIPE = 32 -- on Linux and macOS
 
+local MOST = 1024 * 1024 * 1024 -- bytes that are read from one place: endless input ends in good order
+
+--- Descriptors 0 to 2 that are closed would go to the next sockets that are opened, and what is printed into them. Here
+--- they go to a file that can only be read, so that writing to them fails.
+function console.keep_descriptors()
+  for _ = 1, 3 do console.kept = { console.kept, io.open "/dev/null" } end
+end
+
+--- All bytes of a file, or nil and why not.
+local function read_all(file)
+  local pieces, total = {}, 0
+  while total <= MOST do
+    local piece, message = file:read(65536)
+    if not piece then return not message and table.concat(pieces) or nil, message end
+    pieces[#pieces + 1], total = piece, total + #piece
+  end
+  return nil, "it has more than 1 GiB"
+end
+
 --- Ends the program with status 1.
 function console.fail(format, ...)
   error({ status = 1, message = format:format(...) }, 0)
@@ -42,7 +61,7 @@ function console.read(what)
   if is_terminal() then console.note("lmm: reading %s from the terminal; Ctrl-D ends it", what) end
   local restarts = _VERSION < "Lua 5.4"
   local input = restarts and assert(io.popen "exec cat 2>/dev/null") or io.stdin
-  local bytes, message = input:read "*a"
+  local bytes, message = read_all(input)
   if restarts then input:close() end
   if not bytes then console.fail("cannot read %s from the standard input: %s", what, message) end
   return bytes
@@ -52,16 +71,19 @@ local function read_file(path, what)
   local file, message = io.open(path, "rb")
   if not file then console.fail("cannot read %s from %s", what, message) end
   local bytes
-  bytes, message = file:read "*a"
+  bytes, message = read_all(file)
   file:close()
   if not bytes then console.fail("cannot read %s from %s: %s", what, path, message) end
   return bytes
 end
 
---- The text that an argument stands for: `@path` stands for that file's, without the line ends at its end.
+--- The text that an argument stands for: `@path` stands for that file's, without the line ends at its end; `@@text` for
+--- `@text`.
 ---@param what string  for the message
 function console.text(argument, what)
   if argument:sub(1, 1) ~= "@" then return argument end
+  if argument:sub(2, 2) == "@" then return argument:sub(2) end
+  if argument == "@" then console.misuse("%s is in no file: a path follows @", what) end
   return console.chomp(read_file(argument:sub(2), what))
 end
 

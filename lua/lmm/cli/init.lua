@@ -36,6 +36,7 @@ local function print_version()
 end
 
 local function run(words)
+  require "lmm.cli.console".keep_descriptors()
   local parser = require "argparse"("lmm", DESCRIPTION, EPILOG)
   parser:usage("Usage: lmm <command> [OPTION]... [ARGUMENT]"):help_max_width(80):command_target("command")
   parser:flag("--version", "Show the version and exit."):action(print_version)

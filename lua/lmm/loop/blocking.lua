@@ -19,6 +19,7 @@ local LONGEST_POLL = 60
 
 function blocking.new()
   return setmetatable({
+    poll = core.sleep,
     ready = {},                                  -- tasks to resume, in this order
     parked = {},                                 -- task -> its deadline, or false
     tasks = setmetatable({}, { __mode = "k" }),  -- coroutine -> task
@@ -64,9 +65,13 @@ end
 function Loop:step(deadline)
   if #self.ready == 0 then
     local patience = self:patience(deadline)
-    local poll = self.poll or core.sleep
-    if poll == core.sleep and patience == math.huge then errors.misuse "waiting for what nothing can bring about" end
-    poll(math.min(patience, LONGEST_POLL))
+    if patience < math.huge then
+      self.poll(math.min(patience, LONGEST_POLL))
+    elseif not self.poll(0) and #self.ready == 0 then
+      errors.misuse "waiting for what nothing can bring about"
+    elseif #self.ready == 0 then
+      self.poll(LONGEST_POLL)
+    end
     self:expire()
   end
   for _ = 1, #self.ready do -- those that become ready meanwhile wait for the next step
@@ -75,6 +80,7 @@ function Loop:step(deadline)
   end
 end
 
+--- The task that runs, or nil.
 function Loop:running()
   local co = coroutine.running()
   return co and self.tasks[co]
@@ -115,7 +121,10 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 
 function Task:resume()
   local result = pack(coroutine.resume(self.co))
-  if coroutine.status(self.co) ~= "dead" then return end
+  if coroutine.status(self.co) ~= "dead" then
+    if self.loop.parked[self] ~= nil then return end
+    result = pack(false, "lmm: a task waits by calling lmm: it must not yield by itself")
+  end
   self.result = result
   for _, cell in ipairs(self.watchers) do self.loop:wake(cell) end
   if self.done then self.done(unpack(result, 1, result.n)) end
@@ -128,6 +137,7 @@ end
 
 --- Waits for the task's end. In a task that is cancelled meanwhile it gives false, "cancelled".
 function Task:wait()
+  if self.loop:running() == self then errors.misuse "a task cannot wait for itself" end
   local cell = {}
   self.watchers[#self.watchers + 1] = cell
   while not self.result do

@@ -11,7 +11,9 @@ local errors = require "lmm.errors"
 ---@field wait fun(self, cell, deadline?: number): true?, "timeout"|"cancelled"|nil
 ---@field wake fun(self, cell)                   sets the cell; never resumes in the caller's stack
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
----@field poller fun(self, poll: fun(seconds: number))  what to block in, where the loop itself has nothing to
+---@field running fun(self): lmm.Task?           the task that runs
+---@field poller fun(self, poll: fun(seconds: number): boolean)  what to block in, where the loop itself has nothing to;
+--- it tells whether anything is under way that could wake somebody
 
 local loop = {}
 
@@ -38,6 +40,15 @@ function loop.go(fn, done)
   if type(fn) ~= "function" then errors.misuse("lmm.go: a function expected, got %s", type(fn)) end
   if done ~= nil and type(done) ~= "function" then errors.misuse("lmm.go: done is a %s", type(done)) end
   return loop.current():spawn(fn, done)
+end
+
+local resumable = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
+
+--- `pcall` of a function that may wait. On PUC 5.1 a task cannot wait inside a pcall: there the function is called as
+--- it is, and what it raises ends the task.
+function loop.pcall(fn, ...)
+  if resumable or not current or not current:running() then return pcall(fn, ...) end
+  return true, fn(...)
 end
 
 return loop

@@ -17,7 +17,8 @@ local curl = require "lmm.curl"
 ---@field read fun(self, deadline?: number): string?, table?  nil alone at the end
 ---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
 
---- A failure at this seam is a plain table { kind, phase, reason? }; the call that it belongs to makes the error of it.
+--- A failure at this seam is a plain table { kind, phase, reason?, permanent? }; the call that it belongs to makes the
+--- error of it.
 
 local Transfer = {}
 Transfer.__index = Transfer
@@ -32,8 +33,9 @@ local cells = setmetatable({}, { __mode = "k" })
 
 local function poller(loop)
   return function(seconds)
-    curl.poll(seconds)
+    local busy = curl.poll(seconds)
     for handle in curl.changed do loop:wake(cells[handle]) end
+    return busy
   end
 end
 
@@ -73,9 +75,11 @@ end
 --- Calls a method of the handle until it has an answer; false stands for "not yet".
 function Transfer:await(method, deadline)
   while self.handle do
-    local first, second, phase, reason = self.handle[method](self.handle)
+    local first, second, phase, reason, permanent = self.handle[method](self.handle)
     if first then return first, second end
-    if first == nil then return nil, second and { kind = second, phase = phase, reason = reason } end
+    if first == nil then
+      return nil, second and { kind = second, phase = phase, reason = reason, permanent = permanent }
+    end
     local ok, why = self.loop:wait(self.cell, deadline)
     if not ok then return nil, { kind = why, phase = self.handle and self.handle:phase() } end
   end
