@@ -57,7 +57,10 @@ test.case("lists its model", function()
   local answer = curl(server.url .. "/models")
   test.equal(answer.headers["content-type"], "application/json")
   test.equal(settled(answer.body), '{"object":"list","data":[{"id":"mock","object":"model","created":0,'
-    .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768}]}')
+    .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0","object":'
+    .. '"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
+    .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
+    .. '"is_blocking":false}]}]}')
 end)
 
 local routes = {
@@ -79,15 +82,16 @@ end
 test.case("answers as vLLM does", function()
   test.equal(settled(ask({}, 'a "b" c/d').body), '{"id":"ID","object":"chat.completion","created":0,"model":"mock",'
     .. '"choices":[{"index":0,"message":{"role":"assistant","content":"question: a \\"b\\" c/d","refusal":null,'
-    .. '"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,'
-    .. '"finish_reason":"stop","stop_reason":null,"token_ids":null}],"service_tier":null,"system_fingerprint":null,'
-    .. '"usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,"prompt_tokens_details":null},'
-    .. '"prompt_logprobs":null,"prompt_token_ids":null,"kv_transfer_params":null}')
+    .. '"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"stop",'
+    .. '"stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,'
+    .. '"system_fingerprint":"lmm-mock","usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,'
+    .. '"prompt_tokens_details":null,"completion_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":null,'
+    .. '"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}')
 end)
 
 local CHUNK = 'data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"mock","choices":['
 local ROLE = CHUNK .. '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
-  .. '"prompt_token_ids":null}\n\n'
+  .. '"prompt_token_ids":null,"prompt_text":null}\n\n'
 local FINISH = CHUNK .. '{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":"stop","stop_reason":null,'
   .. '"token_ids":null}]}\n\n'
 local USAGE = CHUNK .. '],"usage":{"prompt_tokens":6,"total_tokens":8,"completion_tokens":2}}\n\n'
@@ -185,7 +189,12 @@ local urls = {
   { "line-wrapped", "data:image/png;base64," .. BASE64:sub(1, 20) .. "\n" .. BASE64:sub(21), 400, "Non%-base64 digit" },
   { "a newline at the end", "data:image/png;base64," .. BASE64 .. "\n", 400, "Non%-base64 digit found" },
   { "URL-safe alphabet", "data:image/png;base64,_-__" .. BASE64, 400, "Non%-base64 digit found" },
-  { "missing padding", "data:image/png;base64," .. BASE64:gsub("=+$", ""), 400, "Incorrect padding" },
+  { "missing padding", "data:image/png;base64," .. BASE64:gsub("=+$", ""), 400, "^Non%-base64 digit found$" },
+  { "too much padding", "data:image/png;base64," .. BASE64 .. "=", 400, "^Non%-base64 digit found$" },
+  { "no comma", "data:image/png;base64" .. ("A"):rep(20), 400,
+    "^Invalid data URL 'data:image/png;base64AAAAAAAAAAA': missing ',' separator%.$" },
+  { "nothing", "", 400,
+    "^multi_modal_data%['image'%]%[0%] is empty but multi_modal_uuids%['image'%]%[0%] is missing%.$" },
   { "nothing after the comma", "data:image/png;base64,", 400, "cannot identify image file" },
   { "no image", "data:image/png;base64,aGVsbG8=", 400, "Failed to load image: cannot identify image file" },
   { "no base64", "data:image/png," .. BASE64, 501, "Only base64 data URLs" },
@@ -205,32 +214,94 @@ end
 
 local function with(message) return { messages = { message } } end
 
+local function parts(...) return with { role = "user", content = { ... } } end
+local function hello(fields)
+  fields.messages = fields.messages or { { role = "user", content = "x" } }
+  return fields
+end
+local TEXT = { type = "text", text = "x" }
+local ADD = { type = "function", ["function"] = { name = "add" } }
+
+-- What is sent, the status, and the error's type, param ("" for null) and message. What vLLM 0.32 says to the same,
+-- but that pydantic goes on to list every other form that a message or part might have had.
+local BAD, MALFORMED = "BadRequestError", "Bad Request"
+local DEVELOPER = "messages.0.ChatCompletionDeveloperMessageParam"
 local refusals = {
-  { "no messages", '{"model":"mock"}', 400, "Bad Request", "'messages'.*Field required" },
-  { "messages that are no list", '{"messages":"Hi"}', 400, "Bad Request", "'messages'" },
-  { "empty messages", '{"messages":[]}', 400, "BadRequestError", "messages is empty" },
-  { "no role", with { content = "x" }, 400, "Bad Request", "'messages', 0, 'role'" },
-  { "an unknown role", with { role = "robot", content = "x" }, 400, "BadRequestError", "Unexpected message role" },
-  { "no content", with { role = "user" }, 400, "Bad Request", "'content'" },
-  { "a string as image_url", with { role = "user", content = { { type = "image_url", image_url = "data:," } } }, 400,
-    "Bad Request", "'content', 0, 'image_url'" },
-  { "no type", with { role = "user", content = { { text = "x" } } }, 400, "Bad Request", "'type'" },
-  { "an unknown type", with { role = "user", content = { { type = "smell" } } }, 400, "BadRequestError",
-    "Unknown part type: smell" },
-  { "an unknown detail", with { role = "user", content = {
-    { type = "image_url", image_url = { url = "data:,", detail = "huge" } } } }, 400, "Bad Request", "'detail'" },
-  { "a uuid alone", '{"messages":[{"role":"user","content":[{"type":"image_url","image_url":null,"uuid":"u"}]}]}', 400,
-    "BadRequestError", "Cache miss for image at index 0 but data is not provided" },
-  { "another model", '{"model":"x","messages":[{"role":"user","content":"x"}]}', 404, "NotFoundError",
-    "^The model `x` does not exist%.$" },
-  { "stream_options alone", '{"stream_options":{},"messages":[{"role":"user","content":"x"}]}', 400, "Bad Request",
-    "when `stream=True`" },
-  { "empty tools", '{"tools":[],"messages":[{"role":"user","content":"x"}]}', 400, "Bad Request", "empty array" },
-  { "tools", '{"tools":[{}],"messages":[{"role":"user","content":"x"}]}', 400, "BadRequestError",
-    "%-%-enable%-auto%-tool%-choice" },
-  { "no JSON", '{"messages":', 400, "Bad Request", "JSON decode error" },
-  { "no object", "[]", 400, "Bad Request", "'messages'" },
-  { "an unknown fault", '{"mock":{"cut":1},"messages":[]}', 400, "BadRequestError", "unknown option 'cut'" },
+  { "no messages", '{"model":"mock"}', 400, MALFORMED, "body.messages", "^1 validation error:\n  {'type': 'missing', "
+    .. "'loc': 'body%.messages', 'msg': 'Field required', 'input': '<dict of 1 items>'}$" },
+  { "messages that are no list", '{"messages":"Hi"}', 400, MALFORMED, "body.messages", "'type': 'list_type', "
+    .. "'loc': 'body%.messages', 'msg': 'Input should be a valid list', 'input': 'Hi'}$" },
+  { "null as messages", '{"messages":null}', 400, BAD, "", "^'NoneType' object is not iterable$" },
+  { "empty messages", '{"messages":[]}', 400, BAD, "",
+    "^Cannot apply chat template to an empty conversation%. Provide at least one message%.$" },
+  { "a message that is none", '{"messages":["x"]}', 400, MALFORMED, "body." .. DEVELOPER, "'type': 'dict_type'" },
+  { "no role", with { content = "x" }, 400, MALFORMED, "body." .. DEVELOPER .. ".role", "'msg': 'Field required'" },
+  { "a role that is a number", with { role = 3, content = "x" }, 400, MALFORMED, "body." .. DEVELOPER .. ".role",
+    "'msg': \"Input should be 'developer'\", 'input': '3'}$" },
+  { "a number as content", with { role = "user", content = 5 }, 400, MALFORMED, "body." .. DEVELOPER .. ".content",
+    "'type': 'string_type', .*'input': '5'}$" },
+  { "null as content", with { role = "user", content = json.null }, 400, MALFORMED, "body." .. DEVELOPER .. ".content",
+    "'input': 'None'}$" },
+  { "a string as image_url", parts { type = "image_url", image_url = "data:," }, 400, BAD, "",
+    "^1 validation error for ChatCompletionContentPartImageParam\nimage_url\n  Input should be a valid dictionary" },
+  { "no image_url", parts { type = "image_url" }, 400, BAD, "", "^1 validation error for ValidatorIterator\n0" },
+  { "no type", parts { text = "x" }, 400, BAD, "", "ValidatorIterator\n0%.type\n  Field required" },
+  { "no type beside text", parts(TEXT, { text = "x" }), 400, BAD, "type",
+    "^Missing 'type' field in multimodal part%. %(parameter=type%)$" },
+  { "a string alone", parts "x", 400, BAD, "", "ValidatorIterator\n0\n  Input should be a valid dictionary" },
+  { "input_text alone", parts { type = "input_text", text = "x" }, 400, BAD, "", "Input should be 'text'" },
+  { "an unknown type alone", parts { type = "smell" }, 400, BAD, "", "Input should be 'text'" },
+  { "an unknown type", parts(TEXT, { type = "smell" }), 400, BAD, "type", "^Unsupported chat content part type: "
+    .. "'smell'%. Supported types: audio_embeds, .*, video_url%. %(parameter=type, value=smell%)$" },
+  { "a number beside text", parts(TEXT, 5), 400, BAD, "", "Input should be a valid dictionary" },
+  { "a file", parts { type = "file", file = { file_id = "x" } }, 400, BAD, "type", "content part type: 'file'" },
+  { "an unknown detail", parts { type = "image_url", image_url = { url = "data:,", detail = "huge" } }, 400, BAD, "",
+    "image_url%.detail\n  Input should be 'auto', 'low', 'high' or 'original'" },
+  { "null as detail", parts { type = "image_url", image_url = { url = "data:,", detail = json.null } }, 400, BAD, "",
+    "image_url%.detail" },
+  { "input_image without detail", parts { type = "input_image", image_url = "data:," }, 400, BAD, "",
+    "^1 validation error for ResponseInputImageParam\ndetail\n  Field required" },
+  { "a uuid alone", parts { type = "image_url", image_url = json.null, uuid = "u" }, 400, BAD, "",
+    "^Cache miss for image at index 0 but data is not provided%.$" },
+  { "a uuid and no URL", parts { type = "image_url", image_url = {}, uuid = "u" }, 400, BAD, "", "^Cache miss" },
+  { "a uuid without the key", parts { type = "image_url", uuid = "u" }, 400, BAD, "type", "^Missing 'type' field" },
+  { "another model", hello { model = "x" }, 404, "NotFoundError", "model",
+    "^The model `x` does not exist%. Valid aliases: mock%.$" },
+  { "a number as model", hello { model = 5 }, 400, MALFORMED, "body.model", "'type': 'string_type'.*'input': '5'}$" },
+  { "stream_options alone", hello { stream_options = { include_usage = true } }, 400, BAD, "stream_options",
+    "^Stream options can only be defined when `stream=True`%. %(parameter=stream_options%)$" },
+  { "stream_options that are none", hello { stream = true, stream_options = 5 }, 400, MALFORMED, "body.stream_options",
+    "valid dictionary or object to extract fields from" },
+  { "empty tools", hello { tools = json.array() }, 400, BAD, "tools", "^`tools` must not be an empty array%. Either "
+    .. "provide at least one tool or omit the field entirely%. %(parameter=tools%)$" },
+  { "a tool that is none", hello { tools = { { x = 1 } } }, 400, MALFORMED, "body.tools.0.function", "'missing'" },
+  { "tools", hello { tools = { ADD } }, 400, BAD, "",
+    '^"auto" tool choice requires %-%-enable%-auto%-tool%-choice and %-%-tool%-call%-parser to be set$' },
+  { "required tools", hello { tools = { ADD }, tool_choice = "required" }, 400, BAD, "",
+    '^tool_choice="required" requires %-%-tool%-call%-parser to be set$' },
+  { "a named tool", hello { tools = { ADD }, tool_choice = ADD }, 400, BAD, "",
+    '^tool_choice=function "add" requires %-%-tool%-call%-parser to be set$' },
+  { "a tool that is not there", hello { tools = { ADD }, tool_choice = { ["function"] = { name = "x" } } }, 400, BAD,
+    "tool_choice", "^The tool specified in `tool_choice` does not match any of the specified `tools`" },
+  { "a choice and no tools", hello { tool_choice = "auto" }, 400, BAD, "tool_choice",
+    "^When using `tool_choice`, `tools` must be set%. %(parameter=tool_choice%)$" },
+  { "no tokens", hello { max_tokens = 0 }, 400, BAD, "max_tokens",
+    "^max_tokens must be at least 1, got 0%. %(parameter=max_tokens, value=0%)$" },
+  { "no tokens by the newer name", hello { max_completion_tokens = -1 }, 400, BAD, "max_tokens", "got %-1%." },
+  { "half a token", hello { max_tokens = 1.5 }, 400, MALFORMED, "body.max_tokens", "'type': 'int_from_float'" },
+  { "a word for a number", hello { max_tokens = "x" }, 400, MALFORMED, "body.max_tokens", "'type': 'int_parsing'" },
+  { "too much heat", hello { temperature = 3 }, 400, BAD, "temperature",
+    "^temperature must be in %[0, 2%], got 3%.0%. %(parameter=temperature, value=3%.0%)$" },
+  { "cold", hello { temperature = -1 }, 400, BAD, "temperature", "^temperature must be non%-negative, got %-1%.0%." },
+  { "top_p beyond 1", hello { top_p = 2 }, 400, BAD, "top_p", "^top_p must be in %(0, 1%], got 2%.0%." },
+  { "two of one answer", hello { n = 2, temperature = 0 }, 400, BAD, "",
+    "^n must be 1 when using greedy sampling, got 2%.$" },
+  { "a schema that is missing", hello { response_format = { type = "json_schema" } }, 400, BAD, "response_format",
+    "the 'json_schema' field must be provided%. %(parameter=response_format%)$" },
+  { "no JSON", '{"messages":', 400, MALFORMED, "body", "JSON decode error" },
+  { "a list", "[1]", 400, MALFORMED, "body", "'type': 'model_attributes_type', .*'input': '<list of 1 items>'}$" },
+  { "null", "null", 400, MALFORMED, "body", "'msg': 'Field required', 'input': 'None'}$" },
+  { "an unknown fault", '{"mock":{"cut":1},"messages":[]}', 400, BAD, "mock", "unknown option 'cut'" },
 }
 
 for _, row in ipairs(refusals) do
@@ -238,8 +309,32 @@ for _, row in ipairs(refusals) do
     local answer = post(row[2])
     test.equal(answer.status, row[3], answer.body)
     local problem = json.decode(answer.body).error
-    test.equal({ problem.code, problem.type }, { row[3], row[4] })
-    test.match(problem.message, row[5])
+    local param = problem.param == json.null and "" or problem.param
+    test.equal({ problem.code, problem.type, param }, { row[3], row[4], row[5] })
+    test.match(problem.message, row[6])
+  end)
+end
+
+local taken = {
+  { "any role", with { role = "robot", content = "x" } },
+  { "no content", { messages = { { role = "system" }, { role = "user", content = "x" } } } },
+  { "null as an assistant's content", { messages = { { role = "user", content = "x" },
+    { role = "assistant", content = json.null }, { role = "user", content = "x" } } } },
+  { "a string beside text", parts("a", TEXT) },
+  { "input_text beside text", parts(TEXT, { type = "input_text", text = "x" }) },
+  { "a string as image_url without a type", parts { image_url = "data:image/png;base64," .. BASE64 } },
+  { "a string as image_url with a uuid", parts { type = "image_url", image_url = "data:image/png;base64," .. BASE64,
+    uuid = "u" } },
+  { "an empty model", hello { model = "" } },
+  { "tools that are not to be called", hello { tools = { ADD }, tool_choice = "none" } },
+  { "empty stream_options", '{"stream_options":{},"messages":[{"role":"user","content":"x"}]}' },
+  { "a number as text", hello { max_tokens = "3" } },
+}
+
+for _, row in ipairs(taken) do
+  test.case("takes " .. row[1], function()
+    local answer = post(row[2])
+    test.equal(answer.status, 200, answer.body)
   end)
 end
 

@@ -24,19 +24,23 @@ end
 local USAGE = '{"prompt_tokens":%prompt,"total_tokens":%total,"completion_tokens":%completion%details}'
 
 local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created":%created,"owned_by":"lmm",'
-  .. '"root":$model,"parent":null,"max_model_len":%max_model_len}]}'
+  .. '"root":$model,"parent":null,"max_model_len":%max_model_len,"permission":[{"id":"modelperm-0","object":'
+  .. '"model_permission","created":%created,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
+  .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
+  .. '"is_blocking":false}]}]}'
 
 local COMPLETION = '{"id":$id,"object":"chat.completion","created":%created,"model":$model,"choices":[{"index":0,'
   .. '"message":{"role":"assistant","content":$text,"refusal":null,"annotations":null,"audio":null,'
-  .. '"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,"finish_reason":$finish_reason,'
-  .. '"stop_reason":null,"token_ids":null}],"service_tier":null,"system_fingerprint":null,"usage":%usage,'
-  .. '"prompt_logprobs":null,"prompt_token_ids":null,"kv_transfer_params":null}'
+  .. '"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
+  .. '"token_ids":null,"routed_experts":null}],"service_tier":null,"system_fingerprint":"lmm-mock","usage":%usage,'
+  .. '"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,'
+  .. '"ec_transfer_params":null,"metrics":null}'
 
 local CHUNK = '{"id":$id,"object":"chat.completion.chunk","created":%created,"model":$model,"choices":['
 
 local CHUNKS = {
   role = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
-    .. '"prompt_token_ids":null}',
+    .. '"prompt_token_ids":null,"prompt_text":null}',
   piece = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":null,"token_ids":null}]}',
   finish = '{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
     .. '"token_ids":null}]}',
@@ -85,7 +89,8 @@ end
 function M.completion(answer)
   return fill(COMPLETION, {
     id = answer.id, created = answer.created, model = answer.model, text = answer.text,
-    finish_reason = answer.finish_reason, usage = usage(answer, ',"prompt_tokens_details":null'),
+    finish_reason = answer.finish_reason,
+    usage = usage(answer, ',"prompt_tokens_details":null,"completion_tokens_details":null'),
   })
 end
 
