@@ -28,6 +28,10 @@ test.case("misuse of connect raises and says what to do", function()
     { { api_key = "sk-1\n" }, "api_key holds a control character" },
     { { timeout = { frist = 1 } }, "did you mean 'first'" },
     { { timeout = 0 }, "must be more than 0" },
+    { { limits = { reply = -1 } }, "'reply' must be at least 1" },
+    { { headers = { ["content-length"] = "5" } }, "is set by what is sent" },
+    { { base_url = "http://host:99999/v1" }, "not a server's address" },
+    { { proxy = "ftp://host" }, "http, https, socks4 and socks5" },
     { { limits = { repyl = 1 } }, "did you mean 'reply'" },
     { { tls = { cafile = "x" } }, "unknown option 'cafile'" },
     { { retry = { attempt = 1 } }, "did you mean 'attempts'" },
@@ -241,6 +245,12 @@ test.case("a key or a header that the server quotes back is not in the error", f
     fake.net { { status = 401, json = { error = { message = "bad key sk-secret%1 for tenant-77" } } } },
     { api_key = "sk-secret%1", headers = { ["X-Tenant"] = "tenant-77" }, retry = false }))
   test.ok(not err.message:find "tenant")
+  test.refused("bad key %[redacted%]", fake.net {
+    { json = { object = "error", message = "bad key sk-se\0cret%1", param = "sk-secret%1" } } }:connect {
+    api_key = "sk-secret%1", retry = false }:models())
+  local refusal = { status = 400, json = { error = { message = "bad", param = "sk-secret%1" } } }
+  err = test.refused("bad", ask(fake.net { refusal }, { api_key = "sk-secret%1" }))
+  test.equal(err.param, "[redacted]")
   err = test.refused("%[redacted%]", ask(
     fake.net { { status = 302, headers = { location = "https://other/?key=sk-secret%1" } } },
     { api_key = "sk-secret%1", retry = false }))

@@ -3,16 +3,7 @@ local fake = require "spec.support.fake"
 local lmm = require "lmm"
 local test = require "spec.support.test"
 
-local picture = "spec/media/plain.jpg"
-
-local function some_picture()
-  local file = io.open(picture, "rb")
-  if file then
-    file:close()
-    return picture
-  end
-  return "examples/picture.jpg"
-end
+local picture = "spec/media/baseline.jpg"
 
 test.case("the history grows with each answer, the system message first", function()
   local net = fake.net { fake.whole "one", fake.answer("t", "wo"), fake.whole "three" }
@@ -33,7 +24,7 @@ end)
 test.case("parts keep their order; raw parts go as they are; ours do not go at all", function()
   local net = fake.net { fake.whole "a" }
   local chat = net:connect():conversation()
-  assert(chat:ask("before", lmm.image(some_picture(), { detail = "low", uuid = "u1" }), { type = "text", text = "raw" },
+  assert(chat:ask("before", lmm.image(picture, { detail = "low", uuid = "u1" }), { type = "text", text = "raw" },
     lmm.image "https://host/x.png", "after", { timeout = 9, max_tokens = 5 }))
   local body = net.requests[1].body
   local content = body.messages[1].content
@@ -136,6 +127,15 @@ test.case("tool calls of an answer stay in the history", function()
   assert(chat:ask "a")
   assert(chat:ask "b")
   test.equal(net.requests[2].body.messages[2].tool_calls[1]["function"].name, "f")
+end)
+
+test.case("misuse disturbs no stream under way", function()
+  local net = fake.net { fake.streamed { fake.delta "a", { pause = 5 }, fake.delta("b", "stop") } }
+  local chat = net:connect():conversation()
+  local stream = chat:stream "q"
+  stream:next()
+  test.raises("did you mean 'timeout'", chat.ask, chat, "q", { timeot = 1 })
+  test.equal(assert(stream:reply()).text, "ab")
 end)
 
 test.case("misuse raises", function()

@@ -77,6 +77,14 @@ test.case("headers: names in lower case, values trimmed, repeated ones joined, 1
   end)
 end)
 
+test.case("a head with bare line ends, and a value of many spaces: with quadratic work this would not end", function()
+  local reply = "HTTP/1.1 200 OK\nX: a" .. (" "):rep(60000) .. "b \t\nContent-Length: 5\n\nhello"
+  with({ { { await = "request" }, { send = reply } } }, function(server, carrier)
+    local head, body = fetch(carrier, request(server))
+    test.equal({ head.status, #head.headers.x, body }, { 200, 60002, "hello" })
+  end)
+end)
+
 test.case("a chunked reply, byte by byte", function()
   local reply = CHUNKED .. "2;x=y\r\nde\r\n0\r\nTrailer: t\r\n\r\n"
   with({ { { await = "request" }, { dribble = reply, every = 0.0005 } } }, function(server, carrier)
@@ -132,6 +140,31 @@ test.case("nothing listens; a name that does not exist; a port that does not ans
   test.equal({ failure.kind, failure.phase }, { "connect", "connect" })
   _, _, failure = fetch(carrier, request { url = "http://no-such-host.invalid/v1" })
   test.equal({ failure.kind, failure.phase }, { "connect", "dns" })
+end)
+
+test.case("hosts of this machine go around the proxy of the environment, all others through it", function()
+  local curl = require "lmm.curl"
+  local connect, proxy = curl.connect, nil
+  curl.connect = function(opts) proxy = opts.proxy end -- luacheck: ignore
+  for host, direct in pairs { ["localhost"] = true, ["LOCALHOST."] = true, ["a.localhost"] = true, ["127.8.9.1"] = true,
+    ["0.0.0.0"] = true, ["[::1]"] = true, ["[::]"] = true, ["[0:0:0:0:0:0:0:1]"] = true, ["[::ffff:127.0.0.1]"] = true,
+    ["example.org"] = false, ["127.example.org"] = false, ["[::2]"] = false, ["localhost.example.org"] = false } do
+    transport.new(loop, { host = host })
+    test.equal(proxy, direct and "" or nil, host)
+  end
+  curl.connect = connect -- luacheck: ignore
+end)
+
+test.case("TLS that is never answered, and TLS spoken to a plain server", function()
+  with({ { { hold = true } } }, function(server, carrier)
+    local given = request(server, { url = server.url:gsub("^http:", "https:"), connect_timeout = 0.3 })
+    local _, _, failure = fetch(carrier, given)
+    test.equal({ failure.kind, failure.phase }, { "timeout", "tls" })
+  end)
+  with({ { { send = "HTTP/1.1 400 Bad Request\r\n\r\n" }, { await = "close" } } }, function(server, carrier)
+    local _, _, failure = fetch(carrier, request(server, { url = server.url:gsub("^http:", "https:") }))
+    test.equal({ failure.kind, failure.phase }, { "connect", "tls" })
+  end)
 end)
 
 test.case("a deadline ends the wait; the phase says where it was", function()

@@ -5,6 +5,7 @@ local errors = require "lmm.errors"
 local options = require "lmm.options"
 local server_error = require "lmm.server_error"
 local test = require "spec.support.test"
+local text = require "lmm.text"
 
 -- ---- lines
 
@@ -18,33 +19,34 @@ for _, row in ipairs {
   { "nothing but white space", " \n\t \n", "" },
   { "NUL", "a\0b\0", "ab" },
   { "control characters", "a\27[31mb\7\8\127c\11d\12e", "a[31mbcde" },
+  { "control characters beyond ASCII", "a\194\155b\226\128\168c\194\160", "abc\194\160" },
   { "other characters", "\195\164\226\130\172\240\159\152\128", "\195\164\226\130\172\240\159\152\128" },
 } do
-  test.case("line: " .. row[1], function() test.equal({ errors.line(row[2]) }, { row[3] }) end)
+  test.case("line: " .. row[1], function() test.equal({ text.line(row[2]) }, { row[3] }) end)
 end
 
 test.case("a line is cut between characters", function()
   for _, character in ipairs { "x", "\195\164", "\226\130\172", "\240\159\152\128" } do
-    local text = character:rep(100)
     for limit = 10, 50 do
-      local line = errors.line(text, limit)
+      local line = text.line(character:rep(100), limit)
       test.ok(#line <= limit, ("%d bytes of %d"):format(#line, limit))
       test.ok(#line > limit - 4, "cut too far")
       test.equal(core.utf8(line), nil, "not UTF-8")
       test.equal(line, character:rep((#line - 3) / #character) .. "...")
     end
-    test.equal(errors.line(text, #text), text)
-    test.equal(errors.line(text, 1000), text)
-    test.equal(errors.line(text .. "\n\n", #text), text)
+    local whole = character:rep(100)
+    test.equal(text.line(whole, #whole), whole)
+    test.equal(text.line(whole, 1000), whole)
+    test.equal(text.line(whole .. "\n\n", #whole), whole)
   end
-  test.ok(#errors.line(("\128"):rep(100), 50) > 43, "bytes that are no characters are cut too far")
-  test.equal(errors.line(("\128"):rep(100), 2), "...")
+  test.ok(#text.line(("\128"):rep(100), 50) > 43, "bytes that are no characters are cut too far")
+  test.equal(text.line(("\128"):rep(100), 2), "...")
 end)
 
 test.case("long runs of anything: with quadratic work this would not end", function()
   for _, piece in ipairs { " ", "\n", "\r\n", " \n", "\t", "x ", " x\n", "\128" } do
-    test.ok(#errors.line("a" .. piece:rep(200000) .. "b", 2000) <= 2003)
-    errors.line(piece:rep(200000))
+    test.ok(#text.line("a" .. piece:rep(200000) .. "b", 2000) <= 2003)
+    text.line(piece:rep(200000))
   end
 end)
 
@@ -240,7 +242,7 @@ local bodies = { -- name, status, body, expected fields
     { code = false, type = false, param = false } },
   { "a message that JSON cannot hold again", 400,
     "{\"error\":{\"message\":[" .. ("null,"):rep(30) .. "1]}}", { message = "no reason given" } },
-  { "a message of NaN", 400, "{\"error\":{\"message\":[NaN]}}", { message = "no reason given" } },
+  { "a message of NaN", 400, "{\"error\":{\"message\":[NaN]}}", { message = "{\"error\":{\"message\":[NaN]}}" } },
   { "a null error and a detail", 400, [[{"error":null,"detail":"d"}]], { message = "d" } },
   { "a message beside", 400, [[{"message":"m"}]], { message = "{\"message\":\"m\"}" } },
   { "an object", 400, "{}", { message = "{}", status = 400 } },

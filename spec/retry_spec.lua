@@ -287,7 +287,6 @@ for _, row in ipairs {
   { { base = -1 }, "'base' is at least 0, not %-1" },
   { { cap = 0 / 0 }, "'cap' is at least 0" },
   { { max_wait = -0.1 }, "'max_wait' is at least 0" },
-  { true, "a table of options expected, got boolean" },
   { 3, "a table of options expected, got number" },
   { "x", "a table of options expected, got string" },
 } do

@@ -294,3 +294,48 @@ test.case("what another task's done raises ends the stream that was waiting, in 
   test.equal(net.transfers[1].closed, true)
   test.refused("cancelled", stream:next())
 end)
+
+test.case("nonsense from the server is an error or is passed over, never a raise", function()
+  local refused = {
+    '{"choices":[1]}', '{"choices":[true]}', '{"choices":[{"message":5}]}', '{"choices":{"a":1}}',
+    '{"choices":[{"message":{"content":"a"},"index":NaN}]}',
+  }
+  for _, body in ipairs(refused) do
+    test.equal(test.refused("does not answer", open({ body = body }, { retry = false }):reply()).kind, "protocol", body)
+  end
+  local passed = {
+    '{"choices":[{"message":{"content":"a","tool_calls":[1,null,{}]}}]}',
+    '{"choices":[{"message":{"content":"a","tool_calls":5,"reasoning":7,"refusal":{}}}],"usage":5}',
+    '{"error":"","choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"x"},7]}}]}',
+    '{"choices":[{"index":"zero","message":{"content":"a"},"logprobs":3}]}',
+  }
+  for _, body in ipairs(passed) do
+    local reply = assert(open({ body = body }, { retry = false }):reply())
+    test.equal(reply.text, "a", body)
+  end
+  for _, code in ipairs { "1.5", "-3", "0", "99999", "true", "[]", "{}" } do
+    local reply = { body = '{"error":{"message":"m","code":' .. code .. "}}" }
+    test.equal(test.refused("an error from .*: m", open(reply, { retry = false }):reply()).status, 200)
+  end
+end)
+
+test.case("arguments that come decoded keep their nulls", function()
+  local body = '{"choices":[{"message":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":{"a":null}}}]}}]}'
+  local call = assert(open({ body = body }):reply()).tool_calls[1]
+  test.equal(json.decode(call.arguments).a, json.null)
+end)
+
+test.case("two deltas of one choice in one event are one piece; an empty reasoning hides nothing", function()
+  local both = event { choices = { { index = 0, delta = { content = "a", reasoning = "", reasoning_content = "r" } },
+    { index = 0, delta = { content = "b" }, finish_reason = "stop" } } }
+  local stream = open(streamed { both, "data: [DONE] \n\n" })
+  test.equal(collect(stream), { "ab" })
+  test.equal({ stream:reply().text, stream:reply().reasoning }, { "ab", "r" })
+end)
+
+test.case("limits.depth bounds how deep a reply is nested", function()
+  local deep = ("["):rep(50) .. ("]"):rep(50)
+  local body = '{"choices":[{"message":{"content":"a"}}],"x":' .. deep .. "}"
+  assert(open({ body = body }):reply())
+  test.refused("not a JSON object", open({ body = body }, { limits = { depth = 20 }, retry = false }):reply())
+end)

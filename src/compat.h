@@ -31,19 +31,16 @@ static inline void *luaL_testudata(lua_State *L, int index, const char *name) {
 #endif
 
 /* A userdata keeps one value alive: pops it from the top and anchors it in the userdata at `index`. On 5.1 the value
- * must be a table. lmm_push_anchor gives it back. */
+ * must be a table. */
 #if LUA_VERSION_NUM >= 504
 #define lmm_new_userdata(L, size) lua_newuserdatauv(L, size, 1)
 #define lmm_set_anchor(L, index) ((void)lua_setiuservalue(L, index, 1))
-#define lmm_push_anchor(L, index) ((void)lua_getiuservalue(L, index, 1))
 #elif LUA_VERSION_NUM >= 502
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) lua_setuservalue(L, index)
-#define lmm_push_anchor(L, index) ((void)lua_getuservalue(L, index))
 #else
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) ((void)lua_setfenv(L, index))
-#define lmm_push_anchor(L, index) lua_getfenv(L, index)
 #endif
 
 /* Registers a userdata type: its methods, and `close` as __gc (and as __close where the language has it), since a

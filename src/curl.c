@@ -2,7 +2,6 @@
  * a transfer; poll(seconds) moves all of them. */
 #include <curl/curl.h>
 #include <limits.h>
-#include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +18,14 @@ typedef struct connection {
 } connection;
 
 static int raise_nomem(lua_State *L) { return luaL_error(L, "not enough memory"); }
+
+/* Rounded up, so that a wait never ends just before its time. */
+static int milliseconds(lua_Number seconds) {
+  if (!(seconds > 0)) return 0;
+  if (seconds >= INT_MAX / 1000) return INT_MAX;
+  int whole = (int)(seconds * 1000);
+  return whole < seconds * 1000 ? whole + 1 : whole;
+}
 
 /* ---- the multi: one for each Lua state, and a new one after a fork ---- */
 
@@ -46,10 +53,7 @@ static lmm_multi *push_multi(lua_State *L) {
 
 /* poll(seconds) -> whether any transfer is under way; waits at most so long for something to happen to one */
 static int curl_poll(lua_State *L) {
-  lua_Number seconds = luaL_checknumber(L, 1);
-  double milliseconds = ceil(seconds * 1000);
-  int timeout = milliseconds >= (double)INT_MAX ? INT_MAX : milliseconds > 0 ? (int)milliseconds : 0;
-  int running = lmm_multi_poll(push_multi(L), timeout);
+  int running = lmm_multi_poll(push_multi(L), milliseconds(luaL_checknumber(L, 1)));
   if (running < 0) return raise_nomem(L);
   lua_pushboolean(L, running > 0);
   return 1;
@@ -141,6 +145,13 @@ static lua_Number request_number(lua_State *L, const char *name, lua_Number abse
   return luaL_optnumber(L, -1, absent);
 }
 
+static lua_Integer request_integer(lua_State *L, const char *name, lua_Integer absent) {
+  lua_getfield(L, 2, name);
+  lua_Integer value = luaL_optinteger(L, -1, absent);
+  if (value < 1) luaL_error(L, "request.%s: a positive number expected", name);
+  return value;
+}
+
 static void add_header(lua_State *L, lmm_transfer *transfer, const char *line) {
   struct curl_slist *list = curl_slist_append(transfer->headers, line);
   if (list == NULL) raise_nomem(L);
@@ -193,8 +204,8 @@ static int connection_start(lua_State *L) {
   lmm_request request = {
       .method = request_string(L, "method"),
       .url = request_string(L, "url"),
-      .connect_ms = (long)ceil(request_number(L, "connect_timeout", 0) * 1000),
-      .max_head = (size_t)request_number(L, "max_head", 65536),
+      .connect_ms = milliseconds(request_number(L, "connect_timeout", 0)),
+      .max_head = (size_t)request_integer(L, "max_head", 65536),
   };
   lmm_error error = {LMM_OK, ""};
   int code = lmm_transfer_open(transfer, self->easy, &request, &error);

@@ -203,6 +203,7 @@ struct lmm_transfer {
   lmm_buf head;     /* the reply's status line and header lines as they came */
   lmm_buf received; /* the reply's body, as much as was not taken yet */
   int status;       /* 0 until the head is complete */
+  bool handshaking; /* TCP stands, and TLS is begun */
   bool sending;     /* the connection stands, and the request is or was on its way */
   bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;

@@ -25,7 +25,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *context) {
     lmm_fail(&transfer->error, code, "the reply's header is longer than %zu bytes (limits.header)", transfer->head.max);
     return 0;
   }
-  if (length == 2 && memcmp(line, "\r\n", 2) == 0) {
+  if (line[0] == '\r' || line[0] == '\n') {
     long status = 0;
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     if (status >= 200) transfer->status = (int)status;
@@ -79,9 +79,21 @@ static int before_send(void *context, char *ip, char *local_ip, int port, int lo
 
 static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
   (void)context, (void)purpose;
+#ifdef SOCK_CLOEXEC
+  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
   int fd = socket(address->family, address->socktype, address->protocol);
   if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
   return fd;
+#endif
+}
+
+/* The TLS handshake is about to begin: TCP stands. libcurl's own times tell this only afterwards. */
+static CURLcode before_handshake(CURL *easy, void *tls, void *context) {
+  lmm_transfer *transfer = context;
+  (void)easy, (void)tls;
+  transfer->handshaking = true;
+  return CURLE_OK;
 }
 
 /* ---- life ---- */
@@ -97,6 +109,8 @@ static void set_callbacks(lmm_transfer *transfer) {
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_send);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+  curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, before_handshake); /* not with every TLS library; then "connect" */
+  curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 }
 
 /* A small body is handed over whole; a large one is pulled as the socket takes it. */
@@ -179,9 +193,15 @@ const char *lmm_transfer_phase(const lmm_transfer *transfer) {
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     return transfer->body != NULL && (uint64_t)sent < transfer->body->size(transfer->body) ? "send" : "wait";
   }
-  if (has_passed(transfer, CURLINFO_CONNECT_TIME_T)) return "tls";
+  if (transfer->handshaking) return "tls";
   return has_passed(transfer, CURLINFO_NAMELOOKUP_TIME_T) ? "connect" : "dns";
 }
+
+#if LIBCURL_VERSION_NUM >= 0x080600
+#define TOO_LARGE CURLE_TOO_LARGE
+#else
+#define TOO_LARGE CURLE_OUT_OF_MEMORY
+#endif
 
 /* What a result means; NULL: it depends on whether anything came back before. */
 static const struct {
@@ -198,6 +218,7 @@ static const struct {
              {CURLE_SSL_CIPHER, "connect", "tls", true},
              {CURLE_PEER_FAILED_VERIFICATION, "connect", "tls", true},
              {CURLE_SSL_CACERT_BADFILE, "connect", "tls", true},
+             {CURLE_URL_MALFORMAT, "invalid", NULL, true},
              {CURLE_OPERATION_TIMEDOUT, "timeout", NULL, false},
              {CURLE_PARTIAL_FILE, "truncated", NULL, false},
              {CURLE_SEND_ERROR, NULL, NULL, false},
@@ -206,10 +227,11 @@ static const struct {
 
 static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
   const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
-  if (result == CURLE_OUT_OF_MEMORY) { /* also said of a header line that is too long for libcurl */
-    bool in_head = transfer->sending && transfer->status == 0;
-    return (lmm_failure){in_head ? "limit" : NULL, phase, "a header line is longer than 100 KB", false};
-  }
+  bool in_head = transfer->sending && transfer->status == 0;
+  bool out_of_memory = result == CURLE_OUT_OF_MEMORY;
+  if (out_of_memory && !in_head) return (lmm_failure){NULL, phase, reason, false};
+  if (out_of_memory || result == TOO_LARGE) /* both are said of a header line that is too long for libcurl */
+    return (lmm_failure){"limit", phase, "a header line is longer than 100 KB", false};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (kinds[i].result != result) continue;
     const char *kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";

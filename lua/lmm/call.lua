@@ -3,6 +3,7 @@
 local errors = require "lmm.errors"
 local retry = require "lmm.retry"
 local server_error = require "lmm.server_error"
+local texts = require "lmm.text"
 
 ---@class lmm.Call
 ---@field client lmm.Client
@@ -92,8 +93,11 @@ function Call:fail(failure)
   end
   if failure.kind == "connect" then fields.hint = connect_hints[failure.phase] end
   fields.reason = nil
-  for _, name in ipairs { "message", "hint" } do
-    fields[name] = fields[name] and errors.line(self.client:redact(fields[name], self.key), self.client.limits.error)
+  for _, name in ipairs { "message", "hint", "code", "type", "param", "request_id" } do
+    local value = fields[name]
+    if type(value) == "string" then
+      fields[name] = texts.line(self.client:redact(texts.line(value), self.key), self.client.limits.error)
+    end
   end
   fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
   fields.retryable = retry.is_retryable(fields, self.headers)

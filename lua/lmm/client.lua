@@ -5,6 +5,7 @@ local json = require "lmm.json"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
 local request = require "lmm.request"
+local retry = require "lmm.retry"
 local server_error = require "lmm.server_error"
 local settings = require "lmm.settings"
 local stream = require "lmm.stream"
@@ -80,7 +81,7 @@ function Client:terms(opts)
   self:check_open()
   return {
     timeout = settings.timeout("call", opts.timeout, self.timeout),
-    policy = opts.retry == nil and self.policy or settings.policy(opts.retry),
+    policy = opts.retry == nil and self.policy or retry.new(opts.retry),
     started = self.loop:now(),
   }
 end
@@ -107,7 +108,7 @@ end
 function Client:fetch_json(...)
   local reply, err, exchange = self:fetch(...)
   if not reply then return nil, err end
-  local value = json.decode(reply.body)
+  local value = json.decode(reply.body, self.limits.depth)
   if type(value) == "table" then return json.clean(value), nil, exchange end
   return nil, exchange:fail { kind = "protocol", phase = "receive", reason = server_error.describe(reply.body) }
 end
@@ -117,7 +118,7 @@ local function list_models(self, terms, run)
   if not value then return nil, err end
   local models = value.data
   local first = type(models) == "table" and models[1]
-  if first and type(first) == "table" and type(first.id) == "string" then return models end
+  if type(first) == "table" and type(first.id) == "string" then return models end
   local fields = server_error.find(value)
   local what = fields and fields.message or type(models) ~= "table" and "there is no 'data'" or "it is empty"
   return nil, exchange:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
@@ -144,7 +145,7 @@ local READY_TIMEOUT, READY_INTERVAL, PROBE_TIMEOUT = 600, 0.25, 10 -- seconds
 local function probe(self, deadline)
   local now = self.loop:now()
   local timeout = { connect = 5, total = math.max(0.1, math.min(PROBE_TIMEOUT, deadline - now)) }
-  local terms = { timeout = timeout, policy = settings.policy(false), started = now }
+  local terms = { timeout = timeout, policy = retry.new(false), started = now }
   local reply, err = self:fetch("GET", self:root() .. "/health", nil, terms)
   if not reply and err.status ~= 404 and err.status ~= 405 then return err end
   terms.started = self.loop:now()
@@ -216,7 +217,7 @@ function Client:request(method, path, body, opts)
   return errors.public(reply, err)
 end
 
---- The model to ask: the client's own, or the first that the server lists, asked for once.
+--- The model to ask: the client's own, or the first that the server lists, which is remembered.
 local function find_model(self, terms, run)
   if self.given_model then return self.given_model end
   if not self.listed_model then

@@ -64,14 +64,13 @@ function Conversation:exchange(streamed, ...)
   if before and before:is_read() then
     errors.misuse "this conversation waits for an answer: use conversation:fork() to ask something else meanwhile"
   end
-  if before then before:cancel() end
-
   local fields = copy(self.fields)
   for name, value in pairs(given) do fields[name] = value end
   if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
   fields.messages = copy(self.messages)
   table.insert(fields.messages, message)
   local stream = self.client:exchange(fields, streamed)
+  if before then before:cancel() end
   function stream.on_end(reply)
     if not reply then return end
     table.insert(self.messages, message)

@@ -3,6 +3,8 @@
 -- Inside, functions return `nil, err`. The public face gives `nil, message, err` through `errors.public`; misuse raises
 -- through `errors.misuse`.
 
+local text = require "lmm.text"
+
 ---@class lmm.Error
 ---@field kind "invalid"|"connect"|"timeout"|"http"|"protocol"|"truncated"|"cancelled"|"limit"
 ---@field message string      a complete sentence on one line, the hint included
@@ -23,30 +25,13 @@ Error.__tostring = function(err) return err.message end
 
 local errors = {}
 
---- One line of at most `limit` bytes, cut between characters. Other control characters, which could steer a terminal,
---- go too. The time is linear whatever the text: it is often a stranger's.
-function errors.line(text, limit)
-  text = text:gsub("%s+", function(run) return run:find "[\r\n]" and " " or nil end)
-    :gsub("[%z\1-\8\11\12\14-\31\127]", "")
-  local last = #text
-  while last > 0 and text:find("^%s", last) do last = last - 1 end
-  text = text:sub(text:find "%S" or 1, last)
-  if limit and #text > limit then
-    local cut = math.max(limit - 3, 0)
-    local least = cut - 3 -- no character has more continuation bytes
-    while cut > 0 and cut > least and text:find("^[\128-\191]", cut + 1) do cut = cut - 1 end
-    text = text:sub(1, cut) .. "..."
-  end
-  return text
-end
-
 --- Makes an error of its fields, `kind` and `message` at least. A hint becomes part of the message.
 ---@return lmm.Error
 function errors.new(fields)
   local err = setmetatable({}, Error)
   for name, value in pairs(fields) do err[name] = value end
   err.retryable = fields.retryable or false
-  err.message = errors.line(fields.hint and fields.message .. " (" .. fields.hint .. ")" or fields.message)
+  err.message = text.line(fields.hint and fields.message .. " (" .. fields.hint .. ")" or fields.message)
   return err
 end
 

@@ -5,7 +5,7 @@ local json = {}
 
 local codec = cjson.new()
 codec.encode_sparse_array(false, 2, 10)
-codec.decode_max_depth(1000)
+codec.decode_invalid_numbers(false)
 
 --- Stands for a JSON null in a request.
 json.null = cjson.null
@@ -25,8 +25,10 @@ end
 json.encode = codec.encode
 
 --- The value of a text as it stands, nulls included, or nil and why the text has none.
+---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message
-function json.decode(text)
+function json.decode(text, depth)
+  codec.decode_max_depth(depth or 1000)
   local ok, value = pcall(codec.decode, text)
   if ok then return value end
   return nil, tostring(value)

@@ -4,6 +4,7 @@
 -- before anything is sent.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local texts = require "lmm.text"
 
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
@@ -29,7 +30,7 @@ end
 local function text_of(first)
   local bad = core.utf8(first)
   if bad and (#first < 16 or not first:find("^[\194-\244][\128-\191]*$", bad)) then return nil end
-  local text = errors.line(bad and first:sub(1, bad - 1) or first)
+  local text = texts.line(bad and first:sub(1, bad - 1) or first)
   return text ~= "" and not first:find "[%z\1-\8\14-\31\127]" and text or nil
 end
 

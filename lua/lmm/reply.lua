@@ -37,6 +37,21 @@ function reply.accumulator(limits)
   return setmetatable({ limits = limits, choices = {}, count = 0, raw = {} }, Accumulator)
 end
 
+--- The text of a content: a string, or a list of parts.
+local function text_of(content)
+  if type(content) ~= "table" then return content end
+  local pieces = {}
+  for _, part in ipairs(content) do
+    if type(part) == "table" and type(part.text) == "string" then pieces[#pieces + 1] = part.text end
+  end
+  return table.concat(pieces)
+end
+
+--- A stranger's value, if it is a table.
+local function table_or_empty(value)
+  return type(value) == "table" and value or {}
+end
+
 local function append(choice, name, text)
   if type(text) ~= "string" or text == "" then return nil end
   local pieces = choice[name] or {}
@@ -63,14 +78,21 @@ local function find_call(calls, delta)
   return call
 end
 
-local function add_call(choice, delta)
+--- Some servers send the arguments decoded. They are written again from what was sent, nulls and all.
+local function arguments_of(fn, raw_delta)
+  if type(fn.arguments) ~= "table" then return fn.arguments end
+  local raw = table_or_empty(table_or_empty(raw_delta)["function"]).arguments
+  local ok, text = pcall(json.encode, raw)
+  return ok and text or nil
+end
+
+local function add_call(choice, delta, raw_delta)
   choice.calls = choice.calls or {}
   local call = find_call(choice.calls, delta)
-  local fn = type(delta["function"]) == "table" and delta["function"] or {}
+  local fn = table_or_empty(delta["function"])
   call.id = call.id or delta.id
   call.name = call.name or fn.name
-  local arguments = type(fn.arguments) == "table" and json.encode(fn.arguments) or fn.arguments
-  append(call, "arguments", arguments)
+  append(call, "arguments", arguments_of(fn, raw_delta))
   return #choice.calls
 end
 
@@ -98,20 +120,23 @@ function Accumulator:choice(index)
 end
 
 --- Adds one choice of an event; gives its text and whether it held any content, or nil and the limit that it broke.
-function Accumulator:add_choice(given)
+---@param raw table  the same with its nulls
+function Accumulator:add_choice(given, raw)
   local choice = self:choice(type(given.index) == "number" and given.index or 0)
   if self.count > self.limits.choices then return nil, "choices" end
-  local delta = given.delta or given.message or {}
-  local text = append(choice, "text", delta.content)
-  local reasoning = append(choice, "reasoning", delta.reasoning or delta.reasoning_content)
+  local delta = table_or_empty(given.delta or given.message)
+  local raw_calls = table_or_empty(table_or_empty(raw.delta or raw.message).tool_calls)
+  local text = append(choice, "text", text_of(delta.content))
+  local reasoning = append(choice, "reasoning", delta.reasoning) or append(choice, "reasoning", delta.reasoning_content)
   local refusal = append(choice, "refusal", delta.refusal)
-  local calls = type(delta.tool_calls) == "table" and delta.tool_calls or {}
-  for _, call in ipairs(calls) do
-    if add_call(choice, call) > self.limits.calls then return nil, "calls" end
+  local called
+  for i, call in pairs(table_or_empty(delta.tool_calls)) do
+    called = type(call) == "table"
+    if called and add_call(choice, call, raw_calls[i]) > self.limits.calls then return nil, "calls" end
   end
   add_logprobs(choice, given.logprobs)
   choice.finish_reason = given.finish_reason or choice.finish_reason
-  return { text = text, content = (text or reasoning or refusal or calls[1]) ~= nil, index = choice.index }
+  return { text = text, content = (text or reasoning or refusal or called) and true, index = choice.index }
 end
 
 --- Adds a decoded event. Gives the first choice's text in it (or nil) and whether it held content of any kind, or nil,
@@ -122,13 +147,15 @@ function Accumulator:add(raw, event)
   self.raw[#self.raw + 1] = raw
   self.id = self.id or event.id
   self.model = self.model or event.model
-  self.usage = event.usage or self.usage
+  self.usage = type(event.usage) == "table" and event.usage or self.usage
   local text, content
-  for _, given in ipairs(type(event.choices) == "table" and event.choices or {}) do
-    local added, limit = self:add_choice(given)
-    if not added then return nil, nil, limit end
-    if added.index == 0 then text = added.text end
-    content = content or added.content
+  for i, given in ipairs(table_or_empty(event.choices)) do
+    if type(given) == "table" then
+      local added, limit = self:add_choice(given, raw.choices[i])
+      if not added then return nil, nil, limit end
+      if added.index == 0 and added.text then text = (text or "") .. added.text end
+      content = content or added.content
+    end
   end
   return text, content
 end

@@ -18,9 +18,10 @@ local rows = {
 local defaults = { attempts = 3, base = 0.5, cap = 8, max_wait = 120, clock = os.time, random = math.random }
 
 --- Makes a policy from what differs from the defaults; from a function `(attempt, err) -> delay | nil`, itself; from
---- false, one that never tries again.
+--- false, one that never tries again; from true, the default.
 function retry.new(opts)
   if type(opts) == "function" then return opts end
+  if opts == true then opts = nil end
   if opts == false then opts = { attempts = 1 } end
   opts = options.check("lmm.retry", rows, opts)
   local policy = {}

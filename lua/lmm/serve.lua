@@ -6,6 +6,7 @@ local json = require "lmm.json"
 local log_tail = require "lmm.log_tail"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
+local text = require "lmm.text"
 
 ---@class lmm.Server
 ---@field url string     the base URL, "http://127.0.0.1:PORT/v1"
@@ -82,7 +83,7 @@ function Server:failure(fields)
   self:read_log(true)
   local said = self.tail:text()
   if said:find "%S" then
-    fields.message = fields.message .. "; it said last: " .. errors.line(self.tail:text(LONGEST_WORDS))
+    fields.message = fields.message .. "; it said last: " .. text.line(self.tail:text(LONGEST_WORDS))
   end
   fields.hint = self.tail.hint or fields.hint
   fields.log = said

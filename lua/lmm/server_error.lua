@@ -1,26 +1,30 @@
 --- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of an
 --- error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang and Anthropic's API.
-local errors = require "lmm.errors"
 local json = require "lmm.json"
+local text = require "lmm.text"
 
 local server_error = {}
 
 local function text_of(value)
   if type(value) == "string" then return value ~= "" and value or nil end
   if type(value) ~= "table" then return nil end
-  local ok, text = pcall(json.encode, value) -- a list that lost its nulls may have no text
-  return ok and text or nil
+  local ok, encoded = pcall(json.encode, value) -- a list that lost its nulls may have no text
+  return ok and encoded or nil
 end
 
 local function scalar(value)
   return type(value) ~= "table" and value or nil
 end
 
+local function is_status(code)
+  return type(code) == "number" and code >= 100 and code <= 599 and code % 1 == 0
+end
+
 --- The fields of an error in a decoded reply, or nil where it holds none.
 ---@param bare boolean?  the object itself is known to be an error
 function server_error.find(value, bare)
   if type(value) ~= "table" then return nil end
-  local found = value.error or nil
+  local found = value.error ~= "" and value.error or nil
   if found == nil and (bare or value.object == "error") then found = value end
   if found == nil and value.choices == nil then found = value.detail end
   if not found then return nil end
@@ -32,7 +36,7 @@ function server_error.find(value, bare)
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
-    status = type(code) == "number" and code or nil,
+    status = is_status(code) and code or nil,
   }
 end
 
@@ -58,9 +62,10 @@ local hints = {
 
 --- The advice for an error, or nil.
 ---@param sent { url: string?, size: integer? }  the request; the size of its body in bytes
-function server_error.hint(err, sent)
+---@param location string?  where a redirect points
+function server_error.hint(err, sent, location)
   if err.status >= 300 and err.status < 400 then
-    return err.location and "it points to " .. errors.line(err.location, 500) .. "; redirects are not followed" or nil
+    return location and "it points to " .. text.line(location, 500) .. "; redirects are not followed" or nil
   end
   if err.status == 413 then
     return sent.size and ("the request has %d bytes, more than the server takes"):format(sent.size) or nil
@@ -77,7 +82,7 @@ end
 function server_error.describe(body)
   if not body:find "%S" then return "an empty reply" end
   if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
-  return "not a JSON object but " .. string.format("%q", errors.line(body, 60))
+  return "not a JSON object but " .. string.format("%q", text.line(body, 60))
 end
 
 local function is_page(head, body)
@@ -94,9 +99,7 @@ function server_error.from_reply(head, body, sent)
   if not fields.message then
     fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
   end
-  fields.location = head.headers.location
-  fields.hint = server_error.hint(fields, sent)
-  fields.location = nil
+  fields.hint = server_error.hint(fields, sent, head.headers.location)
   return fields
 end
 

@@ -15,7 +15,8 @@ local timeout_rows = { connect = "number", first = "number", idle = "number", to
 local timeout_defaults = { connect = 10, first = 600, idle = 120 }
 local tls_rows = { ca = "string", cert = "string", key = "string", verify = "boolean" }
 local limit_defaults = {
-  header = 64 * 1024, reply = 64 * 1024 * 1024, event = 64 * 1024 * 1024, calls = 128, choices = 128, error = 2000,
+  header = 64 * 1024, reply = 64 * 1024 * 1024, event = 64 * 1024 * 1024, depth = 1000, calls = 128, choices = 128,
+  error = 2000,
 }
 local limit_rows = {}
 for name in pairs(limit_defaults) do limit_rows[name] = "number" end
@@ -35,12 +36,6 @@ function settings.timeout(where, given, base)
     if not (seconds > 0) then errors.misuse("%s: timeout.%s must be more than 0 seconds", where, name) end
   end
   return merged(base, given)
-end
-
---- A policy of what was given as `retry`: nil or true for the default, false for none.
-function settings.policy(given)
-  if given == true then given = nil end
-  return retry.new(given)
 end
 
 --- Refuses what would break out of a line of the request's head; the value itself may be a secret and is not shown.
@@ -72,10 +67,12 @@ local function check_proxy(url)
 end
 
 local function check_limits(given)
-  for name, value in pairs(options.check("lmm.connect limits", limit_rows, given)) do
+  local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))
+  for name, value in pairs(limits) do
     if not (value >= 1) then errors.misuse("lmm.connect limits: '%s' must be at least 1", name) end
+    limits[name] = math.floor(math.min(value, 2 ^ 31 - 1)) -- as much as fits everywhere
   end
-  return merged(limit_defaults, given or {})
+  return limits
 end
 
 local function check_base_url(url)
@@ -96,6 +93,8 @@ local function check_base_url(url)
   return url:gsub("/+$", ""), host
 end
 
+local framing = { ["content-length"] = true, ["transfer-encoding"] = true, expect = true }
+
 local function check_headers(headers)
   for name, value in pairs(headers) do
     if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
@@ -103,6 +102,7 @@ local function check_headers(headers)
     end
     if type(value) ~= "string" then errors.misuse("headers: the value of '%s' is a %s", name, type(value)) end
     settings.line("headers: the value of '" .. name .. "'", value)
+    if framing[name:lower()] then errors.misuse("headers: '%s' is set by what is sent", name) end
   end
   return merged({}, headers)
 end
@@ -124,7 +124,7 @@ function settings.of_client(opts)
     api_key = opts.api_key or environment "OPENAI_API_KEY",
     headers = check_headers(opts.headers or {}),
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
-    policy = settings.policy(opts.retry),
+    policy = retry.new(opts.retry),
     limits = check_limits(opts.limits),
     tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
     given_model = opts.model and settings.model(opts.model),

@@ -57,9 +57,8 @@ end
 
 --- The next event from the wire, and its text in it: event | nil at the end | nil, err.
 function Stream:receive()
-  local raw, err = self:next_object()
-  if not raw then return nil, err end
-  local event = json.clean(raw)
+  local raw, event = self:next_object()
+  if not raw then return nil, event end
   local text, has_content, limit = self.accumulator:add(raw, event)
   if limit then
     return nil, self.call:fail { kind = "limit", phase = "receive",
@@ -73,12 +72,13 @@ local function protocol(self, format, ...)
   return nil, self.call:fail { kind = "protocol", phase = "receive", reason = format:format(...) }
 end
 
---- A decoded object of the reply, or an error where it is one.
+--- A decoded object of the reply, and the same without nulls; nil and an error where it is one.
 function Stream:decode(text, is_error)
-  local value = json.decode(text)
-  if type(value) ~= "table" then return protocol(self, "%s", server_error.describe(text)) end
-  local fields = server_error.find(json.clean(value), is_error)
-  if not fields then return value end
+  local raw = json.decode(text, self.opts.limits.depth)
+  if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(text)) end
+  local value = json.clean(raw)
+  local fields = server_error.find(value, is_error)
+  if not fields then return raw, value end
   fields.kind, fields.phase = "http", "receive"
   fields.status = fields.status or self.call.status
   fields.hint = server_error.hint(fields, self.call:sent())
@@ -90,7 +90,7 @@ function Stream:next_object()
   if not self.decoder then return self:whole_object() end
   while true do
     local data, name = self.decoder:next()
-    if data == "[DONE]" then return self:finish_reading() end
+    if data and data:find "^%[DONE%]%s*$" then return self:finish_reading() end
     if data and data:find "%S" then return self:decode(data, name == "error") end
     if not data and name == "limit" then
       return nil, self.call:fail { kind = "limit", phase = "receive",
@@ -109,14 +109,14 @@ function Stream:whole_object()
   local text, err = self.call:read_all()
   if not text then return nil, err end
   self.ended = true
-  local value
-  value, err = self:decode(text)
-  local first = value and type(value.choices) == "table" and value.choices[1]
-  if value and type(first) ~= "table" then return protocol(self, "a reply without choices") end
-  if value and type(first.message) ~= "table" and type(first.delta) ~= "table" then
+  local raw, value = self:decode(text)
+  if not raw then return nil, value end
+  local first = type(value.choices) == "table" and value.choices[1]
+  if type(first) ~= "table" then return protocol(self, "a reply without choices") end
+  if type(first.message) ~= "table" and type(first.delta) ~= "table" then
     return protocol(self, "a choice without a message")
   end
-  return value, err
+  return raw, value
 end
 
 --- The input ended without [DONE]: well only if the answer had said why it stops.
@@ -132,7 +132,7 @@ end
 function Stream:finish_reading()
   self.ended = true
   self.call.patience = math.min(self.call.patience, GRACE)
-  self.call:take "read"
+  repeat until not self.call:take "read"
 end
 
 --- Ends the stream, as a success or with an error, once.

@@ -1,6 +1,7 @@
 --- `lmm ask`: one question, with pictures, to a model; the answer is printed as it comes.
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local texts = require "lmm.text"
 
 local ask = {}
 
@@ -124,7 +125,7 @@ local function print_json(recorder, reply, message, err)
   if not reply then return nil, message, err end
   local is_stream = reply.raw[1] ~= nil -- from a server that streams without being asked to
   local text = is_stream and require "lmm.json".encode(reply.raw) or recorder:body()
-  console.write((console.chomp(text):gsub("%s*[\r\n]%s*", " ")) .. "\n")
+  console.write(texts.fold(console.chomp(text)) .. "\n")
   return reply
 end
 

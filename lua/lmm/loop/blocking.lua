@@ -63,7 +63,9 @@ end
 
 --- Resumes the tasks that can go on, or else blocks until something happens or `deadline` has come.
 function Loop:step(deadline)
-  if #self.ready == 0 then
+  if #self.ready > 0 then
+    self.poll(0) -- tasks that keep waking each other hold nobody else up
+  else
     local patience = self:patience(deadline)
     if patience < math.huge then
       self.poll(math.min(patience, LONGEST_POLL))
@@ -72,8 +74,8 @@ function Loop:step(deadline)
     elseif #self.ready == 0 then
       self.poll(LONGEST_POLL)
     end
-    self:expire()
   end
+  self:expire()
   for _ = 1, #self.ready do -- those that become ready meanwhile wait for the next step
     local task = table.remove(self.ready, 1)
     if task then task:resume() end

@@ -1,5 +1,6 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
 local curl = require "lmm.curl"
+local texts = require "lmm.text"
 
 ---@class lmm.TransportRequest
 ---@field method string
@@ -41,8 +42,12 @@ end
 
 --- Whether requests to this host stay on the machine, where no proxy of the environment belongs in between.
 local function is_loopback(host)
-  host = host:lower()
-  return host == "localhost" or host:find "%.localhost$" or host:find "^127%.%d+%.%d+%.%d+$" or host == "[::1]"
+  host = host:lower():gsub("%.$", "")
+  if host == "localhost" or host:find "%.localhost$" or host:find "^127%.%d+%.%d+%.%d+$" or host == "0.0.0.0" then
+    return true
+  end
+  local v6 = host:match "^%[(.*)%]$"
+  return v6 and (v6:find "^[0:]*:0*[01]?$" or v6:find "^[0:]*:ffff:127%.%d+%.%d+%.%d+$") and true
 end
 
 --- Makes a transport for one server. Options: `host`, `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
@@ -90,7 +95,7 @@ end
 local function parse_headers(text)
   local headers = {}
   for name, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
-    name, value = name:lower(), value:gsub("[ \t]+$", "")
+    name, value = name:lower(), texts.trim_right(value)
     headers[name] = headers[name] and headers[name] .. ", " .. value or value
   end
   return headers

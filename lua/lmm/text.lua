@@ -1,0 +1,35 @@
+--- What is done with texts that are often a stranger's: every function takes linear time whatever the text.
+local text = {}
+
+--- Without white space at its end.
+function text.trim_right(given)
+  local last = #given
+  while last > 0 and given:find("^%s", last) do last = last - 1 end
+  return given:sub(1, last)
+end
+
+--- Each run of white space with a line end in it becomes one space.
+function text.fold(given)
+  return (given:gsub("%s+", function(run) return run:find "[\r\n]" and " " or nil end))
+end
+
+--- The first bytes, at most `most`, cut between characters. No character has more than three continuation bytes.
+local function cut(given, most)
+  local least = most - 3
+  while most > 0 and most > least and given:find("^[\128-\191]", most + 1) do most = most - 1 end
+  return given:sub(1, most)
+end
+
+--- One line of at most `limit` bytes, cut between characters. Other control characters, which could steer a terminal,
+--- go, too: those of ASCII, U+0080 to U+009F, U+2028 and U+2029.
+---@param given string
+---@param limit integer?
+function text.line(given, limit)
+  if limit and #given > 16 * limit then given = cut(given, 16 * limit) end -- what is far beyond need not be cleaned
+  given = text.fold(given):gsub("[%z\1-\8\11\12\14-\31\127]", "")
+  given = given:gsub("\194[\128-\159]", ""):gsub("\226\128[\168\169]", "")
+  given = text.trim_right(given):sub(given:find "%S" or 1)
+  return limit and #given > limit and cut(given, math.max(limit - 3, 0)) .. "..." or given
+end
+
+return text
