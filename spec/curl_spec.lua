@@ -43,7 +43,8 @@ end
 --- Runs `fn(server, carrier)` with a server of these scenarios.
 local function with(scenarios, fn)
   local server = raw.start(scenarios)
-  local ok, err = xpcall(fn, debug.traceback, server, transport.new(loop, { host = "127.0.0.1" }))
+  local carrier = transport.new(loop, { host = "127.0.0.1" })
+  local ok, err = xpcall(function() fn(server, carrier) end, debug.traceback)
   server:stop()
   if not ok then error(err, 0) end
 end

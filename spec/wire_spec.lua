@@ -19,7 +19,7 @@ local function with(scenarios, opts, fn)
   local given = { base_url = server.url, model = "m", retry = false }
   for name, value in pairs(opts) do given[name] = value end
   local client = lmm.connect(given)
-  local ok, err = xpcall(fn, debug.traceback, client, server)
+  local ok, err = xpcall(function() fn(client, server) end, debug.traceback)
   client:close()
   server:stop()
   if not ok then error(err, 0) end
