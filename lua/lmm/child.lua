@@ -154,11 +154,11 @@ function Held:is_running()
   return self.pipe ~= nil and (not self:find_pid() or is_running(self.pid))
 end
 
-function Held:ask()
-  -- Until it is reaped, which closing the pipe does, nobody else can have its number.
+-- Until it is reaped, which closing the pipe does, nobody else can have its number.
+function Held:signal(name)
   if not (self.pipe and self:find_pid()) then return end
-  self.asked = true
-  os.execute(("kill -TERM %d 2>/dev/null"):format(self.pid))
+  os.execute(("kill -%s %d 2>/dev/null"):format(name, self.pid))
+  return true
 end
 
 -- Those whose pipe is open. Were a pipe collected together with its handle, that would wait for the program's end.
@@ -168,7 +168,7 @@ function Held:close()
   if not self.pipe then return end
   local deadline = core.now() + PID_TIMEOUT
   while not self:find_pid() and core.now() < deadline do core.sleep(0.01) end
-  self:ask()
+  self:signal "TERM"
   self:notes()
   local pipe = self.pipe
   self.pipe, all[self] = nil, nil
@@ -180,7 +180,7 @@ end
 -- Closes those whose handles have been collected and whose programs have ended since.
 local function sweep()
   for held in pairs(all) do
-    if held.left and not held.asked then held:ask() end
+    if held.left and not held.told then held.told = held:signal "HUP" end
     if held.left and not held:is_running() then held:close() end
   end
 end
@@ -193,9 +193,9 @@ end
 ---@field close fun()                 tells it to end, and waits until it is gone; may be called again
 
 --- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input
---- ends or SIGTERM comes: because it was told to, because the handle was collected, or because this process is gone.
---- What it has to say it appends, in whole lines, to the file `notes`; a line `failed ...` says why it could not run.
---- It removes that file where its owner is gone. Nothing is waited for.
+--- ends or SIGTERM or SIGHUP comes: because it was told to, because the handle was collected, or because this process
+--- is gone. What it has to say it appends, in whole lines, to the file `notes`; a line `failed ...` says why it could
+--- not run. It removes that file unless SIGTERM has come: then somebody reads it to the end. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
 ---@param opts? { interpreter: string?, files: string[]? }  interpreter: as in `start`; files: removed when
@@ -221,7 +221,7 @@ function M.hold(module, input, opts)
   return on_collect({
     notes = function() return held:notes() end,
     is_running = function() return held:is_running() end,
-    ask = function() held:ask() end,
+    ask = function() held:signal "TERM" end,
     leave = leave,
     close = close,
   }, leave, close)

@@ -1,8 +1,8 @@
 --- The process between a program and the server that it starts: it starts the server, keeps it in a process group of
 --- its own, and ends the whole group when it is told to or when its owner is gone, whatever happened. See lmm.serve.
 --
--- In:  one line of JSON on standard input: { command, env, log, temporary, port? }. The end of standard input, and
---      SIGTERM, mean: end it.
+-- In:  one line of JSON on standard input: { command, env, log, temporary, port? }. SIGTERM means: end it. So do SIGHUP
+--      and the end of standard input, and nobody will read what there is to say.
 -- Out: lines in the file of notes: "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once no process of
 --      the group is left.
 
@@ -151,7 +151,8 @@ end
 function guard.main(notes)
   local self = setmetatable({ path = notes, notes = assert(io.open(notes, "a")) }, Guard)
   uv.new_signal():start("sigint", function() end) -- its owner decides what Ctrl-C means
-  for _, name in ipairs { "sigterm", "sighup" } do uv.new_signal():start(name, function() self:stop() end) end
+  uv.new_signal():start("sigterm", function() self:stop() end)
+  uv.new_signal():start("sighup", function() self:leave() end)
   uv.new_timer():start(500, 500, function() -- in case another process holds the other end of standard input
     if uv.os_getppid() ~= child.owner then self:leave() end
   end)

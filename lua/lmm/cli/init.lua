@@ -4,7 +4,7 @@
 -- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: lua.c
 -- makes of it an error that is raised wherever the program happens to be.
 
-local COMMANDS = { "ask", "models", "mock" }
+local COMMANDS = { "ask", "models", "serve", "wait", "mock" }
 
 local DESCRIPTION = "Talk to multimodal models on servers with an OpenAI-compatible API."
 
@@ -20,6 +20,7 @@ Exit status:
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
    lmm models --url http://gpu1:8000/v1
+   lmm serve --with 'lmm ask -i picture.jpg "What is it?"' -- vllm serve MODEL
    lmm mock --port 8000
 
 `lmm <command> --help` tells more of each command.]]
@@ -75,6 +76,6 @@ return function(words)
     status = 1
     if is_interrupt(message) and not (err and err.kind == "http") then status, message = 130, nil end
   end
-  if status ~= 0 and message then io.stderr:write("lmm: ", (message:gsub("%s*[\r\n]+%s*", " ")), "\n") end
+  if status ~= 0 and message then io.stderr:write("lmm: ", require "lmm.text".fold(message), "\n") end
   return status
 end

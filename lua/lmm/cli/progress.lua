@@ -1,0 +1,46 @@
+--- A line on a terminal that says how long something has taken and how it stands. Where standard error is no terminal,
+--- nothing is written.
+local texts = require "lmm.text"
+
+local progress = {}
+
+local Progress = {}
+Progress.__index = Progress
+
+local WIDTH = 80 -- where the terminal does not tell its own
+
+local function duration(seconds)
+  seconds = math.floor(seconds)
+  if seconds < 60 then return ("%d s"):format(seconds) end
+  return ("%d min %02d s"):format(math.floor(seconds / 60), seconds % 60)
+end
+
+--- Writes over the line. The text may be a stranger's: nothing in it steers the terminal.
+function Progress:show(seconds, text)
+  if not self.width then return end
+  text = text:gsub("\27%[[%d;]*%a", ""):gsub("\t", " ")
+  local line = texts.line(duration(seconds) .. (text:find "%S" and "  " .. text or ""), self.width - 1)
+  if line == self.shown then return end
+  self.shown = line
+  io.stderr:write("\r\27[K", line)
+  io.stderr:flush()
+end
+
+--- Takes the line away.
+function Progress:clear()
+  if not self.shown then return end
+  self.shown = nil
+  io.stderr:write "\r\27[K"
+  io.stderr:flush()
+end
+
+function progress.new()
+  local is_terminal = os.execute "test -t 2" -- 0 on Lua 5.1, true later
+  if is_terminal ~= 0 and is_terminal ~= true then return setmetatable({}, Progress) end
+  local pipe = io.popen "stty size <&2 2>/dev/null"
+  local width = tonumber(pipe:read "*a":match "%d+ (%d+)")
+  pipe:close()
+  return setmetatable({ width = width and width > 0 and width or WIDTH }, Progress)
+end
+
+return progress

@@ -1,0 +1,89 @@
+-- The examples run as they stand, with the built-in server where a model's would be.
+local mock = require "lmm.mock"
+local process = require "spec.support.process"
+local test = require "spec.support.test"
+
+local LUA = arg[-1]
+local folder = process.shell "mktemp -d":match "%S+"
+local quote = process.quote
+
+--- A program in a folder of its own, as `name`; the script is a shell's.
+local function program(name, script)
+  os.execute(("mkdir -p %s/bin"):format(folder))
+  local path = process.write(folder .. "/bin/" .. name, "#!/bin/sh\n" .. script .. "\n")
+  os.execute("chmod +x " .. path)
+  return path
+end
+
+--- Runs a shell command with these programs in its path; gives what it printed, its errors and its status apart.
+local function run(command)
+  local errors = folder .. "/errors"
+  local text = process.shell(("PATH=%s/bin:$PATH; %s 2>%s; echo \"status $?\""):format(folder, command, errors))
+  local out, status = text:match "^(.*)status (%d+)\n$"
+  return out, process.read(errors), tonumber(status)
+end
+
+local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
+local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
+
+test.case("describe.lua", function()
+  local server = assert(mock.start { delay = 0 })
+  local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
+  test.equal({ out, errors, status }, { PICTURE .. "question: What is shown in the image?\n", "", 0 })
+  server.stop()
+end)
+
+-- Stands where vLLM does: notes how it was called, and as which process.
+local called = folder .. "/called"
+local MOCK = ('echo $$ "$@" >%s; exec %s bin/lmm mock --delay 0 "$@"'):format(called, quote(LUA))
+program("server", MOCK)
+program("vllm", 'shift; . ' .. folder .. "/bin/server")
+program("apptainer", 'echo "$@" >' .. folder .. "/container; shift 5; . " .. folder .. "/bin/server")
+
+local CACHED = "/cache/hub/models--Org--A-Name--2/snapshots/0123abc"
+local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%?\n"
+  .. PICTURE:gsub("%p", "%%%0") .. "image 2: by URL https://[^\n]*\nquestion: And what is shown in this one%?\n"
+  .. "turn 2, after 2 messages\n$"
+
+local ways = {
+  { "with vllm", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED },
+  { "with another command", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED .. " server" },
+  { "as a job", ("LUA=%s MODEL=%s bash examples/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
+  { "as a job with a container", ("LUA=%s MODEL=%s IMAGE=vllm.sif bash examples/serve_and_ask.sbatch"):format(
+    quote(LUA), CACHED), "exec --nv vllm.sif vllm serve " .. CACHED },
+}
+
+for _, row in ipairs(ways) do
+  test.case("serve_and_ask " .. row[1], function()
+    local out, errors, status = run("export SLURM_GPUS_ON_NODE=4; " .. row[2])
+    test.equal(status, 0, errors)
+    test.match(out, ANSWER)
+    test.match(errors, "^lmm mock: listening on [^\n]*\n$")
+    local pid, words = process.read(called):match "^(%d+) (.*)$"
+    test.match(words, "^" .. CACHED:gsub("%p", "%%%0") .. " %-%-served%-model%-name Org/A%-Name%-%-2 .*"
+      .. "%-%-tensor%-parallel%-size 4 .*%-%-port %d+\n$")
+    test.equal(process.group(pid), {})
+    if row[3] then test.equal(process.read(folder .. "/container"):sub(1, #row[3]), row[3]) end
+  end)
+end
+
+test.case("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
+  local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA) .. " examples/serve_and_ask.lua org/name")
+  test.equal(status, 0, errors)
+  test.match(out, "^model: org/name\n")
+  test.match(process.read(called), "%-%-tensor%-parallel%-size 1 ")
+end)
+
+test.case("serve_and_ask says why there is no server", function()
+  local out, errors, status = run(quote(LUA) .. " examples/serve_and_ask.lua org/name server --fail-start")
+  test.equal({ out, status }, { "", 1 })
+  test.match(errors, "the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory")
+end)
+
+test.case("serve_and_ask is short, and the job script is sound", function()
+  local _, count = process.read "examples/serve_and_ask.lua":gsub("\n", "")
+  test.ok(count <= 40, count .. " lines")
+  test.equal(process.shell "bash -n examples/serve_and_ask.sbatch 2>&1", "")
+end)
+
+os.execute("rm -rf " .. quote(folder))

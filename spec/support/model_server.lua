@@ -1,0 +1,51 @@
+-- A model server with a flaw: `lua spec/support/model_server.lua FLAW --port N`.
+local http = require "lmm.mock.http"
+local uv = require "luv"
+
+local MODELS = '{"object":"list","data":[{"id":"tiny","object":"model"}]}'
+local JSON = { ["content-type"] = "application/json" }
+
+local requests = 0
+
+-- What each flaw answers to a path, in place of what is right.
+local flaws = {
+  loading = function() -- as llama-server does while it loads
+    requests = requests + 1
+    if requests <= 3 then return 503, '{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}' end
+  end,
+  no_health = function(path) if path == "/health" then return 404, '{"detail":"Not Found"}' end end,
+  page = function() return 200, "<html>It works!</html>" end,
+  no_list = function(path) if path == "/v1/models" then return 200, '{"hello":"world"}' end end,
+  guarded = function(path) if path ~= "/health" then return 401, '{"error":"Unauthorized"}' end end,
+  noise = function() end,
+  stubborn = function() end,
+}
+
+local flaw, port = arg[1], tonumber(arg[3])
+local find_flaw = assert(flaws[flaw], "there is no such flaw")
+
+if flaw == "stubborn" then
+  uv.new_signal():start("sigterm", function() end)
+  -- In the same group, and as stubborn.
+  local script = "trap '' TERM; while :; do sleep 0.2; done"
+  uv.spawn("/bin/sh", { args = { "-c", script }, stdio = { nil, 1, 2 } }, function() end)
+end
+
+if flaw == "noise" then
+  local listener = uv.new_tcp()
+  assert(listener:bind("127.0.0.1", port))
+  assert(listener:listen(8, function()
+    local peer = uv.new_tcp()
+    listener:accept(peer)
+    peer:write("220 this is no web server\r\n", function() peer:close() end)
+  end))
+else
+  assert(http.serve { port = port, on_request = function(request, response)
+    local status, body = find_flaw(request.path)
+    if not status then status, body = 200, request.path == "/v1/models" and MODELS or "" end
+    response:send(status, JSON, body)
+  end })
+end
+print "ready"
+io.flush()
+uv.run()

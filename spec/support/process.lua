@@ -1,0 +1,73 @@
+--- What processes there are, as /proc tells, and waiting for what other processes do.
+--
+-- In:  process numbers, conditions.
+-- Out: states; a wait that ends in an error where the condition is never met, after a time that no machine needs.
+
+local process = {}
+
+local PATIENCE = 60 -- seconds
+
+--- What a shell command prints.
+function process.shell(command)
+  local pipe = assert(io.popen(command))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+--- The text of a file, or nil.
+function process.read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+function process.write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+function process.quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+--- Whether a process runs; a zombie does not.
+function process.runs(pid)
+  local state = (process.read(("/proc/%d/stat"):format(pid)) or ""):match "%) (%a)"
+  return state ~= nil and state ~= "Z"
+end
+
+--- The processes of a group that run.
+---@return integer[]
+function process.group(leader)
+  local found = {}
+  for line in process.shell "cat /proc/[0-9]*/stat 2>/dev/null":gmatch "[^\n]+" do
+    local pid, state, group = line:match "^(%d+) %(.*%) (%a) %d+ (%d+)"
+    if tonumber(group) == tonumber(leader) and state ~= "Z" then found[#found + 1] = tonumber(pid) end
+  end
+  return found
+end
+
+--- Looks until `fn` gives a true value, and gives it.
+function process.wait_for(what, fn)
+  local deadline = os.time() + PATIENCE
+  while os.time() <= deadline do
+    local value = fn()
+    if value then return value end
+    os.execute "sleep 0.02"
+  end
+  error("waited in vain for " .. what, 2)
+end
+
+--- Waits for the end of a process and of every process of the group that it leads.
+function process.wait_gone(pid)
+  process.wait_for("the end of process " .. pid, function()
+    return not process.runs(pid) and #process.group(pid) == 0
+  end)
+end
+
+return process
