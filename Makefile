@@ -65,6 +65,13 @@ test: ## installs what tests need, builds, and runs every spec
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)
 
+VLLM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/vllm
+test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR): 7 GB
+	@$(NEED) $(TEST_PACKAGES) python3-venv
+	@spec/vllm/install.sh "$(VLLM_DIR)"
+	@$(MAKE) --no-print-directory all
+	@LMM_VLLM="$(VLLM_DIR)" $(RUN) $(LUA) spec/run.lua spec/vllm/vllm_spec.lua
+
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(NEED) $(TEST_PACKAGES)
@@ -114,6 +121,6 @@ clean: ## removes what was built
 	rm -rf build lmm src/*.o
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test spec asan valgrind lint bench install uninstall clean help
+.PHONY: all core demo test test-vllm spec asan valgrind lint bench install uninstall clean help
