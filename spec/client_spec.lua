@@ -111,6 +111,88 @@ test.case("bad parts and bad text send nothing, not even for the model", functio
   test.equal(#net.requests, 0)
 end)
 
+--- A network that knows no model of the name asked for, and its list of models.
+local function without_model(list, refusal)
+  local error_object = { message = "The model `qwen-vl` does not exist.", code = 404 }
+  return fake.net { refusal or { status = 404, json = { error = error_object } }, list }
+end
+
+local function models(...)
+  local data = {}
+  for i, id in ipairs { ... } do data[i] = { id = id } end
+  return { json = { data = data } }
+end
+
+test.case("a model that is not served: the hint names the nearest, or those that are", function()
+  local cases = {
+    { models("other", "Qwen-VL2"), '%(did you mean "Qwen%-VL2"%?%)$' },
+    { models "Qwen/Qwen2.5-VL-72B-Instruct", '%(the server has "Qwen/Qwen2.5%-VL%-72B%-Instruct"%)$' },
+    { models("a/b1", "a/b2", "a/b3", "a/b4", "a/b5"), 'has "a/b1", "a/b2", "a/b3", "a/b4", "a/b5"%)$' },
+    { models("a/b1", "a/b2", "a/b3", "a/b4", "a/b5", "a/b6", "a/b7"), '"a/b5" and 2 more%)$' },
+    { models("a/b1\n\27[31m" .. ("x"):rep(20), ("y"):rep(1000)), 'has "a/b1.*x" and 1 more%)$' },
+  }
+  for i, case in ipairs(cases) do
+    for _, method in ipairs { "chat", "stream" } do
+      local net = without_model(case[1])
+      local value, message, err = net:connect()[method](net:connect(), { model = "qwen-vl", messages = {} })
+      if method == "stream" then value, message, err = value:reply() end
+      test.refused(case[2], value, message, err)
+      test.ok(not message:find "%c" and message:find("does not exist. (" .. err.hint .. ")", 1, true), "case " .. i)
+      test.equal({ err.status, err.attempts, #net.requests }, { 404, 1, 2 })
+      test.equal({ net.requests[2].method, net.requests[2].url }, { "GET", "http://fake/v1/models" })
+    end
+  end
+end)
+
+test.case("where the list of models says no more, the refusal stays as it was", function()
+  local cases = {
+    { status = 503 }, { status = 401, json = { error = "Unauthorized" } }, { body = "<html>" }, { json = {} },
+    { json = { data = lmm.array {} } }, { json = { data = { { id = 5 } } } }, { json = { data = { "a" } } },
+    { fail = { kind = "connect", phase = "connect", reason = "refused" } }, models "qwen-vl", { hang = true },
+    { json = { data = { { id = "qwen-vl2x" }, 7 } }, delay = 6 }, models(("x"):rep(129)),
+  }
+  for i, list in ipairs(cases) do
+    local net = without_model(list)
+    local before = fake.loop:now()
+    local err = test.refused("does not exist. %(client:models%(%), or lmm models, lists those that are served%)",
+      ask(net, {}, { model = "qwen-vl" }))
+    test.equal({ err.kind, err.status, #net.requests, net.transfers[2].closed }, { "http", 404, 2, true }, "case " .. i)
+    test.ok(fake.loop:now() - before <= 5) -- by the fake clock
+  end
+  local net = without_model({ hang = true })
+  local err = test.refused("does not exist", ask(net, { timeout = 2 }, { model = "qwen-vl" }))
+  test.equal(err.elapsed, 2)
+end)
+
+test.case("the list is asked for once in a call, and only where a model is refused", function()
+  for _, refusal in ipairs { { status = 404, json = { detail = "Not Found" } }, { status = 400, body = "model" },
+    { status = 404, body = "" } } do
+    local net = without_model(models "qwen-vl2", refusal)
+    ask(net, {}, { model = "qwen-vl" })
+    test.equal(#net.requests, 1)
+  end
+  local net = without_model(models "qwen-vl2")
+  net.replies[3] = net.replies[1]
+  local err = test.refused('did you mean "qwen%-vl2"%?', ask(net, { retry = function(attempt)
+    return attempt < 3 and 0 or nil
+  end }, { model = "qwen-vl" }))
+  test.equal({ #net.requests, err.attempts }, { 4, 3 })
+  test.equal(net:connect().listed_model, nil)
+end)
+
+test.case("a call can be ended while it asks for the list", function()
+  local net = without_model({ hang = true }, { status = 404, body = "no such model",
+    headers = { ["x-should-retry"] = "true" } })
+  local chat = net:connect():conversation()
+  local result
+  lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
+  while #net.requests < 2 do fake.loop:step(fake.loop:now() + 1) end
+  chat:cancel()
+  while not result do fake.loop:step(fake.loop:now() + 1) end
+  test.equal({ result[4].kind, #net.requests, net.transfers[2].closed }, { "cancelled", 2, true })
+  test.equal(#chat.messages, 0)
+end)
+
 test.case("an unstreamed reply", function()
   local reply = assert(ask(fake.net { fake.whole("hello", { reasoning_content = "hm", refusal = lmm.null }) }))
   test.equal(tostring(reply), "hello")
@@ -202,6 +284,54 @@ test.case("retry: Retry-After wins, and a call's own policy wins over the client
   end }))
   test.equal(seen, { 400, 400 })
   test.equal(net.requests[2].time - net.requests[1].time, 3)
+end)
+
+test.case("on_retry is told before each wait: the attempt, its error, and the delay", function()
+  local net = fake.net { { status = 503 }, { status = 429, headers = { ["retry-after"] = "20" } }, fake.whole "a" }
+  local seen = {}
+  local policy = lmm.retry { random = quick.random, on_retry = function(attempt, err, delay)
+    local time = fake.loop:now() - net.requests[1].time
+    seen[#seen + 1] = { attempt, err.status, err.attempts, delay, #net.requests, time }
+  end }
+  test.equal(assert(ask(net, { retry = policy })).attempts, 3)
+  test.equal(seen, { { 1, 503, 1, 0.5, 1, 0 }, { 2, 429, 2, 20, 2, 0.5 } })
+  seen = {}
+  net = fake.net { { json = { data = { { id = "a" } } } } }
+  assert(net:connect({ retry = policy }):models())
+  test.refused("503", ask(fake.net { { status = 503 } }, { retry = policy, timeout = 0.4 }))
+  test.refused("400", ask(fake.net { { status = 400 } }, { retry = policy }))
+  test.equal(#seen, 0) -- neither after a success nor where there is no further attempt
+  net = fake.net { { status = 503 } }
+  test.refused("503", net:connect({ retry = policy }):models())
+  test.equal(#seen, 2)
+end)
+
+test.case("what on_retry raises reaches the caller: nothing stays open, and the conversation goes on", function()
+  local net = fake.net { { status = 503 }, fake.answer "a" }
+  local problem = {}
+  local client = net:connect { retry = { on_retry = function() error(problem) end } }
+  local chat = client:conversation()
+  local ok, raised = pcall(chat.ask, chat, "one")
+  test.ok(not ok and raised == problem, "another error")
+  test.equal({ net.transfers[1].closed, #net.requests, #chat.messages }, { true, 1, 0 })
+  test.equal({ assert(chat:ask "two").text, #chat.messages }, { "a", 2 })
+  net = fake.net { { status = 503 } }
+  client = net:connect { retry = { on_retry = function() error(problem) end } }
+  ok, raised = pcall(client.models, client)
+  test.ok(not ok and raised == problem, "another error")
+  local task = lmm.go(function() return client:chat { messages = {} } end)
+  ok, raised = task:wait()
+  test.ok(not ok and raised == problem, "another error")
+end)
+
+test.case("on_retry may end the call", function()
+  local net = fake.net { { status = 503 } }
+  local stream
+  stream = net:connect({ retry = { on_retry = function() stream:cancel() end } }):stream { messages = {} }
+  test.equal({ test.refused("cancelled", stream:next()).kind, #net.requests }, { "cancelled", 1 })
+  local client
+  client = net:connect { retry = { on_retry = function() client:close() end } }
+  test.equal({ test.refused("cancelled", client:models()).kind, #net.requests }, { "cancelled", 2 })
 end)
 
 test.case("time limits: first, idle and total, each with its own text", function()

@@ -259,6 +259,15 @@ test.case("a policy is data with the defaults filled in", function()
   test.equal(retry.new {}, retry.new())
 end)
 
+test.case("on_retry is kept, and nobody calls it here", function()
+  local function on_retry() error "called" end
+  local of = policy { on_retry = on_retry }
+  test.ok(of.on_retry == on_retry, "another function")
+  test.equal(delay(of, http(503)), 0.5)
+  test.equal(retry.new(of).on_retry, on_retry)
+  test.equal(retry.new().on_retry, nil)
+end)
+
 test.case("a policy may be a function", function()
   local seen = {}
   local function of(attempt, err)
@@ -276,10 +285,12 @@ end)
 
 for _, row in ipairs {
   { { attempt = 3 }, "unknown option 'attempt' %(did you mean 'attempts'%?%)" },
-  { { bogus_name = 3 }, "unknown option 'bogus_name' %(there are: attempts, base, cap, clock, max_wait, random%)" },
+  { { bogus_name = 3 },
+    "unknown option 'bogus_name' %(there are: attempts, base, cap, clock, max_wait, on_retry, random%)" },
   { { 3 }, "unknown option '1'" },
   { { attempts = "3" }, "option 'attempts' must be a number, not a string" },
   { { clock = 5 }, "option 'clock' must be a function, not a number" },
+  { { on_retry = "x" }, "option 'on_retry' must be a function, not a string" },
   { { attempts = 0 }, "'attempts' is at least 1: the first try counts" },
   { { attempts = 0.5 }, "'attempts' is at least 1" },
   { { attempts = -1 }, "'attempts' is at least 0, not %-1" },

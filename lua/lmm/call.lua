@@ -14,6 +14,7 @@ local texts = require "lmm.text"
 ---@field policy table|function
 ---@field started number   when the caller called, by the loop's clock
 ---@field attempts integer
+---@field advise nil|fun(fields: table): string?  a better hint for what a server refuses; may ask the server
 local Call = {}
 Call.__index = Call
 
@@ -177,7 +178,9 @@ function Call:open()
   local text
   text, err = self:read_all()
   if not text and err.kind == "cancelled" then return nil, err end
-  return nil, self:fail(server_error.from_reply(head, text or "", self:sent()))
+  local fields = server_error.from_reply(head, text or "", self:sent())
+  if self.advise then fields.hint = self.advise(fields) or fields.hint end
+  return nil, self:fail(fields)
 end
 
 --- Waits before the next attempt; gives an error where the wait was ended from elsewhere.
@@ -199,6 +202,8 @@ function Call:run(attempt)
     failures[#failures + 1] = err
     local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
     if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return nil, err end
+    local told = type(self.policy) == "table" and self.policy.on_retry
+    if told then told(self.attempts, err, delay) end
     local stopped = self:sleep(delay)
     if stopped then return nil, stopped end
   end

@@ -228,6 +228,45 @@ local function find_model(self, terms, run)
   return self.listed_model
 end
 
+local ADVICE_TIMEOUT = 5 -- seconds
+local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told
+
+--- What to say to somebody who asked for a model that is not served, where the server's list says more.
+local function advise_model(name, models)
+  local by_name, listed = {}, {}
+  for i = 1, math.min(#models, MOST_NAMES) do
+    local id = type(models[i]) == "table" and models[i].id
+    if id == name then return nil end
+    if type(id) == "string" and #id <= LONGEST_NAME then
+      by_name[id:lower()] = id
+      listed[#listed + 1] = ("%q"):format(id)
+    end
+  end
+  local near = #name <= LONGEST_NAME and options.nearest(name:lower(), by_name)
+  if near then return ("did you mean %q?"):format(by_name[near]) end
+  local told = math.min(#listed, LISTED)
+  if told == 0 then return nil end
+  local more = #models > told and (" and %d more"):format(#models - told) or ""
+  return "the server has " .. table.concat(listed, ", ", 1, told) .. more
+end
+
+--- Asks the server once for its list when it refuses the model `name`; whatever comes of that, the refusal stays.
+---@param run fun(call: lmm.Call, attempt: function)  see Client:fetch
+---@param exchange lmm.Call  the one that may be refused
+local function model_adviser(self, name, run, exchange)
+  local is_asked, hint
+  return function(fields)
+    if fields.status ~= 404 or not fields.message:find "[Mm]odel" then return nil end
+    if is_asked then return hint end
+    is_asked = true
+    local now = self.loop:now()
+    local timeout = { total = math.min(ADVICE_TIMEOUT, (exchange.deadline or math.huge) - now) }
+    local models = list_models(self, { timeout = timeout, policy = retry.new(false), started = now }, run)
+    hint = models and advise_model(name, models)
+    return hint
+  end
+end
+
 --- Names that are ours; every other name in a request is the server's.
 local ours = { timeout = true, retry = true, schema = true }
 
@@ -288,7 +327,9 @@ function Client:exchange(given, streamed)
       body, err = request.body(fields)
       if not body then return nil, err end
     end
-    return call.new(self, "POST", self.base_url .. "/chat/completions", body, terms)
+    local exchange = call.new(self, "POST", self.base_url .. "/chat/completions", body, terms)
+    exchange.advise = model_adviser(self, fields.model, function(...) return self_stream:run_aside(...) end, exchange)
+    return exchange
   end
   return stream.new(prepare, { schema = opts.schema, limits = self.limits })
 end

@@ -11,8 +11,11 @@ local retry = {}
 ---@field max_wait number   the longest wait a server may ask for; beyond it the call is not retried (120)
 ---@field clock fun(): number   seconds since 1970, for Retry-After as a date (os.time)
 ---@field random fun(): number  from [0, 1), takes up to a quarter off a delay (math.random)
+---@field on_retry nil|fun(attempt: integer, err: lmm.Error, delay: number)  called before each wait: which attempt
+--- failed, with what, and the seconds until the next; what it raises ends the call and reaches its caller
 local rows = {
   attempts = "number", base = "number", cap = "number", max_wait = "number", clock = "function", random = "function",
+  on_retry = "function",
 }
 
 local defaults = { attempts = 3, base = 0.5, cap = 8, max_wait = 120, clock = os.time, random = math.random }
@@ -24,7 +27,7 @@ function retry.new(opts)
   if opts == true then opts = nil end
   if opts == false then opts = { attempts = 1 } end
   opts = options.check("lmm.retry", rows, opts)
-  local policy = {}
+  local policy = { on_retry = opts.on_retry }
   for name, value in pairs(defaults) do
     policy[name] = opts[name] == nil and value or opts[name]
     if type(value) == "number" and not (policy[name] >= 0) then

@@ -55,6 +55,14 @@ function Stream:run(call, attempt)
   return call:run(attempt)
 end
 
+--- Runs another call while the stream's own stands; `cancel` ends it, too.
+function Stream:run_aside(call, attempt)
+  local own = self.call
+  local value, err = self:run(call, attempt)
+  self.call, own.cancelled = own, own.cancelled or call.cancelled
+  return value, err
+end
+
 --- The next event from the wire, and its text in it: event | nil at the end | nil, err.
 function Stream:receive()
   local raw, event = self:next_object()
