@@ -48,6 +48,7 @@ build = {
     ["lmm.errors"] = "lua/lmm/errors.lua",
     ["lmm.gather"] = "lua/lmm/gather.lua",
     ["lmm.guard"] = "lua/lmm/guard.lua",
+    ["lmm.head"] = "lua/lmm/head.lua",
     ["lmm.json"] = "lua/lmm/json.lua",
     ["lmm.log_tail"] = "lua/lmm/log_tail.lua",
     ["lmm.loop"] = "lua/lmm/loop/init.lua",

@@ -1,0 +1,21 @@
+--- The head of a reply: its lines as they came go in, a table of headers comes out.
+local texts = require "lmm.text"
+
+local head = {}
+
+--- The headers in a head, with names in lower case; a repeated one keeps all its values, joined by ", " (RFC 9110,
+--- section 5.3). A line that is no header is passed over.
+---@param text string  the status line and what follows it
+---@return table<string, string>
+function head.parse(text)
+  local lists, headers = {}, {}
+  for name, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
+    name = name:lower()
+    lists[name] = lists[name] or {}
+    table.insert(lists[name], texts.trim_right(value))
+  end
+  for name, values in pairs(lists) do headers[name] = table.concat(values, ", ") end
+  return headers
+end
+
+return head
