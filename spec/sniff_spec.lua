@@ -131,11 +131,13 @@ end
 
 local clap = box("clap", be(37, 4) .. be(1, 4) .. be(23, 4) .. be(1, 4) .. rep("\0", 16))
 
-local function tiff(kind)
+local function tiff(kind, again)
   local function entry(tag, value)
     return le(tag, 2) .. le(kind, 2) .. le(1, 4) .. le(value, 4)
   end
-  return "II*\0" .. le(8, 4) .. le(2, 2) .. entry(256, 37) .. entry(257, 23)
+  local entries = entry(256, 37) .. entry(257, 23)
+  if again then entries = entries .. entry(256, again) .. entry(257, again) end
+  return "II*\0" .. le(8, 4) .. le(#entries / 12, 2) .. entries
 end
 
 local function ebml(doctype)
@@ -157,6 +159,7 @@ local made = {
   { "a BMP with rows from the top", bmp40(le(37, 4), "\233\255\255\255"), "image/bmp", 37, 23 },
   { "a TIFF with SHORT fields", tiff(3), "image/tiff", 37, 23 },
   { "a TIFF with LONG fields", tiff(4), "image/tiff", 37, 23 },
+  { "a TIFF with fields twice: the first count", tiff(3, 99), "image/tiff", 37, 23 },
   { "a BigTIFF", "II+\0\8\0\0\0" .. le(16, 8), "image/tiff" },
   { "the primary item's size, not the largest", avif(ispe(64, 64) .. ispe(37, 23), "\2"), "image/avif", 37, 23 },
   { "a clean aperture cuts the padding off", avif(ispe(64, 64) .. clap, "\1\130"), "image/avif", 37, 23 },
@@ -207,6 +210,7 @@ local lies = {
   { "a BMP with a negative width", bmp40(huge, le(23, 4)), "image/bmp" },
   { "a TIFF directory beyond the end", "II*\0" .. huge, "image/tiff" },
   { "a TIFF directory over its own header", "MM\0*" .. be(0, 4), "image/tiff" },
+  { "a TIFF directory of which the second field is cut off", tiff(3):sub(1, -2), "image/tiff" },
   { "a TIFF directory with too many fields", "II*\0" .. le(8, 4) .. "\255\255" .. rep("\0", 24), "image/tiff" },
   { "an ftyp of size 0", be(0, 4) .. "ftypavif" .. be(0, 4) .. "avif", nil },
   { "an ftyp of size 1", be(1, 4) .. "ftyp" .. be(20, 8) .. "avif", nil },
@@ -226,6 +230,21 @@ local lies = {
 
 for _, row in ipairs(lies) do
   test.case(row[1], function() check(row[2], row[3], nil, nil) end)
+end
+
+-- ---- what comes late may change what came before: no size is told until all that decides it is there
+
+for _, row in ipairs {
+  { "an AVIF with a clean aperture", avif(ispe(64, 64) .. clap, "\1\130"), 37, 23 },
+  { "an AVIF whose second size counts", avif(ispe(64, 64) .. ispe(37, 23), "\1\2"), 37, 23 },
+  { "a TIFF with fields twice", tiff(4, 99), 37, 23 },
+} do
+  test.case(row[1] .. ", cut short, has its own size or none", function()
+    for length = 1, #row[2] do
+      local info = sniff(row[2]:sub(1, length))
+      test.ok(info.width == nil or info.width == row[3] and info.height == row[4], "cut to " .. length)
+    end
+  end)
 end
 
 -- ---- what is none of the known types

@@ -114,24 +114,24 @@ static void look_tiff(view head, lmm_sniffed *type) {
   for (; left > 0 && entry.count >= 12; left--, entry = after(entry, 12)) {
     uint64_t tag = number(entry, 0, 2, order);
     uint64_t value = number(entry, 8, number(entry, 2, 2, order) == 3 ? 2 : 4, order); /* a SHORT or a LONG */
-    if (tag == 256) width = value;
-    if (tag == 257) height = value;
+    if (tag == 256 && width == 0) width = value; /* the first counts, as for libtiff: what follows may be cut off */
+    if (tag == 257 && height == 0) height = value;
   }
   set_size(type, width, height);
 }
 
 /* ---- ISO base media (ISO/IEC 14496-12): MP4, QuickTime, HEIF, AVIF ----------------------------------------------- */
 
-/* Takes the next box off the front of `rest`, its data perhaps cut short; false at the end or at a senseless size. */
+/* Takes the next box off the front of `rest`; false at the end, at a senseless size and at a box that is cut short. One
+ * of size 0 reaches to the end of the file and holds the pictures, so that it ends the search, too. */
 static bool next_box(view *rest, view *name, view *data) {
   if (rest->count < 8) return false;
   uint64_t size = big(*rest, 0, 4), header = 8;
-  if (size == 0) size = rest->count; /* up to the end of the file */
   if (size == 1) {
     header = 16;
     size = big(*rest, 8, 8);
   }
-  if (size < header) return false;
+  if (size < header || size > rest->count) return false;
   *name = part(*rest, 4, 4);
   *data = part(after(*rest, header), 0, size - header);
   *rest = after(*rest, size);
