@@ -1,6 +1,6 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
 local curl = require "lmm.curl"
-local texts = require "lmm.text"
+local heads = require "lmm.head"
 
 ---@class lmm.TransportRequest
 ---@field method string
@@ -91,20 +91,10 @@ function Transfer:await(method, deadline)
   return nil, { kind = "cancelled" }
 end
 
---- Header names in lower case; a repeated one keeps all its values, joined by ", " (RFC 9110, section 5.3).
-local function parse_headers(text)
-  local headers = {}
-  for name, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
-    name, value = name:lower(), texts.trim_right(value)
-    headers[name] = headers[name] and headers[name] .. ", " .. value or value
-  end
-  return headers
-end
-
 function Transfer:head(deadline)
   local status, text = self:await("head", deadline)
   if not status then return nil, text end
-  return { status = status, headers = parse_headers(text) }
+  return { status = status, headers = heads.parse(text) }
 end
 
 function Transfer:read(deadline)
