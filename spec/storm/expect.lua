@@ -1,0 +1,111 @@
+--- What may come of an exchange: its attempts come in; the set of outcomes that are right goes out. An outcome is named
+--- KIND@ATTEMPTS, as "ok@1" or "http 503@3".
+local wire = require "spec.storm.wire"
+
+local expect = {}
+
+local PASSING = { [408] = true, [409] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
+
+--- Whether a refusal is tried again; a wait that is asked for and too long ends it.
+local function is_passing(status, attempt)
+  local again = PASSING[status]
+  if attempt.should_retry ~= nil then again = attempt.should_retry end
+  return again and not attempt.too_long
+end
+
+local function refusal(status, attempt, text)
+  return { kind = "http " .. status, status = status, again = is_passing(status, attempt), text = text,
+    insists = attempt.should_retry }
+end
+
+--- Of a stream, of which the first `got` bytes have come.
+local function of_stream(attempt, got, whole, ending)
+  local last = { text = "", content = false, finished = false }
+  for _, mark in ipairs(attempt.marks) do
+    if mark.at > got then break end
+    if mark.status then
+      local found = refusal(mark.status, attempt, last.text)
+      found.again = found.again and not last.content
+      return found
+    elseif mark.broken then
+      return { kind = "protocol", text = last.text }
+    end
+    last = mark
+    if mark.done then break end
+  end
+  if last.finished then return { kind = "ok" } end
+  if ending == "hold" and not whole then return { kind = "timeout", text = last.text } end
+  return { kind = "truncated", text = last.text }
+end
+
+local function of_object(attempt, got, whole, ending)
+  if not whole then return { kind = ending == "hold" and "timeout" or "truncated", text = "" } end
+  if not attempt.complete or got < attempt.complete then return { kind = "protocol", text = "" } end
+  if attempt.status_inside then return refusal(attempt.status_inside, attempt, "") end
+  return { kind = "ok" }
+end
+
+--- What comes of an attempt whose bytes end after `count`.
+local function at_end(attempt, count, ending)
+  local frame = attempt.frame
+  local closes = ending ~= "hold"
+  if count < frame.head then
+    if not closes then return { { kind = "timeout", again = true, text = "" } } end
+    if count == 0 then return { { kind = "connect", again = true, text = "" } } end
+    local found = { { kind = "truncated", text = "" } }
+    if count < frame.line then -- a line that is not complete counts as nothing, or as something that is not HTTP
+      found[2] = { kind = "connect", again = true, text = "" }
+      found[3] = { kind = "protocol", text = "" }
+    end
+    return found
+  end
+  if attempt.status then return { refusal(attempt.status, attempt, "") } end
+  if attempt.encoded then return { { kind = "protocol", text = "" } } end
+  local got = wire.body_at(frame, count)
+  local whole = count >= #frame.bytes
+  if frame.framing == "chunked" and closes then whole = count >= #frame.bytes - 1 end -- libcurl needs no last LF
+  if frame.framing == "close" then whole = closes end -- the end of the connection is all that tells
+  return { (attempt.marks and of_stream or of_object)(attempt, got, whole, ending) }
+end
+
+local function of_attempt(attempt)
+  local count, fault = attempt.count, attempt.fault
+  if not attempt.frame then return { { kind = "protocol", text = "" } } end -- not HTTP at all
+  if fault == "reset" then
+    -- A reset may take back what the client has not read yet.
+    local found = at_end(attempt, count, "close")
+    found[#found + 1] = { kind = "connect", again = true }
+    found[#found + 1] = { kind = "truncated" }
+    for _, outcome in ipairs(found) do outcome.text = nil end
+    return found
+  end
+  local found = at_end(attempt, count, fault == "stall" and "hold" or "close")
+  if fault == "stall" then
+    for _, outcome in ipairs(found) do outcome.text = nil end
+  end
+  return found
+end
+
+--- The outcomes that are right, each with `text`, the first choice's text that has come, where that is known for sure.
+---@return table<string, { text: string? }>
+function expect.outcomes(plan)
+  local outcomes = {}
+  local function go(number, failures)
+    local attempt = plan.attempts[number]
+    for _, outcome in ipairs(of_attempt(attempt)) do
+      local internal = failures + (outcome.status == 500 and 1 or 0)
+      local again = outcome.again and number < #plan.attempts and (internal <= 1 or outcome.insists == true)
+      if again then
+        go(number + 1, internal)
+      else
+        local name = outcome.kind .. "@" .. number
+        local seen = outcomes[name]
+        outcomes[name] = { text = not (seen and seen.text ~= outcome.text) and outcome.text or nil }
+      end
+    end
+  end
+  go(1, 0)
+  return outcomes
+end
+
+return expect
