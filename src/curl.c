@@ -91,6 +91,7 @@ static CURLcode set_defaults(CURL *easy) {
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 4L);
+  curl_easy_setopt(easy, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks the terminal for a key's, and waits */
 #if LIBCURL_VERSION_NUM >= 0x075700 /* else closing a transfer waits for its DNS look-up */
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
@@ -207,16 +208,16 @@ static int connection_start(lua_State *L) {
       .connect_ms = milliseconds(request_number(L, "connect_timeout", 0)),
       .max_head = (size_t)request_integer(L, "max_head", 65536),
   };
-  lmm_error error = {LMM_OK, ""};
-  int code = lmm_transfer_open(transfer, self->easy, &request, &error);
-  if (code == LMM_OK) code = lmm_multi_add(multi, transfer);
-  if (code == LMM_NOMEM) return raise_nomem(L);
-  if (code != LMM_OK) return lmm_push_error(L, &error);
-
   lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
   lua_pushlightuserdata(L, transfer);
   lua_pushvalue(L, 3);
   lua_rawset(L, -3);
+
+  lmm_error error = {LMM_OK, ""};
+  int code = lmm_transfer_open(transfer, self->easy, &request, &error);
+  if (code == LMM_OK) code = lmm_multi_add(multi, transfer); /* from here on nothing may raise */
+  if (code == LMM_NOMEM) return raise_nomem(L);
+  if (code != LMM_OK) return lmm_push_error(L, &error);
   lua_pushvalue(L, 3);
   return 1;
 }

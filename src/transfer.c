@@ -225,16 +225,26 @@ static const struct {
              {CURLE_RECV_ERROR, NULL, NULL, false},
              {CURLE_GOT_NOTHING, NULL, NULL, false}};
 
+/* Whether TLS ended for a reason that stays, by the words of OpenSSL and GnuTLS: the server refused what it was offered,
+ * or it speaks no TLS at all. */
+static bool is_tls_refusal(const char *reason) {
+  if (strstr(reason, " alert ") != NULL) return strstr(reason, "internal error") == NULL;
+  return strstr(reason, "wrong version number") != NULL || strstr(reason, "unexpected TLS packet") != NULL;
+}
+
 static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
   const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
-  bool in_head = transfer->sending && transfer->status == 0;
+  bool in_head = transfer->status == 0 && has_passed(transfer, CURLINFO_STARTTRANSFER_TIME_T);
   bool out_of_memory = result == CURLE_OUT_OF_MEMORY;
   if (out_of_memory && !in_head) return (lmm_failure){NULL, phase, reason, false};
-  if (out_of_memory || result == TOO_LARGE) /* both are said of a header line that is too long for libcurl */
-    return (lmm_failure){"limit", phase, "a header line is longer than 100 KB", false};
+  if (out_of_memory) /* older versions of libcurl say this of a header line that is too long for them, too */
+    return (lmm_failure){"limit", phase, "a header line is longer than 100 KB, or there is not enough memory", false};
+  if (result == TOO_LARGE) return (lmm_failure){"limit", phase, "a header line is longer than 100 KB", false};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (kinds[i].result != result) continue;
     const char *kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
+    if (strcmp(kind, "connect") == 0 && transfer->handshaking && is_tls_refusal(reason))
+      return (lmm_failure){kind, "tls", reason, true}; /* with TLS 1.3 the client learns of it only as it reads */
     return (lmm_failure){kind, kinds[i].phase != NULL ? kinds[i].phase : phase, reason, kinds[i].permanent};
   }
   if (result == CURLE_UNSUPPORTED_PROTOCOL && transfer->sending) reason = "it does not speak HTTP";

@@ -24,14 +24,26 @@ end
 --- The text of a value; raises where a value has none.
 json.encode = codec.encode
 
+--- What `pcall` gives, as a value or nil and a message. A lack of memory is no fault of what was given: it is raised.
+local function try(fn, given)
+  local ok, value = pcall(fn, given)
+  if ok then return value end
+  if value == "not enough memory" then error(value, 0) end
+  return nil, tostring(value)
+end
+
+--- The same as `encode`, and nil and why where a value has no text.
+---@return string? text, string? message
+function json.text(value)
+  return try(codec.encode, value)
+end
+
 --- The value of a text as it stands, nulls included, or nil and why the text has none.
 ---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message
 function json.decode(text, depth)
   codec.decode_max_depth(depth or 1000)
-  local ok, value = pcall(codec.decode, text)
-  if ok then return value end
-  return nil, tostring(value)
+  return try(codec.decode, text)
 end
 
 local to_integer = math.tointeger or function() end

@@ -82,8 +82,7 @@ end
 local function arguments_of(fn, raw_delta)
   if type(fn.arguments) ~= "table" then return fn.arguments end
   local raw = table_or_empty(table_or_empty(raw_delta)["function"]).arguments
-  local ok, text = pcall(json.encode, raw)
-  return ok and text or nil
+  return (json.text(raw))
 end
 
 local function add_call(choice, delta, raw_delta)

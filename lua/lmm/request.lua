@@ -105,8 +105,8 @@ end
 local function encode(fields)
   while true do
     local state = { token = new_token(), splices = {} }
-    local ok, encoded = pcall(json.encode, copy(state, fields, nil, 1))
-    if not ok then invalid("the request cannot be written as JSON: %s", tostring(encoded)) end
+    local encoded, problem = json.text(copy(state, fields, nil, 1))
+    if not encoded then invalid("the request cannot be written as JSON: %s", problem) end
     local body = core.body(encoded, state.token, state.splices)
     if body then return body end
   end

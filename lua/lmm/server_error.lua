@@ -8,8 +8,7 @@ local server_error = {}
 local function text_of(value)
   if type(value) == "string" then return value ~= "" and value or nil end
   if type(value) ~= "table" then return nil end
-  local ok, encoded = pcall(json.encode, value) -- a list that lost its nulls may have no text
-  return ok and encoded or nil
+  return (json.text(value)) -- a list that lost its nulls may have none
 end
 
 local function scalar(value)
@@ -89,6 +88,12 @@ local function is_page(head, body)
   return (head.headers["content-type"] or ""):lower():find("html", 1, true) or body:find "^%s*<[!%a]"
 end
 
+--- What servers with TLS answer to a request without it: nginx, Go, Apache.
+local function wants_tls(body)
+  return body:find("plain HTTP request was sent to HTTPS port", 1, true)
+    or body:find("HTTP request to an HTTPS server", 1, true) or body:find("plain HTTP to an SSL", 1, true)
+end
+
 --- The fields of an error for a reply with an HTTP status that is no success.
 ---@param sent { url: string?, size: integer? }  see server_error.hint
 function server_error.from_reply(head, body, sent)
@@ -99,7 +104,8 @@ function server_error.from_reply(head, body, sent)
   if not fields.message then
     fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
   end
-  fields.hint = server_error.hint(fields, sent, head.headers.location)
+  fields.hint = head.status == 400 and wants_tls(body) and "does the server speak https?"
+    or server_error.hint(fields, sent, head.headers.location)
   return fields
 end
 

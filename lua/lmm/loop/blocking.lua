@@ -39,8 +39,9 @@ end
 
 function Loop:resume_soon(task)
   if self.parked[task] == nil then return end
-  self.parked[task] = nil
+  self.parked[task] = 0 -- due: it is not forgotten where memory for the next line is wanting
   self.ready[#self.ready + 1] = task
+  self.parked[task] = nil
 end
 
 --- Seconds until the first deadline of anyone who waits.

@@ -35,7 +35,10 @@ local cells = setmetatable({}, { __mode = "k" })
 local function poller(loop)
   return function(seconds)
     local busy = curl.poll(seconds)
-    for handle in curl.changed do loop:wake(cells[handle]) end
+    for handle in curl.changed do
+      local cell = cells[handle] -- none where memory ran out when it was started: then nobody waits for it
+      if cell then loop:wake(cell) end
+    end
     return busy
   end
 end
@@ -72,7 +75,7 @@ end
 function Transport:start(request)
   local handle, reason = self.connection:start(request)
   if not handle then return nil, { kind = "invalid", phase = "send", reason = reason } end
-  local cell = {}
+  local cell = { set = false } -- a place for `set`, so that waking allocates nothing
   cells[handle] = cell
   return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
 end

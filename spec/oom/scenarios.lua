@@ -1,0 +1,97 @@
+-- What `make oom` runs: the name of a scenario comes in; a function that judges, and the scenario's own, go out.
+--
+-- The scenario's function runs while allocations fail. What pcall would give of it is then judged: it went well, or it
+-- gave nil, a message and an error object, or it raised. After that, memory is there again, and everything must work.
+
+local name, url = ..., _G.url -- luacheck: ignore
+
+local QUESTION = "What is shown?"
+local OPTIONS = { timeout = 30, retry = false }
+
+-- A part that is small enough to be sent with the head, and one that is pulled.
+local SMALL = "spec/media/picture.png"
+local LARGE = { bytes = "\137PNG\r\n\26\n\0\0\0\rIHDR\0\0\0\8\0\0\0\8" .. ("\0"):rep(80000) }
+
+local function connect(more)
+  local lmm = require "lmm"
+  local opts = { base_url = url }
+  for key, value in pairs(OPTIONS) do opts[key] = value end
+  for key, value in pairs(more or {}) do opts[key] = value end
+  return lmm.connect(opts)
+end
+
+-- Everything that the other scenarios need, so that they begin with the client.
+local function load_all()
+  for _, module in ipairs {
+    "lmm", "lmm.client", "lmm.conversation", "lmm.gather", "lmm.part", "lmm.transport.curl", "lmm.dialect", "lmm.json",
+    "lmm.loop.blocking",
+  } do require(module) end
+  require("lmm.loop").current()
+end
+
+local client
+
+local scenarios = {}
+
+-- The model is asked for first, so this is two exchanges on one connection.
+function scenarios.ask()
+  local lmm = require "lmm"
+  client = connect()
+  return client:conversation { system = "Be brief." }:ask(QUESTION, lmm.image(SMALL), lmm.image(LARGE))
+end
+
+-- The host's name is looked up, in a thread of libcurl's.
+function scenarios.stream()
+  local lmm = require "lmm"
+  client = connect { base_url = url:gsub("127%.0%.0%.1", "localhost"), model = "mock" }
+  local stream = client:conversation():stream(QUESTION, lmm.image(SMALL))
+  local pieces = {}
+  while true do
+    local piece, message, err = stream:next()
+    if not piece and message then return nil, message, err end
+    if not piece then return table.concat(pieces) end
+    pieces[#pieces + 1] = piece
+  end
+end
+
+function scenarios.gather()
+  local lmm = require "lmm"
+  client = connect { model = "mock" }
+  local function ask() return client:conversation():ask(QUESTION, lmm.image(SMALL)) end
+  local results, failures, err = lmm.gather { ask, ask }
+  if not results then return nil, failures, err end
+  local failure = failures[1] or failures[2]
+  if failure then return nil, failure.message, failure end
+  return results[1] .. results[2]
+end
+
+-- A first ask with all that it loads.
+scenarios.load = function()
+  client = connect { model = "mock" }
+  return client:conversation():ask(QUESTION)
+end
+
+if name ~= "load" then load_all() end
+
+local function check_answer(answer)
+  assert(answer, "no answer")
+  assert(tostring(answer):find(QUESTION, 1, true), "a wrong answer: " .. tostring(answer))
+end
+
+local function judge(ok, value, message, err)
+  if ok and value ~= nil then
+    check_answer(value)
+  elseif ok then
+    local known = require "lmm.errors"
+    assert(type(message) == "string" and known.is(err) and err.message == message, "nil without an error object")
+    -- libcurl tells some lack of memory as a host that it cannot find. Nothing is laid upon the request or the reply.
+    assert(err.kind == "connect" or message:find "not enough memory", "a lack of memory told as: " .. message)
+  else
+    local text = tostring(value)
+    assert(text:find "not enough memory" or text:find "[Oo]ut of memory", "raised: " .. text)
+  end
+  if client then check_answer(assert(client:conversation():ask(QUESTION))) end
+  check_answer(assert(connect({ model = "mock" }):conversation():ask(QUESTION)))
+end
+
+return judge, scenarios[name]
