@@ -494,7 +494,7 @@ test.case("errors carry what the README promises", function()
   test.equal({ err.phase, err.attempts }, { "receive", 1 })
   err = test.refused("the connection to .* ended before an answer", ask(
     fake.net { { fail = { kind = "connect", phase = "wait", reason = "empty" } } }, { retry = false }))
-  test.equal(err.hint, nil)
+  test.equal(err.hint, "does the server speak https?")
   local untrusted = { fail = { kind = "connect", phase = "tls", reason = "self-signed", permanent = true } }
   local net = fake.net { untrusted }
   err = test.refused("self%-signed", ask(net))

@@ -64,10 +64,29 @@ local connect_hints = {
   dns = "is the host's name right?",
 }
 
---- Where the call goes, for a message.
+--- What a server said, without what it quotes of our secrets. To be called before anything is cut off.
+function Call:redact(text, keeps_headers)
+  return self.client:redact(text, self.key, keeps_headers)
+end
+
+--- What to look at where no connection came to be, or nothing came through it.
+function Call:connect_hint(failure)
+  local reason = failure.reason or ""
+  if self.url:find "^https" then
+    local is_plain = not failure.permanent or reason:find "wrong version number" or reason:find "unexpected TLS packet"
+    if failure.phase == "tls" and is_plain then return "does the server speak http?" end
+  elseif not self.client.has_answered then
+    local is_dropped = failure.kind == "connect" and failure.phase == "wait"
+    if is_dropped or reason:find "not speak HTTP" then return "does the server speak https?" end
+  end
+  return failure.kind == "connect" and connect_hints[failure.phase] or nil
+end
+
+--- Where the call goes, for a message: a proxy's user name and password are nobody's business.
 function Call:target()
   local client = self.client
-  return self.url:gsub("/chat/completions$", "") .. (client.proxy and " through " .. client.proxy or "")
+  return self.url:gsub("/chat/completions$", "")
+    .. (client.proxy and " through " .. texts.without_user(client.proxy) or "")
     .. (client.unix_socket and " at " .. client.unix_socket or "")
 end
 
@@ -92,12 +111,12 @@ function Call:fail(failure)
     local template = messages[failure.kind]
     fields.message = template and template:format(base, failure.reason) or failure.reason
   end
-  if failure.kind == "connect" then fields.hint = connect_hints[failure.phase] end
+  if failure.reason then fields.hint = self:connect_hint(failure) end
   fields.reason = nil
   for _, name in ipairs { "message", "hint", "code", "type", "param", "request_id" } do
     local value = fields[name]
     if type(value) == "string" then
-      fields[name] = texts.line(self.client:redact(texts.line(value), self.key), self.client.limits.error)
+      fields[name] = texts.line(self:redact(texts.line(value)), self.client.limits.error)
     end
   end
   fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
@@ -170,6 +189,7 @@ function Call:open()
   local head, err = self:take "head"
   if not head then return nil, err end
   self.headers, self.status = head.headers, head.status
+  self.client.has_answered = true
   local encoding = head.headers["content-encoding"]
   if encoding and encoding:lower() ~= "identity" then
     return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
@@ -178,7 +198,8 @@ function Call:open()
   local text
   text, err = self:read_all()
   if not text and err.kind == "cancelled" then return nil, err end
-  local fields = server_error.from_reply(head, text or "", self:sent())
+  head.headers.location = head.headers.location and self:redact(head.headers.location)
+  local fields = server_error.from_reply(head, self:redact(text or ""), self:sent())
   if self.advise then fields.hint = self.advise(fields) or fields.hint end
   return nil, self:fail(fields)
 end

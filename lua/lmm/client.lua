@@ -65,14 +65,20 @@ function Client:header_lines(has_body)
   return lines, key
 end
 
---- A text without what must not be in a message: the key and the values of the caller's headers.
+--- A text without what must not be in a message: keys, a proxy's password, and the values of the caller's headers.
 ---@param key string?
-function Client:redact(text, key)
+---@param keeps_headers boolean?  for the model's own words, which may well hold a harmless header's
+function Client:redact(text, key, keeps_headers)
   local function remove(secret)
     if secret and #secret >= 4 then text = text:gsub(secret:gsub("%p", "%%%0"), "[redacted]") end
   end
   remove(key)
-  for _, value in pairs(self.headers) do remove(value) end
+  for name, value in pairs(self.headers) do
+    local is_key = name:lower():find "authorization$"
+    if is_key or not keeps_headers then remove(value) end
+    remove(is_key and value:match "^%a+ +(%S+)$") -- as in "Bearer KEY"
+  end
+  remove(self.proxy and self.proxy:match "^[^@]*:([^:@]*)@")
   return text
 end
 
@@ -110,7 +116,8 @@ function Client:fetch_json(...)
   if not reply then return nil, err end
   local value = json.decode(reply.body, self.limits.depth)
   if type(value) == "table" then return json.clean(value), nil, exchange end
-  return nil, exchange:fail { kind = "protocol", phase = "receive", reason = server_error.describe(reply.body) }
+  local reason = server_error.describe(exchange:redact(reply.body))
+  return nil, exchange:fail { kind = "protocol", phase = "receive", reason = reason }
 end
 
 local function list_models(self, terms, run)
@@ -331,7 +338,8 @@ function Client:exchange(given, streamed)
     exchange.advise = model_adviser(self, fields.model, function(...) return self_stream:run_aside(...) end, exchange)
     return exchange
   end
-  return stream.new(prepare, { schema = opts.schema, limits = self.limits })
+  local choices = type(fields.n) == "number" and fields.n or 1
+  return stream.new(prepare, { schema = opts.schema, limits = self.limits, choices = choices })
 end
 
 --- One exchange from a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.

@@ -2,6 +2,7 @@
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local retry = require "lmm.retry"
+local text = require "lmm.text"
 
 local settings = {}
 
@@ -61,7 +62,8 @@ local function check_proxy(url)
   settings.line("proxy", url)
   local scheme = url:match "^(%a[%w+.-]*)://"
   if scheme and not proxy_schemes[scheme:lower()] then
-    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s", url, scheme)
+    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s",
+      text.without_user(url), scheme)
   end
   return url
 end
@@ -78,17 +80,18 @@ end
 local function check_base_url(url)
   settings.line("base_url", url)
   local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
+  local shown = text.without_user(url):gsub("[?#].*", "") -- what follows may hold a key
   if not scheme then
-    errors.misuse("base_url '%s' has no scheme: write http://%s or https://%s", url, url, url)
+    errors.misuse("base_url '%s' has no scheme: write http://%s or https://%s", shown, shown, shown)
   elseif scheme ~= "http" and scheme ~= "https" then
-    errors.misuse("base_url '%s': only http and https servers can be asked, not %s", url, scheme)
+    errors.misuse("base_url '%s': only http and https servers can be asked, not %s", shown, scheme)
   elseif host:find "@" then
     errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
   end
   host = host:match "^%[[%x:.]+%]" or host:match "^[^:]+"
   local port = tonumber(url:match "^%a+://[^/]*:(%d+)$" or url:match "^%a+://[^/]*:(%d+)/" or 1)
   if not host or url:find "[%s?#]" or port < 1 or port > 65535 then
-    errors.misuse("base_url '%s' is not a server's address", url)
+    errors.misuse("base_url '%s' is not a server's address%s", shown, url:find "[?#]" and ": it has a query" or "")
   end
   return url:gsub("/+$", ""), host
 end

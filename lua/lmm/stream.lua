@@ -21,7 +21,7 @@ local GRACE = 0.1
 
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
----@param opts { schema: table?, limits: table }
+---@param opts { schema: table?, limits: table, choices: integer }  choices: how many were asked for
 function stream.new(prepare, opts)
   return setmetatable({ prepare = prepare, opts = opts, queue = {}, first = 1 }, Stream)
 end
@@ -83,7 +83,7 @@ end
 --- A decoded object of the reply, and the same without nulls; nil and an error where it is one.
 function Stream:decode(text, is_error)
   local raw = json.decode(text, self.opts.limits.depth)
-  if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(text)) end
+  if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(self.call:redact(text))) end
   local value = json.clean(raw)
   local fields = server_error.find(value, is_error)
   if not fields then return raw, value end
@@ -127,11 +127,16 @@ function Stream:whole_object()
   return raw, value
 end
 
+--- Whether every choice that was asked for has said why it ended; some servers send one after the other.
+function Stream:is_finished()
+  return self.accumulator.count >= self.opts.choices and self.accumulator:is_finished()
+end
+
 --- The input ended without [DONE]: well only if the answer had said why it stops.
 function Stream:end_of_input(err)
   self.ended = true
-  if err and (err.kind == "cancelled" or not self.accumulator:is_finished()) then return nil, err end
-  if not err and not self.accumulator:is_finished() then
+  if err and (err.kind == "cancelled" or not self:is_finished()) then return nil, err end
+  if not err and not self:is_finished() then
     return nil, self.call:fail { kind = "truncated", phase = "receive",
       reason = "it ended without [DONE] and without a finish_reason" }
   end
@@ -147,7 +152,7 @@ end
 function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reader, self.err = true, nil, err
-  if err then err.partial = self.accumulator and self.accumulator:text() or "" end
+  if err then err.partial = self.accumulator and self.call:redact(self.accumulator:text(), true) or "" end
   if self.call then self.call:close() end
   if self.on_end then self.on_end(self.result) end
 end
@@ -158,7 +163,7 @@ function Stream:decode_value(result)
   if message then
     return self.call:fail { kind = "protocol", phase = "receive",
       reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
-        server_error.describe(result.text), tostring(result.finish_reason)) }
+        server_error.describe(self.call:redact(result.text)), tostring(result.finish_reason)) }
   end
   result.value = json.clean(value)
 end

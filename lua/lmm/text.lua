@@ -8,6 +8,12 @@ function text.trim_right(given)
   return given:sub(1, last)
 end
 
+--- A URL without the user name and the password in it.
+function text.without_user(url)
+  local scheme, rest = url:match "^(%a[%w+.-]*://)(.*)$"
+  return (scheme or "") .. (rest or url):gsub("^.*@", "")
+end
+
 --- Each run of white space with a line end in it becomes one space.
 function text.fold(given)
   return (given:gsub("%s+", function(run) return run:find "[\r\n]" and " " or nil end))
