@@ -123,6 +123,14 @@ test.case("tool arguments are decoded where they are JSON", function()
   test.equal(reply.tool_calls[2].args, nil)
 end)
 
+test.case("a stream that ends before all choices that were asked for have come is truncated", function()
+  local first = delta("A", "stop")
+  test.equal(test.refused("finish_reason", open(streamed { first }, nil, { n = 2 }):reply()).kind, "truncated")
+  local broken = streamed { first, { fail = { kind = "truncated", phase = "receive", reason = "gone" } } }
+  test.equal(test.refused("gone", open(broken, nil, { n = 2 }):reply()).partial, "A")
+  test.equal(#assert(open(streamed { first, done }, nil, { n = 2 }):reply()).choices, 1) -- it takes no n
+end)
+
 test.case("several choices: the pieces are the first one's, all are in choices", function()
   local function choice(index, content, finish_reason)
     return event { choices = { { index = index, delta = { content = content }, finish_reason = finish_reason } } }
