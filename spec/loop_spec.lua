@@ -37,6 +37,19 @@ test.case("go begins at once up to the first wait; done gets what pcall would gi
   test.equal(seen, { false, "boom" })
 end)
 
+test.case("tasks that have ended are collected", function()
+  local function run()
+    local function wait_a_moment() sleep(0.001) end
+    for _ = 1, 300 do lmm.go(wait_a_moment):wait() end
+    collectgarbage()
+    collectgarbage()
+    return collectgarbage "count"
+  end
+  run()
+  local before = run()
+  test.ok(run() - before < 16, "KiB")
+end)
+
 test.case("task:wait gives what pcall would, before and after the end, in tasks and outside", function()
   local task = lmm.go(function()
     sleep(3)
