@@ -1,0 +1,190 @@
+-- TLS on real sockets, with an authority of the spec's own: whom the client trusts, what it shows of itself, and what
+-- it says where the two sides do not come together.
+local authorities = require "spec.support.authority"
+local lmm = require "lmm"
+local process = require "spec.support.process"
+local raw = require "spec.support.raw"
+local test = require "spec.support.test"
+
+local authority = authorities.new()
+authority:issue("good", "IP:127.0.0.1,DNS:localhost")
+authority:issue("other", "DNS:other.example,IP:127.0.0.2")
+authority:issue("expired", "IP:127.0.0.1", -1)
+authority:issue("client", "email:client@other.example")
+authority:vouch("alone", "IP:127.0.0.1")
+authority:vouch("stranger", "IP:127.0.0.1")
+authority:openssl "pkey -in client.key -aes-128-cbc -passout pass:phrase -out locked.key"
+
+local function path(name) return authority:path(name) end
+
+local CA = path "ca.pem"
+local ASKS = "-Verify 1 -CAfile ca.pem -verify_return_error"
+
+--- Paths for the names of files; what is no name stays.
+local function tls_of(names)
+  local tls = {}
+  for option, value in pairs(names) do tls[option] = type(value) == "string" and path(value) or value end
+  return tls
+end
+
+--- What models() gives, with retries that do not wait.
+local function list(url, tls, timeout)
+  return lmm.connect({ base_url = url, tls = tls, retry = { base = 0 }, timeout = timeout }):models()
+end
+
+local function with(name, words, fn)
+  local server = authority:serve(name, words)
+  local ok, err = xpcall(function() fn(server) end, debug.traceback)
+  server.stop()
+  if not ok then error(err, 0) end
+end
+
+local accepted = { -- what, the server's certificate, further options of the server, options of the client
+  { "a certificate of the authority", "good", "", { ca = "ca.pem" } },
+  { "a certificate that is named itself", "alone", "", { ca = "alone.pem" } },
+  { "TLS 1.2", "good", "-tls1_2", { ca = "ca.pem" } },
+  { "TLS 1.3", "good", "-tls1_3", { ca = "ca.pem" } },
+  { "the client's certificate", "good", ASKS, { ca = "ca.pem", cert = "client.pem", key = "client.key" } },
+  { "the client's certificate, with TLS 1.2", "good", ASKS .. " -tls1_2",
+    { ca = "ca.pem", cert = "client.pem", key = "client.key" } },
+  { "without verification: an unknown issuer", "good", "", { verify = false } },
+  { "without verification: another host", "other", "", { verify = false } },
+  { "without verification: a certificate too old", "expired", "", { verify = false } },
+  { "without verification: nobody's", "alone", "", { verify = false } },
+}
+
+for _, row in ipairs(accepted) do
+  test.case("accepted: " .. row[1], function()
+    with(row[2], row[3], function(server)
+      test.equal(assert(list(server.url, tls_of(row[4])))[1].id, "tiny")
+    end)
+  end)
+end
+
+test.case("accepted: by the host's name", function()
+  with("good", "", function(server)
+    test.equal(assert(list("https://localhost:" .. server.port .. "/v1", { ca = CA }))[1].id, "tiny")
+  end)
+end)
+
+local refused = {
+  { "an unknown issuer", "good", "", {}, "certificate" },
+  { "an unknown issuer, verified by word", "good", "", { verify = true }, "certificate" },
+  { "another issuer", "good", "", { ca = "stranger.pem" }, "certificate" },
+  { "another host", "other", "", { ca = "ca.pem" }, "127%.0%.0%.1" },
+  { "a certificate too old", "expired", "", { ca = "ca.pem" }, "expired" },
+  { "nobody's certificate", "alone", "", { ca = "ca.pem" }, "certificate" },
+  { "a CA file that is not there", "good", "", { ca = "gone.pem" }, "gone%.pem" },
+  { "a CA file without a certificate", "good", "", { ca = "v1/models" }, "v1/models" },
+  { "no certificate of the client's", "good", ASKS, { ca = "ca.pem" }, "certificate required" },
+  { "no certificate of the client's, with TLS 1.2", "good", ASKS .. " -tls1_2", { ca = "ca.pem" }, "handshake" },
+  { "a client's certificate of another authority", "good", ASKS,
+    { ca = "ca.pem", cert = "stranger.pem", key = "stranger.key" }, "alert" },
+  { "a client's certificate that is not there", "good", ASKS,
+    { ca = "ca.pem", cert = "gone.pem", key = "client.key" }, "gone%.pem" },
+  { "a client's key that is not there", "good", ASKS,
+    { ca = "ca.pem", cert = "client.pem", key = "gone.key" }, "gone%.key" },
+  { "a client's key for another certificate", "good", ASKS,
+    { ca = "ca.pem", cert = "client.pem", key = "good.key" }, "good%.key" },
+  { "a client's key behind a pass phrase", "good", ASKS,
+    { ca = "ca.pem", cert = "client.pem", key = "locked.key" }, "locked%.key" },
+}
+
+for _, row in ipairs(refused) do
+  test.case("refused, and not tried again: " .. row[1], function()
+    with(row[2], row[3], function(server)
+      local err = test.refused(row[5], list(server.url, tls_of(row[4])))
+      test.equal({ err.kind, err.phase, err.attempts, err.retryable, err.hint, server.requests() },
+        { "connect", "tls", 1, false, nil, 0 }, err.message)
+      test.match(err.message, "^cannot reach https://127%.0%.0%.1:%d+/v1/models: ")
+    end)
+  end)
+end
+
+test.case("nobody at the terminal is asked for a pass phrase", function()
+  if process.shell "command -v script" == "" then test.skip "there is no program script, which lends a terminal" end
+  with("good", ASKS, function(server)
+    local program = process.write(path "ask.lua", ([[
+      local client = require "lmm".connect { base_url = %q, retry = false,
+        tls = { ca = %q, cert = %q, key = %q } }
+      print(select(2, client:models()))]]):format(server.url, CA, path "client.pem", path "locked.key"))
+    local said = process.shell(("script -qec %s /dev/null </dev/null 2>&1"):format(
+      process.quote(("%s %s"):format(process.quote(arg[-1]), process.quote(program)))))
+    test.match(said, "cannot reach https")
+    test.ok(not said:lower():find "enter", said)
+  end)
+end)
+
+--- Runs `fn(https_url, server)` with a plain server of this scenario.
+local function with_plain(scenario, fn)
+  local server = raw.start { scenario }
+  local ok, err = xpcall(function() fn((server.url:gsub("^http:", "https:")), server) end, debug.traceback)
+  server:stop()
+  if not ok then error(err, 0) end
+end
+
+test.case("a handshake that is never answered: the limit for connecting, or for all of it", function()
+  local silent = { { hold = true } }
+  with_plain(silent, function(url, server)
+    local err = test.refused("^could not connect to https://.* within 0.3 s %(timeout%.connect sets this limit%)$",
+      lmm.connect({ base_url = url, retry = false, timeout = { connect = 0.3 } }):models())
+    test.equal({ err.kind, err.phase, err.limit, err.retryable }, { "timeout", "tls", "connect", true })
+    server:wait "closed"
+  end)
+  with_plain(silent, function(url)
+    local err = test.refused("within 0.3 s %(timeout%.total sets this limit%)$", list(url, nil, 0.3))
+    test.equal({ err.kind, err.phase, err.limit, err.retryable }, { "timeout", "tls", "total", false })
+  end)
+end)
+
+local BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+test.case("TLS to a server without it", function()
+  local cases = { -- what the server does, and how often that is tried
+    { { { send = BAD_REQUEST }, { await = "close" } }, 1 },
+    { { { send = "SSH-2.0-OpenSSH_9.2\r\n" }, { await = "close" } }, 1 },
+    { { { close = true } }, 3 }, -- may be one that is about to end
+  }
+  for _, case in ipairs(cases) do
+    with_plain(case[1], function(url)
+      local err = test.refused(" %(does the server speak http%?%)$", list(url))
+      test.equal({ err.kind, err.phase, err.attempts }, { "connect", "tls", case[2] }, err.message)
+    end)
+  end
+end)
+
+test.case("no TLS to a server with it", function()
+  with("good", "", function(server)
+    local err = test.refused(" %(does the server speak https%?%)$", list((server.url:gsub("^https", "http"))))
+    test.equal({ err.kind, err.phase, server.requests() }, { "connect", "wait", 0 })
+  end)
+  local function page(text)
+    return ("HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text)
+  end
+  local answers = {
+    "\21\3\3\0\2\2\10", -- an alert: unexpected_message
+    page "<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+    page "Client sent an HTTP request to an HTTPS server.\n",
+    page "<html>Reason: You're speaking plain HTTP to an SSL-enabled server port.</html>",
+  }
+  for _, answer in ipairs(answers) do
+    with_plain({ { await = "request" }, { send = answer }, { close = true } }, function(_, server)
+      local err = test.refused(" %(does the server speak https%?%)$", list(server.url))
+      test.equal(err.attempts, 1)
+    end)
+  end
+end)
+
+test.case("whoever has answered before is not suspected of speaking something else", function()
+  local body = '{"data":[{"id":"tiny"}]}'
+  local answer = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+  local server = raw.start { { { await = "request" }, { send = answer }, { close = true } },
+    { { await = "request" }, { close = true } } }
+  local client = lmm.connect { base_url = server.url, retry = false }
+  assert(client:models())
+  local err = test.refused("ended before an answer", client:models())
+  test.equal({ err.kind, err.phase, err.hint }, { "connect", "wait", nil })
+  server:stop()
+end)
+
+authority:remove()
