@@ -172,7 +172,7 @@ local function draw_question(r)
   return r:chance(0.04) and question .. (" and"):rep(r:int(16000, 60000)) or question
 end
 
-local SHORT, FULL = 0.3, 1.5 -- seconds: where every attempt stalls or fails, and where one may still succeed
+local SHORT, FULL = 0.3, 1 -- seconds: where nothing but a time limit can come of it, and where something else may
 local PLENTY = 60
 
 --- Draws the plan of an exchange.
@@ -202,6 +202,7 @@ function plan.draw(seed, number, slowness)
   local hopeful = not self.outcomes
   for name in pairs(self.outcomes or {}) do hopeful = hopeful or not name:find "^timeout" end
   self.limit = not stalls and PLENTY or (hopeful and FULL or SHORT) * (slowness or 1)
+  if stalls and self.outcomes then self.outcomes = expect.outcomes(self, true) end
   return self
 end
 

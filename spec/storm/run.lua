@@ -109,7 +109,7 @@ end
 --- Asks as the plan says; gives what the call gave. `state` has the stream or conversation for whoever wants to leave.
 local function ask(plan, client, state)
   local request = { storm = { seed = plan.seed, number = plan.number } }
-  if plan.limit then request.timeout = { first = plan.limit, idle = plan.limit, total = plan.limit * 4 } end
+  if plan.limit then request.timeout = { first = plan.limit, idle = plan.limit, total = plan.limit * 20 } end
   if #plan.meant.choices > 1 then request.n = #plan.meant.choices end
   if plan.talks then
     state.chat = client:conversation()
