@@ -44,7 +44,7 @@ end
 
 local function ok(body, last)
   local close = last and "connection: close\r\n" or ""
-  return "HTTP/1.1 200 OK\r\ncontent-length: " .. #body .. "\r\n" .. close .. "\r\n" .. body
+  return "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-length: " .. #body .. "\r\n" .. close .. "\r\n" .. body
 end
 
 local PLAIN = "POST /a?b=c HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nx-one:  2 \r\nContent-Length: 5\r\n\r\nhello"
@@ -123,7 +123,7 @@ test.case("an HTTP/1.0 client gets no chunks", function()
     end)
   end)
   uv.run()
-  test.equal(table.concat(pieces), "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\none two")
+  test.equal(table.concat(pieces), "HTTP/1.1 200 OK\r\nserver: uvicorn\r\nconnection: close\r\n\r\none two")
 end)
 
 test.case("tells that the client has gone", function()

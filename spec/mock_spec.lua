@@ -1,142 +1,24 @@
--- The built-in mock answers as vLLM does, byte for byte, and fails on demand. curl is the client.
+-- The built-in mock tells what it received, and refuses what vLLM refuses, in its words. curl is the client.
 
+local asking = require "spec.support.asking"
 local core = require "lmm.core"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
-local run_curl = require "spec.support.curl"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
-local scratch = os.tmpname()
-
-local function write_file(text)
-  local file = assert(io.open(scratch, "wb"))
-  file:write(text)
-  file:close()
-end
-
--- What came back: { status, headers (names in lower case), body, code (curl's) }.
-local function curl(words)
-  local text, code = run_curl("-i " .. words)
-  local head, body = text:match "^(.-\r\n)\r\n(.*)$"
-  local headers = {}
-  for name, value in (head or ""):gmatch "([^\r\n:]+): ([^\r\n]*)" do headers[name:lower()] = value end
-  return { status = tonumber((head or ""):match " (%d+)"), headers = headers, body = body, code = code }
-end
-
 local server = assert(mock.start { delay = 0 })
-
-local function post(body, words)
-  write_file(type(body) == "string" and body or json.encode(body))
-  return curl("-H 'Content-Type: application/json' --data-binary @" .. scratch .. " " .. (words or "") .. " "
-    .. server.url .. "/chat/completions")
-end
-
-local function ask(fields, content)
-  local body = { messages = { { role = "user", content = content or "Hello there" } } }
-  for name, value in pairs(fields or {}) do body[name] = value end
-  return post(body)
-end
+local client = asking.new(server)
+local curl, post, ask = client.curl, client.post, client.ask
 
 local function text_of(answer)
   test.equal(answer.status, 200, answer.body)
   return json.decode(answer.body).choices[1].message.content
 end
 
--- An answer with what differs from run to run made the same.
-local function settled(body)
-  return (body:gsub('"id":"chatcmpl%-%d+"', '"id":"ID"'):gsub('"created":%d+', '"created":0'))
-end
-
 -- A PNG that has a size and no picture; nobody decodes it.
 local PNG = "\137PNG\r\n\26\n\0\0\0\13IHDR\0\0\0\32\0\0\0\16\8\2\0\0\0" .. "\0\0\0\0" .. ("x"):rep(13)
 local BASE64 = core.base64.encode(PNG)
-
--- ---- what is there ---------------------------------------------------------------------------------------------
-
-test.case("lists its model", function()
-  local answer = curl(server.url .. "/models")
-  test.equal(answer.headers["content-type"], "application/json")
-  test.equal(settled(answer.body), '{"object":"list","data":[{"id":"mock","object":"model","created":0,'
-    .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0","object":'
-    .. '"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
-    .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
-    .. '"is_blocking":false}]}]}')
-end)
-
-local routes = {
-  { "-X GET", "/health", 200, "" },
-  { "-X GET", "/v1/nothing", 404, '{"detail":"Not Found"}' },
-  { "-X GET", "/v1/chat/completions", 405, '{"detail":"Method Not Allowed"}' },
-  { "-X POST", "/v1/models", 405, '{"detail":"Method Not Allowed"}' },
-}
-
-for _, row in ipairs(routes) do
-  test.case(row[1] .. " " .. row[2], function()
-    local answer = curl(row[1] .. " " .. server.url:gsub("/v1$", row[2]))
-    test.equal({ answer.status, answer.body }, { row[3], row[4] })
-  end)
-end
-
--- ---- the form of answers ---------------------------------------------------------------------------------------
-
-test.case("answers as vLLM does", function()
-  test.equal(settled(ask({}, 'a "b" c/d').body), '{"id":"ID","object":"chat.completion","created":0,"model":"mock",'
-    .. '"choices":[{"index":0,"message":{"role":"assistant","content":"question: a \\"b\\" c/d","refusal":null,'
-    .. '"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"stop",'
-    .. '"stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,'
-    .. '"system_fingerprint":"lmm-mock","usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,'
-    .. '"prompt_tokens_details":null,"completion_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":null,'
-    .. '"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}')
-end)
-
-local CHUNK = 'data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"mock","choices":['
-local ROLE = CHUNK .. '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
-  .. '"prompt_token_ids":null,"prompt_text":null}\n\n'
-local FINISH = CHUNK .. '{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":"stop","stop_reason":null,'
-  .. '"token_ids":null}]}\n\n'
-local USAGE = CHUNK .. '],"usage":{"prompt_tokens":6,"total_tokens":8,"completion_tokens":2}}\n\n'
-local DONE = "data: [DONE]\n\n"
-local BROKEN = 'data: {"error":{"message":"The mock was asked to fail.","type":"InternalServerError","param":null,'
-  .. '"code":500}}\n\n'
-
-local function piece(text)
-  return CHUNK .. '{"index":0,"delta":{"content":' .. json.encode(text) .. '},"logprobs":null,"finish_reason":null,'
-    .. '"token_ids":null}]}\n\n'
-end
-
-local USAGE_WANTED = { include_usage = true }
-local ONE_TWO = ROLE .. piece "one " .. piece "two"
-
--- The request's fields, the whole stream, and how curl ends: 18 is a partial file, 56 a failure in receiving.
-local streams = {
-  { "a stream", {}, nil, ONE_TWO .. FINISH .. DONE, 0 },
-  { "a stream with its usage", {}, USAGE_WANTED, ONE_TWO .. FINISH .. USAGE .. DONE, 0 },
-  { "nothing", { reply = "" }, nil, ROLE .. FINISH .. DONE, 0 },
-  { "a stream cut short", { cut_after = 1 }, nil, ROLE .. piece "one ", 18 },
-  { "a stream that only ends", { end_after = 2 }, USAGE_WANTED, ONE_TWO, 0 },
-  { "a stream that is reset", { reset_after = 1 }, nil, ROLE .. piece "one ", 56 },
-  { "an error within a stream", { error_after = 1 }, nil, ROLE .. piece "one " .. BROKEN .. DONE, 0 },
-}
-
-for _, row in ipairs(streams) do
-  local name, fault, stream_options, expected, code = row[1], row[2], row[3], row[4], row[5]
-  test.case("gives " .. name, function()
-    fault.reply = fault.reply or "one two"
-    local answer = ask { stream = true, mock = fault, stream_options = stream_options }
-    test.equal(answer.headers["content-type"], "text/event-stream; charset=utf-8")
-    test.equal({ settled(answer.body), answer.code }, { expected, code })
-  end)
-end
-
-test.case("streams at the pace that is asked for", function()
-  write_file(json.encode { messages = { { role = "user", content = "x" } }, stream = true,
-    mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } })
-  local words = "-o /dev/null -w '%{time_starttransfer} %{time_total}' -H 'Content-Type: application/json'"
-    .. " --data-binary @" .. scratch .. " " .. server.url .. "/chat/completions"
-  local first, total = run_curl(words):match "([%d.]+) ([%d.]+)"
-  test.ok(tonumber(first) >= 0.19, first)
-  test.ok(tonumber(total) >= 0.49, total)
-end)
 
 -- ---- what it says ----------------------------------------------------------------------------------------------
 
@@ -149,10 +31,7 @@ test.case("describes each image, the question and the turn", function()
     { role = "user", content = { "What", { type = "text", text = "now?" },
       { type = "image_url", image_url = { url = "https://example.org/a.png" } } } },
   } }
-  write_file(PNG)
-  local sum = io.popen("sha256sum < " .. scratch)
-  local hex = sum:read("*a"):match "%x+"
-  sum:close()
+  local hex = shell.output("sha256sum < " .. shell.write(client.scratch, PNG)):match "%x+"
   test.equal(text_of(post(body)), "image 1: image/png, 32 x 16 pixels, 46 bytes, sha256 " .. hex .. "\n"
     .. "image 2: by URL https://example.org/a.png\nquestion: What now?\nturn 2, after 3 messages")
 end)
@@ -174,6 +53,40 @@ test.case("keeps to max_tokens", function()
   test.equal(answer.choices[1].finish_reason, "length")
   test.equal(answer.usage.completion_tokens, 2)
 end)
+
+-- The mock counts four tokens for a message and one for a word; this one has room for twelve.
+local LONG = "^This model's maximum context length is 12 tokens%. However, your prompt contains at least 13 input "
+  .. "tokens, which exceeds this limit even without any output tokens%. Please reduce the length of the input prompt%. "
+  .. "%(parameter=input_tokens, value=13%)$"
+
+-- The words of the question, the request's fields, and the error's param and message or else the answer's words.
+local lengths = {
+  { 9, {}, "input_tokens", LONG },
+  { 9, { stream = true }, "input_tokens", LONG },
+  { 1, { max_tokens = 13 }, "max_tokens", "^max_tokens=13 cannot be greater than max_model_len=12%. Please request "
+    .. "fewer output tokens%. %(parameter=max_tokens, value=13%)$" },
+  { 1, { max_tokens = 1, max_completion_tokens = 14 }, "max_completion_tokens", "^max_completion_tokens=14 cannot" },
+  { 8, {}, "max_tokens", "^max_tokens must be at least 1, got 0%. %(parameter=max_tokens, value=0%)$" },
+  { 7, { max_tokens = 12 }, nil, 1 },
+  { 2, { max_tokens = 12 }, nil, 3 },
+  { 7, { mock = { reply = "a b c" } }, nil, 3 },
+}
+
+local small = assert(mock.start { delay = 0, max_model_len = 12 })
+local small_client = asking.new(small)
+
+for _, row in ipairs(lengths) do
+  local words, fields, param, expected = row[1], row[2], row[3], row[4]
+  test.case("with room for 12 tokens, " .. words .. " words and " .. json.encode(fields), function()
+    local answer = small_client.ask(fields, ("x "):rep(words))
+    local body = json.decode(answer.body)
+    if not param then return test.equal(body.usage.completion_tokens, expected) end
+    test.equal({ answer.status, body.error.type, body.error.param }, { 400, "BadRequestError", param })
+    test.match(body.error.message, expected)
+  end)
+end
+
+small_client.stop()
 
 -- ---- what it refuses -------------------------------------------------------------------------------------------
 
@@ -298,7 +211,20 @@ local refusals = {
     "^n must be 1 when using greedy sampling, got 2%.$" },
   { "a schema that is missing", hello { response_format = { type = "json_schema" } }, 400, BAD, "response_format",
     "the 'json_schema' field must be provided%. %(parameter=response_format%)$" },
-  { "no JSON", '{"messages":', 400, MALFORMED, "body", "JSON decode error" },
+  { "no JSON", '{"messages":', 400, MALFORMED, "body.12", "^1 validation error:\n  {'type': 'json_invalid', 'loc': "
+    .. "'body%.12', 'msg': 'JSON decode error', 'input': '<dict of 0 items>', 'ctx': {'error': 'Expecting value'}}$" },
+  { "no JSON at all", "nope", 400, MALFORMED, "body.0", "{'error': 'Expecting value'}}$" },
+  { "JSON and more", "{} x", 400, MALFORMED, "body.3", "{'error': 'Extra data'}}$" },
+  { "other quotes", "{'a':1}", 400, MALFORMED, "body.1",
+    "{'error': 'Expecting property name enclosed in double quotes'}}$" },
+  { "a comma too many", '{"model":"tiny",}', 400, MALFORMED, "body.16", "'Expecting property name" },
+  { "no colon", '{"a" 1}', 400, MALFORMED, "body.5", "{'error': \"Expecting ':' delimiter\"}}$" },
+  { "no comma, after two characters of two bytes", '["\195\164\195\182" 1]', 400, MALFORMED, "body.6",
+    "{'error': \"Expecting ',' delimiter\"}}$" },
+  { "an unknown escape", '["a\\q"]', 400, MALFORMED, "body.3", "{'error': 'Invalid \\\\escape'}}$" },
+  { "half a string", '"abc', 400, MALFORMED, "body.4", "'Unterminated string starting at'" },
+  { "no body", "", 400, MALFORMED, "body",
+    "^1 validation error:\n  {'type': 'missing', 'loc': 'body', 'msg': 'Field required', 'input': 'None'}$" },
   { "a list", "[1]", 400, MALFORMED, "body", "'type': 'model_attributes_type', .*'input': '<list of 1 items>'}$" },
   { "null", "null", 400, MALFORMED, "body", "'msg': 'Field required', 'input': 'None'}$" },
   { "an unknown fault", '{"mock":{"cut":1},"messages":[]}', 400, BAD, "mock", "unknown option 'cut'" },
@@ -338,105 +264,25 @@ for _, row in ipairs(taken) do
   end)
 end
 
-test.case("refuses another Content-Type, and what is not UTF-8", function()
-  local answer = curl("-H 'Content-Type: text/plain' -d '{}' " .. server.url .. "/chat/completions")
-  test.equal(answer.status, 400)
-  test.match(answer.body, "Unsupported Media Type")
-  test.equal(post('{"messages":"\255"}').body, '{"detail":"There was an error parsing the body"}')
+test.case("refuses what is not UTF-8", function()
+  local answer = post '{"messages":"\255"}'
+  test.equal({ answer.status, answer.body }, { 400, '{"detail":"There was an error parsing the body"}' })
 end)
 
--- ---- faults ----------------------------------------------------------------------------------------------------
-
-local faults = {
-  { "an error", { status = 503 }, 503, '"type":"Service Unavailable","param":null,"code":503' },
-  { "a 429 with Retry-After", { status = 429, retry_after = 2 }, 429, '"code":429' },
-  { "a page", { html = true, status = 502 }, 502, "^<html>" },
-  { "an empty answer", { empty = true }, 200, "^$" },
-  { "what is no JSON", { not_json = true }, 200, "^upstream" },
-  { "an error for error_after", { error_after = 0 }, 500, '"code":500' },
-  { "half an answer", { cut_after = 10 }, 200, '^{"id":"cha$', 18 },
-  { "what ends early", { end_after = 10 }, 200, '^{"id":"cha$', 0 },
-  { "nothing, and closes", { cut_after = 0 }, nil, nil, 52 },
-  { "a reset", { reset_after = 0 }, nil, nil, 56 },
+local types = {
+  { "text/plain" }, { "" }, { "application/jsonx" }, { "application/vnd.api+json" },
+  { "application/x-www-form-urlencoded" }, { "application/json", true }, { "Application/JSON", true },
+  { "application/json; charset=utf-8", true }, { "application/json;x", true },
 }
 
-for _, row in ipairs(faults) do
-  test.case("on demand, gives " .. row[1], function()
-    local answer = ask { mock = row[2] }
-    test.equal({ answer.status, answer.code }, { row[3], row[5] or 0 })
-    if row[4] then test.match(answer.body, row[4]) end
-    test.equal(answer.headers["retry-after"], row[2].retry_after and tostring(row[2].retry_after))
+for _, row in ipairs(types) do
+  test.case((row[2] and "takes" or "refuses") .. " the Content-Type '" .. row[1] .. "'", function()
+    local answer = curl("-H 'Content-Type: " .. row[1] .. "' -d '[1]' " .. server.url .. "/chat/completions")
+    test.equal(answer.status, 400)
+    if row[2] then return test.match(answer.body, "model_attributes_type") end
+    test.equal(answer.body, '{"error":{"message":"1 validation error:\\n  Unsupported Media Type: Only '
+      .. "'application/json' is allowed\",\"type\":\"Bad Request\",\"param\":null,\"code\":400}}")
   end)
 end
 
-test.case("fails the first requests with a key", function()
-  local seen = {}
-  for i, key in ipairs { "a", "b", "a", "a", "b" } do
-    seen[i] = ask({ mock = { fail_times = key == "a" and 2 or 1, key = key, status = 500 } }).status
-  end
-  test.equal(seen, { 500, 500, 500, 200, 200 })
-end)
-
--- ---- HTTP ------------------------------------------------------------------------------------------------------
-
-test.case("keeps a connection, and takes a chunked body and Expect", function()
-  write_file '{"messages":[{"role":"user","content":"x"}]}'
-  local post_it = " -H 'Content-Type: application/json' --data-binary @" .. scratch .. " " .. server.url
-    .. "/chat/completions"
-  test.equal(run_curl("-w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'" .. post_it
-    .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it), "1 0 200")
-end)
-
-local heads = {
-  { "a long header", "-H 'X: " .. ("x"):rep(70000) .. "'", 431 },
-  { "two lengths", "-H 'Content-Length: 5' -H 'Transfer-Encoding: chunked' -d hello", 400 },
-  { "a length that is no number", "-H 'Content-Length: five' -d hello", 400 },
-  { "a length beyond all limits", "-H 'Content-Length: 536870913' -d hello", 413 },
-  { "no Host", "-H Host:", 400 },
-}
-
-for _, row in ipairs(heads) do
-  test.case("refuses " .. row[1], function()
-    test.equal(curl(row[2] .. " " .. server.url .. "/models").status, row[3])
-  end)
-end
-
--- ---- the process -----------------------------------------------------------------------------------------------
-
-test.case("asks for its key, by any spelling of Bearer", function()
-  local guarded = assert(mock.start { api_key = "open sesame", model = "m" })
-  local models = guarded.url .. "/models"
-  test.equal(curl(models).body, '{"error":"Unauthorized"}')
-  test.equal(curl("-H 'Authorization: Bearer wrong' " .. models).status, 401)
-  test.match(curl("-H 'Authorization: bearer open sesame' " .. models).body, '"id":"m"')
-  test.equal(curl(guarded.url:gsub("/v1", "/health")).status, 200)
-  guarded.stop()
-end)
-
-test.case("takes the port it is given, and says so where it is taken", function()
-  test.refused("cannot listen on 127%.0%.0%.1:" .. server.port .. ": EADDRINUSE", mock.start { port = server.port })
-  test.refused("port 70000 is not between", mock.start { port = 70000 })
-end)
-
-test.case("raises on an unknown option", function()
-  test.raises("unknown option 'prot' %(did you mean 'port'%?%)", mock.start, { prot = 1 })
-end)
-
-test.case("runs in the foreground until it is told to end", function()
-  for _, signal in ipairs { "INT", "TERM" } do
-    local script = "print(require('lmm.mock.server').run { model = 'm' })"
-    local pipe = io.popen("echo $$; exec " .. arg[-1] .. " -e \"" .. script .. "\"")
-    local pid = pipe:read "*l"
-    test.match(pipe:read "*l", '^lmm mock: listening on http://127%.0%.0%.1:%d+/v1 %(model "m"%)$')
-    os.execute("kill -" .. signal .. " " .. pid)
-    test.equal(pipe:read "*l", "true")
-    pipe:close()
-  end
-end)
-
-test.case("is gone when it is stopped", function()
-  server.stop()
-  test.equal(io.open("/proc/" .. server.pid .. "/stat"), nil)
-end)
-
-os.remove(scratch)
+client.stop()

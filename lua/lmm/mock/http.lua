@@ -150,7 +150,7 @@ Response.__index = Response
 ---@param status integer
 ---@param headers table<string, string|number>
 function Response:start(status, headers)
-  local lines = { string.format("HTTP/1.1 %d %s\r\n", status, REASONS[status] or "Status") }
+  local lines = { string.format("HTTP/1.1 %d %s\r\nserver: uvicorn\r\n", status, REASONS[status] or "Status") }
   for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
   local bodiless = status == 204 or self.head_only
   if not headers["content-length"] and not bodiless then

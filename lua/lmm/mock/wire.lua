@@ -38,14 +38,15 @@ local COMPLETION = '{"id":$id,"object":"chat.completion","created":%created,"mod
 
 local CHUNK = '{"id":$id,"object":"chat.completion.chunk","created":%created,"model":$model,"choices":['
 
-local CHUNKS = {
-  role = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],'
-    .. '"prompt_token_ids":null,"prompt_text":null}',
-  piece = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":null,"token_ids":null}]}',
-  finish = '{"index":0,"delta":{"content":""},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
-    .. '"token_ids":null}]}',
-  usage = '],"usage":%usage}',
+-- What stands in the choices of a chunk, and behind its usage.
+local CHOICES = {
+  role = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}',
+  piece = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":null,"token_ids":null}',
+  finish = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
+    .. '"token_ids":null}',
+  usage = "",
 }
+local TAILS = { role = ',"prompt_token_ids":null,"prompt_text":null' }
 
 M.DONE = "data: [DONE]\n\n"
 
@@ -55,12 +56,26 @@ local TYPES = {
   [501] = "NotImplementedError", [503] = "Service Unavailable",
 }
 
----@param problem { status: integer, message: string, type: string?, param: string? }
-function M.error(problem)
-  return fill('{"error":{"message":$message,"type":$type,"param":%param,"code":%code}}', {
+local ERROR = '{"error":{"message":$message,"type":$type,"param":%param,"code":%code}}'
+
+-- In a stream another library of the server writes it, with spaces.
+local ERROR_EVENT = '{"error": {"message": $message, "type": $type, "param": %param, "code": %code}}'
+
+local function fill_error(template, problem)
+  return fill(template, {
     message = problem.message, type = problem.type or TYPES[problem.status] or "Error", code = problem.status,
     param = problem.param and quote(problem.param) or "null",
   })
+end
+
+---@param problem { status: integer, message: string, type: string?, param: string? }
+function M.error(problem)
+  return fill_error(ERROR, problem)
+end
+
+--- The same as an event of a stream.
+function M.error_event(problem)
+  return "data: " .. fill_error(ERROR_EVENT, problem) .. "\n\n"
 end
 
 ---@param values { model: string, created: integer, max_model_len: integer }
@@ -78,10 +93,9 @@ end
 ---@field prompt integer       tokens
 ---@field completion integer   tokens
 
-local function usage(answer, details)
+local function usage(answer, completion, details)
   return fill(USAGE, {
-    prompt = answer.prompt, completion = answer.completion, total = answer.prompt + answer.completion,
-    details = details,
+    prompt = answer.prompt, completion = completion, total = answer.prompt + completion, details = details,
   })
 end
 
@@ -90,19 +104,38 @@ function M.completion(answer)
   return fill(COMPLETION, {
     id = answer.id, created = answer.created, model = answer.model, text = answer.text,
     finish_reason = answer.finish_reason,
-    usage = usage(answer, ',"prompt_tokens_details":null,"completion_tokens_details":null'),
+    usage = usage(answer, answer.completion, ',"prompt_tokens_details":null,"completion_tokens_details":null'),
   })
 end
 
 --- One event of a stream.
 ---@param answer lmm.mock.Answer
 ---@param kind "role"|"piece"|"finish"|"usage"
----@param text? string  of a piece
-function M.chunk(answer, kind, text)
-  return "data: " .. fill(CHUNK .. CHUNKS[kind], {
-    id = answer.id, created = answer.created, model = answer.model, text = text,
-    finish_reason = answer.finish_reason, usage = usage(answer, ""),
+---@param opts? { text: string?, tokens: integer?, is_last: boolean? }
+---  text: of a piece, or of the piece with which the answer finishes; tokens: of the answer so far, where each chunk is
+---  to tell the usage; is_last: nothing but [DONE] follows
+function M.chunk(answer, kind, opts)
+  opts = opts or {}
+  local told
+  if kind == "usage" then
+    told = usage(answer, answer.completion, "")
+  elseif opts.tokens then
+    told = usage(answer, opts.tokens, ',"completion_tokens_details":null')
+  end
+  local template = CHUNK .. CHOICES[kind] .. "]" .. (told and ',"usage":%usage' or "") .. (TAILS[kind] or "")
+    .. (opts.is_last and ',"system_fingerprint":"lmm-mock"' or "") .. "}"
+  return "data: " .. fill(template, {
+    id = answer.id, created = answer.created, model = answer.model, text = opts.text or "",
+    finish_reason = answer.finish_reason, usage = told,
   }) .. "\n\n"
+end
+
+---@param tokens integer[]
+---@param max_model_len integer
+function M.tokens(tokens, max_model_len)
+  return fill('{"count":%count,"max_model_len":%max_model_len,"tokens":[%tokens],"token_strs":null}', {
+    count = #tokens, max_model_len = max_model_len, tokens = table.concat(tokens, ","),
+  })
 end
 
 return M
