@@ -1,0 +1,61 @@
+-- The fuzz targets over what is known to be worth trying: the corpora in spec/fuzz/corpus. No fuzzer is needed, only a
+-- C compiler. `make fuzz` looks for what is not known yet.
+
+local process = require "spec.support.process"
+local test = require "spec.support.test"
+
+local quote = process.quote
+local version = _VERSION:match "%d%.%d"
+local compiler = os.getenv "CC" or "cc"
+local headers = os.getenv "LUA_INCDIR" or "/usr/include/lua" .. version
+local folder = "build/fuzz/lua" .. version .. (os.getenv "VARIANT" or "")
+
+local targets = { "sse", "base64", "sniff", "body", "utf8", "head", "retry" }
+local more = { sniff = "spec/media/*" }
+local sources = { "error", "buf", "sniff", "media", "base64", "body", "utf8", "sse" }
+
+--- What a script prints, and then "exit" with its code. Nothing is preloaded into the compiler.
+local function run(script)
+  return process.shell("unset LD_PRELOAD; { " .. script .. "\n} 2>&1; echo \"exit $?\"")
+end
+
+local function missing()
+  if run("command -v " .. compiler):find "exit 1" then return "there is no C compiler" end
+  if not process.read(headers .. "/lua.h") then return "there is no lua.h in " .. headers end
+end
+
+--- Builds each target with a main that reads files; gives what went wrong.
+local function build()
+  local cc = table.concat({ compiler, "-std=c99 -D_GNU_SOURCE -I" .. quote(headers), os.getenv "OPTIMISE" or "-O1",
+    os.getenv "CFLAGS" or "-g" }, " ")
+  local lines = { "mkdir -p " .. quote(folder), "pids=" }
+  local function start(command) lines[#lines + 1] = command .. " & pids=\"$pids $!\"" end
+  local function finish() lines[#lines + 1] = "for pid in $pids; do wait $pid || exit; done; pids=" end
+  local objects = {}
+  local function compile(path)
+    objects[#objects + 1] = quote(folder .. "/" .. path:match "[^/]+$" .. ".o")
+    start(cc .. " -c -o " .. objects[#objects] .. " " .. path .. ".c")
+  end
+  for _, name in ipairs(sources) do compile("src/" .. name) end
+  compile "spec/fuzz/replay"
+  finish()
+  local rest = table.concat(objects, " ") .. " -lb64 -llua" .. version .. " -lm -ldl"
+  for _, name in ipairs(targets) do
+    start(cc .. " -o " .. quote(folder .. "/fuzz_" .. name) .. " spec/fuzz/" .. name .. ".c " .. rest)
+  end
+  finish()
+  return run("( " .. table.concat(lines, "\n") .. " )")
+end
+
+local skipped = missing()
+local built = not skipped and build()
+
+for _, name in ipairs(targets) do
+  test.case("the corpus of " .. name, function()
+    if skipped then test.skip(skipped) end
+    test.match(built, "exit 0\n$")
+    local text = run(("%s/fuzz_%s spec/fuzz/corpus/%s/* %s"):format(quote(folder), name, name, more[name] or ""))
+    test.ok(text:find "exit 0\n$", text:sub(-2000)) -- the last file named is the one that failed
+    test.ok(select(2, text:gsub("\n", "")) > 5, "hardly any files")
+  end)
+end
