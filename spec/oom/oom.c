@@ -200,7 +200,7 @@ static const struct mode {
              {"all of Lua's from one on", true, 1000000000},
              {"all of C's from one on", false, 1000000000}};
 
-static void run_all(const char *modules, const char *url, const char *scenario) {
+static void run_all(const char *modules, const char *url, const char *scenario, long stride) {
   now.count = 0;
   (void)snprintf(label, sizeof label, "%s, unharmed", scenario);
   (void)run(modules, url, scenario); /* what stays for good, as libcurl's own, is there now */
@@ -209,14 +209,16 @@ static void run_all(const char *modules, const char *url, const char *scenario) 
     now.lua = modes[i].lua;
     now.count = modes[i].count;
     bool harmed;
-    now.first = 0;
+    now.first = 1 - stride;
+    long places = -1;
     do {
-      now.first++;
+      now.first += stride;
+      places++;
       (void)snprintf(label, sizeof label, "%s, %s, number %ld", scenario, modes[i].name, now.first);
       harmed = run(modules, url, scenario);
     } while (harmed && problems <= 20);
     printf("  %-8s %-38s %6ld places; failed: %ld of Lua's, %ld of lmm's, %ld of libcurl's\n", scenario, modes[i].name,
-           now.first - 1, now.total[LUA], now.total[OWN], now.total[LIBCURL]);
+           places, now.total[LUA], now.total[OWN], now.total[LIBCURL]);
     (void)fflush(stdout);
   }
 }
@@ -238,10 +240,13 @@ int main(int count, char **words) {
     return 70;
   }
   const char *url = lua_tostring(holder, -2);
-  static char *all[] = {"ask", "stream", "gather", "load"};
-  char **scenarios = count > 2 ? words + 2 : all;
-  size_t number = count > 2 ? (size_t)count - 2 : sizeof all / sizeof *all;
-  for (size_t i = 0; i < number; i++) run_all(words[1], url, scenarios[i]);
+  if (count == 2) {
+    run_all(words[1], url, "ask", 1);
+    run_all(words[1], url, "stream", 1);
+    run_all(words[1], url, "gather", 1);
+    run_all(words[1], url, "load", 23); /* there are thousands, in Lua's compiler most of them */
+  }
+  for (int i = 2; i < count; i++) run_all(words[1], url, words[i], 1);
   (void)lua_pcall(holder, 0, 0, 0);
   printf("  %d failed\n", problems);
   return problems == 0 ? 0 : 1;
