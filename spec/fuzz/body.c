@@ -1,12 +1,13 @@
 /* body.c: texts with tokens, spliced and read, against a reference that writes the whole body at once.
  *
- * The input begins with bytes that say: flags (1: a text splice more than the text names; 2: the file of a media is
- * cut short after some reads), the kernel, the token's length and the token, how many splices there are (up to 7) and
- * for each what it is, its length and its bytes, how many capacities follow (up to 7) that are read with round and
- * round, after how many reads the body starts again, and after how many a file is cut short. The rest is the text, in
- * which byte 1 stands for a token whole, byte 2 for one in quotes and byte 3 for its name alone; the byte behind 1 or 2
- * is its number. */
+ * The input begins with bytes that say: flags (1: a splice more than the text names; 2: the first file changes after
+ * some reads; the rest: to how many 64ths it is cut, but 63: it is written anew), the kernel, the token's length and
+ * the token, how many splices there are (up to 7) and for each what it is, its length and its bytes, how many
+ * capacities follow (up to 7) that are read with round and round, after how many reads the body starts again, and
+ * after how many the file changes. The rest is the text, in which byte 1 stands for a token whole, byte 2 for one in
+ * quotes and byte 3 for its name alone; the byte behind 1 or 2 is its number. */
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fuzz.h"
@@ -17,8 +18,8 @@ typedef struct fuzz_plan {
   fuzz_input input;
   const lmm_base64_kernel *kernel;
   char token[16];
-  size_t count, capacities, rewind_after, cut_after;
-  bool cuts;
+  size_t count, capacities, rewind_after, change_after, cut_to;
+  bool changes;
   uint8_t capacity[MOST];
   lmm_segment splices[MOST + 1];
   lmm_media media[MOST + 1];
@@ -100,8 +101,9 @@ static void make_plan(fuzz_plan *plan, const uint8_t *bytes, size_t count) {
   plan->capacities = fuzz_byte(&plan->input) % (MOST + 1);
   for (size_t i = 0; i < plan->capacities; i++) plan->capacity[i] = (uint8_t)fuzz_byte(&plan->input);
   plan->rewind_after = fuzz_byte(&plan->input);
-  plan->cut_after = fuzz_byte(&plan->input) % 8;
-  plan->cuts = (flags & 2) != 0;
+  plan->change_after = fuzz_byte(&plan->input) % 8;
+  plan->changes = (flags & 2) != 0;
+  plan->cut_to = flags >> 2;
   make_json(plan);
 }
 
@@ -202,24 +204,35 @@ static void check_whole(lmm_body *body, const fuzz_plan *plan, const fuzz_text *
   free(got.data);
 }
 
-/* The first file loses its last byte after some reads: either all of it had been read, or the body never ends well;
- * what was given is a beginning of the right body. */
-static void check_cut(lmm_body *body, const fuzz_plan *plan, const fuzz_text *expected) {
+#define REWRITTEN 63
+
+static void change_file(const fuzz_plan *plan, size_t file) {
+  const struct timespec times[2] = {{1, 0}, {1, 0}};
+  size_t size = (size_t)plan->media[file].size;
+  if (plan->cut_to == REWRITTEN)
+    CHECK(pwrite(plan->fd[file], "?", 1, (off_t)size - 1) == 1 && futimens(plan->fd[file], times) == 0);
+  else
+    CHECK(ftruncate(plan->fd[file], (off_t)(size * plan->cut_to / 64)) == 0);
+}
+
+/* The first file changes after some reads: either all of it had been read, or the body never ends well. As long as a
+ * file is only cut short, what is given is a beginning of the right body. */
+static void check_changed(lmm_body *body, const fuzz_plan *plan, const fuzz_text *expected) {
   fuzz_text got = {NULL, 0, 0};
   lmm_error error = {LMM_OK, ""};
   size_t file = 0;
   while (file < plan->count && plan->fd[file] < 0) file++;
+  if (file == plan->count) return;
   CHECK(body->source.rewind(&body->source, &error) == LMM_OK);
   ptrdiff_t count = 1;
   for (size_t turn = 0; count > 0; turn++) {
-    if (turn == plan->cut_after && file < plan->count)
-      CHECK(ftruncate(plan->fd[file], (off_t)plan->media[file].size - 1) == 0);
+    if (turn == plan->change_after) change_file(plan, file);
     count = read_once(body, plan, turn, &got);
   }
-  CHECK(got.length <= expected->length && (got.length == 0 || memcmp(got.data, expected->data, got.length) == 0));
-  CHECK(count < 0 || got.length == expected->length);
-  CHECK(count == 0 || file < plan->count);
-  if (plan->cut_after == 0 && file < plan->count) CHECK(count < 0);
+  CHECK(got.length <= expected->length);
+  CHECK(got.length == 0 || memcmp(got.data, expected->data, got.length) == 0 ||
+        (count < 0 && plan->cut_to == REWRITTEN));
+  CHECK(count < 0 || (got.length == expected->length && plan->change_after > 0));
   for (size_t turn = 0; count < 0 && read_once(body, plan, turn, &got) >= 0; turn++) CHECK(turn < expected->length);
   free(got.data);
 }
@@ -236,7 +249,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
     body.kernel = plan.kernel;
     CHECK(body.source.size(&body.source) == expected.length);
     check_whole(&body, &plan, &expected);
-    if (plan.cuts) check_cut(&body, &plan, &expected);
+    if (plan.changes) check_changed(&body, &plan, &expected);
     lmm_body_close(&body);
   }
   CHECK(body.segments == NULL && read_once(&body, &plan, 0, &none) == LMM_INVALID);

@@ -41,8 +41,8 @@ static void check_cut(const uint8_t *bytes, size_t cut, const lmm_sniffed *whole
   CHECK(type.width == 0 || (type.width == whole->width && type.height == whole->height));
 }
 
-/* A long file: the input, zeros, and the input once more across the border at LMM_SNIFF_BYTES. What lies beyond does not
- * count, whether it is there or not. */
+/* A long file: the input, zeros, and the input once more across the border at LMM_SNIFF_BYTES. What lies beyond does
+ * not count, whether it is there or not. */
 static void check_long(const uint8_t *bytes, size_t count, size_t across) {
   static unsigned char file[LMM_SNIFF_BYTES + 8192];
   if (count > 8192) count = 8192;
