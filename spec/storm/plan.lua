@@ -18,8 +18,8 @@ local KINDS = {
 
 local STATUSES = { 400, 401, 403, 404, 408, 409, 413, 422, 429, 429, 500, 500, 502, 503, 503, 504 }
 
---- Whether a reply may be followed by bytes that its Content-Length does not count. libcurl before 8.1 takes them for
---- the beginning of the next reply on that connection, so that they are sent where $STORM_LEFTOVERS is 1 only.
+--- Whether a reply may be followed by bytes that its Content-Length does not count. libcurl 7.88 for one takes them
+--- for the beginning of the next reply on that connection, so that they are sent only where $STORM_LEFTOVERS is 1.
 local LEFTOVERS = os.getenv "STORM_LEFTOVERS" == "1"
 
 local HTML = "<!DOCTYPE html>\n<html><body><h1>It works!</h1></body></html>\n"
