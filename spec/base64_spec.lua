@@ -1,6 +1,7 @@
 -- core.base64: every kernel against a plain encoder at every length, and the strictness of the decoder.
 
 local core = require "lmm.core"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local base64 = core.base64
@@ -193,10 +194,7 @@ end)
 -- What a new process prints, or fails with, when $LMM_BASE64 is `value`.
 local function with_environment(value)
   local code = [[print(select(2, require "lmm.core".base64.kernels()))]]
-  local run = assert(io.popen(string.format("LMM_BASE64='%s' '%s' -e '%s' 2>&1", value, arg[-1], code)))
-  local output = run:read "*a"
-  run:close()
-  return output
+  return shell.output(string.format("LMM_BASE64='%s' '%s' -e '%s' 2>&1", value, arg[-1], code))
 end
 
 test.case("$LMM_BASE64 names the default kernel", function()

@@ -1,6 +1,7 @@
 -- Request bodies: text and media come out as one run of bytes, of a size known before, whatever is read at a time.
 
 local core = require "lmm.core"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local encode = core.base64.encode
@@ -43,21 +44,10 @@ end
 
 -- ---- files: each case has a file of its own, from years ago, so that a change always shows in its time
 
-local function shell(...)
-  local ok = os.execute(string.format(...))
-  test.ok(ok == true or ok == 0, "the shell failed")
-end
-
-local function write(path, bytes, mode)
-  local file = assert(io.open(path, mode or "wb"))
-  file:write(bytes)
-  file:close()
-end
-
 local function with_file(bytes, fn)
   local path = os.tmpname()
-  write(path, bytes)
-  shell("touch -d 2001-01-01 '%s'", path)
+  shell.write(path, bytes)
+  shell.run("touch -d 2001-01-01 '%s'", path)
   local ok, err = pcall(fn, path, assert(core.media(path)))
   os.remove(path)
   if not ok then error(err, 0) end
@@ -204,29 +194,29 @@ end)
 -- ---- files that change. `change(path)`; where the old bytes are still those of the open file, they are given.
 
 local changes = {
-  { "grew", function(path) write(path, "x", "ab") end },
+  { "grew", function(path) shell.write(path, "x", "ab") end },
   { "grew in no time", function(path)
-    write(path, "x", "ab")
-    shell("touch -d 2001-01-01 '%s'", path)
+    shell.write(path, "x", "ab")
+    shell.run("touch -d 2001-01-01 '%s'", path)
   end },
-  { "was truncated", function(path) write(path, "") end },
-  { "became shorter", function(path, bytes) write(path, bytes:sub(1, -2)) end },
-  { "has other bytes", function(path, bytes) write(path, bytes:reverse()) end, rewritten = true },
-  { "has another time", function(path) shell("touch -d 2001-01-02 '%s'", path) end },
+  { "was truncated", function(path) shell.write(path, "") end },
+  { "became shorter", function(path, bytes) shell.write(path, bytes:sub(1, -2)) end },
+  { "has other bytes", function(path, bytes) shell.write(path, bytes:reverse()) end, rewritten = true },
+  { "has another time", function(path) shell.run("touch -d 2001-01-02 '%s'", path) end },
   { "has another time by a nanosecond", function(path)
-    shell("touch -d '2001-01-01 00:00:00.000000001' '%s'", path)
+    shell.run("touch -d '2001-01-01 00:00:00.000000001' '%s'", path)
   end },
   { "was replaced", function(path, bytes)
-    write(path .. ".new", bytes:reverse())
+    shell.write(path .. ".new", bytes:reverse())
     assert(os.rename(path .. ".new", path))
   end, survives = true },
   { "was replaced by a directory", function(path)
     os.remove(path)
-    shell("mkdir '%s'", path)
+    shell.run("mkdir '%s'", path)
   end, survives = true },
   { "was replaced by a fifo", function(path)
     os.remove(path)
-    shell("mkfifo '%s'", path)
+    shell.run("mkfifo '%s'", path)
   end, survives = true },
   { "was deleted", function(path) os.remove(path) end, survives = true, why = "No such file" },
 }
@@ -270,10 +260,10 @@ test.case("what has failed does not go on, and nothing before it is lost", funct
     local body = core.body("text T1; more T2;", "T", { of_bytes "abc", file })
     local expected = "text YWJj more " .. encode(bytes)
     local given = assert(body:read(1000))
-    shell("touch -d 2001-01-02 '%s'", path)
+    shell.run("touch -d 2001-01-02 '%s'", path)
     for _ = 1, 100 do given = given .. (body:read(1000) or "") end
     test.ok(#given < #expected and given == expected:sub(1, #given), "other bytes")
-    shell("touch -d 2001-01-01 '%s'", path)
+    shell.run("touch -d 2001-01-01 '%s'", path)
     test.ok(given .. read_all(body, 1000) == expected, "it did not go on where it was")
     body:rewind()
     test.ok(read_all(body, 1000) == expected, "after the file was as before")
@@ -287,12 +277,7 @@ end)
 
 test.case("no descriptor stays open", function()
   local listing = "ls /proc/$PPID/fd 2>/dev/null | wc -l"
-  local function count()
-    local pipe = io.popen(listing)
-    local number = pipe:read "*n"
-    pipe:close()
-    return number
-  end
+  local function count() return tonumber(shell.output(listing)) end
   if not count() or count() == 0 then test.skip "no /proc" end
   with_file(pattern(3000), function(path, file)
     collectgarbage()
@@ -305,7 +290,7 @@ test.case("no descriptor stays open", function()
       body:read(100)
       if i % 2 == 0 then body:close() end
     end
-    shell("touch -d 2001-01-02 '%s'", path)
+    shell.run("touch -d 2001-01-02 '%s'", path)
     for _ = 1, 20 do
       local body = core.body("T1;", "T", { file })
       test.equal((read_all(body, 100)), nil)

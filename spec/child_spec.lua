@@ -1,38 +1,14 @@
 -- A child process lives as long as its owner wants and never longer.
 
 local child = require "lmm.child"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local PROGRAM = "lmm.mock.server" -- it announces itself, and then waits for nothing but its end
 
-local function shell(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
-
-local function write_file(name, text)
-  local file = assert(io.open(name, "wb"))
-  file:write(text)
-  file:close()
-  return name
-end
-
-local function read_file(name)
-  local file = assert(io.open(name, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
 -- The letter of a process's state in /proc, or nil where there is no such process.
 local function state(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  if not file then return nil end
-  local letter = (file:read "*a" or ""):match "%) (%a)"
-  file:close()
-  return letter
+  return (shell.read("/proc/" .. pid .. "/stat") or ""):match "%) (%a)"
 end
 
 -- Polls until `fn` gives a true value, for 10 s.
@@ -86,9 +62,9 @@ end)
 test.case("is stopped although another process holds the pipe", function()
   local handle, base = start(), os.tmpname()
   os.execute("sleep 30 >/dev/null 2>&1 & echo $! >" .. base)
-  local other = read_file(base):match "%d+"
-  local pipe = shell(string.format("readlink /proc/%d/fd/1", handle.pid)):match "%d+"
-  test.ok(shell(string.format("ls -l /proc/%s/fd", other)):find(pipe, 1, true), "it holds the pipe")
+  local other = shell.read(base):match "%d+"
+  local pipe = shell.output(string.format("readlink /proc/%d/fd/1", handle.pid)):match "%d+"
+  test.ok(shell.output(string.format("ls -l /proc/%s/fd", other)):find(pipe, 1, true), "it holds the pipe")
   handle.stop()
   test.equal(state(handle.pid), nil)
   os.execute("kill " .. other)
@@ -123,7 +99,7 @@ end
 test.case("gets its words as they are, and finds modules where its owner does", function()
   local base = os.tmpname()
   local module = base:match "[^/]*$"
-  write_file(base .. ".lua", [[
+  shell.write(base .. ".lua", [[
     local words = ...
     return { main = function(list) print("ready " .. #list .. " " .. table.concat(list, "|"):gsub("\n", "$")) end }
   ]])
@@ -161,12 +137,12 @@ go_on()
 for _, row in ipairs(ends) do
   test.case("ends when its owner " .. row[1], function()
     local base = os.tmpname()
-    local script = write_file(base .. ".lua", OWNER:format(PROGRAM, row[2]))
-    local owner = shell(string.format("%s %s </dev/null >%s 2>&1 & echo $!", arg[-1], script, base)):match "%d+"
+    local script = shell.write(base .. ".lua", OWNER:format(PROGRAM, row[2]))
+    local owner = shell.output(string.format("%s %s </dev/null >%s 2>&1 & echo $!", arg[-1], script, base)):match "%d+"
     local holds = row[2]:find("hold", 1, true)
     local pid, holder
     wait_for("the child", function()
-      local said = read_file(base)
+      local said = shell.read(base)
       pid, holder = said:match "child (%d+)", said:match "holder (%d+)"
       return pid and (holder or not holds)
     end)

@@ -3,11 +3,12 @@ local cli = require "spec.support.cli"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
 local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local server = assert(mock.start { delay = 0 })
 local program = cli.new { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "" }
-local lmm, shell, command, write = program.run, program.shell, program.command, program.write
+local lmm, script, command, write = program.run, program.shell, program.command, program.write
 
 --- It did what it should and had nothing to complain about.
 local function answered(run)
@@ -25,12 +26,7 @@ local function complained(run, status, pattern)
   return run.out
 end
 
-local function sha256(path)
-  local pipe = assert(io.popen("sha256sum " .. path))
-  local sum = pipe:read "*a":match "^%x+"
-  pipe:close()
-  return sum
-end
+local function sha256(path) return shell.output("sha256sum " .. path):match "^%x+" end
 
 -- ---- asking ------------------------------------------------------------------------------------------------------
 
@@ -54,9 +50,7 @@ test.case("the question comes from the argument, standard input or a file", func
 end)
 
 test.case("a picture comes from standard input", function()
-  local file = assert(io.open("spec/media/picture.png", "rb"))
-  local bytes = file:read "*a"
-  file:close()
+  local bytes = shell.read "spec/media/picture.png"
   test.match(answered(lmm({ "ask", "-i", "-", "q" }, bytes)), "sha256 " .. sha256 "spec/media/picture.png")
   complained(lmm { "ask", "-i", "-", "q" }, 1, "no picture on standard input")
 end)
@@ -224,7 +218,7 @@ test.case("the key comes from the environment and stands in no command line and 
   guarded.stop()
 
   if not io.open "/proc/self/cmdline" then test.skip "there is no /proc" end
-  local run = shell(command { "ask", "q", "-p", 'mock={"first_delay":9}' } .. [[ </dev/null >/dev/null 2>$err & pid=$!
+  local run = script(command { "ask", "q", "-p", 'mock={"first_delay":9}' } .. [[ </dev/null >/dev/null 2>$err & pid=$!
     sleep 0.3
     cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' >$out
     kill -INT $pid
@@ -241,11 +235,11 @@ local LONG = 'mock={"reply":"one two three four five six seven eight","delay":0.
 
 test.case("a closed pipe ends it without a word", function()
   local pipeline = "{ " .. command { "ask", "q", "-p", LONG } .. " 2>$err; echo $? >$status; } | head -c 3 >$out"
-  local run = shell(pipeline)
+  local run = script(pipeline)
   test.equal(run.out, "one")
   test.equal(run.err, "")
   test.equal(run.status, 128 + 13) -- SIGPIPE
-  run = shell("trap '' PIPE; " .. pipeline)
+  run = script("trap '' PIPE; " .. pipeline)
   test.equal(run.err, "")
   test.equal(run.status, 1)
 end)
@@ -253,14 +247,14 @@ end)
 test.case("an answer that cannot be written is a failure", function()
   if not io.open "/dev/full" then test.skip "there is no /dev/full" end
   for _, mode in ipairs { "--verbose", "--no-stream", "--json" } do
-    local run = shell(command { "ask", "q", mode } .. " >/dev/full 2>$err; echo $? >$status")
+    local run = script(command { "ask", "q", mode } .. " >/dev/full 2>$err; echo $? >$status")
     complained(run, 1, "cannot write to the standard output: No space left")
   end
 end)
 
 --- Interrupts `lmm` once `ready` (a shell command) is true.
 local function interrupted(words, ready, before)
-  return shell((before or "") .. command(words) .. [[ >$out 2>$err & pid=$!
+  return script((before or "") .. command(words) .. [[ >$out 2>$err & pid=$!
     tries=0
     until ]] .. ready .. [[ || [ $tries -gt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
     kill -INT $pid

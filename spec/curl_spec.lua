@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local loops = require "lmm.loop"
 local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 local transport = require "lmm.transport.curl"
 
@@ -50,10 +51,7 @@ local function with(scenarios, fn)
 end
 
 local function descriptors()
-  local count, listing = 0, io.popen "ls /proc/$PPID/fd"
-  for _ in listing:lines() do count = count + 1 end
-  listing:close()
-  return count
+  return select(2, shell.output "ls /proc/$PPID/fd":gsub("\n", ""))
 end
 
 test.case("a whole exchange, and what was sent", function()
@@ -262,11 +260,7 @@ end)
 
 test.case("a file that changes after its part was made is never sent short or mixed", function()
   local name = os.tmpname()
-  local function write(bytes)
-    local file = assert(io.open(name, "wb"))
-    file:write(bytes)
-    file:close()
-  end
+  local function write(bytes) shell.write(name, bytes) end
   for _, size in ipairs { 1000, 1000000 } do
     write(("a"):rep(size))
     local body = core.body('"T1;"', "T", { assert(core.media(name)) })

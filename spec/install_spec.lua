@@ -1,7 +1,8 @@
 -- Installing: by make and by LuaRocks, somewhere else than this tree, and gone again afterwards.
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
-local here = io.popen("pwd"):read "*l"
+local here = shell.output "pwd":match "^[^\n]+"
 local interpreter = arg[-1]
 local version = _VERSION:match "%d%.%d"
 
@@ -10,11 +11,8 @@ os.remove(scratch)
 
 --- Runs a script in the scratch folder, without this tree's paths in the environment; gives what it printed.
 local function run(script)
-  local pipe = io.popen("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL; mkdir -p " .. scratch .. " && cd " .. scratch
+  return shell.output("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL; mkdir -p " .. scratch .. " && cd " .. scratch
     .. " && { " .. script .. "\n} 2>&1; echo \"exit $?\"")
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
 end
 
 --- What a user would do: load the library in any folder, use both C modules, run the command.

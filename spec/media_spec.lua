@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local parts = require "lmm.part"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local jpeg = "spec/media/baseline.jpg"
@@ -11,33 +12,14 @@ local function image(source, opts)
   return (parts.new("image", source, opts)) -- no tail call: an error shall point here
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "*a"
-  file:close()
-  return bytes
-end
-
-local function shell(...)
-  local ok = os.execute(string.format(...))
-  test.ok(ok == true or ok == 0, "the shell failed")
-end
-
 --- Runs `fn(folder)` with a folder of its own.
 local function with_folder(fn)
   local folder = os.tmpname()
   os.remove(folder)
-  shell("mkdir '%s'", folder)
+  shell.run("mkdir '%s'", folder)
   local ok, err = pcall(fn, folder)
-  shell("chmod -R u+rwX '%s' && rm -r '%s'", folder, folder)
+  shell.run("chmod -R u+rwX '%s' && rm -r '%s'", folder, folder)
   if not ok then error(err, 0) end
-end
-
-local function write(path, bytes)
-  local file = assert(io.open(path, "wb"))
-  file:write(bytes)
-  file:close()
-  return path
 end
 
 --- The part cannot be sent, and its error says so in one line.
@@ -63,10 +45,10 @@ end
 test.case("an image file", function()
   local part = usable(image(jpeg))
   test.equal({ part.kind, part.mime, part.width, part.height, part.size },
-    { "image", "image/jpeg", 37, 23, #read(jpeg) })
+    { "image", "image/jpeg", 37, 23, #shell.read(jpeg) })
   test.equal(part.options, {})
   test.equal(part.media:info(),
-    { mime = "image/jpeg", width = 37, height = 23, size = #read(jpeg), first = read(jpeg):sub(1, 16) })
+    { mime = "image/jpeg", width = 37, height = 23, size = #shell.read(jpeg), first = shell.read(jpeg):sub(1, 16) })
 end)
 
 test.case("sources that are no file", function()
@@ -76,8 +58,8 @@ test.case("sources that are no file", function()
       { folder, "'" .. folder .. "' is a directory" },
       { folder .. "/", "is a directory" },
       { "", "cannot read ''" },
-      { write(folder .. "/empty.jpg", ""), "empty%.jpg' is empty" },
-      { write(folder .. "/file", "x") .. "/below.jpg", "Not a directory" },
+      { shell.write(folder .. "/empty.jpg", ""), "empty%.jpg' is empty" },
+      { shell.write(folder .. "/file", "x") .. "/below.jpg", "Not a directory" },
       { "/dev/null", "'/dev/null' is a device, not a file: read it and pass { bytes = ... }, or '%-' to lmm ask" },
       { "/dev/zero", "is a device" },
       { folder .. "/fifo", "is a fifo, not a file: read it and pass { bytes = ... }, or '%-' to lmm ask" },
@@ -87,7 +69,7 @@ test.case("sources that are no file", function()
       { folder .. "/" .. ("x\195\164"):rep(1500) .. ".jpg", "': File name too long$" },
       { folder .. "/loop.jpg", "symbolic links" },
     }
-    shell("mkfifo '%s/fifo' && ln -s loop.jpg '%s/loop.jpg'", folder, folder)
+    shell.run("mkfifo '%s/fifo' && ln -s loop.jpg '%s/loop.jpg'", folder, folder)
     for _, row in ipairs(rows) do
       local media, message = core.media(row[1])
       test.equal(media, nil)
@@ -100,7 +82,7 @@ end)
 
 test.case("a symbolic link to a file", function()
   with_folder(function(folder)
-    shell("cp %s '%s/to.jpg' && ln -s to.jpg '%s/link'", jpeg, folder, folder)
+    shell.run("cp %s '%s/to.jpg' && ln -s to.jpg '%s/link'", jpeg, folder, folder)
     test.equal(usable(image(folder .. "/link")).mime, "image/jpeg")
   end)
 end)
@@ -108,33 +90,24 @@ end)
 test.case("names with spaces, quotes and bytes that are not UTF-8", function()
   with_folder(function(folder)
     for _, name in ipairs { "a b.jpg", "a'b\".jpg", "%s%d.jpg", "-x", "\255.jpg", "\195\164.jpg", "a\nb.jpg" } do
-      usable(image(write(folder .. "/" .. name, read(jpeg))))
-      unusable(image(write(folder .. "/" .. name, "text")), "is of no known type")
+      usable(image(shell.write(folder .. "/" .. name, shell.read(jpeg))))
+      unusable(image(shell.write(folder .. "/" .. name, "text")), "is of no known type")
     end
   end)
 end)
 
---- Whether this process may read everything, as root may.
-local function reads_all(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
-end
-
 test.case("a file that may not be read", function()
   with_folder(function(folder)
-    local path = write(folder .. "/secret.jpg", read(jpeg))
-    shell("chmod 755 '%s' && chmod 000 '%s'", folder, path)
-    if not reads_all(path) then
+    local path = shell.write(folder .. "/secret.jpg", shell.read(jpeg))
+    shell.run("chmod 755 '%s' && chmod 000 '%s'", folder, path)
+    if not shell.read(path) then -- root may read everything
       unusable(image(path), "cannot read '" .. path .. "': Permission denied")
       return
     end
     local child = ("LUA_PATH=%q LUA_CPATH=%q setpriv --reuid=65534 --regid=65534 --clear-groups %s -e %q 2>&1"):format(
       package.path, package.cpath, arg[-1],
       ("local ok, parts = pcall(require, 'lmm.part') print(ok and parts.new('image', '%s').err.message)"):format(path))
-    local pipe = io.popen(child)
-    local said = pipe:read "*a"
-    pipe:close()
+    local said = shell.output(child)
     if not said:find "cannot read" then test.skip("no process without rights: " .. said:gsub("%s+", " ")) end
     test.equal(said, "cannot read '" .. path .. "': Permission denied\n")
   end)
@@ -143,8 +116,8 @@ end)
 -- ---- bytes and types
 
 test.case("an image in memory", function()
-  local part = usable(image { bytes = read(jpeg) })
-  test.equal({ part.mime, part.width, part.height, part.size }, { "image/jpeg", 37, 23, #read(jpeg) })
+  local part = usable(image { bytes = shell.read(jpeg) })
+  test.equal({ part.mime, part.width, part.height, part.size }, { "image/jpeg", 37, 23, #shell.read(jpeg) })
 end)
 
 local types = {
@@ -177,7 +150,7 @@ end
 
 test.case("a text named .jpg", function()
   with_folder(function(folder)
-    local path = write(folder .. "/text.jpg", "<!DOCTYPE html><html>")
+    local path = shell.write(folder .. "/text.jpg", "<!DOCTYPE html><html>")
     local err = unusable(image(path), "text%.jpg' is of no known type, it seems to be text: it begins with \"<!DOCTYPE")
     test.match(err.message, "pass { mime = \"image/%.%.%.\" }")
   end)
@@ -185,7 +158,7 @@ end)
 
 test.case("an image with a wrong name", function()
   with_folder(function(folder)
-    test.equal(usable(image(write(folder .. "/picture.txt", read(jpeg)))).mime, "image/jpeg")
+    test.equal(usable(image(shell.write(folder .. "/picture.txt", shell.read(jpeg)))).mime, "image/jpeg")
   end)
 end)
 
@@ -196,7 +169,7 @@ test.case("the type that the caller names wins", function()
     test.equal(part.options, {})
   end
   local part = usable(image(jpeg, { mime = "image/png" }))
-  test.equal({ part.width, part.height, part.size }, { 37, 23, #read(jpeg) })
+  test.equal({ part.width, part.height, part.size }, { 37, 23, #shell.read(jpeg) })
   unusable(image({ bytes = "" }, { mime = "image/png" }), "empty")
   unusable(image("/none.png", { mime = "image/png" }), "No such file")
 end)
@@ -241,7 +214,7 @@ for _, row in ipairs(urls) do
   test.case(("a URL cannot be used: %q"):format(row[1]), function() unusable(image(row[1]), row[2]) end)
 end
 
-local encoded = core.base64.encode(read(jpeg))
+local encoded = core.base64.encode(shell.read(jpeg))
 
 test.case("a data: URL", function()
   local url = "data:image/jpeg;base64," .. encoded
@@ -289,9 +262,9 @@ test.case("options are copied, and the caller's tables stay", function()
   test.equal(opts, { mime = "image/png", detail = "high", uuid = "u1", cache_control = { a = 1 }, [1] = "x" })
   opts.detail = "low"
   test.equal(part.options.detail, "high")
-  local source = { bytes = read(jpeg) }
+  local source = { bytes = shell.read(jpeg) }
   image(source)
-  test.equal(source, { bytes = read(jpeg) })
+  test.equal(source, { bytes = shell.read(jpeg) })
 end)
 
 test.case("misuse raises and points at the caller", function()

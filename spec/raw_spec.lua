@@ -2,6 +2,7 @@
 
 local curl = require "spec.support.curl"
 local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local function names(events)
@@ -76,10 +77,7 @@ test.case("takes a large answer and a large body", function()
   local server = raw.start {
     { { await = "request" }, { send = "HTTP/1.1 200 OK\r\nContent-Length: " .. #big .. "\r\n\r\n" .. big } },
   }
-  local name = os.tmpname()
-  local file = assert(io.open(name, "wb"))
-  file:write(big)
-  file:close()
+  local name = shell.write(os.tmpname(), big)
   test.ok(curl("-H Expect: --data-binary @" .. name .. " " .. server.url) == big)
   test.equal(server:wait("request")[1].bytes, #big)
   test.ok(server:received():sub(-#big) == big)
@@ -92,7 +90,5 @@ test.case("removes its record when it is stopped", function()
   curl(server.url)
   server:wait "request"
   server:stop()
-  local listing = io.popen("ls " .. server.prefix .. "* 2>&1")
-  test.match(listing:read "*a", "No such file")
-  listing:close()
+  test.match(shell.output("ls " .. server.prefix .. "* 2>&1"), "No such file")
 end)

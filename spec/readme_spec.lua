@@ -1,19 +1,10 @@
 -- Every example of the README runs as it stands, against the built-in server.
 local mock = require "lmm.mock"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local here = io.popen("pwd"):read "*l"
+local quote = shell.quote
+local here = shell.output "pwd":match "^[^\n]+"
 local interpreter = arg[-1]
 local folder = os.tmpname()
 os.remove(folder)
@@ -23,14 +14,11 @@ local function run(script, url)
   local setup = ([[mkdir -p %s/bin && cd %s && cp %s/examples/picture.jpg . &&
     printf '#!/bin/sh\nexec %s %s/bin/lmm "$@"\n' >bin/lmm && chmod +x bin/lmm &&
     export PATH="$PWD/bin:$PATH" OPENAI_BASE_URL=%s && ]]):format(folder, folder, here, interpreter, here, url)
-  local output = io.popen(setup .. "{ " .. script .. "\n} 2>&1; echo \"exit $?\"")
-  local text = output:read "*a"
-  output:close()
-  return text
+  return shell.output(setup .. "{ " .. script .. "\n} 2>&1; echo \"exit $?\"")
 end
 
 local server = assert(mock.start { delay = 0 })
-local readme = read "README.md"
+local readme = shell.read "README.md"
 
 local count = 0
 for heading, language, code in ("\n" .. readme):gmatch "```(%l*)()\n(.-)\n```" do

@@ -5,16 +5,10 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 local request = require "lmm.request"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local has_integers = math.type ~= nil
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "*a"
-  file:close()
-  return bytes
-end
 
 --- The JSON text of a request.
 local function text_of(fields)
@@ -142,7 +136,7 @@ test.case("parts become data URLs in the typed object form", function()
     parts.new("image", { bytes = sound }, { mime = "image/x-a+b" }))).messages[1].content
   test.equal(#content, 4)
   for i, row in pairs {
-    [1] = { "data:image/jpeg;base64,", read(jpeg) }, [3] = { "data:image/png;base64,", read(png) },
+    [1] = { "data:image/jpeg;base64,", shell.read(jpeg) }, [3] = { "data:image/png;base64,", shell.read(png) },
     [4] = { "data:image/x-a+b;base64,", sound },
   } do
     local url = content[i].image_url.url
@@ -173,7 +167,7 @@ end)
 test.case("parts may stand anywhere, and more than once", function()
   local part = parts.new("image", jpeg)
   local fields = { input = part, list = { part, { deep = part } } }
-  local url = "data:image/jpeg;base64," .. core.base64.encode(read(jpeg))
+  local url = "data:image/jpeg;base64," .. core.base64.encode(shell.read(jpeg))
   local expected = { type = "image_url", image_url = { url = url } }
   test.equal(decoded(fields), { input = expected, list = { expected, { deep = expected } } })
   test.equal(decoded(part), expected)
@@ -210,7 +204,7 @@ local rows = {
   { "an overlong form", { a = "x\192\175" }, "^a is not UTF%-8: byte 2 is 0xC0$" },
   { "a surrogate", { a = { "ok", "\237\160\128" } }, "^a%[2%] is not UTF%-8: byte 1 is 0xED$" },
   { "a character cut short", { a = { b = "abc\226\130" } }, "^a%.b is not UTF%-8: byte 4 is 0xE2$" },
-  { "bytes", { a = read(jpeg) }, "^a is not UTF%-8: byte 1 is 0xFF$" },
+  { "bytes", { a = shell.read(jpeg) }, "^a is not UTF%-8: byte 1 is 0xFF$" },
   { "a text in a part's options", ask(parts.new("image", jpeg, { uuid = "\255" })),
     "^messages%[1%]%.content%[1%]%.uuid is not UTF%-8: byte 1 is 0xFF$" },
   { "a URL that is not UTF-8", ask(parts.new("image", "http://example.org/\255")),

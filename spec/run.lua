@@ -4,6 +4,7 @@
 -- $LMM_TEST_WRAP is put before the interpreter (valgrind, for one). Ends with `N passed, N failed`.
 
 local interpreter = arg[-1]
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 if arg[1] == "--one" then
@@ -14,22 +15,16 @@ if arg[1] == "--one" then
   os.exit(0, true)
 end
 
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
 local files = {}
 for i = 1, #arg do files[i] = arg[i] end
 if #files == 0 then
-  local listing = assert(io.popen "ls spec/*_spec.lua")
-  for file in listing:lines() do files[#files + 1] = file end
-  listing:close()
+  for file in shell.output "ls spec/*_spec.lua":gmatch "[^\n]+" do files[#files + 1] = file end
 end
 
 local passed, failed, skipped = 0, 0, 0
 for _, file in ipairs(files) do
   local wrap = os.getenv "LMM_TEST_WRAP" or ""
-  local run = assert(io.popen(wrap .. " " .. quote(interpreter) .. " spec/run.lua --one " .. quote(file)
+  local run = assert(io.popen(wrap .. " " .. shell.quote(interpreter) .. " spec/run.lua --one " .. shell.quote(file)
     .. " 2>&1; echo \"exit $?\""))
   local last, before
   print(file)

@@ -1,6 +1,7 @@
 -- What a file's first bytes make it: type and size in pixels, whatever is cut off or lies.
 
 local core = require "lmm.core"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local folder = "spec/media/"
@@ -34,12 +35,7 @@ local files = {
   { "document.pdf", "application/pdf" },
 }
 
-local function read(name)
-  local file = assert(io.open(folder .. name, "rb"))
-  local bytes = file:read "*a"
-  file:close()
-  return bytes
-end
+local function read(name) return shell.read(folder .. name) end
 
 local function sniff(bytes)
   return assert(core.media({ bytes = bytes })):info()

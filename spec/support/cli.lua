@@ -3,11 +3,11 @@
 -- In:  words, standard input and environment, or a shell script around the program.
 -- Out: what it wrote to standard output and standard error, and its exit status.
 
+local shell = require "spec.support.shell"
+
 local cli = {}
 
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
+local quote = shell.quote
 
 ---@class lmm.spec.Run
 ---@field out string
@@ -34,20 +34,12 @@ function cli.new(environment)
   end
 
   function program.write(name, text)
-    local path = prefix .. "." .. name
-    local file = assert(io.open(path, "wb"))
-    file:write(text)
-    file:close()
+    local path = shell.write(prefix .. "." .. name, text)
     written[path] = true
     return path
   end
 
-  local function read(name)
-    local file = assert(io.open(prefix .. "." .. name, "rb"))
-    local text = file:read "*a"
-    file:close()
-    return text
-  end
+  local function read(name) return shell.read(prefix .. "." .. name) end
 
   -- The script is run from a file, so that nothing of the environment stands in a command line.
   function program.shell(script, env)

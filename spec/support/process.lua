@@ -3,37 +3,14 @@
 -- In:  process numbers, conditions.
 -- Out: states; a wait that ends in an error where the condition is never met, after a time that no machine needs.
 
+local shell = require "spec.support.shell"
+
 local process = {}
 
 local PATIENCE = 60 -- seconds
 
---- What a shell command prints.
-function process.shell(command)
-  local pipe = assert(io.popen(command))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
-end
-
---- The text of a file, or nil.
-function process.read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-function process.write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  return path
-end
-
-function process.quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
+-- What deals with processes deals with files, too.
+process.shell, process.read, process.write, process.quote = shell.output, shell.read, shell.write, shell.quote
 
 --- Whether a process runs; a zombie does not.
 function process.runs(pid)

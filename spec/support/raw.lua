@@ -22,6 +22,7 @@
 -- What the client sends is read and recorded all the time.
 
 local child = require "lmm.child"
+local shell = require "spec.support.shell"
 
 local raw = {}
 
@@ -32,13 +33,6 @@ local function literal(value)
   local fields = {}
   for key, item in pairs(value) do fields[#fields + 1] = "[" .. literal(key) .. "]=" .. literal(item) end
   return "{" .. table.concat(fields, ",") .. "}"
-end
-
-local function read_file(name)
-  local file = assert(io.open(name, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
 end
 
 ---@class lmm.spec.Raw
@@ -52,7 +46,7 @@ Raw.__index = Raw
 ---@return table[]
 function Raw:events()
   local events = {}
-  for line in read_file(self.prefix .. ".events"):gmatch "([^\n]*)\n" do
+  for line in shell.read(self.prefix .. ".events"):gmatch "([^\n]*)\n" do
     local event, connection, first, second = line:match "^(%S+) (%d+) ?(%S*) ?(%S*)$"
     events[#events + 1] = {
       event = event, connection = tonumber(connection),
@@ -93,7 +87,7 @@ end
 --- All bytes that a connection has brought so far.
 ---@param connection? integer  the first unless given
 function Raw:received(connection)
-  return read_file(self.prefix .. ".received." .. (connection or 1))
+  return shell.read(self.prefix .. ".received." .. (connection or 1))
 end
 
 --- Ends the server and removes its record.
@@ -109,10 +103,8 @@ end
 ---@return lmm.spec.Raw
 function raw.start(scenarios)
   local prefix = os.tmpname()
-  local file = assert(io.open(prefix .. ".scenarios", "wb"))
-  file:write("return ", literal(scenarios))
-  file:close()
-  assert(io.open(prefix .. ".events", "wb")):close()
+  shell.write(prefix .. ".scenarios", "return " .. literal(scenarios))
+  shell.write(prefix .. ".events", "")
 
   local handle = assert(child.start("spec.support.raw_server", { prefix }))
   local server = setmetatable({ prefix = prefix, child = handle }, Raw)

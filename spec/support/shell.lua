@@ -18,6 +18,13 @@ function shell.output(command)
   return text
 end
 
+--- Runs a command, made as by string.format; raises where it fails.
+function shell.run(...)
+  local command = string.format(...)
+  local ok = os.execute(command)
+  if ok ~= true and ok ~= 0 then error("failed: " .. command, 2) end
+end
+
 --- The bytes of a file, or nil.
 function shell.read(path)
   local file = io.open(path, "rb")
@@ -31,7 +38,7 @@ end
 ---@param mode string?  "wb" unless given
 function shell.write(path, bytes, mode)
   local file = assert(io.open(path, mode or "wb"))
-  file:write(bytes)
+  assert(file:write(bytes))
   file:close()
   return path
 end

@@ -7,6 +7,7 @@
 local core = require "lmm.core"
 local lmm = require "lmm"
 local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
 local FOLDER = assert(os.getenv "LMM_VLLM", "LMM_VLLM names the folder that spec/vllm/install.sh has filled")
@@ -16,28 +17,13 @@ local READY = 300    -- seconds; it takes about 30 alone on two cores
 -- ---- files -----------------------------------------------------------------------------------------------------
 
 local function run(command)
-  local pipe = assert(io.popen(command .. " && echo done"))
-  local text = pipe:read "*a"
-  pipe:close()
+  local text = shell.output(command .. " && echo done")
   return assert(text:match "^(.*)done\n$", command .. " failed")
 end
 
 local scratch = run "mktemp -d":match "^%S+"
 
-local function read_file(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "*a"
-  file:close()
-  return bytes
-end
-
-local function write_file(name, bytes)
-  local path = scratch .. "/" .. name
-  local file = assert(io.open(path, "wb"))
-  assert(file:write(bytes))
-  file:close()
-  return path
-end
+local function write_file(name, bytes) return shell.write(scratch .. "/" .. name, bytes) end
 
 local function little_endian(number, size)
   local bytes = {}
@@ -168,7 +154,7 @@ end)
 
 test.case("sees a video, as a file and as frames", function()
   local clip = assert(ask("What moves?", lmm.video "spec/media/clip.mp4"))
-  local frame = core.base64.encode(read_file "spec/media/baseline.jpg")
+  local frame = core.base64.encode(shell.read "spec/media/baseline.jpg")
   local frames = assert(ask("What moves?", lmm.video("data:video/jpeg;base64," .. frame .. "," .. frame)))
   test.ok(clip.usage.prompt_tokens > frames.usage.prompt_tokens - 100)
   test.ok(clip.text ~= frames.text, clip.text)
@@ -190,7 +176,7 @@ test.case("sees a picture of 20 MB, sent from its file", function()
 end)
 
 test.case("refuses an image that breaks off in the middle", function()
-  local bytes = read_file "examples/picture.jpg"
+  local bytes = shell.read "examples/picture.jpg"
   local err = refused("Failed to load image: image file is truncated",
     ask("What is it?", lmm.image { bytes = bytes:sub(1, #bytes / 2) }))
   test.equal({ err.status, err.type, err.attempts }, { 400, "BadRequestError", 1 })
@@ -381,10 +367,8 @@ end)
 
 -- A process: its parent, and whether it runs. A zombie does not: it has only not been waited for.
 local function process(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  if not file then return nil end
-  local state, parent = file:read "*a":match ".*%) (%a) (%d+)"
-  file:close()
+  local state, parent = (shell.read("/proc/" .. pid .. "/stat") or ""):match ".*%) (%a) (%d+)"
+  if not state then return nil end
   return tonumber(parent), state ~= "Z"
 end
 

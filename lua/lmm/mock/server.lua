@@ -133,7 +133,7 @@ end
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
----  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, 32768 unless given;
+---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
 ---  limit_...: how many of a kind a prompt may hold
 ---@return lmm.mock.Http? server
 ---@return string? message
