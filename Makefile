@@ -72,6 +72,9 @@ test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR)
 	@$(MAKE) --no-print-directory all
 	@LMM_VLLM="$(VLLM_DIR)" $(RUN) $(LUA) spec/run.lua spec/vllm/vllm_spec.lua
 
+storm: all ## thousands of exchanges with a server that breaks its replies; LMM_STORM=N SEED=S repeat one
+	@$(RUN) $(LUA) spec/storm/run.lua
+
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(NEED) $(TEST_PACKAGES)
@@ -123,4 +126,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test test-vllm spec asan valgrind lint bench install uninstall clean help
+.PHONY: all core demo test test-vllm spec asan valgrind storm lint bench install uninstall clean help
