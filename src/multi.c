@@ -1,8 +1,10 @@
 /* multi.c: all transfers of a Lua state on one multi handle. Poll moves them; next gives those to which something
  * happened. */
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lmm.h"
@@ -19,10 +21,25 @@ static void insert_behind(lmm_link *place, lmm_link *link) {
   place->next = link;
 }
 
+/* libcurl leaves the pair of sockets by which it wakes itself open across exec. They get the lowest two descriptors that
+ * are free. */
+static CURLM *init_handle(void) {
+  int pair[2];
+  struct stat about;
+  for (int i = 0; i < 2; i++) pair[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  for (int i = 0; i < 2; i++)
+    if (pair[i] >= 0) (void)close(pair[i]);
+  CURLM *handle = curl_multi_init();
+  for (int i = 0; i < 2; i++)
+    if (pair[i] >= 0 && fstat(pair[i], &about) == 0 && S_ISSOCK(about.st_mode))
+      (void)fcntl(pair[i], F_SETFD, FD_CLOEXEC);
+  return handle;
+}
+
 int lmm_multi_open(lmm_multi *multi) {
   multi->ring.previous = multi->ring.next = &multi->ring;
   multi->process = (long)getpid();
-  multi->handle = curl_multi_init();
+  multi->handle = init_handle();
   return multi->handle != NULL ? LMM_OK : LMM_NOMEM;
 }
 

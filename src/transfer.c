@@ -232,6 +232,13 @@ static bool is_tls_refusal(const char *reason) {
   return strstr(reason, "wrong version number") != NULL || strstr(reason, "unexpected TLS packet") != NULL;
 }
 
+/* Whether a proxy has refused to open a tunnel for a reason that stays. */
+static bool is_proxy_refusal(const lmm_transfer *transfer) {
+  long status = 0;
+  (void)curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &status);
+  return status >= 400 && status < 500 && status != 408 && status != 429;
+}
+
 static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
   const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
   bool in_head = transfer->status == 0 && has_passed(transfer, CURLINFO_STARTTRANSFER_TIME_T);
@@ -245,6 +252,7 @@ static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const
     const char *kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";
     if (strcmp(kind, "connect") == 0 && transfer->handshaking && is_tls_refusal(reason))
       return (lmm_failure){kind, "tls", reason, true}; /* with TLS 1.3 the client learns of it only as it reads */
+    if (strcmp(kind, "connect") == 0 && is_proxy_refusal(transfer)) return (lmm_failure){kind, phase, reason, true};
     return (lmm_failure){kind, kinds[i].phase != NULL ? kinds[i].phase : phase, reason, kinds[i].permanent};
   }
   if (result == CURLE_UNSUPPORTED_PROTOCOL && transfer->sending) reason = "it does not speak HTTP";

@@ -69,9 +69,18 @@ function Call:redact(text, keeps_headers)
   return self.client:redact(text, self.key, keeps_headers)
 end
 
+--- The status by which a proxy has refused a tunnel, in the words of older and newer libcurls.
+local function proxy_status(reason)
+  return tonumber(reason:match "HTTP code (%d+) from proxy" or reason:match "CONNECT tunnel failed, response (%d+)")
+end
+
 --- What to look at where no connection came to be, or nothing came through it.
 function Call:connect_hint(failure)
   local reason = failure.reason or ""
+  local refusal = proxy_status(reason)
+  if refusal then
+    return refusal == 407 and server_error.hint({ status = 407, message = reason }, {}) or "the proxy refused"
+  end
   if self.url:find "^https" then
     local is_plain = not failure.permanent or reason:find "wrong version number" or reason:find "unexpected TLS packet"
     if failure.phase == "tls" and is_plain then return "does the server speak http?" end

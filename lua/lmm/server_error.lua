@@ -47,6 +47,7 @@ local hints = {
   { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
   { status = 404, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { status = 405, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
+  { status = 407, hint = "the proxy asks who you are: proxy = \"http://user:password@host:port\"" },
   { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
   { match = "At most %d+ (%a+)%(?s?%)? may be provided",
     hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },

@@ -68,6 +68,15 @@ local function check_proxy(url)
   return url
 end
 
+local LONGEST_SOCKET = 107 -- bytes, on Linux: see unix(7)
+
+local function check_socket(path)
+  if path == "" or path:find "%z" or #path > LONGEST_SOCKET then
+    errors.misuse("unix_socket: a path of 1 to %d bytes expected", LONGEST_SOCKET)
+  end
+  return path
+end
+
 local function check_limits(given)
   local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))
   for name, value in pairs(limits) do
@@ -132,7 +141,7 @@ function settings.of_client(opts)
     tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
     given_model = opts.model and settings.model(opts.model),
     proxy = opts.proxy and check_proxy(opts.proxy),
-    unix_socket = opts.unix_socket,
+    unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
     carrier = opts.transport,
   }
   local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"

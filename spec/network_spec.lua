@@ -1,0 +1,289 @@
+-- Between the client and the server: proxies, Unix sockets, IPv6 and redirects, on real sockets.
+local authorities = require "spec.support.authority"
+local lmm = require "lmm"
+local mock = require "lmm.mock"
+local process = require "spec.support.process"
+local raw = require "spec.support.raw"
+local relay = require "spec.support.relay"
+local test = require "spec.support.test"
+
+local MODELS = '{"object":"list","data":[{"id":"tiny"}]}'
+
+local function answer(status, body, headers)
+  return table.concat({ "HTTP/1.1 " .. status, "Content-Type: application/json", "Content-Length: " .. #body,
+    "Connection: close" .. (headers and "\r\n" .. headers or ""), "", body }, "\r\n")
+end
+
+local OK = { { await = "request" }, { send = answer("200 OK", MODELS) }, { await = "close" } }
+
+local KEY = "sk-network-spec-key"
+
+-- A host that no resolver knows: whoever asks for it directly fails at its name.
+local ELSEWHERE = "http://server.invalid/v1"
+
+local function with(server, fn)
+  local ok, err = xpcall(function() fn(server) end, debug.traceback)
+  server:stop()
+  if not ok then error(err, 0) end
+end
+
+local function list(url, opts)
+  local given = { base_url = url, api_key = KEY, retry = false, timeout = 60 }
+  for name, value in pairs(opts or {}) do given[name] = value end
+  return lmm.connect(given):models()
+end
+
+local CHILD = [[
+local lmm = require "lmm"
+local models, message, err = lmm.connect { base_url = os.getenv "URL", retry = false, proxy = os.getenv "PROXY",
+  tls = { ca = os.getenv "CA" }, timeout = 60 }:models()
+print(models and models[1].id or err.kind .. " " .. err.phase .. " " .. message)
+]]
+
+--- What a process of its own, with this environment, gets from models(): the first one, or what went wrong.
+local function list_elsewhere(environment)
+  local words = { "env -u http_proxy -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY -u no_proxy -u NO_PROXY" }
+  for name, value in pairs(environment) do words[#words + 1] = name .. "=" .. process.quote(value) end
+  words[#words + 1] = process.quote(arg[-1]) .. " -e " .. process.quote(CHILD) .. " 2>&1"
+  return (process.shell(table.concat(words, " ")):gsub("\n$", ""))
+end
+
+-- ---- proxies
+
+test.case("plain HTTP through a proxy by option: the request line is absolute", function()
+  with(raw.start { OK }, function(proxy)
+    local address = "127.0.0.1:" .. proxy.port
+    for i, given in ipairs { "http://" .. address, address } do
+      test.equal(assert(list(ELSEWHERE, { proxy = given }))[1].id, "tiny")
+      local sent = proxy:received(i)
+      test.match(sent, "^GET http://server%.invalid/v1/models HTTP/1%.1\r\nHost: server%.invalid\r\n")
+      test.ok(not sent:find "Proxy%-Authorization", sent)
+    end
+  end)
+end)
+
+test.case("a proxy's user name and password are sent to it", function()
+  with(raw.start { OK }, function(proxy)
+    assert(list(ELSEWHERE, { proxy = "http://user:passphrase@127.0.0.1:" .. proxy.port }))
+    test.match(proxy:received(), "\r\nProxy%-Authorization: Basic dXNlcjpwYXNzcGhyYXNl\r\n")
+  end)
+end)
+
+test.case("a proxy by option is used for this machine's own addresses, too", function()
+  with(raw.start { OK }, function(proxy)
+    assert(list("http://127.0.0.1:9/v1", { proxy = "http://127.0.0.1:" .. proxy.port }))
+    test.match(proxy:received(), "^GET http://127%.0%.0%.1:9/v1/models ")
+  end)
+end)
+
+test.case("a proxy by environment: for others, not for this machine's own addresses", function()
+  with(raw.start { OK }, function(proxy)
+    local url = "http://127.0.0.1:" .. proxy.port
+    test.equal(list_elsewhere { URL = ELSEWHERE, http_proxy = url }, "tiny")
+    test.match(proxy:received(1), "^GET http://server%.invalid/v1/models ")
+    test.equal(list_elsewhere { URL = ELSEWHERE, all_proxy = url }, "tiny")
+    with(raw.start { OK }, function(server)
+      test.equal(list_elsewhere { URL = server.url, http_proxy = url, all_proxy = url }, "tiny")
+      test.match(server:received(), "^GET /v1/models ")
+      test.equal(list_elsewhere { URL = server.url:gsub("127.0.0.1", "localhost"), http_proxy = url }, "tiny")
+      test.equal(list_elsewhere { URL = server.url, PROXY = url }, "tiny")
+    end)
+    test.equal(#proxy:seen "accepted", 3)
+  end)
+end)
+
+test.case("no_proxy", function()
+  with(raw.start { OK }, function(proxy)
+    local url = "http://127.0.0.1:" .. proxy.port
+    for _, hosts in ipairs { "server.invalid", "other.invalid,.invalid", "*" } do
+      test.match(list_elsewhere { URL = ELSEWHERE, http_proxy = url, no_proxy = hosts }, "^%l+ dns ")
+    end
+    test.equal(#proxy:seen "accepted", 0)
+    test.equal(list_elsewhere { URL = ELSEWHERE, http_proxy = url, no_proxy = "other.invalid" }, "tiny")
+  end)
+end)
+
+test.case("HTTPS through a proxy: CONNECT, and nothing of the key outside the tunnel", function()
+  local authority = authorities.new()
+  authority:issue("server", "DNS:server.invalid")
+  local server = authority:serve "server"
+  with(relay.start { mode = "connect", to = server.port }, function(proxy)
+    local url = "http://user:passphrase@127.0.0.1:" .. proxy.port
+    local target = "https://server.invalid/v1"
+    local ca = authority:path "ca.pem"
+    test.equal(assert(list(target, { proxy = url, tls = { ca = ca }, headers = { ["X-Tenant"] = "tenant-77" } }))[1].id,
+      "tiny")
+    test.equal(list_elsewhere { URL = target, https_proxy = url, CA = ca, OPENAI_API_KEY = KEY }, "tiny")
+    test.equal(list_elsewhere { URL = target, HTTPS_PROXY = url, CA = ca, OPENAI_API_KEY = KEY }, "tiny")
+    test.match(list_elsewhere { URL = target, http_proxy = url, CA = ca }, "^%l+ dns ") -- which is not for https
+    test.equal(server.requests(), 3)
+    local sent = proxy:received()
+    test.match(sent, "^CONNECT server%.invalid:443 HTTP/1%.1\r\nHost: server%.invalid:443\r\n")
+    test.match(sent, "\r\nProxy%-Authorization: Basic dXNlcjpwYXNzcGhyYXNl\r\n")
+    test.equal(select(2, sent:gsub("CONNECT ", "")), 3)
+    test.ok(not sent:find(KEY, 1, true) and not sent:find "tenant" and not sent:find "[\n]Authorization", "it was told")
+    local err = test.refused("certificate", list(target, { proxy = url }))
+    test.equal({ err.kind, err.phase, err.retryable }, { "connect", "tls", false })
+  end)
+  server.stop()
+  authority:remove()
+end)
+
+local function proxy_that_says(status)
+  return raw.start { { { await = "head" }, { send = answer(status, "") }, { close = true } } }
+end
+
+test.case("a proxy that refuses a tunnel: not the server's doing, and tried again only where it may pass", function()
+  local cases = { { "407 Proxy Authentication Required", 1 }, { "403 Forbidden", 1 }, { "400 Bad Request", 1 },
+    { "502 Bad Gateway", 3 }, { "503 Service Unavailable", 3 } }
+  for _, case in ipairs(cases) do
+    with(proxy_that_says(case[1]), function(proxy)
+      local url = "http://127.0.0.1:" .. proxy.port
+      local err = test.refused("^cannot reach https://server%.invalid/v1/models through http://127%.0%.0%.1:%d+: ",
+        list("https://server.invalid/v1", { proxy = url, retry = { base = 0 } }))
+      test.equal({ err.kind, err.phase, err.status, err.attempts }, { "connect", "connect", nil, case[2] }, err.message)
+      test.match(err.message, case[1]:match "%d+")
+      test.equal(#proxy:seen "head", case[2])
+      test.match(err.hint, case[1]:find "^407" and "user:password@" or "the proxy refused")
+    end)
+  end
+end)
+
+test.case("a proxy that refuses plain HTTP answers in the server's place", function()
+  for _, status in ipairs { "407 Proxy Authentication Required", "502 Bad Gateway" } do
+    with(proxy_that_says(status), function(proxy)
+      local err = test.refused(" through http://127", list(ELSEWHERE, { proxy = "http://127.0.0.1:" .. proxy.port }))
+      test.equal({ err.kind, err.status }, { "http", tonumber(status:match "%d+") })
+      if err.status == 407 then test.match(err.hint, "user:password@") end
+    end)
+  end
+end)
+
+test.case("a proxy that is not there, that hangs, and whose name does not exist", function()
+  local gone = raw.start { {} }
+  gone:stop()
+  local err = test.refused("cannot reach .* through", list(ELSEWHERE, { proxy = "http://127.0.0.1:" .. gone.port }))
+  test.equal({ err.kind, err.phase }, { "connect", "connect" })
+  with(raw.start { { { hold = true } } }, function(proxy)
+    err = test.refused("within 0.3 s", list("https://server.invalid/v1",
+      { proxy = "http://127.0.0.1:" .. proxy.port, timeout = { connect = 0.3 } }))
+    test.equal({ err.kind, err.phase, err.limit }, { "timeout", "connect", "connect" })
+  end)
+  err = test.refused("through http://proxy%.invalid", list(ELSEWHERE, { proxy = "http://proxy.invalid:3128" }))
+  test.equal(err.phase, "dns")
+end)
+
+-- ---- Unix sockets
+
+local folder = process.shell "mktemp -d":match "^[^\n]+"
+
+test.case("a Unix socket, whatever the URL's host and the environment's proxy", function()
+  local path = folder .. "/socket"
+  with(raw.start { OK }, function(server)
+    with(relay.start { mode = "pass", listen = path, to = server.port }, function(socket)
+      test.equal(assert(list(ELSEWHERE, { unix_socket = path }))[1].id, "tiny")
+      test.match(socket:received(), "^GET /v1/models HTTP/1%.1\r\nHost: server%.invalid\r\n")
+    end)
+  end)
+end)
+
+test.case("a path without a socket, with something else, and one that nobody listens on", function()
+  local function refused(path)
+    local err = test.refused("^cannot reach .* at " .. path:gsub("%p", "%%%0"), list(ELSEWHERE, { unix_socket = path }))
+    test.equal({ err.kind, err.phase, err.hint }, { "connect", "connect", "is a server running there?" }, err.message)
+  end
+  refused(folder .. "/gone")
+  refused(process.write(folder .. "/file", "text"))
+  refused(folder)
+  local path = folder .. "/left"
+  relay.start({ mode = "pass", listen = path, to = 9 }):stop()
+  test.ok(process.shell("ls " .. process.quote(path)):find "left", "the socket is gone")
+  refused(path)
+  for _, wrong in ipairs { "", "a\0b", ("x"):rep(108) } do
+    test.raises("unix_socket: a path of 1 to 107 bytes expected", lmm.connect, { unix_socket = wrong })
+  end
+  refused(folder .. "/" .. ("x"):rep(107 - #folder - 1))
+end)
+
+-- ---- IPv6
+
+test.case("IPv6, which the environment's proxy is not for either", function()
+  if not (process.read "/proc/net/if_inet6" or ""):find "00000000000000000000000000000001" then
+    test.skip "this machine has no ::1"
+  end
+  with(raw.start { OK }, function(server)
+    with(relay.start { mode = "pass", listen = "::1", to = server.port }, function(v6)
+      local url = "http://[::1]:" .. v6.port .. "/v1"
+      test.equal(assert(list(url))[1].id, "tiny")
+      test.match(v6:received(), "\r\nHost: %[::1%]:" .. v6.port .. "\r\n")
+      test.equal(list_elsewhere { URL = url, http_proxy = "http://127.0.0.1:9" }, "tiny")
+      v6:stop()
+      test.equal(test.refused("http://%[::1%]:%d+/v1/models", list(url)).phase, "connect")
+    end)
+  end)
+end)
+
+-- ---- redirects
+
+test.case("a redirect is an error that names where it points; nobody goes there", function()
+  with(raw.start { OK }, function(other)
+    for _, status in ipairs { "300 Multiple Choices", "301 Moved Permanently", "302 Found", "303 See Other",
+      "307 Temporary Redirect", "308 Permanent Redirect" } do
+      local location = ("http://127.0.0.1:%d/v1/models"):format(other.port)
+      local redirect = { { await = "request" }, { send = answer(status, "", "Location: " .. location) } }
+      with(raw.start { redirect }, function(server)
+        local client = lmm.connect { base_url = server.url, model = "m", api_key = KEY }
+        for _, ask in ipairs { client.models, client.health, client.chat } do
+          local err = test.refused("HTTP " .. status:match "%d+", ask(client, { messages = {} }))
+          test.equal({ err.kind, err.status, err.attempts, err.hint }, { "http", tonumber(status:match "%d+"), 1,
+            "it points to " .. location .. "; redirects are not followed" })
+        end
+        test.refused("it points to", client:stream({ messages = {} }):next())
+      end)
+    end
+    test.equal(#other:events(), 0)
+  end)
+  with(raw.start { { { await = "request" }, { send = answer("304 Not Modified", "") } } }, function(server)
+    test.equal(test.refused("HTTP 304", list(server.url)).hint, nil)
+  end)
+end)
+
+-- ---- close-on-exec
+
+test.case("a process that is started meanwhile inherits no socket", function()
+  local program = process.write(folder .. "/sockets.lua", [[
+    local lmm = require "lmm"
+    local function sockets()
+      local pipe = io.popen "ls -l /proc/self/fd"
+      local count = select(2, pipe:read "*a":gsub("socket:", ""))
+      pipe:close()
+      return count
+    end
+    local before = sockets()
+    local stream = lmm.connect({ model = "m" }):stream { messages = {} }
+    assert(stream:next())
+    local during = sockets()
+    stream:cancel()
+    print(during - before)]])
+  local events = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+  local head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+  with(raw.start { { { await = "request" }, { send = head .. events }, { hold = true } } }, function(server)
+    local command = ("OPENAI_BASE_URL=%s %s %s 2>&1"):format(server.url, process.quote(arg[-1]), process.quote(program))
+    test.equal(process.shell(command), "0\n")
+  end)
+end)
+
+-- ---- the model that is not served
+
+test.case("a model that the built-in server does not have: its own is named", function()
+  local server = assert(mock.start { model = "org/tiny-vl" })
+  local client = lmm.connect { base_url = server.url, model = "org/tinyvl" }
+  local err = test.refused('%(did you mean "org/tiny%-vl"%?%)$', client:chat { messages = { { role = "user",
+    content = "q" } } })
+  test.equal({ err.status, err.attempts }, { 404, 1 })
+  test.refused('%(the server has "org/tiny%-vl"%)$', client:stream({ model = "gpt", messages = { { role = "user",
+    content = "q" } } }):reply())
+  server.stop()
+end)
+
+os.execute("rm -rf " .. process.quote(folder))

@@ -1,0 +1,83 @@
+--- A program between a client and a server, or one that only seems to be there, on a real socket.
+--
+-- In:  { mode =, listen =, to = }. `listen` is "127.0.0.1" (the default), "::1", or the path of a Unix socket; `to` is
+--      the port of 127.0.0.1 that is behind it. The modes:
+--        pass     hands all bytes on, in both directions
+--        connect  is an HTTP proxy: answers CONNECT, then hands on
+--        stall    reads a little of what comes and then no more, until `go_on` is called; answers nothing
+--        full     lets nobody in: what the system accepts by itself is taken up already
+-- Out: a handle; what came, and what happened, in order: "accepted N", "stalled N", "closed N".
+
+local child = require "lmm.child"
+local process = require "spec.support.process"
+
+local relay = {}
+
+---@class lmm.spec.Relay
+---@field port integer?
+local Relay = {}
+Relay.__index = Relay
+
+--- What has happened so far.
+---@return string[]
+function Relay:events()
+  local events = {}
+  for line in process.read(self.prefix):gmatch "[^\n]+" do events[#events + 1] = line end
+  return events
+end
+
+--- Waits until an event has happened.
+function Relay:wait(event)
+  process.wait_for(event, function()
+    for _, seen in ipairs(self:events()) do
+      if seen == event then return true end
+    end
+  end)
+end
+
+--- All bytes that the clients have sent.
+function Relay:received()
+  return process.read(self.prefix .. ".received")
+end
+
+--- In the mode `stall`: reads again.
+function Relay:go_on()
+  os.execute("kill -USR1 " .. self.child.pid)
+end
+
+function Relay:stop()
+  self.child.stop()
+  os.remove(self.prefix)
+  os.remove(self.prefix .. ".received")
+end
+
+--- How many connections to a port wait for being let in, as the kernel tells.
+local function knocking(port)
+  local count = 0
+  for line in (process.read "/proc/net/tcp" or ""):gmatch "[^\n]+" do
+    local other, state = line:match "^ *%d+: %x+:%x+ %x+:(%x+) (%x%x)"
+    if other and tonumber(other, 16) == port and state == "02" then count = count + 1 end
+  end
+  return count
+end
+
+---@param opts { mode: string, listen: string?, to: integer? }
+---@return lmm.spec.Relay
+function relay.start(opts)
+  local prefix = os.tmpname()
+  process.write(prefix .. ".received", "")
+  local words = { prefix, opts.mode, opts.listen or "127.0.0.1", tostring(opts.to or 0) }
+  local handle, message = child.start("spec.support.relay_server", words)
+  if not handle then
+    os.remove(prefix .. ".received")
+    os.remove(prefix)
+    error(message, 0)
+  end
+  local server = setmetatable({ prefix = prefix, child = handle, port = tonumber(handle.line) }, Relay)
+  if opts.mode == "full" then
+    process.wait_for("a full backlog", function() return knocking(server.port) >= 5 end)
+  end
+  return server
+end
+
+return relay
