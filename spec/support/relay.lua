@@ -6,7 +6,9 @@
 --        connect  is an HTTP proxy: answers CONNECT, then hands on
 --        stall    reads a little of what comes and then no more, until `go_on` is called; answers nothing
 --        full     lets nobody in: what the system accepts by itself is taken up already
--- Out: a handle; what came, and what happened, in order: "accepted N", "stalled N", "closed N".
+--        swallow  takes UDP on port 53 of the address, as a name server that never answers
+-- Out: a handle; what came, and what happened, in order: "accepted N", "stalled N", "closed N", "query",
+--      "full".
 
 local child = require "lmm.child"
 local process = require "spec.support.process"
@@ -51,6 +53,8 @@ function Relay:stop()
   os.remove(self.prefix .. ".received")
 end
 
+local GUESTS = 8 -- of the relay's own, who wait to be let in: as many as are left outside, at least
+
 --- How many connections to a port wait for being let in, as the kernel tells.
 local function knocking(port)
   local count = 0
@@ -61,8 +65,14 @@ local function knocking(port)
   return count
 end
 
+--- In the mode `full`: how many knock, the relay's own guests among them.
+function Relay:knocking()
+  return knocking(self.port)
+end
+
 ---@param opts { mode: string, listen: string?, to: integer? }
----@return lmm.spec.Relay
+---@return lmm.spec.Relay? relay
+---@return string? message  where it cannot listen
 function relay.start(opts)
   local prefix = os.tmpname()
   process.write(prefix .. ".received", "")
@@ -71,11 +81,12 @@ function relay.start(opts)
   if not handle then
     os.remove(prefix .. ".received")
     os.remove(prefix)
-    error(message, 0)
+    return nil, message
   end
   local server = setmetatable({ prefix = prefix, child = handle, port = tonumber(handle.line) }, Relay)
   if opts.mode == "full" then
-    process.wait_for("a full backlog", function() return knocking(server.port) >= 5 end)
+    server:wait "full"
+    process.wait_for("guests outside", function() return knocking(server.port) >= GUESTS end)
   end
   return server
 end

@@ -8,7 +8,7 @@ local child = require "lmm.child"
 
 local M = {}
 
-local BACKLOG, GUESTS = 1, 12 -- enough guests for the kernel to leave some outside, whatever it adds to the backlog
+local BACKLOG, GUESTS = 1, 12 -- a kernel lets in one or two more than the backlog
 local STALL = 100 * 1000      -- bytes
 
 local events, received
@@ -95,6 +95,16 @@ function modes.stall(client, number)
   end)
 end
 
+--- Takes questions, and answers none.
+local function swallow(address)
+  local socket = uv.new_udp()
+  assert(socket:bind(address, 53))
+  socket:recv_start(function(_, bytes)
+    if bytes then note "query" end
+  end)
+  return socket
+end
+
 local function listen(address, backlog, fn)
   local is_path = address:find "/"
   local listener = is_path and uv.new_pipe(false) or uv.new_tcp()
@@ -108,20 +118,33 @@ end
 function M.main(words)
   local prefix, mode, address, port = words[1], words[2], words[3], tonumber(words[4])
   events, received = assert(io.open(prefix, "a")), assert(io.open(prefix .. ".received", "ab"))
+  if mode == "swallow" then
+    local socket = swallow(address)
+    child.ready(uv, "53")
+    uv.run()
+    return socket
+  end
   local guests, accepted = {}, 0
   local listener, own, is_path
+  local function knock(count)
+    for _ = 1, count do
+      local guest = uv.new_tcp()
+      guest:connect("127.0.0.1", own, function() end)
+      guests[#guests + 1] = guest
+    end
+  end
   listener, own, is_path = listen(address, mode == "full" and BACKLOG or 128, function()
-    if mode == "full" then return end -- not accepted: luv asks for no other then
+    if mode == "full" then -- luv holds the first, and takes no other before it is accepted
+      knock(GUESTS)
+      return note "full"
+    end
     accepted = accepted + 1
     local client = is_path and uv.new_pipe(false) or uv.new_tcp()
     assert(listener:accept(client))
     note("accepted", accepted)
     modes[mode](client, accepted, port)
   end)
-  for i = 1, mode == "full" and GUESTS or 0 do
-    guests[i] = uv.new_tcp()
-    guests[i]:connect("127.0.0.1", own, function() end)
-  end
+  if mode == "full" then knock(1) end
   child.ready(uv, tostring(own))
   uv.run()
 end
