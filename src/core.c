@@ -1,4 +1,6 @@
 /* core.c: lmm.core, all that describes a request and reads a reply: no socket, no libcurl. */
+#include <unistd.h>
+
 #include "binding.h"
 
 /* now() -> seconds on a clock that never jumps */
@@ -19,6 +21,12 @@ static int core_sleep(lua_State *L) {
   return 0;
 }
 
+/* pid() -> the number of this process */
+static int core_pid(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)getpid());
+  return 1;
+}
+
 /* utf8(text) -> nil | offset of the first byte that is not UTF-8, counted from 1 */
 static int core_utf8(lua_State *L) {
   size_t count;
@@ -32,7 +40,8 @@ static int core_utf8(lua_State *L) {
 LMM_EXPORT int luaopen_lmm_core(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
-  static const luaL_Reg functions[] = {{"now", core_now}, {"sleep", core_sleep}, {"utf8", core_utf8}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"now", core_now}, {"sleep", core_sleep}, {"pid", core_pid}, {"utf8", core_utf8}, {NULL, NULL}};
   static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},

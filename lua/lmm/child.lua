@@ -46,15 +46,20 @@ local function own_interpreter()
   return rawget(_G, "jit") and "luajit" or "lua" .. _VERSION:match "%d+%.%d+"
 end
 
--- Calls `fn` when `handle` is collected, and `close`, the same unless given, where a variable that holds it is closed.
--- Lua 5.1 knows finalizers of userdata only.
-local function on_collect(handle, fn, close)
+-- Calls `give_up` when `handle` is collected, and `close`, the same unless given, where a variable that holds it is
+-- closed. After a fork the child has a copy of the handle, and collecting that leaves the program alone. Lua 5.1 knows
+-- finalizers of userdata only.
+local function on_collect(handle, give_up, close)
+  local owner = core.pid()
+  local function collect()
+    if core.pid() == owner then give_up() end
+  end
   local newproxy = rawget(_G, "newproxy")
   if newproxy then
     handle.guard = newproxy(true)
-    getmetatable(handle.guard).__gc = fn
+    getmetatable(handle.guard).__gc = collect
   end
-  return setmetatable(handle, { __gc = fn, __close = close or fn })
+  return setmetatable(handle, { __gc = collect, __close = close or give_up })
 end
 
 ---@class lmm.Child

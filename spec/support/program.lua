@@ -23,8 +23,10 @@ function program.run(text, words, prefix)
   local list = {}
   for i, word in ipairs(words or {}) do list[i] = process.quote(tostring(word)) end
   process.write(name, text)
+  -- What `env` would set is in the environment already, and the prefix may have added to it.
+  local wrap = os.getenv "LMM_TEST_WRAP" or ""
   os.execute(("%s timeout %d %s %s %s %s </dev/null >%s.out 2>%s.err; echo $? >%s.status"):format(
-    prefix or "", LIMIT, os.getenv "LMM_TEST_WRAP" or "", process.quote(arg[-1]), name, table.concat(list, " "), name,
+    prefix or "", LIMIT, wrap:find "^env " and "" or wrap, process.quote(arg[-1]), name, table.concat(list, " "), name,
     name, name))
   local ended = {
     status = tonumber(process.read(name .. ".status")), out = process.read(name .. ".out"),
@@ -39,8 +41,8 @@ end
 function program.library(name)
   local test = require "spec.support.test"
   local path = os.tmpname()
-  local said = process.shell(("cc -shared -fPIC -D_GNU_SOURCE -o %s.so spec/support/%s.c 2>&1; echo status $?"):format(
-    path, name))
+  local command = "env -u LD_PRELOAD cc -shared -fPIC -D_GNU_SOURCE -o %s.so spec/support/%s.c 2>&1; echo status $?"
+  local said = process.shell(command:format(path, name))
   os.remove(path)
   if not said:find "status 0\n$" then test.skip("no compiler: " .. said:gsub("%s+", " ")) end
   return path .. ".so"
