@@ -29,5 +29,6 @@ for _, served in ipairs(assert(server.client:models())) do print("model: " .. se
 
 local chat = server.client:conversation { max_tokens = 200, temperature = 0 }
 print(assert(chat:ask("What is shown in the image?", lmm.image(picture))))  -- sent as base64
-print(chat:ask("And what is shown in this one?", lmm.image(url)))           -- fetched by the server, if it can
+local reply, message = chat:ask("And what is shown in this one?", lmm.image(url))  -- fetched by the server, if it can
+print(reply or message)
 server:stop()

@@ -96,7 +96,7 @@ local failures = {
   { "no program", { "spec/media/picture.png" }, "invalid", "cannot run 'spec/media/picture%.png': EACCES" },
   { "a log in a folder that is not there", mock_words(), "invalid", "cannot write the log: ENOENT.*: /gone/away/log",
     { log = "/gone/away/log" } },
-  { "a log that is a folder", mock_words(), "invalid", "cannot write the log: EISDIR", { log = "spec" } },
+  { "a log that is a folder", mock_words(), "invalid", "is a directory, not a file", { log = "spec" } },
   { "a taken port", mock_words(), "invalid", "port " .. taken.port .. " cannot be had: EADDRINUSE",
     { port = taken.port } },
   { "one that ends at once", { "true" }, "connect", "the server 'true' ended with exit code 0 before it was ready$" },
@@ -185,8 +185,8 @@ end)
 test.case("misuse raises before anything is started", function()
   local rows = {
     { nil, "command is a list of words" }, { {}, "command is a list" }, { { command = "vllm serve" }, "a table" },
-    { { command = {} }, "command is a list" }, { { command = { 1 } }, "command%[1%] is no text" },
-    { { command = { "a\0b" } }, "is no text" }, { { command = { "" } }, "command%[1%] is empty" },
+    { { command = {} }, "command is a list" }, { { command = { 1 } }, "command%[1%] is no word of a list" },
+    { { command = { "a\0b" } }, "is no word of a list" }, { { command = { "" } }, "command%[1%] is empty" },
     { { command = { "x" }, prot = 1 }, "did you mean 'port'" }, { { command = { "x" }, port = 1.5 }, "is no port" },
     { { command = { "x" }, port = 70000 }, "70000 is no port" },
     { { command = { "x" }, env = { A = 1 } }, "env holds texts" },

@@ -140,9 +140,11 @@ end
 local Held = {}
 Held.__index = Held
 
+--- The lines so far; those it had at last where the program has taken the file away.
 function Held:notes()
-  local file = self.pipe and io.open(self.path, "rb")
-  if not file then return self.lines end
+  local file = io.open(self.path, "rb")
+  self.is_kept = file ~= nil
+  if not file or self.is_closed then return self.lines end
   self.lines = {}
   for line in file:read "*a":gmatch "([^\n]*)\n" do self.lines[#self.lines + 1] = line end
   file:close()
@@ -156,7 +158,9 @@ function Held:find_pid()
 end
 
 function Held:is_running()
-  return self.pipe ~= nil and (not self:find_pid() or is_running(self.pid))
+  if not self.pipe then return false end
+  if self:find_pid() then return is_running(self.pid) end
+  return core.now() - self.since < PID_TIMEOUT
 end
 
 -- Until it is reaped, which closing the pipe does, nobody else can have its number.
@@ -169,15 +173,21 @@ end
 -- Those whose pipe is open. Were a pipe collected together with its handle, that would wait for the program's end.
 local all = {}
 
+function Held:await_pid()
+  while not self:find_pid() and core.now() - self.since < PID_TIMEOUT do core.sleep(0.01) end
+end
+
 function Held:close()
   if not self.pipe then return end
-  local deadline = core.now() + PID_TIMEOUT
-  while not self:find_pid() and core.now() < deadline do core.sleep(0.01) end
+  self:await_pid()
   self:signal "TERM"
-  self:notes()
   local pipe = self.pipe
   self.pipe, all[self] = nil, nil
   pipe:close()
+  local lines = self:notes()
+  self.is_closed = true
+  -- A program that has ended well has said so last, or has taken its notes with it.
+  if self.orphan and self.is_kept and lines[#lines] ~= "gone" then self.orphan(lines) end
   os.remove(self.path)
   for _, path in ipairs(self.files) do os.remove(path) end
 end
@@ -194,7 +204,8 @@ end
 ---@field notes fun(): string[]       the lines that the program has written so far, after "pid N"
 ---@field is_running fun(): boolean
 ---@field ask fun()                   tells it to end; what it has to tidy up may take it a while
----@field leave fun()                 the same, and closes it some time after it is gone, as when it is collected
+---@field kill fun()                  ends it, however stuck it is
+---@field leave fun()                 the same as ask, and closes it some time after it is gone, as when it is collected
 ---@field close fun()                 tells it to end, and waits until it is gone; may be called again
 
 --- Starts `require(module).main(notes)` in a process of its own, which tidies up by itself when its standard input
@@ -203,30 +214,37 @@ end
 --- not run. It removes that file unless SIGTERM has come: then somebody reads it to the end. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
----@param opts? { interpreter: string?, files: string[]? }  interpreter: as in `start`; files: removed when
---- it is gone
----@return lmm.HeldChild
+---@param opts? { interpreter: string?, files: string[]?, orphan: fun(lines: string[])? }  interpreter: as in `start`;
+--- files: removed when it is gone; orphan: called with its lines where it was killed before it could tidy up
+---@return lmm.HeldChild? handle
+---@return string? message  why it could not be started
 function M.hold(module, input, opts)
   sweep()
-  local interpreter, path = opts and opts.interpreter or own_interpreter(), os.tmpname()
+  local interpreter = opts and opts.interpreter or own_interpreter()
+  local named, path = pcall(os.tmpname)
+  if not named then return nil, "there is no place for a temporary file: " .. path end
   local program = HELD_PROGRAM:format(package.path, package.cpath, module, path, path)
   local missing = "the interpreter " .. interpreter .. " was not found"
   local lua, notes = quote(interpreter), quote(path)
-  local pipe = assert(io.popen(HELD_COMMAND:format(notes, lua, quote(missing), notes, lua, quote(program)), "w"))
+  local pipe, problem = io.popen(HELD_COMMAND:format(notes, lua, quote(missing), notes, lua, quote(program)), "w")
+  if not pipe then return nil, "no process could be started: " .. problem end
   pipe:write(input)
   pipe:flush()
 
-  local held = setmetatable({ pipe = pipe, path = path, files = opts and opts.files or {}, lines = {} }, Held)
+  local held = setmetatable({ pipe = pipe, path = path, lines = {}, since = core.now(),
+    files = opts and opts.files or {}, orphan = opts and opts.orphan }, Held)
   all[held] = true
   local function close() held:close() end
   local function leave()
     held.left = true
+    held:await_pid() -- or there would be nobody to tell, and nobody to tell it later
     sweep()
   end
   return on_collect({
     notes = function() return held:notes() end,
     is_running = function() return held:is_running() end,
     ask = function() held:signal "TERM" end,
+    kill = function() held:signal "KILL" end,
     leave = leave,
     close = close,
   }, leave, close)

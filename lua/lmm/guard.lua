@@ -13,8 +13,10 @@ local json = require "lmm.json"
 local guard = {}
 
 local PATIENCE = 15 -- seconds between asking a group to end and killing it
+local ORPHAN_PATIENCE = 1 -- seconds that what it has started is given where the command has ended by itself
 local LAST = 2      -- seconds to wait for its end after that: a zombie that nobody reaps stays a member for ever
 local LOOK = 50     -- milliseconds between looks at whether it has ended
+local THOROUGH = 10 -- every so many looks /proc is read, too
 
 -- Free ports are looked for below those that Linux gives to outgoing connections (from 32768 on): a model server may
 -- take half a minute before it takes its port, and until then a connection could have it.
@@ -24,8 +26,7 @@ local Guard = {}
 Guard.__index = Guard
 
 function Guard:note(...)
-  self.notes:write(table.concat({ ... }, " "), "\n")
-  self.notes:flush()
+  uv.fs_write(self.notes, table.concat({ ... }, " ") .. "\n", -1)
 end
 
 function Guard:fail(format, ...)
@@ -90,7 +91,8 @@ function Guard:start(order)
   if self.stopping then return self:fail "it was told to end" end
   local port, problem = find_port(order.port)
   if not port then return self:fail("port %d cannot be had: %s", order.port or 0, problem) end
-  local log
+  local about, log = uv.fs_stat(order.log), nil
+  if about and about.type ~= "file" then return self:fail("the log '%s' is a %s, not a file", order.log, about.type) end
   log, problem = uv.fs_open(order.log, "w", 420) -- 0644
   if not log then return self:fail("cannot write the log: %s", problem) end
 
@@ -100,7 +102,7 @@ function Guard:start(order)
     args = words, env = environment(order.env), stdio = { nil, log, log }, detached = true,
   }, function(code, signal)
     self:note("exited", ("%d %d"):format(code, signal))
-    self:stop()
+    self:stop(ORPHAN_PATIENCE)
   end)
   uv.fs_close(log)
   if not handle then return self:fail("cannot run '%s': %s", program, pid) end
@@ -108,18 +110,51 @@ function Guard:start(order)
   self:note("started", ("%d %d"):format(pid, port))
 end
 
+--- The living processes of the group, and those of its session that have made a group of their own, as timeout(1)
+--- does; nil where there is no /proc to tell.
+function Guard:members()
+  local listing = uv.fs_scandir "/proc/self" and uv.fs_scandir "/proc"
+  if not listing then return nil end
+  local found = {}
+  for name in function() return uv.fs_scandir_next(listing) end do
+    local file = name:find "^%d+$" and io.open("/proc/" .. name .. "/stat")
+    if file then
+      local state, group, session = (file:read "*a" or ""):match "^.*%) (%a) %d+ (%d+) (%d+) "
+      file:close()
+      local is_ours = tonumber(group) == self.group or tonumber(session) == self.group
+      if is_ours and state ~= "Z" and state ~= "X" then found[#found + 1] = tonumber(name) end
+    end
+  end
+  return found
+end
+
+function Guard:signal(name)
+  uv.kill(-self.group, name)
+  for _, pid in ipairs(self:members() or {}) do uv.kill(pid, name) end
+end
+
+--- Whether nothing of the group is left. A zombie that nobody reaps counts for nothing where /proc tells of it.
+function Guard:is_gone(is_thorough)
+  if uv.kill(-self.group, 0) and not is_thorough then return false end
+  local members = self:members()
+  if members then return #members == 0 end
+  return not uv.kill(-self.group, 0)
+end
+
 --- Asks the group to end, kills it when it does not, and ends this process when it is gone.
-function Guard:stop()
+---@param patience number?  seconds before it is killed
+function Guard:stop(patience)
   self.stopping = true
   if not self.group or self.ending then return end
   self.ending = uv.new_timer()
-  local deadline, killed = uv.now() + PATIENCE * 1000, false
-  uv.kill(-self.group, "sigterm")
+  local deadline, killed, looks = uv.now() + (patience or PATIENCE) * 1000, false, 0
+  self:signal "sigterm"
   self.ending:start(0, LOOK, function()
+    looks = looks + 1
     local late = uv.now() > deadline
-    if not uv.kill(-self.group, 0) or killed and late then return self:finish() end
+    if self:is_gone(looks % THOROUGH == 0) or killed and late then return self:finish() end
     if late then
-      uv.kill(-self.group, "sigkill")
+      self:signal "sigkill"
       deadline, killed = uv.now() + LAST * 1000, true
     end
   end)
@@ -149,7 +184,7 @@ end
 --- The program of the process.
 ---@param notes string  the file to write notes to
 function guard.main(notes)
-  local self = setmetatable({ path = notes, notes = assert(io.open(notes, "a")) }, Guard)
+  local self = setmetatable({ path = notes, notes = assert(uv.fs_open(notes, "a", 384)) }, Guard) -- 0600
   uv.new_signal():start("sigint", function() end) -- its owner decides what Ctrl-C means
   uv.new_signal():start("sigterm", function() self:stop() end)
   uv.new_signal():start("sighup", function() self:leave() end)

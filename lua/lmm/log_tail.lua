@@ -5,6 +5,7 @@ local log_tail = {}
 local LAST_LINES = 12        -- kept for an error
 local LONGEST = 16 * 1024    -- bytes of a line; what is longer comes in pieces
 local CHUNK = 64 * 1024      -- bytes read at a time
+local MOST = 1024 * 1024     -- bytes taken at a time, so that a large log holds nobody up
 
 --- What servers say that do not start, and what to do then. Many lines may say something of the kind: the last counts,
 --- since a server goes on after a warning, and ends after an error.
@@ -60,15 +61,18 @@ function Tail:take(line, is_over, on_line)
   if on_line then on_line(line) end
 end
 
---- Reads what the file has gained; `on_line` gets each line of it.
+--- Reads what the file has gained, 1 MiB at most; `on_line` gets each line of it. The next call goes on from there, but
+--- where nobody takes the lines, or no other call will come, only the end of the file matters.
 ---@param on_line fun(line: string)?
 ---@param is_all boolean?  nothing more will come: what follows the last line end is a line, too
 function Tail:read(on_line, is_all)
   local file = io.open(self.path, "rb")
   if not file then return end
+  local text, size = self.rest, file:seek "end"
+  if (not on_line or is_all) and size - self.at > MOST then self.at, text = size - MOST, "" end
   file:seek("set", self.at)
-  local text = self.rest
-  while true do
+  local stop_at = self.at + MOST
+  while self.at < stop_at do
     local bytes = file:read(CHUNK)
     if not bytes then break end
     self.at = self.at + #bytes

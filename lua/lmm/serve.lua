@@ -35,8 +35,13 @@ local function check(opts)
   if type(opts) ~= "table" or type(opts.command) ~= "table" or #opts.command == 0 then
     errors.misuse "lmm.serve: command is a list of words, like { \"vllm\", \"serve\", model }"
   end
-  for i, word in ipairs(opts.command) do
-    if type(word) ~= "string" or word:find "%z" then errors.misuse("lmm.serve: command[%d] is no text", i) end
+  for i, word in pairs(opts.command) do
+    if type(i) ~= "number" or i < 1 or i > #opts.command or type(word) ~= "string" or word:find "%z" then
+      errors.misuse("lmm.serve: command[%s] is no word of a list", tostring(i))
+    end
+  end
+  for i = 1, #opts.command do
+    if opts.command[i] == nil then errors.misuse("lmm.serve: command[%d] is nil", i) end
   end
   if opts.command[1] == "" then errors.misuse "lmm.serve: command[1] is empty" end
   for name, value in pairs(opts.env or {}) do
@@ -44,6 +49,7 @@ local function check(opts)
       errors.misuse "lmm.serve: env holds texts by name"
     end
   end
+  if opts.client and opts.client.base_url then errors.misuse "lmm.serve: the client's base_url is the server's own" end
   local port = opts.port or 1
   if port % 1 ~= 0 or port < 1 or port > 65535 then errors.misuse("lmm.serve: %s is no port", tostring(port)) end
   if opts.ready_timeout and not (opts.ready_timeout > 0) then
@@ -78,14 +84,20 @@ function Server:read_log(is_all)
   self.tail:read(self.on_log and function(line) self:call(self.on_log, line) end, is_all)
 end
 
+--- What the server said last, without what must not be in an error.
+function Server:words(limit)
+  local client, said = self.client, self.tail:text(limit)
+  return client and client:redact(said, type(client.api_key) == "string" and client.api_key or nil) or said
+end
+
 --- An error with the end of the log in it.
 function Server:failure(fields)
   self:read_log(true)
-  local said = self.tail:text()
+  local said = self:words()
   if said:find "%S" then
-    fields.message = fields.message .. "; it said last: " .. text.line(self.tail:text(LONGEST_WORDS))
+    fields.message = fields.message .. "; it said last: " .. text.line(self:words(LONGEST_WORDS))
   end
-  fields.hint = self.tail.hint or fields.hint
+  fields.hint = fields.hint or self.tail.hint
   fields.log = said
   return errors.new(fields)
 end
@@ -93,13 +105,14 @@ end
 --- Why the server does not run, or nil.
 ---@return lmm.Error?
 function Server:problem()
+  local is_watched = self.guard.is_running() -- asked first: it notes before it ends
   local exited = self:noted "exited"
   local how, hint
   if exited then
     local code, signal = exited:match "^(%d+) (%d+)$"
     how = signal ~= "0" and "ended by signal " .. signal or "ended with exit code " .. code
     hint = signal == "9" and "something killed it: often the system, when memory runs out" or nil
-  elseif not self.guard.is_running() then
+  elseif not is_watched then
     how = "is left alone: the process that watches over it was killed"
   else
     return nil
@@ -116,7 +129,9 @@ end
 ---@return lmm.Error? err  why it was not started
 function Server:wait_started(loop, deadline)
   local cell = {}
-  while not self:noted "started" do
+  while true do
+    local is_watched = self.guard.is_running() -- asked first: it notes before it ends
+    if self:noted "started" then break end
     local failed = self:noted "failed"
     if failed then
       local is_missing = failed:find "^cannot run" and failed:find "ENOENT"
@@ -124,7 +139,7 @@ function Server:wait_started(loop, deadline)
         hint = is_missing and "is the command installed, and in PATH?" or nil }
     end
     local is_late = loop:now() >= deadline
-    if is_late or not self.guard.is_running() then
+    if is_late or not is_watched then
       return errors.new { kind = is_late and "timeout" or "connect", limit = is_late and "ready" or nil,
         message = "the process that was to start the server " .. (is_late and "does not get to it" or "was killed") }
     end
@@ -161,6 +176,15 @@ function Server:wait_ready(loop, deadline, opts)
     hint = err.kind ~= "timeout" and why.hint or nil, message = message .. ": " .. reason }
 end
 
+--- Kills the group of a guard that was killed itself, by what it had noted.
+local function kill_group(lines)
+  local group
+  for _, line in ipairs(lines) do
+    group = line:match "^started (%d+)" or not line:find "^exited" and group or nil
+  end
+  if group then os.execute(("kill -KILL -%d 2>/dev/null"):format(group)) end
+end
+
 --- Starts a server and waits until it answers.
 ---@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table<string, string>?,
 --- client: table?, on_log: fun(line: string)?, on_wait: fun(seconds: number)? }
@@ -176,11 +200,20 @@ function serve.start(opts)
   new_client("http://127.0.0.1/v1", opts.client):close() -- raises before anything is started
   local loop = loops.current()
   local deadline = loop:now() + (opts.ready_timeout or READY_TIMEOUT)
-  local path = opts.log or os.tmpname()
+  local named, path = true, opts.log
+  if not path then named, path = pcall(os.tmpname) end
+  if not named then
+    return errors.public(nil, errors.new { kind = "invalid", message = "there is no place for the log: " .. path })
+  end
   local self = setmetatable({ command = opts.command, log = path, tail = log_tail.new(path) }, Server)
   self.on_log = opts.on_log
   local order = { command = opts.command, env = opts.env or {}, log = path, temporary = not opts.log, port = opts.port }
-  self.guard = child.hold("lmm.guard", json.encode(order) .. "\n", { files = { not opts.log and path or nil } })
+  local temporary, problem = { not opts.log and path or nil }, nil
+  self.guard, problem = child.hold("lmm.guard", json.encode(order) .. "\n", { files = temporary, orphan = kill_group })
+  if not self.guard then
+    for _, file in ipairs(temporary) do os.remove(file) end
+    return errors.public(nil, errors.new { kind = "invalid", message = "the server was not started: " .. problem })
+  end
   local err = self:wait_started(loop, deadline)
   if not err then
     self.client = new_client(self.url, opts.client)
@@ -194,9 +227,9 @@ function serve.start(opts)
   return errors.public(nil, err)
 end
 
---- Where nobody watches over the group any more.
-function Server:kill_group()
-  if self.pid then os.execute(("kill -KILL -%d 2>/dev/null"):format(self.pid)) end
+--- Kills the server and all that it has started at once; stop is still owed.
+function Server:kill()
+  if self.pid and not self.is_stopped then os.execute(("kill -KILL -%d 2>/dev/null"):format(self.pid)) end
 end
 
 --- Ends the server and all that it has started: asks, and after 15 s kills. Gives true once nothing of it is left; may
@@ -208,10 +241,7 @@ function Server:stop()
   local deadline = loop:now() + STOP_TIMEOUT
   if not self.is_stopping and self.client then self.client:close() end
   while not self.is_stopped and not self:noted "gone" and loop:now() < deadline do
-    if not self.guard.is_running() then
-      self:kill_group()
-      break
-    end
+    if not self.guard.is_running() then break end
     if not self.is_stopping and self:noted "pid" then
       self.is_stopping = true
       self.guard.ask()
@@ -223,6 +253,7 @@ function Server:stop()
     end
   end
   self.is_stopping, self.is_stopped = true, true
+  if loop:now() >= deadline then self.guard.kill() end -- stuck; what it leaves is killed by kill_group
   self.guard.close()
   return true
 end

@@ -106,7 +106,7 @@ function Run:on_signal(name)
   elseif self.starting then
     self.starting:cancel()
   elseif is_second and self.server then
-    self.server:kill_group()
+    self.server:kill()
   end
 end
 
