@@ -20,6 +20,7 @@ for _, word in ipairs {
   "--tensor-parallel-size", os.getenv "SLURM_GPUS_ON_NODE" or "1",
   "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", "/tmp",
   "--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--no-use-tqdm-on-load",
+  "--host", "127.0.0.1", -- else it listens to everybody
 } do command[#command + 1] = word end
 
 local server = assert(lmm.serve {

@@ -205,6 +205,7 @@ end
 ---@field is_running fun(): boolean
 ---@field ask fun()                   tells it to end; what it has to tidy up may take it a while
 ---@field kill fun()                  ends it, however stuck it is
+---@field keep fun()                  its files are not removed
 ---@field leave fun()                 the same as ask, and closes it some time after it is gone, as when it is collected
 ---@field close fun()                 tells it to end, and waits until it is gone; may be called again
 
@@ -245,6 +246,7 @@ function M.hold(module, input, opts)
     is_running = function() return held:is_running() end,
     ask = function() held:signal "TERM" end,
     kill = function() held:signal "KILL" end,
+    keep = function() held.files = {} end,
     leave = leave,
     close = close,
   }, leave, close)

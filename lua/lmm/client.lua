@@ -180,7 +180,7 @@ function Client:wait_ready(opts)
     local err = probe(self, started + timeout)
     if not err then return true end
     local stop = not is_passing(err) and err or opts.on_wait and opts.on_wait(loop:now() - started, err)
-    if stop then return errors.public(nil, stop) end
+    if errors.is(stop) then return errors.public(nil, stop) end
     if loop:now() - started >= timeout then
       return errors.public(nil, errors.new { kind = "timeout", limit = "ready", elapsed = loop:now() - started,
         last = err,

@@ -37,7 +37,7 @@ end
 --- Ends this process. Where the owner is gone nobody else takes its files away.
 function Guard:finish()
   self:note "gone"
-  if self.alone then
+  if self.alone or uv.os_getppid() ~= child.owner then
     os.remove(self.path)
     if self.temporary then os.remove(self.temporary) end
   end
@@ -91,8 +91,9 @@ function Guard:start(order)
   if self.stopping then return self:fail "it was told to end" end
   local port, problem = find_port(order.port)
   if not port then return self:fail("port %d cannot be had: %s", order.port or 0, problem) end
-  local about, log = uv.fs_stat(order.log), nil
+  local about = uv.fs_stat(order.log)
   if about and about.type ~= "file" then return self:fail("the log '%s' is a %s, not a file", order.log, about.type) end
+  local log
   log, problem = uv.fs_open(order.log, "w", 420) -- 0644
   if not log then return self:fail("cannot write the log: %s", problem) end
 

@@ -43,6 +43,7 @@ local hints = {
 ---@class lmm.LogTail
 ---@field last string[]   the last lines
 ---@field hint string?    what to do about what they say
+---@field has_more boolean?  there were lines before them
 local Tail = {}
 Tail.__index = Tail
 
@@ -51,7 +52,10 @@ function Tail:take(line, is_over, on_line)
   if self.is_over then table.remove(self.last) end
   self.is_over = is_over
   self.last[#self.last + 1] = line
-  if #self.last > LAST_LINES then table.remove(self.last, 1) end
+  if #self.last > LAST_LINES then
+    table.remove(self.last, 1)
+    self.has_more = true
+  end
   for _, row in ipairs(hints) do
     if line:find(row[1]) then
       self.hint = row[2]

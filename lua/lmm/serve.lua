@@ -43,6 +43,11 @@ local function check(opts)
   for i = 1, #opts.command do
     if opts.command[i] == nil then errors.misuse("lmm.serve: command[%d] is nil", i) end
   end
+  local all = table.concat(opts.command, "\n")
+  if ("\n" .. all):find "\n%-%-port[\n=]" and not all:find("{port}", 1, true) then
+    errors.misuse "lmm.serve: the command names a --port: write --port {port}, or leave it out and pass `port`"
+  end
+  if opts.log and (opts.log == "" or opts.log:find "%z") then errors.misuse "lmm.serve: log is no path" end
   if opts.command[1] == "" then errors.misuse "lmm.serve: command[1] is empty" end
   for name, value in pairs(opts.env or {}) do
     if type(name) ~= "string" or type(value) ~= "string" or name:find "[=%z]" or value:find "%z" then
@@ -99,6 +104,10 @@ function Server:failure(fields)
   end
   fields.hint = fields.hint or self.tail.hint
   fields.log = said
+  if self.tail.has_more then -- the cause may stand above the last lines
+    fields.message = fields.message .. "; all of its log is in " .. self.log
+    self.guard.keep()
+  end
   return errors.new(fields)
 end
 
@@ -194,7 +203,7 @@ end
 ---  that it says until it is ready; on_wait is called about four times a second until then
 ---@return lmm.Server? server  keep it or its client: the server ends when both are collected
 ---@return string? message
----@return lmm.Error? err  its `log` holds the last lines that the server said
+---@return lmm.Error? err  its `log` holds the last lines that the server said; the file that holds all is kept
 function serve.start(opts)
   check(opts)
   new_client("http://127.0.0.1/v1", opts.client):close() -- raises before anything is started
@@ -208,7 +217,7 @@ function serve.start(opts)
   local self = setmetatable({ command = opts.command, log = path, tail = log_tail.new(path) }, Server)
   self.on_log = opts.on_log
   local order = { command = opts.command, env = opts.env or {}, log = path, temporary = not opts.log, port = opts.port }
-  local temporary, problem = { not opts.log and path or nil }, nil
+  local temporary, problem = { not opts.log and path or nil }
   self.guard, problem = child.hold("lmm.guard", json.encode(order) .. "\n", { files = temporary, orphan = kill_group })
   if not self.guard then
     for _, file in ipairs(temporary) do os.remove(file) end

@@ -240,7 +240,8 @@ local HELLO = { { role = "user", content = "Hello" } }
 local ADD = { type = "function", ["function"] = { name = "add", parameters = { type = "object" } } }
 
 local refusals = {
-  { "an unknown model", { model = "nothing" }, 404, 'The model `nothing` does not exist.*the server has "tiny"', "model" },
+  { "an unknown model", { model = "nothing" }, 404,
+    'The model `nothing` does not exist.*the server has "tiny"', "model" },
   { "a prompt that is too long", { messages = { { role = "user", content = ("x"):rep(2 * CONTEXT) } } }, 400,
     "maximum context length is 2048 tokens.*shorten the prompt", "input_tokens" },
   { "tools, without a parser for them", { tools = { ADD } }, 400,
