@@ -196,12 +196,13 @@ static const struct mode {
   long count;
 } modes[] = {
 #if ASKS > 1
-             {"one of Lua's, had after a collection", true, 1},
+    {"one of Lua's, had after a collection", true, 1},
 #endif
-             {"one of Lua's", true, ASKS},
-             {"one of C's", false, 1},
-             {"all of Lua's from one on", true, 1000000000},
-             {"all of C's from one on", false, 1000000000}};
+    {"one of Lua's", true, ASKS},
+    {"one of C's", false, 1},
+    {"all of Lua's from one on", true, 1000000000},
+    {"all of C's from one on", false, 1000000000},
+};
 
 static void run_all(const char *modules, const char *url, const char *scenario, long stride) {
   now.count = 0;
@@ -212,10 +213,10 @@ static void run_all(const char *modules, const char *url, const char *scenario, 
     now.lua = modes[i].lua;
     now.count = modes[i].count;
     bool harmed;
-    now.first = 1 - stride;
-    long places = -1;
+    long places = -1, step = modes[i].lua ? stride : 1;
+    now.first = 1 - step;
     do {
-      now.first += stride;
+      now.first += step;
       places++;
       (void)snprintf(label, sizeof label, "%s, %s, number %ld", scenario, modes[i].name, now.first);
       harmed = run(modules, url, scenario);

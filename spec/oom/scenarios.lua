@@ -78,7 +78,15 @@ local function check_answer(answer)
   assert(tostring(answer):find(QUESTION, 1, true), "a wrong answer: " .. tostring(answer))
 end
 
+-- Lua 5.1 never loads a module again of which a raise has broken off the loading, and leaves a mark in its place.
+local function forget_broken_modules()
+  for module, value in pairs(package.loaded) do
+    if type(value) == "userdata" then package.loaded[module] = nil end
+  end
+end
+
 local function judge(ok, value, message, err)
+  forget_broken_modules()
   if ok and value ~= nil then
     check_answer(value)
   elseif ok then
