@@ -75,6 +75,20 @@ test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR)
 storm: all ## thousands of exchanges with a server that breaks its replies; LMM_STORM=N SEED=S repeat one
 	@$(RUN) $(LUA) spec/storm/run.lua
 
+FUZZ         ?= sse base64 sniff body utf8 head retry
+FUZZ_SECONDS ?= 600
+FUZZ_FLAGS   := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_SOURCES := $(patsubst %,src/%.c,$(filter-out core,$(CORE)))
+fuzz: ## libFuzzer on each part in FUZZ="sse body ...", FUZZ_SECONDS=600 each; what it finds goes to build/fuzz
+	@$(NEED) $(BUILD_PACKAGES) clang libclang-rt-14-dev
+	@set -e; for part in $(FUZZ); do \
+	  echo "  FUZZ $$part"; mkdir -p build/fuzz/found/$$part; \
+	  clang $(C_FLAGS) $(FUZZ_FLAGS) -o build/fuzz/$$part spec/fuzz/$$part.c $(FUZZ_SOURCES) -lb64 -l$(LUA); \
+	  build/fuzz/$$part -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10 -verbosity=0 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/$$part- build/fuzz/found/$$part spec/fuzz/corpus/$$part \
+	    $$([ $$part != sniff ] || echo spec/media); \
+	done
+
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(NEED) $(TEST_PACKAGES)
@@ -126,4 +140,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test test-vllm spec asan valgrind storm lint bench install uninstall clean help
+.PHONY: all core demo test test-vllm spec asan valgrind storm fuzz lint bench install uninstall clean help
