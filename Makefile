@@ -95,6 +95,15 @@ asan: ## the specs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory spec VARIANT=-asan OPTIMISE="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE)" \
 	  LMM_TEST_WRAP="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so):$$($(CC) -print-file-name=libubsan.so)"
 
+comma := ,
+OOM_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup free)
+OOM      := build/lua$(LUA_ABI)-oom
+oom: all ## every allocation of an ask, a stream and a gather made to fail; SCENARIO=... runs one
+	@$(MAKE) --no-print-directory all VARIANT=-oom OPTIMISE="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE) $(OOM_WRAP)"
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O1 -g $(SANITIZE) -I$(LUA_INCDIR) -DLUA_PROGRAM='"$(LUA)"' -rdynamic \
+	  -o $(OOM)/oom spec/oom/oom.c -l$(LUA) -lcurl
+	@$(RUN) $(OOM)/oom $(CURDIR)/$(OOM) $(SCENARIO)
+
 valgrind: ## the specs under valgrind
 	@$(NEED) $(TEST_PACKAGES) valgrind
 	@$(MAKE) --no-print-directory spec VARIANT=-valgrind OPTIMISE="-O1" \
@@ -140,4 +149,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test test-vllm spec asan valgrind storm fuzz lint bench install uninstall clean help
+.PHONY: all core demo test test-vllm spec asan valgrind storm fuzz oom lint bench install uninstall clean help
