@@ -49,15 +49,11 @@ local function wait_closed(server) server:wait "closed" end
 
 local phases = {
   connect = {
-    start = function()
-      local server = assert(relay.start { mode = "full" })
-      server.guests = server:knocking()
-      return server
-    end,
+    start = function() return assert(relay.start { mode = "full" }) end,
     limits = { "connect", "first", "total" },
-    is_reached = function(server) return server:knocking() > server.guests end,
+    is_reached = function(server) return server:is_knocked_at() end,
     ended = function(server)
-      process.wait_for("the end of knocking", function() return server:knocking() <= server.guests end)
+      process.wait_for("the end of knocking", function() return not server:is_knocked_at() end)
     end,
   },
   tls = {

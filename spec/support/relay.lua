@@ -53,21 +53,38 @@ function Relay:stop()
   os.remove(self.prefix .. ".received")
 end
 
-local GUESTS = 8 -- of the relay's own, who wait to be let in: as many as are left outside, at least
+local LISTENING, KNOCKING = "0A", "02" -- the states of a TCP socket, in the kernel's numbers
 
---- How many connections to a port wait for being let in, as the kernel tells.
-local function knocking(port)
-  local count = 0
+--- The sockets of this machine, as the kernel tells: their ports, states, how much waits to be taken, and inodes.
+local function sockets()
+  local found = {}
   for line in (process.read "/proc/net/tcp" or ""):gmatch "[^\n]+" do
-    local other, state = line:match "^ *%d+: %x+:%x+ %x+:(%x+) (%x%x)"
-    if other and tonumber(other, 16) == port and state == "02" then count = count + 1 end
+    local own, other, state, waiting, inode =
+      line:match "^ *%d+: %x+:(%x+) %x+:(%x+) (%x%x) %x+:(%x+) %S+ %S+ +%d+ +%d+ (%d+)"
+    if own then
+      found[#found + 1] = { own = tonumber(own, 16), other = tonumber(other, 16), state = state,
+        waiting = tonumber(waiting, 16), inode = inode }
+    end
   end
-  return count
+  return found
 end
 
---- In the mode `full`: how many knock, the relay's own guests among them.
-function Relay:knocking()
-  return knocking(self.port)
+--- In the mode `full`: whether this process knocks, and is not let in.
+function Relay:is_knocked_at()
+  local descriptors = process.shell "ls -l /proc/$PPID/fd"
+  for _, socket in ipairs(sockets()) do
+    if socket.other == self.port and socket.state == KNOCKING
+      and descriptors:find("socket:[" .. socket.inode .. "]", 1, true) then return true end
+  end
+  return false
+end
+
+--- Whether more than the backlog wait to be accepted: from then on the kernel lets nobody in.
+function Relay:is_full()
+  for _, socket in ipairs(sockets()) do
+    if socket.own == self.port and socket.state == LISTENING then return socket.waiting > 1 end
+  end
+  return false
 end
 
 ---@param opts { mode: string, listen: string?, to: integer? }
@@ -86,7 +103,7 @@ function relay.start(opts)
   local server = setmetatable({ prefix = prefix, child = handle, port = tonumber(handle.line) }, Relay)
   if opts.mode == "full" then
     server:wait "full"
-    process.wait_for("guests outside", function() return knocking(server.port) >= GUESTS end)
+    process.wait_for("a full backlog", function() return server:is_full() end)
   end
   return server
 end
