@@ -11,8 +11,8 @@ os.remove(scratch)
 
 --- Runs a script in the scratch folder, without this tree's paths in the environment; gives what it printed.
 local function run(script)
-  return shell.output("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL; mkdir -p " .. scratch .. " && cd " .. scratch
-    .. " && { " .. script .. "\n} 2>&1; echo \"exit $?\"")
+  return shell.output("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL LD_PRELOAD VARIANT OPTIMISE LDFLAGS; mkdir -p "
+    .. scratch .. " && cd " .. scratch .. " && { " .. script .. "\n} 2>&1; echo \"exit $?\"")
 end
 
 --- What a user would do: load the library in any folder, use both C modules, run the command.
