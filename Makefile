@@ -99,6 +99,7 @@ comma := ,
 OOM_WRAP := $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc strdup free)
 OOM      := build/lua$(LUA_ABI)-oom
 oom: all ## every allocation of an ask, a stream and a gather made to fail; SCENARIO=... runs one
+	@$(NEED) $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory all VARIANT=-oom OPTIMISE="-O1 $(SANITIZE)" LDFLAGS="$(SANITIZE) $(OOM_WRAP)"
 	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O1 -g $(SANITIZE) -I$(LUA_INCDIR) -DLUA_PROGRAM='"$(LUA)"' -rdynamic \
 	  -o $(OOM)/oom spec/oom/oom.c -l$(LUA) -lcurl
