@@ -107,7 +107,13 @@ test.case("HTTPS through a proxy: CONNECT, and nothing of the key outside the tu
   local authority = authorities.new()
   authority:issue("server", "DNS:server.invalid")
   local server = authority:serve "server"
-  with(relay.start { mode = "connect", to = server.port }, function(proxy)
+  local proxy = relay.start { mode = "connect", to = server.port }
+  local all = { stop = function()
+    proxy:stop()
+    server.stop()
+    authority:remove()
+  end }
+  with(all, function()
     local url = "http://user:passphrase@127.0.0.1:" .. proxy.port
     local target = "https://server.invalid/v1"
     local ca = authority:path "ca.pem"
@@ -125,8 +131,6 @@ test.case("HTTPS through a proxy: CONNECT, and nothing of the key outside the tu
     local err = test.refused("certificate", list(target, { proxy = url }))
     test.equal({ err.kind, err.phase, err.retryable }, { "connect", "tls", false })
   end)
-  server.stop()
-  authority:remove()
 end)
 
 local function proxy_that_says(status)

@@ -290,10 +290,14 @@ test.case("TLS: nothing is told to whom the client does not trust", function()
   local authority = authorities.new()
   authority:vouch("alone", "IP:127.0.0.1")
   local server = authority:serve "alone"
-  check_client("a stranger", connect(server.url))
-  test.equal(server.requests(), 0)
-  server.stop()
-  authority:remove()
+  local all = { stop = function()
+    server.stop()
+    authority:remove()
+  end }
+  with(all, function()
+    check_client("a stranger", connect(server.url))
+    test.equal(server.requests(), 0)
+  end)
 end)
 
 test.case("a redirect: the other host is told nothing", function()
