@@ -27,7 +27,7 @@ RUN  := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CP
 NEED := .ci/need
 BUILD_PACKAGES := gcc libc6-dev $(LUA) lib$(LUA)-dev libcurl4-openssl-dev libb64-dev
 DEMO_PACKAGES  := $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
-TEST_PACKAGES  := $(DEMO_PACKAGES) curl luarocks
+TEST_PACKAGES  := $(DEMO_PACKAGES) curl luarocks openssl
 LINT_PACKAGES  := $(BUILD_PACKAGES) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
