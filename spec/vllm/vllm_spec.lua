@@ -409,5 +409,24 @@ test.case("a server that is killed in mid-stream is never a success, and stop le
   end
 end)
 
+test.case("examples/serve_and_ask.lua, from a folder of the hub's cache", function()
+  local snapshot = scratch .. "/hub/models--org--tiny-vlm/snapshots/0123abc"
+  run("mkdir -p " .. snapshot .. " && cp " .. model .. "/* " .. snapshot)
+  -- Stands where `vllm serve` would, and adds what a machine without a GPU needs.
+  local command = write_file("serve", ([[
+    export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
+    export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind
+    exec '%s/venv/bin/vllm' serve "$@" --dtype float32 --enforce-eager --max-num-seqs 8 --max-model-len %d
+]]):format(FOLDER, CONTEXT))
+  local log = os.getenv "LMM_VLLM_LOG" or scratch .. "/example"
+  local text = run(("SLURM_GPUS_ON_NODE=1 '%s' examples/serve_and_ask.lua %s sh %s 2>%s.example")
+    :format(arg[-1], snapshot, command, log))
+  -- The answer about the file's picture is 200 tokens of one character each; the other one cannot be fetched here.
+  local served, answer, rest = text:match "^model: ([^\n]*)\n([^\n]+)\n(.+)\n$"
+  test.equal({ served, #answer }, { "org/tiny-vlm", 200 }, text)
+  test.match(rest, "HTTP %d+ from")
+  test.equal(shell.output("pgrep -f '[/]" .. snapshot:sub(2) .. "'"), "") -- the brackets keep it from itself
+end)
+
 server:stop()
 run("rm -rf " .. scratch)
