@@ -1,5 +1,5 @@
 /* curl.c: lmm.curl, what lmm.core describes put on the wire. connect(options) gives a connection, connection:start{...}
- * a transfer; poll(seconds) moves all of them. */
+ * a transfer; poll(seconds) moves all of them; watch() and timeout() tell a host's loop when to call it. */
 #include <curl/curl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -56,6 +56,20 @@ static int curl_poll(lua_State *L) {
   int running = lmm_multi_poll(push_multi(L), milliseconds(luaL_checknumber(L, 1)));
   if (running < 0) return raise_nomem(L);
   lua_pushboolean(L, running > 0);
+  return 1;
+}
+
+/* watch() -> the descriptor that is readable when poll has something to do */
+static int curl_watch(lua_State *L) {
+  lua_pushinteger(L, push_multi(L)->watch);
+  return 1;
+}
+
+/* timeout() -> the seconds after which poll has something to do all the same | nil where it has not */
+static int curl_timeout(lua_State *L) {
+  int left = lmm_multi_timeout(push_multi(L));
+  if (left < 0) return 0;
+  lua_pushnumber(L, left / 1000.0);
   return 1;
 }
 
@@ -300,8 +314,8 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
                                               {"phase", transfer_phase},
                                               {"close", transfer_close},
                                               {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"connect", curl_connect}, {"poll", curl_poll}, {"changed", curl_changed}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"connect", curl_connect}, {"poll", curl_poll},       {"watch", curl_watch},
+                                       {"timeout", curl_timeout}, {"changed", curl_changed}, {NULL, NULL}};
 
   lmm_stay_loaded(&once);
   (void)pthread_once(&once, init_libcurl);

@@ -238,9 +238,14 @@ void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doi
 /* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
 
 struct lmm_multi {
-  void *handle;   /* CURLM; NULL while closed */
-  lmm_link ring;  /* of transfers; those that changed come first */
-  long process;   /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
+  void *handle;    /* CURLM; NULL while closed */
+  lmm_link ring;   /* of transfers; those that changed come first */
+  long process;    /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
+  int watch;       /* one descriptor for all sockets: readable when one of them is ready, for a host's own loop to watch */
+  int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
+  int running;     /* transfers under way */
+  bool added;      /* a transfer has been added, and has no connection yet */
+  lmm_buf sockets; /* of its connections, those that may serve a further request among them */
 };
 
 int lmm_multi_open(lmm_multi *multi);
@@ -251,6 +256,8 @@ void lmm_multi_remove(lmm_transfer *transfer);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way, or a code. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);
+/* In how many milliseconds lmm_multi_poll is to be called even where `watch` tells nothing; -1: then it is not. */
+int lmm_multi_timeout(const lmm_multi *multi);
 lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
 void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */
 

@@ -1,13 +1,172 @@
 /* multi.c: all transfers of a Lua state on one multi handle. Poll moves them; next gives those to which something
- * happened. */
+ * happened. libcurl's sockets are gathered behind one descriptor, so that a host's loop has one thing to watch. */
 #include <curl/curl.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sys/epoll.h>
+#else
+#include <sys/event.h>
+#endif
+
 #include "lmm.h"
+
+/* ---- the watch: a descriptor that is readable when a socket is ready ---- */
+
+#define MOST_READY 64 /* sockets that one step looks at; the others are found by the next */
+
+typedef struct ready_socket {
+  int fd;
+  int events; /* CURL_CSELECT_... */
+} ready_socket;
+
+#ifdef __linux__
+
+static int watch_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+static int watch_socket(int watch, int fd, bool in, bool out) {
+  struct epoll_event event = {.events = (in ? EPOLLIN : 0u) | (out ? EPOLLOUT : 0u), .data = {.fd = fd}};
+  if (epoll_ctl(watch, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
+  return epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event);
+}
+
+static void unwatch_socket(int watch, int fd) { (void)epoll_ctl(watch, EPOLL_CTL_DEL, fd, NULL); }
+
+static int watch_wait(int watch, ready_socket *ready, int milliseconds) {
+  struct epoll_event events[MOST_READY];
+  int count = epoll_wait(watch, events, MOST_READY, milliseconds);
+  for (int i = 0; i < count; i++) {
+    unsigned got = events[i].events;
+    ready[i].fd = events[i].data.fd;
+    ready[i].events = (got & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0) | (got & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                      (got & EPOLLERR ? CURL_CSELECT_ERR : 0);
+  }
+  return count;
+}
+
+#else /* kqueue */
+
+static int watch_open(void) {
+  int watch = kqueue();
+  if (watch >= 0) (void)fcntl(watch, F_SETFD, FD_CLOEXEC);
+  return watch;
+}
+
+static int change(int watch, int fd, short filter, bool wanted) {
+  struct kevent event;
+  EV_SET(&event, (uintptr_t)fd, filter, (unsigned short)(wanted ? EV_ADD : EV_DELETE), 0, 0, NULL);
+  return kevent(watch, &event, 1, NULL, 0, NULL) == 0 || !wanted ? 0 : -1;
+}
+
+static int watch_socket(int watch, int fd, bool in, bool out) {
+  return change(watch, fd, EVFILT_READ, in) | change(watch, fd, EVFILT_WRITE, out);
+}
+
+static void unwatch_socket(int watch, int fd) { (void)watch_socket(watch, fd, false, false); }
+
+static int watch_wait(int watch, ready_socket *ready, int milliseconds) {
+  struct kevent events[MOST_READY];
+  struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+  int count = kevent(watch, NULL, 0, events, MOST_READY, &limit);
+  for (int i = 0; i < count; i++)
+    ready[i] = (ready_socket){(int)events[i].ident, events[i].filter == EVFILT_READ ? CURL_CSELECT_IN : CURL_CSELECT_OUT};
+  return count;
+}
+
+#endif
+
+/* ---- when libcurl is to be called ---- */
+
+static int64_t now(void) {
+  struct timespec time;
+  (void)clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+static int on_timer(CURLM *handle, long milliseconds, void *context) {
+  lmm_multi *multi = context;
+  (void)handle;
+  multi->due = milliseconds < 0 ? -1 : now() + milliseconds;
+  return 0;
+}
+
+/* ---- the connections' sockets ---- */
+
+typedef struct tracked {
+  int fd;
+  bool watched; /* a transfer has it, and wants to know when it is ready */
+  bool idle;    /* its transfer has ended, and no other has it: it may serve a further request */
+} tracked;
+
+static tracked *find_socket(const lmm_multi *multi, int fd) {
+  tracked *all = (tracked *)(void *)multi->sockets.data;
+  for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++)
+    if (all[i].fd == fd) return &all[i];
+  return NULL;
+}
+
+static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
+  lmm_multi *multi = context;
+  (void)purpose;
+#ifdef SOCK_CLOEXEC
+  tracked new = {.fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol)};
+#else
+  tracked new = {.fd = socket(address->family, address->socktype, address->protocol)};
+  if (new.fd >= 0) (void)fcntl(new.fd, F_SETFD, FD_CLOEXEC);
+#endif
+  /* Where memory for it is wanting, it is not looked at before it is used again. */
+  if (new.fd >= 0) (void)lmm_buf_add(&multi->sockets, &new, sizeof new);
+  return new.fd;
+}
+
+static int on_close_socket(void *context, curl_socket_t fd) {
+  lmm_multi *multi = context;
+  tracked *old = find_socket(multi, fd);
+  if (old != NULL) {
+    multi->sockets.length -= sizeof *old;
+    memcpy(old, multi->sockets.data + multi->sockets.length, sizeof *old);
+  }
+  return close(fd);
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known) {
+  const lmm_multi *multi = context;
+  tracked *one = find_socket(multi, fd); /* not so for those by which a look-up of a name tells its end */
+  (void)easy, (void)known;
+  if (one != NULL) *one = (tracked){fd, what != CURL_POLL_REMOVE, one->idle && what == CURL_POLL_REMOVE};
+  if (what != CURL_POLL_REMOVE)
+    return watch_socket(multi->watch, fd, (what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0);
+  unwatch_socket(multi->watch, fd);
+  return 0;
+}
+
+static void note_idle(const lmm_multi *multi, CURL *easy) {
+  curl_socket_t fd = CURL_SOCKET_BAD;
+  if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) return;
+  tracked *one = find_socket(multi, fd);
+  if (one != NULL) one->idle = !one->watched; /* unless the next transfer has it already */
+}
+
+/* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So such a
+ * connection is made one that has ended, which libcurl notices before it uses it. */
+static void end_talkative(const lmm_multi *multi) {
+  char bytes[4096];
+  const tracked *all = (const tracked *)(const void *)multi->sockets.data;
+  for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
+    if (!all[i].idle || recv(all[i].fd, bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
+    (void)shutdown(all[i].fd, SHUT_RDWR);
+    while (recv(all[i].fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) continue;
+  }
+}
+
+/* ---- the multi ---- */
 
 static void unlink_from_ring(lmm_link *link) {
   link->previous->next = link->next;
@@ -39,16 +198,34 @@ static CURLM *init_handle(void) {
 int lmm_multi_open(lmm_multi *multi) {
   multi->ring.previous = multi->ring.next = &multi->ring;
   multi->process = (long)getpid();
+  multi->due = -1;
+  multi->sockets = LMM_BUF(sizeof(tracked) * 65536);
+  multi->watch = watch_open();
+  if (multi->watch < 0) return LMM_NOMEM;
   multi->handle = init_handle();
-  return multi->handle != NULL ? LMM_OK : LMM_NOMEM;
+  if (multi->handle == NULL) {
+    (void)close(multi->watch);
+    return LMM_NOMEM;
+  }
+  curl_multi_setopt(multi->handle, CURLMOPT_SOCKETFUNCTION, on_socket);
+  curl_multi_setopt(multi->handle, CURLMOPT_SOCKETDATA, multi);
+  curl_multi_setopt(multi->handle, CURLMOPT_TIMERFUNCTION, on_timer);
+  curl_multi_setopt(multi->handle, CURLMOPT_TIMERDATA, multi);
+  return LMM_OK;
 }
 
 bool lmm_multi_is_ours(const lmm_multi *multi) { return multi->handle != NULL && multi->process == (long)getpid(); }
 
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer) {
+  curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
+  curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, multi);
+  curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
+  curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, multi);
   if (curl_multi_add_handle(multi->handle, transfer->easy) != CURLM_OK) return LMM_NOMEM;
   insert_behind(multi->ring.previous, &transfer->link);
   transfer->multi = multi;
+  multi->running++;
+  multi->added = true;
   return LMM_OK;
 }
 
@@ -60,6 +237,7 @@ void lmm_multi_touch(lmm_transfer *transfer) {
 }
 
 void lmm_multi_remove(lmm_transfer *transfer) {
+  if (!transfer->done) transfer->multi->running--;
   (void)curl_multi_remove_handle(transfer->multi->handle, transfer->easy);
   unlink_from_ring(&transfer->link);
   transfer->multi = NULL;
@@ -74,18 +252,36 @@ static void drain(lmm_multi *multi) {
     if (message->msg != CURLMSG_DONE) continue;
     CURLcode result = message->data.result;
     (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+    note_idle(multi, message->easy_handle);
     transfer->done = true;
+    multi->running--;
     transfer->result = (int)result;
     lmm_multi_touch(transfer);
   }
 }
 
+int lmm_multi_timeout(const lmm_multi *multi) {
+  if (multi->due < 0) return -1;
+  int64_t left = multi->due - now();
+  return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
 int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
-  int running = 0;
-  CURLMcode code = curl_multi_poll(multi->handle, NULL, 0, milliseconds, NULL);
-  if (code == CURLM_OK) code = curl_multi_perform(multi->handle, &running);
+  ready_socket ready[MOST_READY];
+  int own = lmm_multi_timeout(multi);
+  int count = watch_wait(multi->watch, ready, own >= 0 && own < milliseconds ? own : milliseconds);
+  int running; /* by libcurl's count, which is only told when it is called */
+  CURLMcode code = CURLM_OK;
+  if (multi->added) end_talkative(multi);
+  multi->added = false;
+  for (int i = 0; i < count && code == CURLM_OK; i++)
+    code = curl_multi_socket_action(multi->handle, ready[i].fd, ready[i].events, &running);
+  if (code == CURLM_OK && lmm_multi_timeout(multi) == 0) {
+    multi->due = -1;
+    code = curl_multi_socket_action(multi->handle, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
   drain(multi);
-  return code == CURLM_OK ? running : LMM_NOMEM;
+  return code == CURLM_OK ? multi->running : LMM_NOMEM;
 }
 
 lmm_transfer *lmm_multi_next(lmm_multi *multi) {
@@ -102,4 +298,6 @@ void lmm_multi_close(lmm_multi *multi) {
   while (multi->ring.next != &multi->ring) lmm_transfer_close((lmm_transfer *)multi->ring.next);
   (void)curl_multi_cleanup(multi->handle);
   multi->handle = NULL;
+  (void)close(multi->watch);
+  lmm_buf_free(&multi->sockets);
 }

@@ -1,10 +1,8 @@
 /* transfer.c: one HTTP exchange on one easy handle. A request and a source go in; head, bytes and the way it ended come
  * out. libcurl's callbacks only copy, count or pause: whoever runs the multi looks at what they left behind. */
 #include <curl/curl.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "lmm.h"
 
@@ -77,17 +75,6 @@ static int before_send(void *context, char *ip, char *local_ip, int port, int lo
   return CURL_PREREQFUNC_OK;
 }
 
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
-  (void)context, (void)purpose;
-#ifdef SOCK_CLOEXEC
-  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-#else
-  int fd = socket(address->family, address->socktype, address->protocol);
-  if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return fd;
-#endif
-}
-
 /* The TLS handshake is about to begin: TCP stands. libcurl's own times tell this only afterwards. */
 static CURLcode before_handshake(CURL *easy, void *tls, void *context) {
   lmm_transfer *transfer = context;
@@ -108,7 +95,6 @@ static void set_callbacks(lmm_transfer *transfer) {
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, before_send);
   curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
-  curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, before_handshake); /* not with every TLS library; then "connect" */
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 }
