@@ -186,9 +186,9 @@ test.case("a call can be ended while it asks for the list", function()
   local chat = net:connect():conversation()
   local result
   lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
-  while #net.requests < 2 do fake.loop:step(fake.loop:now() + 1) end
+  while #net.requests < 2 do fake.loop:pass(fake.loop:now() + 1) end
   chat:cancel()
-  while not result do fake.loop:step(fake.loop:now() + 1) end
+  while not result do fake.loop:pass(fake.loop:now() + 1) end
   test.equal({ result[4].kind, #net.requests, net.transfers[2].closed }, { "cancelled", 2, true })
   test.equal(#chat.messages, 0)
 end)
@@ -417,7 +417,7 @@ test.case("close ends what is under way", function()
   local result
   lmm.go(function() return client:chat { messages = {} } end, function(...) result = { ... } end)
   client:close()
-  fake.loop:step(fake.loop:now())
+  fake.loop:pass(fake.loop:now())
   test.equal(result[1], true)
   test.equal(result[4].kind, "cancelled")
   test.equal(net.transfers[1].closed, true)

@@ -28,7 +28,7 @@ local function at(time, fn)
   table.insert(events, i, { time = time, fn = fn })
 end
 
-clock:poller(function(seconds)
+clock:poller { poll = function(seconds)
   local event = clock.events[1]
   local target = clock.time + seconds
   if event and event.time <= target then
@@ -39,7 +39,7 @@ clock:poller(function(seconds)
     clock.time = target
   end
   return #clock.events > 0
-end)
+end }
 
 loops.use(clock)
 fake.loop = clock

@@ -12,26 +12,48 @@ local errors = require "lmm.errors"
 ---@field wake fun(self, cell)                   sets the cell; never resumes in the caller's stack
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
----@field poller fun(self, poll: fun(seconds: number): boolean)  what to block in, where the loop itself has nothing to;
---- it tells whether anything is under way that could wake somebody
+---@field poller fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
+---@field transport string?                     the module of the transport that it takes, unless that is lmm.transport.curl
 
 local loop = {}
 
 local current
 
+local modules = {
+  blocking = "lmm.loop.blocking",
+  luv = "lmm.loop.luv",
+  nvim = "lmm.loop.nvim",
+  nginx = "lmm.loop.nginx",
+}
+
+--- The name of the loop that belongs to the program we are in.
+local function host()
+  local ngx, vim = rawget(_G, "ngx"), rawget(_G, "vim")
+  if type(ngx) == "table" and ngx.get_phase then return "nginx" end
+  if type(vim) == "table" and vim.schedule and (vim.uv or vim.loop) then return "nvim" end
+  return "blocking"
+end
+
 --- The loop in use.
 ---@return lmm.Loop
 function loop.current()
-  if not current then current = require("lmm.loop.blocking").new() end
+  if not current then current = require(modules[host()]).new() end
   return current
 end
 
---- Names the loop, before the first call: "blocking", or a table with the methods of lmm.Loop.
+--- Names the loop, before the first call: "luv" for a program that runs `uv.run()`; "blocking", "nvim" and "nginx" are
+--- found by themselves; or a table with the methods of lmm.Loop.
+---@param chosen string|lmm.Loop
 function loop.use(chosen)
-  if chosen == "blocking" then chosen = require("lmm.loop.blocking").new() end
-  if type(chosen) ~= "table" then errors.misuse("lmm.use: \"blocking\" or a loop expected") end
-  if current and current ~= chosen then errors.misuse("lmm.use: a loop is in use already; call it first of all") end
-  current = chosen
+  if type(chosen) == "string" and not modules[chosen] or type(chosen) ~= "string" and type(chosen) ~= "table" then
+    errors.misuse("lmm.use: \"luv\", \"blocking\", \"nvim\", \"nginx\" or a loop expected, got %s", tostring(chosen))
+  end
+  if current and current ~= chosen and chosen ~= current.name then
+    errors.misuse("lmm.use: a loop is in use already; call it first of all")
+  end
+  if current then return end
+  current = type(chosen) == "table" and chosen or require(modules[chosen]).new()
+  if type(chosen) == "string" then current.name = chosen end
 end
 
 --- Runs `fn` as a task of the loop in use. See lmm.go.

@@ -32,8 +32,9 @@ local transport = {}
 --- C handle -> the cell in which its reader waits.
 local cells = setmetatable({}, { __mode = "k" })
 
+--- What the loop moves all transfers by.
 local function poller(loop)
-  return function(seconds)
+  local function poll(seconds)
     local busy = curl.poll(seconds)
     for handle in curl.changed do
       local cell = cells[handle] -- none where memory ran out when it was started: then nobody waits for it
@@ -41,6 +42,7 @@ local function poller(loop)
     end
     return busy
   end
+  return { poll = poll, watch = curl.watch, timeout = curl.timeout }
 end
 
 --- Whether requests to this host stay on the machine, where no proxy of the environment belongs in between.

@@ -1,0 +1,99 @@
+--- The loop of a program that runs libuv's: one poll handle for all of the transport's sockets and one timer call the
+--- tasks on. They exist only while somebody waits, so that `uv.run` ends when nothing else is left to do.
+local errors = require "lmm.errors"
+local tasks = require "lmm.loop.tasks"
+
+local Loop = tasks.class()
+
+local luv = {}
+
+--- A timer that comes sooner than asked is always right: what is not yet due waits on.
+local LONGEST = 3600
+
+--- Makes the loop on a `uv`, luv's unless given. `soon(fn)` calls a function where tasks may run: at once unless given.
+---@param uv table?
+---@param soon fun(fn: fun())?
+function luv.new(uv, soon)
+  local self = setmetatable(tasks.fields(), Loop)
+  self.uv = uv or require "luv"
+  self.soon = soon or function(fn) fn() end
+  self.waiting = 0 -- waits outside of tasks that are under way
+  self.on_event = function() self:event() end
+  self.on_turn = function()
+    self.is_coming = false
+    local ok, problem = pcall(self.turn, self) -- what a caller's `done` raises holds nobody else up
+    self:arm()
+    if not ok then error(problem, 0) end
+  end
+  return self
+end
+
+---@class lmm.Poller  a transport's sockets
+---@field poll fun(seconds: number): boolean  moves what can be moved; whether anything is under way
+---@field watch fun(): integer                the descriptor that is readable when `poll` has something to do
+---@field timeout fun(): number?              the seconds after which it has something to do all the same
+
+---@param poller lmm.Poller
+function Loop:poller(poller)
+  self.poll = poller
+end
+
+--- Runs in libuv's callback, where an editor allows little: bytes are moved here, tasks where they may run.
+function Loop:event()
+  if self.poll then self.poll.poll(0) end
+  self.happened = true
+  if self.is_coming or #self.ready == 0 and self:patience() > 0 then return self:arm() end
+  self.is_coming = true
+  self.soon(self.on_turn)
+end
+
+--- Sees to it that `event` comes when it is time, and takes the handles away where nobody waits.
+function Loop:arm(deadline)
+  if next(self.parked) == nil and #self.ready == 0 and self.waiting == 0 then return self:disarm() end
+  local seconds = LONGEST
+  if not self.is_coming then seconds = #self.ready > 0 and 0 or math.min(self:patience(deadline), LONGEST) end
+  local fd = self.poll and self.poll.watch()
+  local own = self.poll and self.poll.timeout()
+  if own and own < seconds then seconds = own end
+  if fd and not self.handle then
+    self.handle = assert(self.uv.new_poll(fd))
+    self.handle:start("r", self.on_event)
+  end
+  self.timer = self.timer or self.uv.new_timer()
+  self.uv.update_time()
+  self.timer:start(math.ceil(seconds * 1000), 0, self.on_event)
+end
+
+function Loop:disarm()
+  local timer, handle = self.timer, self.handle
+  self.timer, self.handle = nil, nil
+  if timer then timer:close() end
+  if handle then handle:close() end
+end
+
+--- Runs libuv's loop until something has happened.
+function Loop:run_once()
+  if self.uv.loop_mode() then
+    errors.misuse "this would have to wait inside a callback of uv.run: call it in a task, by lmm.go(function() ... end)"
+  end
+  self.uv.run "once"
+end
+
+function Loop:pass(deadline)
+  self.waiting = self.waiting + 1
+  self:arm(deadline)
+  local ok, problem = pcall(self.run_once, self, deadline)
+  self.waiting = self.waiting - 1
+  if not ok then
+    self:rest()
+    error(problem, 0)
+  end
+end
+
+--- Nothing is left behind: a program that leaves between a handle's closing and the call that tells of it crashes.
+function Loop:rest()
+  self:arm()
+  if not self.timer and not self.uv.loop_mode() then self.uv.run "nowait" end
+end
+
+return luv
