@@ -104,6 +104,8 @@ function Call:fail(failure)
   if errors.is(failure) then return failure end
   local fields = {}
   for name, value in pairs(failure) do fields[name] = value end
+  -- What a server says may hold a NUL, at which %s ends on Lua 5.1 and 5.2.
+  local said = texts.line(failure.message or failure.reason or "")
   local base = self:target()
   if failure.kind == "timeout" then
     fields.limit = failure.limit or "connect"
@@ -113,12 +115,12 @@ function Call:fail(failure)
     fields.message = "the request was cancelled"
   elseif failure.kind == "http" then
     local what = failure.status < 300 and "an error" or "HTTP " .. failure.status
-    fields.message = ("%s from %s: %s"):format(what, base, failure.message)
+    fields.message = ("%s from %s: %s"):format(what, base, said)
   elseif failure.kind == "connect" and (failure.phase == "send" or failure.phase == "wait") then
-    fields.message = ("the connection to %s ended before an answer: %s"):format(base, failure.reason)
+    fields.message = ("the connection to %s ended before an answer: %s"):format(base, said)
   else
     local template = messages[failure.kind]
-    fields.message = template and template:format(base, failure.reason) or failure.reason
+    fields.message = template and template:format(base, said) or said
   end
   if failure.kind == "connect" or failure.kind == "protocol" then fields.hint = self:connect_hint(failure) end
   fields.reason = nil
