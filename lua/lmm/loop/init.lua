@@ -13,7 +13,7 @@ local errors = require "lmm.errors"
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
 ---@field poller fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
----@field transport string?                     the module of the transport that it takes, unless that is lmm.transport.curl
+---@field transport string?                     the module of its transport, unless that is lmm.transport.curl
 
 local loop = {}
 

@@ -74,7 +74,7 @@ end
 --- Runs libuv's loop until something has happened.
 function Loop:run_once()
   if self.uv.loop_mode() then
-    errors.misuse "this would have to wait inside a callback of uv.run: call it in a task, by lmm.go(function() ... end)"
+    errors.misuse "this would have to wait inside a callback of uv.run: call it in a task, lmm.go(function() ... end)"
   end
   self.uv.run "once"
 end
