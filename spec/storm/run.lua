@@ -327,6 +327,8 @@ function Storm:rest()
     descriptors = count_descriptors(pid)
     if not self.begun or descriptors <= self.begun.descriptors then break end
   end
+  local jit = rawget(_G, "jit")
+  if jit then jit.flush() end -- what was compiled is kept, up to a limit that a storm does not come near
   for _ = 1, 3 do collectgarbage() end
   return {
     descriptors = descriptors,
