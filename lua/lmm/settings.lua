@@ -77,12 +77,15 @@ local function check_socket(path)
   return path
 end
 
+local DEEPEST = 10000 -- lua-cjson takes some of C's stack for each level; ten times this ends the process
+
 local function check_limits(given)
   local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))
   for name, value in pairs(limits) do
     if not (value >= 1) then errors.misuse("lmm.connect limits: '%s' must be at least 1", name) end
     limits[name] = math.floor(math.min(value, 2 ^ 31 - 1)) -- as much as fits everywhere
   end
+  limits.depth = math.min(limits.depth, DEEPEST)
   return limits
 end
 
