@@ -12,6 +12,7 @@
 local blocking = require "lmm.loop.blocking"
 local json = require "lmm.json"
 local loops = require "lmm.loop"
+local known = require "spec.support.replies"
 
 local fake = {}
 
@@ -144,43 +145,7 @@ function Net:connect(opts)
   return require("lmm").connect(given)
 end
 
-local sse_headers = { ["content-type"] = "text/event-stream; charset=utf-8" }
-
---- The text of one event.
-function fake.event(value)
-  return "data: " .. (type(value) == "string" and value or json.encode(value)) .. "\n\n"
-end
-
---- An event with a delta of the first choice.
-function fake.delta(delta, finish_reason)
-  if type(delta) == "string" then delta = { content = delta } end
-  local choice = { index = 0, delta = delta, finish_reason = finish_reason }
-  return fake.event { id = "c1", model = "m", choices = { choice } }
-end
-
---- A streamed reply of these chunks; strings are sent as they are.
-function fake.streamed(chunks, reply)
-  reply = reply or {}
-  reply.chunks, reply.headers = chunks, sse_headers
-  return reply
-end
-
---- A whole streamed answer in pieces.
-function fake.answer(...)
-  local chunks = { fake.delta { role = "assistant", content = "" } }
-  for _, piece in ipairs { ... } do chunks[#chunks + 1] = fake.delta(piece) end
-  chunks[#chunks + 1] = fake.delta({}, "stop")
-  chunks[#chunks + 1] = fake.event "[DONE]"
-  return fake.streamed(chunks)
-end
-
---- A whole unstreamed answer.
-function fake.whole(text, more)
-  local message = { role = "assistant", content = text }
-  for name, value in pairs(more or {}) do message[name] = value end
-  return { headers = { ["content-type"] = "application/json" }, json = { id = "c1", object = "chat.completion",
-    model = "m", choices = { { index = 0, message = message, finish_reason = "stop" } },
-    usage = { prompt_tokens = 5, completion_tokens = 2, total_tokens = 7 } } }
-end
+--- What servers answer, as replies of such a network: fake.event, delta, streamed, answer, whole.
+for name, fn in pairs(known) do fake[name] = fn end
 
 return fake

@@ -1,0 +1,128 @@
+-- The library in a program that runs libuv's loop: its own timers and sockets go on, and nothing is left open.
+local lmm = require "lmm"
+local loops = require "lmm.loop"
+local raw = require "spec.support.raw"
+local replies = require "spec.support.replies"
+local test = require "spec.support.test"
+local uv = require "luv"
+local wire = require "spec.parity.wire"
+
+lmm.use "luv"
+
+local request = { messages = { { role = "user", content = "q" } } }
+
+local function with(answers, fn)
+  local server = raw.start(wire.scenarios { replies = answers })
+  local client = lmm.connect { base_url = server.url, model = "m", retry = false }
+  local ok, err = xpcall(function() fn(client, server) end, debug.traceback)
+  client:close()
+  server:stop()
+  if not ok then error(err, 0) end
+  uv.walk(function(handle) error("left open: " .. tostring(handle)) end)
+end
+
+test.case("tasks go on in uv.run, beside the program's timers; uv.run ends when they have", function()
+  local slow = replies.streamed { replies.delta "a", { pause = 0.1 }, replies.delta("b", "stop") }
+  with({ slow }, function(client)
+    local ticks, texts, ticks_at_end = 0, {}, nil
+    local timer = uv.new_timer()
+    timer:start(0, 2, function() ticks = ticks + 1 end)
+    for i = 1, 3 do
+      lmm.go(function() return client:stream(request):reply() end, function(_, reply)
+        texts[i] = reply and reply.text
+        if texts[1] and texts[2] and texts[3] then
+          ticks_at_end = ticks
+          timer:close()
+        end
+      end)
+    end
+    uv.run()
+    test.equal(texts, { "ab", "ab", "ab" })
+    test.ok(ticks_at_end > 3, ticks_at_end)
+  end)
+end)
+
+test.case("a task is begun from a callback", function()
+  with({ replies.whole "yes" }, function(client)
+    local timer, text = uv.new_timer(), nil
+    timer:start(1, 0, function()
+      timer:close()
+      lmm.go(function() return client:chat(request) end, function(_, reply) text = reply.text end)
+    end)
+    uv.run()
+    test.equal(text, "yes")
+  end)
+end)
+
+test.case("outside of uv.run a call waits, and the program's timers go on", function()
+  with({ replies.whole "yes" }, function(client)
+    local timer, fired = uv.new_timer(), false
+    timer:start(0, 0, function()
+      fired = true
+      timer:close()
+    end)
+    test.equal(assert(client:chat(request)).text, "yes")
+    uv.run()
+    test.ok(fired)
+  end)
+end)
+
+test.case("a call that would have to wait in a callback raises and names lmm.go; a later one works", function()
+  with({ replies.whole "yes" }, function(client)
+    local timer, ok, problem = uv.new_timer(), nil, nil
+    timer:start(0, 0, function()
+      ok, problem = pcall(client.chat, client, request)
+      timer:close()
+    end)
+    uv.run()
+    test.equal(ok, false)
+    test.match(problem, "lmm%.go")
+    test.equal(assert(client:chat(request)).text, "yes")
+  end)
+end)
+
+test.case("cancelled from a timer: uv.run ends, and the server sees it", function()
+  with({ { hang = true } }, function(client, server)
+    local result
+    local task = lmm.go(function() return client:chat(request) end, function(...) result = { ... } end)
+    local timer = uv.new_timer()
+    timer:start(0, 5, function()
+      if #server:seen "request" == 0 then return end
+      timer:close()
+      task:cancel()
+    end)
+    uv.run()
+    test.equal({ result[1], result[2], result[4].kind }, { true, nil, "cancelled" })
+    server:wait "closed"
+  end)
+end)
+
+test.case("wait_ready and retries let time pass", function()
+  local busy = { status = 503, body = "" }
+  with({ busy, busy, { body = "" }, { json = { data = { { id = "m" } } } } }, function(client)
+    local ready
+    lmm.go(function() return client:wait_ready { timeout = 30 } end, function(_, ok) ready = ok end)
+    uv.run()
+    test.equal(ready, true)
+  end)
+end)
+
+test.case("what `done` raises reaches the program, and the other tasks go on", function()
+  local loop = require("lmm.loop.luv").new(uv)
+  local log = {}
+  loop.soon = function(fn)
+    local ok, problem = pcall(fn)
+    if not ok then log[#log + 1] = problem end
+  end
+  loop:spawn(function() loop:wait({}, loop:now() + 0.001) end, function() error("mine", 0) end)
+  loop:spawn(function() loop:wait({}, loop:now() + 0.02) end, function() log[#log + 1] = "other" end)
+  uv.run()
+  test.equal(log, { "mine", "other" })
+end)
+
+test.case("the loop can be named again, but not changed", function()
+  lmm.use "luv"
+  test.raises("in use already", lmm.use, "blocking")
+  test.raises('"luv"', lmm.use, "qt")
+  test.ok(loops.current().uv == uv)
+end)

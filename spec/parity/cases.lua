@@ -1,0 +1,278 @@
+-- What a client does, whatever moves its bytes and whoever runs its tasks. A case has:
+--
+--   name, replies     what the server answers, one after the other, as spec/support/fake has it
+--   keeps             the connection is kept for all replies; otherwise each closes its own
+--   opts              of the client; it does not retry unless they say so
+--   run(client)       is called in a task: plain 5.1, so that it waits neither in a pcall nor in a `for`
+--   seen(server)      what a real server has seen of it by its end (spec/support/raw)
+local lmm = require "lmm"
+local replies = require "spec.support.replies"
+local test = require "spec.support.test"
+
+local request = { messages = { { role = "user", content = "q" } } }
+
+local function case(name, answers, more)
+  more.name, more.replies = name, answers
+  return more
+end
+
+--- `nil, message, err` of this kind; gives err.
+local function failed(kind, value, message, err)
+  if value ~= nil then error("succeeded with " .. tostring(value), 2) end
+  test.equal(type(err) == "table" and err.kind, kind, tostring(message))
+  test.equal(err.message, message)
+  return err
+end
+
+local function all_pieces(stream)
+  local pieces = {}
+  local piece, message, err = stream:next()
+  while piece do
+    pieces[#pieces + 1] = piece
+    piece, message, err = stream:next()
+  end
+  return table.concat(pieces), message, err
+end
+
+local function closes(server)
+  test.ok(server:wait "closed")
+end
+
+local policy = { base = 0.01, attempts = 3 }
+local busy = { status = 503, headers = { ["retry-after-ms"] = "5" }, body = "busy" }
+local refusal = { status = 400, headers = { ["content-type"] = "application/json" },
+  json = { error = { message = "Wrong number.", type = "BadRequestError", code = 400 } } }
+local to_the_end = replies.whole "to the end"
+to_the_end.is_open = true
+local partial = replies.streamed { replies.delta "one", replies.delta "two" }
+
+local broken = replies.streamed { replies.delta "one", { pause = 0.05 }, { fail = { kind = "truncated" } } }
+local fault = replies.event { error = { message = "It broke.", code = 500 } }
+local faulty = replies.streamed { replies.delta "one", fault, replies.event "[DONE]" }
+local silent = replies.streamed { replies.delta "one", { pause = 60 } }
+local models = { json = { data = { { id = "m1" }, { id = "m2" } } } }
+local redirect = { status = 302, headers = { location = "http://other/" }, body = "" }
+local trickle = replies.streamed {}
+for i = 1, 400 do trickle.chunks[i] = i % 2 == 1 and replies.delta "a" or { pause = 0.05 } end
+
+return {
+  case("an ask gives the reply", { replies.whole "Hello \226\130\172" }, { run = function(client)
+    local reply = assert(client:chat(request))
+    test.equal({ reply.text, reply.finish_reason, reply.attempts }, { "Hello \226\130\172", "stop", 1 })
+    test.equal(tostring(reply.usage.total_tokens), "7")
+  end }),
+
+  case("a stream gives the pieces, and then the reply", { replies.answer("one ", "two\n", "three") }, {
+    run = function(client)
+      local stream = client:stream(request)
+      test.equal(stream:next(), "one ")
+      test.equal(all_pieces(stream), "two\nthree")
+      local reply = assert(stream:reply())
+      test.equal({ reply.text, reply.finish_reason }, { "one two\nthree", "stop" })
+    end,
+  }),
+
+  case("a reply that ends with its connection", { to_the_end }, { run = function(client)
+    test.equal(assert(client:chat(request)).text, "to the end")
+  end }),
+
+  case("a conversation sends what was said before", { replies.whole "first", replies.answer("sec", "ond") }, {
+    keeps = true,
+    run = function(client)
+      local chat = client:conversation { system = "S" }
+      test.equal(assert(chat:ask "1").text, "first")
+      test.equal(all_pieces(chat:stream "2"), "second")
+      test.equal(#chat.messages, 5)
+    end,
+    seen = function(server)
+      test.equal(#server:wait "accepted", 1)
+      test.match(server:received(1), '"first"')
+    end,
+  }),
+
+  case("a picture arrives whole", { replies.whole "seen" }, {
+    run = function(client)
+      assert(client:conversation():ask("What?", lmm.image "examples/picture.jpg"))
+    end,
+    seen = function(server)
+      local file = assert(io.open("examples/picture.jpg", "rb"))
+      local text = require("lmm.core").base64.encode(file:read "*a")
+      file:close()
+      test.ok(server:received(1):gsub("\\/", "/"):find('"data:image/jpeg;base64,' .. text .. '"', 1, true))
+    end,
+  }),
+
+  case("a gather gives results by index", { replies.whole "same" }, { run = function(client)
+    local function ask() return client:chat(request) end
+    local results, errors = lmm.gather({ ask, ask, ask, function() return nil, "none" end }, { limit = 2 })
+    test.equal({ results[1].text, results[2].text, results[3].text, errors[4] }, { "same", "same", "same", "none" })
+  end }),
+
+  case("a passing refusal is asked again", { busy, replies.whole "now" }, {
+    opts = { retry = policy },
+    run = function(client)
+      local reply = assert(client:chat(request))
+      test.equal({ reply.text, reply.attempts }, { "now", 2 })
+    end,
+    seen = function(server)
+      local seen = server:wait("request", 2)
+      test.equal(seen[1].sha256, seen[2].sha256)
+    end,
+  }),
+
+  case("attempts are counted", { busy }, {
+    opts = { retry = policy },
+    run = function(client)
+      local err = failed("http", client:chat(request))
+      test.equal({ err.status, err.attempts }, { 503, 3 })
+    end,
+    seen = function(server) test.equal(#server:wait("request", 3), 3) end,
+  }),
+
+  case("a refusal is not asked again, and is told", { refusal }, {
+    opts = { retry = policy },
+    run = function(client)
+      local err = failed("http", client:chat(request))
+      test.equal({ err.status, err.attempts }, { 400, 1 })
+      test.match(err.message, "Wrong number")
+    end,
+    seen = function(server) test.equal(#server:seen "request", 1) end,
+  }),
+
+  case("a kept connection that died is replaced, and that is not counted", { replies.whole "a", replies.whole "b" }, {
+    opts = { retry = policy },
+    dies_before = 2,
+    run = function(client)
+      assert(client:chat(request))
+      local reply = assert(client:chat(request))
+      test.equal({ reply.text, reply.attempts }, { "b", 1 })
+    end,
+    seen = function(server) test.equal(#server:seen "accepted", 2) end,
+  }),
+
+  case("an error within a stream", { faulty }, { run = function(client)
+    local text, message, err = all_pieces(client:stream(request))
+    test.equal(text, "one")
+    test.equal(failed("http", nil, message, err).status, 500)
+  end }),
+
+  case("a stream that ends too early", { partial }, { run = function(client)
+    local text, message, err = all_pieces(client:stream(request))
+    test.equal({ text, failed("truncated", nil, message, err).partial }, { "onetwo", "onetwo" })
+  end }),
+
+  case("a stream that is reset", { broken }, { run = function(client)
+    local text, message, err = all_pieces(client:stream(request))
+    test.equal({ text, failed("truncated", nil, message, err).partial }, { "one", "one" })
+  end }),
+
+  case("no answer within the time limit", { { hang = true } }, {
+    opts = { timeout = { first = 0.15 } },
+    run = function(client)
+      local err = failed("timeout", client:chat(request))
+      test.equal({ err.phase, err.limit }, { "wait", "first" })
+    end,
+    seen = closes,
+  }),
+
+  case("a stream that falls silent", { silent }, {
+    run = function(client)
+      local given = { messages = request.messages, timeout = { idle = 0.15 } }
+      local text, message, err = all_pieces(client:stream(given))
+      err = failed("timeout", nil, message, err)
+      test.equal({ text, err.phase, err.limit, err.partial }, { "one", "receive", "idle", "one" })
+    end,
+    seen = closes,
+  }),
+
+  case("a limit on the whole call, however busy the stream", { trickle }, {
+    run = function(client)
+      local _, message, err = all_pieces(client:stream { messages = request.messages, timeout = 0.25 })
+      test.equal(failed("timeout", nil, message, err).limit, "total")
+    end,
+    seen = closes,
+  }),
+
+  case("a stream is cancelled", { silent }, {
+    run = function(client)
+      local stream = client:stream(request)
+      test.equal(stream:next(), "one")
+      stream:cancel()
+      failed("cancelled", stream:next())
+    end,
+    seen = closes,
+  }),
+
+  case("a task is cancelled while it waits for the answer", { { hang = true } }, {
+    run = function(client)
+      local task = lmm.go(function() return client:chat(request) end)
+      lmm.go(function() task:cancel() end)
+      local ok, value, message, err = task:wait()
+      test.equal(ok, true)
+      failed("cancelled", value, message, err)
+    end,
+  }),
+
+  case("a conversation is cancelled from elsewhere, and is as before", { silent }, {
+    run = function(client)
+      local chat = client:conversation()
+      local result
+      local task = lmm.go(function()
+        local stream = chat:stream "q"
+        stream:next()
+        lmm.go(function() chat:cancel() end)
+        result = { stream:next() }
+      end)
+      test.equal({ task:wait() }, { true })
+      failed("cancelled", result[1], result[2], result[3])
+      test.equal(#chat.messages, 0)
+    end,
+    seen = closes,
+  }),
+
+  case("a client is closed in mid-stream", { silent }, {
+    run = function(client)
+      local stream = client:stream(request)
+      stream:next()
+      client:close()
+      failed("cancelled", stream:next())
+    end,
+    seen = closes,
+  }),
+
+  case("a head that is too long", { { headers = { ["x-long"] = ("x"):rep(2000) }, body = "{}" } }, {
+    opts = { limits = { header = 1000 } },
+    has_no_fake = true, -- the transport counts
+    run = function(client) failed("limit", client:chat(request)) end,
+  }),
+
+  case("a reply that is too long", { replies.whole(("x"):rep(5000)) }, {
+    opts = { limits = { reply = 1000 } },
+    run = function(client) failed("limit", client:chat(request)) end,
+  }),
+
+  case("a redirect is an error that names its target", { redirect }, { run = function(client)
+    test.match(failed("http", client:chat(request)).message, "http://other/")
+  end }),
+
+  case("an encoded reply is refused", { { headers = { ["content-encoding"] = "gzip" }, body = "\31\139" } },
+    { run = function(client) failed("protocol", client:chat(request)) end }),
+
+  case("nobody listens", {}, {
+    has_no_fake = true,
+    opts = { base_url = "http://127.0.0.1:1/v1" },
+    run = function(client) test.equal(failed("connect", client:chat(request)).phase, "connect") end,
+  }),
+
+  case("the models, and whether it is well", { models, { body = "" } }, {
+    run = function(client)
+      test.equal(assert(client:models())[2].id, "m2")
+      test.equal(client:health(), true)
+    end,
+  }),
+
+  case("waiting for a server that loads", { { status = 503, body = "" }, { body = "" }, models }, {
+    run = function(client) assert(client:wait_ready { timeout = 30 }) end,
+    seen = function(server) test.equal(#server:wait("head", 3), 3) end,
+  }),
+}
