@@ -1,10 +1,12 @@
-/* compat.h: one spelling of the Lua API for 5.1 (and LuaJIT) to 5.4. Nothing else tests LUA_VERSION_NUM. */
+/* compat.h: one spelling of the Lua API for 5.1 (and LuaJIT) to 5.5. Nothing else tests LUA_VERSION_NUM. */
 #ifndef LMM_COMPAT_H
 #define LMM_COMPAT_H
 
+#include <dlfcn.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdbool.h>
+#include <string.h>
 
 #if defined(__GNUC__)
 #define LMM_EXPORT __attribute__((visibility("default")))
@@ -12,14 +14,23 @@
 #define LMM_EXPORT
 #endif
 
+/* A function that some other Lua lacks is weak: it does not keep a module from being loaded into the wrong Lua, so that
+ * lmm_check_lua can say which is the right one. */
 #if LUA_VERSION_NUM < 502
 
+#pragma weak luaL_register
+#pragma weak lua_objlen
+#pragma weak lua_tointeger
+
+/* LuaJIT's headers have some of these: what is built with them must do in PUC 5.1, which has none. */
+#undef luaL_newlib
 #define lua_rawlen lua_objlen
 #define luaL_setfuncs(L, functions, upvalues) ((void)(upvalues), luaL_register(L, NULL, functions))
 #define luaL_newlib(L, functions) (lua_newtable(L), luaL_setfuncs(L, functions, 0))
 #define luaL_setmetatable(L, name) (luaL_getmetatable(L, name), lua_setmetatable(L, -2))
+#define luaL_testudata lmm_testudata
 
-static inline void *luaL_testudata(lua_State *L, int index, const char *name) {
+static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
   void *userdata = lua_touserdata(L, index);
   if (userdata == NULL || !lua_getmetatable(L, index)) return NULL;
   luaL_getmetatable(L, name);
@@ -28,24 +39,60 @@ static inline void *luaL_testudata(lua_State *L, int index, const char *name) {
   return same ? userdata : NULL;
 }
 
+#else
+
+#pragma weak luaL_checkversion_
+#pragma weak luaL_setfuncs
+#pragma weak luaL_setmetatable
+#pragma weak luaL_testudata
+#pragma weak lua_rawlen
+#pragma weak lua_tointegerx
+
 #endif
+
+/* Raises in any other Lua than the one whose headers this was built with. Called first of all by a module, with the
+ * module's name at index 1; calls only what every Lua has. From 5.2 on the globals are a chunk's upvalue. */
+static inline void lmm_check_lua(lua_State *L) {
+  static const char here;
+  Dl_info module = {.dli_fname = NULL};
+  int top = lua_gettop(L);
+  const char *running = "Lua 5.1";
+  if (luaL_loadstring(L, "") == 0 && lua_getupvalue(L, -1, 1) != NULL) {
+    lua_getfield(L, -1, "_VERSION");
+    running = lua_tolstring(L, -1, NULL);
+  }
+  if (running != NULL && strcmp(running, LUA_VERSION) != 0) {
+    const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, NULL) : "lmm";
+    (void)dladdr(&here, &module);
+    luaL_error(L, "%s was built for %s, and this is %s: %s (found by LUA_CPATH or package.cpath)", name, LUA_VERSION,
+               running, module.dli_fname != NULL ? module.dli_fname : "?");
+  }
+  lua_settop(L, top);
+}
 
 /* A userdata keeps one value alive: pops it from the top and anchors it in the userdata at `index`. On 5.1 the value
  * must be a table. */
 #if LUA_VERSION_NUM >= 504
+#pragma weak lua_newuserdatauv
+#pragma weak lua_setiuservalue
 #define lmm_new_userdata(L, size) lua_newuserdatauv(L, size, 1)
 #define lmm_set_anchor(L, index) ((void)lua_setiuservalue(L, index, 1))
 #elif LUA_VERSION_NUM >= 502
+#pragma weak lua_newuserdata
+#pragma weak lua_setuservalue
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) lua_setuservalue(L, index)
 #else
+#pragma weak lua_newuserdata
+#pragma weak lua_setfenv
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) ((void)lua_setfenv(L, index))
 #endif
 
-/* Registers a userdata type: its methods, and `close` as __gc (and as __close where the language has it), since a
+/* Registers a userdata type, in the Lua that it was built for: its methods, and `close` as __gc (and as __close where the language has it), since a
  * value may be closed by hand, by scope or by the collector. Leaves the metatable on the stack. */
 static inline void lmm_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close) {
+  lmm_check_lua(L);
   luaL_newmetatable(L, name);
   lua_newtable(L);
   luaL_setfuncs(L, methods, 0);

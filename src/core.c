@@ -47,6 +47,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"body", lmm_body_open},
                                    {"sse", lmm_sse_open},
                                    {NULL, NULL}};
+  lmm_check_lua(L);
   lmm_stay_loaded(functions);
   luaL_newlib(L, functions);
   for (const luaL_Reg *part = parts; part->name != NULL; part++) {
