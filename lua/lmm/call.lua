@@ -122,7 +122,9 @@ function Call:fail(failure)
     local template = messages[failure.kind]
     fields.message = template and template:format(base, said) or said
   end
-  if failure.kind == "connect" or failure.kind == "protocol" then fields.hint = self:connect_hint(failure) end
+  if failure.kind == "connect" or failure.kind == "protocol" then
+    fields.hint = failure.hint or self:connect_hint(failure)
+  end
   fields.reason = nil
   for _, name in ipairs { "message", "hint", "code", "type", "param", "request_id" } do
     local value = fields[name]

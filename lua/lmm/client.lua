@@ -25,6 +25,7 @@ function client.new(opts)
   local self = setmetatable(settings.of_client(opts), Client)
   self.calls = setmetatable({}, { __mode = "k" }) -- those under way
   self.loop = loops.current()
+  if self.loop.transport then self:transport() end -- which refuses what it cannot do
   return self
 end
 
@@ -37,9 +38,9 @@ function Client:root()
   return (self.base_url:gsub("/v%d+$", ""))
 end
 
---- The transport, made when it is first needed.
+--- The transport, the one that goes with the loop; libcurl is loaded when it is first needed.
 function Client:transport()
-  self.carrier = self.carrier or require("lmm.transport.curl").new(self.loop, self)
+  self.carrier = self.carrier or require(self.loop.transport or "lmm.transport.curl").new(self.loop, self)
   return self.carrier
 end
 

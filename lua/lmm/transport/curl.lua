@@ -1,6 +1,7 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
 local curl = require "lmm.curl"
 local heads = require "lmm.head"
+local routes = require "lmm.transport.route"
 
 ---@class lmm.TransportRequest
 ---@field method string
@@ -18,8 +19,8 @@ local heads = require "lmm.head"
 ---@field read fun(self, deadline?: number): string?, table?  nil alone at the end
 ---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
 
---- A failure at this seam is a plain table { kind, phase, reason?, permanent? }; the call that it belongs to makes the
---- error of it.
+--- A failure at this seam is a plain table { kind, phase, reason?, permanent?, hint? }; the call that it belongs to
+--- makes the error of it.
 
 local Transfer = {}
 Transfer.__index = Transfer
@@ -45,21 +46,11 @@ local function poller(loop)
   return { poll = poll, watch = curl.watch, timeout = curl.timeout }
 end
 
---- Whether requests to this host stay on the machine, where no proxy of the environment belongs in between.
-local function is_loopback(host)
-  host = host:lower():gsub("%.$", "")
-  if host == "localhost" or host:find "%.localhost$" or host:find "^127%.%d+%.%d+%.%d+$" or host == "0.0.0.0" then
-    return true
-  end
-  local v6 = host:match "^%[(.*)%]$"
-  return v6 and (v6:find "^[0:]*:0*[01]?$" or v6:find "^[0:]*:ffff:127%.%d+%.%d+%.%d+$") and true
-end
-
 --- Makes a transport for one server. Options: `host`, `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
 ---@return lmm.Transport
 function transport.new(loop, opts)
   local tls = opts.tls or {}
-  local direct = opts.unix_socket or is_loopback(opts.host)
+  local direct = opts.unix_socket or routes.is_loopback(opts.host)
   loop:poller(poller(loop))
   return setmetatable({
     loop = loop,

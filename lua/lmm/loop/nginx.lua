@@ -1,0 +1,131 @@
+--- The loop inside nginx, which nginx itself runs: every coroutine may wait, on a semaphore; tasks are light threads.
+--
+-- Light threads and cosockets belong to their request. Cells do not: a wait in one request may be ended from another.
+-- luacheck: globals ngx
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local semaphore = require "ngx.semaphore"
+
+local Task = {}
+Task.__index = Task
+Task.__name = "lmm.Task"
+
+local Loop = {}
+Loop.__index = Loop
+
+local nginx = {}
+
+local TIMER = "call it from ngx.timer.at(0, ...), which may be set there"
+local CONTENT = "call it from rewrite_by_lua, access_by_lua or content_by_lua, or from ngx.timer.at(0, ...)"
+
+--- Where nginx allows no waiting, and what to do instead; everywhere else it does.
+local no_waiting = {
+  init = "call it from a request, or from init_worker_by_lua by ngx.timer.at(0, ...)",
+  init_worker = TIMER,
+  exit_worker = "the worker ends: call it from a request",
+  set = "call it from rewrite_by_lua",
+  balancer = CONTENT,
+  header_filter = CONTENT,
+  body_filter = CONTENT,
+  log = TIMER,
+  ssl_session_store = TIMER,
+}
+
+local LONGEST = 86400 -- seconds: returning early is always right
+
+function nginx.new()
+  return setmetatable({ transport = "lmm.transport.resty" }, Loop)
+end
+
+Loop.now = core.now
+
+--- Raises where nothing can wait.
+function Loop.check()
+  local phase = ngx.get_phase()
+  local advice = no_waiting[phase]
+  if advice then errors.misuse("nginx allows no waiting in %s_by_lua: %s", phase, advice) end
+end
+
+--- The tasks of this request by their coroutines. nginx gives a coroutine of a request that is over to another one, so
+--- they must not be known beyond the request.
+local function tasks()
+  local context = ngx.ctx
+  context.lmm_tasks = context.lmm_tasks or {}
+  return context.lmm_tasks
+end
+
+--- The task that runs, or nil.
+function Loop.running()
+  local co = coroutine.running()
+  return co and not no_waiting[ngx.get_phase()] and tasks()[co] or nil
+end
+
+local function post(cell)
+  local waiting = cell.waiting
+  cell.waiting = nil
+  if waiting then waiting:post(1) end
+end
+
+function Loop.wake(_, cell)
+  cell.set = true
+  post(cell)
+end
+
+function Loop:wait(cell, deadline)
+  self.check()
+  local task = self.running()
+  while true do
+    if task and task.cancelled then return nil, "cancelled" end
+    if cell.set then
+      cell.set = false
+      return true
+    end
+    local left = deadline and deadline - self.now() or LONGEST
+    if left <= 0 then return nil, "timeout" end
+    cell.semaphore = cell.semaphore or assert(semaphore.new(0))
+    cell.waiting = cell.semaphore
+    if task then task.cell = cell end
+    cell.semaphore:wait(math.min(math.ceil(left * 1000) / 1000, LONGEST))
+    cell.waiting = nil
+    if task then task.cell = nil end
+  end
+end
+
+local function pack(...)
+  return { n = select("#", ...), ... }
+end
+
+local unpack = unpack -- luacheck: ignore
+
+function Loop:spawn(fn, done)
+  self.check()
+  local task = setmetatable({ loop = self, watchers = {} }, Task)
+  ngx.thread.spawn(function()
+    local own, co = tasks(), coroutine.running()
+    own[co] = task
+    task.result = pack(pcall(fn))
+    own[co] = nil
+    for _, cell in ipairs(task.watchers) do self:wake(cell) end
+    if done then done(unpack(task.result, 1, task.result.n)) end
+  end)
+  return task
+end
+
+function Task:cancel()
+  self.cancelled = true
+  if self.cell then post(self.cell) end
+end
+
+--- Waits for the task's end. In a task that is cancelled meanwhile it gives false, "cancelled".
+function Task:wait()
+  if self.loop.running() == self then errors.misuse "a task cannot wait for itself" end
+  local cell = {}
+  self.watchers[#self.watchers + 1] = cell
+  while not self.result do
+    local ok, why = self.loop:wait(cell)
+    if not ok then return false, why end
+  end
+  return unpack(self.result, 1, self.result.n)
+end
+
+return nginx

@@ -1,0 +1,108 @@
+--- Where a request goes: its URL and a client's settings come in; the address to connect to, and what to say of the
+--- destination there, go out.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local text = require "lmm.text"
+
+local route = {}
+
+--- Whether requests to this host stay on the machine, where no proxy of the environment belongs in between.
+function route.is_loopback(host)
+  host = host:lower():gsub("%.$", "")
+  if host == "localhost" or host:find "%.localhost$" or host:find "^127%.%d+%.%d+%.%d+$" or host == "0.0.0.0" then
+    return true
+  end
+  local v6 = host:match "^%[(.*)%]$"
+  return v6 and (v6:find "^[0:]*:0*[01]?$" or v6:find "^[0:]*:ffff:127%.%d+%.%d+%.%d+$") and true
+end
+
+--- Whether a host is named by its address.
+function route.is_address(host)
+  return host:find "^%[" ~= nil or host:find "^%d+%.%d+%.%d+%.%d+$" ~= nil
+end
+
+local function environment(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
+--- Whether $no_proxy names the host: itself, a domain it is in, or "*".
+local function is_excepted(host)
+  host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
+  for name in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
+    name = name:gsub("^%.", "")
+    if name == "*" or host == name or host:sub(-#name - 1) == "." .. name then return true end
+  end
+  return false
+end
+
+--- The proxy that the environment names for a URL; as with curl, HTTP_PROXY is not heeded, since whoever calls a CGI
+--- program sets it.
+local function proxy_of_environment(scheme, host)
+  if route.is_loopback(host) or is_excepted(host) then return nil end
+  return environment(scheme .. "_proxy") or scheme == "https" and environment "HTTPS_PROXY"
+    or environment "all_proxy" or environment "ALL_PROXY" or nil
+end
+
+local function unescape(given)
+  return (given:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
+end
+
+local PROXY_PORT = 1080 -- curl's, where the URL of a proxy names none
+
+--- { host, port, authorization } of a proxy's URL.
+local function parse_proxy(url)
+  local scheme, rest = url:match "^(%a[%w+.-]*)://(.*)$"
+  if scheme and scheme:lower() ~= "http" then
+    errors.misuse("proxy '%s': from here only http:// proxies can be used", text.without_user(url))
+  end
+  local user, authority = (rest or url):gsub("/.*$", ""):match "^(.*)@(.*)$"
+  authority = authority or (rest or url):gsub("/.*$", "")
+  local host, port = authority:match "^(.*):(%d+)$"
+  return {
+    host = host or authority,
+    port = tonumber(port or PROXY_PORT),
+    authorization = user and "Proxy-Authorization: Basic " .. core.base64.encode(unescape(user)) or nil,
+  }
+end
+
+local ports = { http = 80, https = 443 }
+
+---@class lmm.Route
+---@field scheme "http"|"https"
+---@field host string       of the URL; an IPv6 address in brackets
+---@field port integer
+---@field authority string  as the Host header has it
+---@field target string     what the request line asks for
+---@field proxy { host: string, port: integer, authorization: string? }?
+---@field tunnel string?    what the proxy is to connect to
+---@field connect_to string the host to connect to, or "unix:PATH"
+---@field connect_port integer?
+
+--- The route of a URL for a client with these settings.
+---@param url string
+---@param opts { proxy: string?, unix_socket: string? }
+---@return lmm.Route
+function route.of(url, opts)
+  local scheme, authority, target = url:match "^(https?)://([^/?]+)(.*)$"
+  local host, port = authority:match "^(.*):(%d+)$"
+  host, port = host or authority, tonumber(port or ports[scheme])
+  local self = { scheme = scheme, host = host, port = port, target = target:find "^/" and target or "/" .. target }
+  self.authority = port == ports[scheme] and host or host .. ":" .. port
+  if opts.unix_socket then
+    self.connect_to = "unix:" .. opts.unix_socket
+    return self
+  end
+  local proxy = opts.proxy or proxy_of_environment(scheme, host)
+  self.proxy = proxy and parse_proxy(proxy)
+  if self.proxy and scheme == "https" then
+    self.tunnel = host .. ":" .. port
+  elseif self.proxy then
+    self.target = "http://" .. self.authority .. self.target
+  end
+  self.connect_to, self.connect_port = host, port
+  if self.proxy then self.connect_to, self.connect_port = self.proxy.host, self.proxy.port end
+  return self
+end
+
+return route
