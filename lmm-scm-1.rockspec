@@ -64,6 +64,7 @@ build = {
     ["lmm.mock.wire"] = "lua/lmm/mock/wire.lua",
     ["lmm.options"] = "lua/lmm/options.lua",
     ["lmm.part"] = "lua/lmm/part.lua",
+    ["lmm.redact"] = "lua/lmm/redact.lua",
     ["lmm.reply"] = "lua/lmm/reply.lua",
     ["lmm.request"] = "lua/lmm/request.lua",
     ["lmm.retry"] = "lua/lmm/retry.lua",

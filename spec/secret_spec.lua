@@ -69,10 +69,10 @@ local function check_failure(where, value, message, err)
   return err
 end
 
---- Every way to ask fails without a secret.
-local function check_client(where, client, ...)
+--- Every way to ask, with the prompt, fails without a secret.
+local function check_asks(where, client)
   local chat = client:conversation()
-  check_failure(where .. ", chat", client:chat { messages = messages, ... })
+  check_failure(where .. ", chat", client:chat { messages = messages })
   check_failure(where .. ", stream", (client:stream { messages = messages }):reply())
   local pieces = 0
   local ok, raised = pcall(function()
@@ -80,9 +80,13 @@ local function check_client(where, client, ...)
   end)
   test.ok(not ok, where)
   check(raised, where .. ", raised by a loop")
-  local err = check_failure(where .. ", ask", chat:ask(PROMPT))
+  return check_failure(where .. ", ask", chat:ask(PROMPT))
+end
+
+--- Every way to use the server fails without a secret.
+local function check_client(where, client)
   check_failure(where .. ", models", client:models())
-  return err
+  return check_asks(where, client)
 end
 
 -- ---- what a server quotes
@@ -160,7 +164,8 @@ for _, length in ipairs { 30, 40, 45, 50, 55, 58 } do -- cut in the middle
   replies["cut after " .. length] = reply("200 OK", ("x"):rep(length) .. KEY .. HEADER .. ("y"):rep(100))
 end
 for _, length in ipairs { 1900, 1960, 1980, 1990 } do
-  replies["an error cut after " .. length] = reply("400 Bad", ("x"):rep(length) .. KEY .. ("y"):rep(3000))
+  local text = ("x "):rep(math.floor(length / 2))
+  replies["an error cut after " .. length] = reply("400 Bad", text .. KEY .. ("y"):rep(3000))
 end
 
 local names = {}
@@ -177,6 +182,24 @@ for _, name in ipairs(names) do
     end)
   end)
 end
+
+test.case("quoted: the prompt", function()
+  local P = json_text("prompt " .. PROMPT)
+  local error_body = '{"error":{"message":' .. P .. ',"type":' .. P .. ',"param":' .. P .. ',"code":' .. P .. "}}"
+  for _, answer in ipairs {
+    reply("400 " .. PROMPT, error_body), reply("503 Busy", error_body), reply("500 Bad", '{"error":' .. P .. "}"),
+    reply("422 No", '{"detail":[{"loc":["body","messages"],"input":{"content":' .. P .. "}}]}"),
+    reply("502 Bad", PROMPT, "X-Request-Id: " .. PROMPT), reply("404 No", "[" .. P .. "]"), reply("200 OK", PROMPT),
+    reply("200 OK", '{"error":' .. P .. "}"), reply("400 Bad", ("x "):rep(980) .. PROMPT .. (" y"):rep(3000)),
+    streamed("data: " .. error_body .. "\n\n"), streamed("data: " .. PROMPT .. "\n\n"),
+  } do
+    with(raw.start { { { await = "request" }, { send = answer }, { close = true } } }, function(server)
+      check_asks(answer, connect(server.url))
+      local _, message, err = connect(server.url):request("POST", "tokenize", { prompt = PROMPT })
+      check({ message, err }, "request")
+    end)
+  end
+end)
 
 test.case("quoted: without the scheme of a header of the caller's own", function()
   local body = '{"error":{"message":"wrong key ' .. KEY .. '"}}'

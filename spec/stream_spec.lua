@@ -345,5 +345,7 @@ test.case("limits.depth bounds how deep a reply is nested", function()
   local deep = ("["):rep(50) .. ("]"):rep(50)
   local body = '{"choices":[{"message":{"content":"a"}}],"x":' .. deep .. "}"
   assert(open({ body = body }):reply())
-  test.refused("not a JSON object", open({ body = body }, { limits = { depth = 20 }, retry = false }):reply())
+  local err = test.refused("nested more than 20 deep %(limits%.depth%)", open({ body = body },
+    { limits = { depth = 20 }, retry = false }):reply())
+  test.equal({ err.kind, err.phase }, { "limit", "receive" })
 end)

@@ -1,6 +1,7 @@
 --- One call: a request comes in, and a transfer whose reply has begun well goes out, tried again as the policy says.
 --- Every wait of the call passes through here, so that its time limits and its cancelling are in one place.
 local errors = require "lmm.errors"
+local redact = require "lmm.redact"
 local retry = require "lmm.retry"
 local server_error = require "lmm.server_error"
 local texts = require "lmm.text"
@@ -13,6 +14,7 @@ local texts = require "lmm.text"
 ---@field timeout table    { connect, first, idle, total }, seconds
 ---@field policy table|function
 ---@field started number   when the caller called, by the loop's clock
+---@field fields any        what `body` was made of, whose texts nobody needs to be told again
 ---@field attempts integer
 ---@field advise nil|fun(fields: table): string?  a better hint for what a server refuses; may ask the server
 local Call = {}
@@ -21,7 +23,7 @@ Call.__index = Call
 local call = {}
 
 --- Makes a call; nothing is sent yet.
----@param terms { timeout: table, policy: table|function, started: number }
+---@param terms { timeout: table, policy: table|function, started: number, fields: any }
 function call.new(client, method, url, body, terms)
   local self = setmetatable({
     client = client,
@@ -32,6 +34,7 @@ function call.new(client, method, url, body, terms)
     timeout = terms.timeout,
     policy = terms.policy,
     started = terms.started,
+    fields = terms.fields,
     deadline = terms.timeout.total and terms.started + terms.timeout.total,
     cell = {},
     attempts = 0,
@@ -64,9 +67,21 @@ local connect_hints = {
   dns = "is the host's name right?",
 }
 
---- What a server said, without what it quotes of our secrets. To be called before anything is cut off.
-function Call:redact(text, keeps_headers)
-  return self.client:redact(text, self.key, keeps_headers)
+--- What a server said, without what it quotes of secrets and media. To be called before anything is cut off.
+---@param is_answer boolean?  the model's own words
+function Call:redact(text, is_answer)
+  text = self.client:redact(text, self.key, is_answer)
+  return is_answer and text or redact.media(text)
+end
+
+local LONGEST_NAME = 64 -- bytes, of an error's code or type
+local FAR = 16 -- so many times what will be shown is looked at for texts of the request
+
+--- The same without what it quotes of the request's texts, as one line. A name stays as it is.
+function Call:unquote(said)
+  if said:find "^[%w_]+$" and #said <= LONGEST_NAME then return said end
+  said = texts.line(self:redact(texts.line(said)), FAR * self.client.limits.error)
+  return redact.quoted(said, redact.texts_of(self.fields))
 end
 
 --- The status by which a proxy has refused a tunnel, in the words of older and newer libcurls.
@@ -99,13 +114,19 @@ function Call:target()
     .. (client.unix_socket and " at " .. client.unix_socket or "")
 end
 
+--- The fields of a failure that may be the server's own words.
+local words = { message = true, reason = true, code = true, type = true, param = true, request_id = true }
+
 --- The error object for a failure: one of the transport's, or our own in the same form.
 function Call:fail(failure)
   if errors.is(failure) then return failure end
   local fields = {}
-  for name, value in pairs(failure) do fields[name] = value end
+  local is_theirs = failure.kind == "http" or failure.kind == "protocol"
+  for name, value in pairs(failure) do
+    fields[name] = is_theirs and words[name] and type(value) == "string" and self:unquote(value) or value
+  end
   -- What a server says may hold a NUL, at which %s ends on Lua 5.1 and 5.2.
-  local said = texts.line(failure.message or failure.reason or "")
+  local said = texts.line(fields.message or fields.reason or "")
   local base = self:target()
   if failure.kind == "timeout" then
     fields.limit = failure.limit or "connect"
@@ -136,6 +157,13 @@ function Call:fail(failure)
   fields.retryable = retry.is_retryable(fields, self.headers)
   fields.retry_after = self.headers and retry.requested(self.headers, os.time) or nil
   return errors.new(fields)
+end
+
+--- The error for JSON that json.decode found to be nested too deep, or nil where its message says something else.
+function Call:too_deep(message)
+  if not message or not (message:find "too many nested" or message:find "nested more than") then return nil end
+  return self:fail { kind = "limit", phase = "receive",
+    reason = ("the reply is nested more than %d deep (limits.depth)"):format(self.client.limits.depth) }
 end
 
 --- Waits for the transfer's head or next bytes within whichever limit ends first. What a wait takes is taken off

@@ -4,6 +4,7 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
+local redact = require "lmm.redact"
 local request = require "lmm.request"
 local retry = require "lmm.retry"
 local server_error = require "lmm.server_error"
@@ -67,20 +68,9 @@ function Client:header_lines(has_body)
 end
 
 --- A text without what must not be in a message: keys, a proxy's password, and the values of the caller's headers.
----@param key string?
----@param keeps_headers boolean?  for the model's own words, which may well hold a harmless header's
+--- See redact.secrets.
 function Client:redact(text, key, keeps_headers)
-  local function remove(secret)
-    if secret and #secret >= 4 then text = text:gsub(secret:gsub("%p", "%%%0"), "[redacted]") end
-  end
-  remove(key)
-  for name, value in pairs(self.headers) do
-    local is_key = name:lower():find "authorization$"
-    if is_key or not keeps_headers then remove(value) end
-    remove(is_key and value:match "^%a+ +(%S+)$") -- as in "Bearer KEY"
-  end
-  remove(self.proxy and self.proxy:match "^[^@]*:([^:@]*)@")
-  return text
+  return redact.secrets(text, self, key, keeps_headers)
 end
 
 --- What `timeout` and `retry` of one call make of the client's own.
@@ -115,8 +105,10 @@ end
 function Client:fetch_json(...)
   local reply, err, exchange = self:fetch(...)
   if not reply then return nil, err end
-  local value = json.decode(reply.body, self.limits.depth)
+  local value, message = json.decode(reply.body, self.limits.depth)
   if type(value) == "table" then return json.clean(value), nil, exchange end
+  local too_deep = exchange:too_deep(message)
+  if too_deep then return nil, too_deep end
   local reason = server_error.describe(exchange:redact(reply.body))
   return nil, exchange:fail { kind = "protocol", phase = "receive", reason = reason }
 end
@@ -211,6 +203,7 @@ function Client:request(method, path, body, opts)
   if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: no method like GET" end
   if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: no path, or one with spaces" end
   local terms = self:terms(opts)
+  terms.fields = body
   local err
   if type(body) == "table" then
     body, err = request.body(body)
@@ -219,10 +212,14 @@ function Client:request(method, path, body, opts)
     body = request.verbatim(body)
   end
   local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
-  local reply
-  reply, err = self:fetch(method, url, body, terms)
-  if reply then reply.json = json.clean((json.decode(reply.body))) end
-  return errors.public(reply, err)
+  local reply, exchange
+  reply, err, exchange = self:fetch(method, url, body, terms)
+  if not reply then return errors.public(nil, err) end
+  local value, message = json.decode(reply.body, self.limits.depth)
+  local too_deep = exchange:too_deep(message)
+  if too_deep then return errors.public(nil, too_deep) end
+  reply.json = json.clean(value)
+  return reply
 end
 
 --- The model to ask: the client's own, or the first that the server lists, which is remembered.
@@ -321,6 +318,7 @@ function Client:exchange(given, streamed)
   if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
   local fields, opts = split(given, streamed)
   local terms = self:terms(opts)
+  terms.fields = fields
   if fields.model ~= nil then
     if type(fields.model) ~= "string" then errors.misuse("model must be a string, not a %s", type(fields.model)) end
     settings.model(fields.model)

@@ -82,7 +82,9 @@ end
 
 --- A decoded object of the reply, and the same without nulls; nil and an error where it is one.
 function Stream:decode(text, is_error)
-  local raw = json.decode(text, self.opts.limits.depth)
+  local raw, message = json.decode(text, self.opts.limits.depth)
+  local too_deep = self.call:too_deep(message)
+  if too_deep then return nil, too_deep end
   if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(self.call:redact(text))) end
   local value = json.clean(raw)
   local fields = server_error.find(value, is_error)
@@ -159,9 +161,9 @@ end
 
 --- The value of a structured answer.
 function Stream:decode_value(result)
-  local value, message = json.decode(result.text)
+  local value, message = json.decode(result.text, self.opts.limits.depth)
   if message then
-    return self.call:fail { kind = "protocol", phase = "receive",
+    return self.call:too_deep(message) or self.call:fail { kind = "protocol", phase = "receive",
       reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
         server_error.describe(self.call:redact(result.text)), tostring(result.finish_reason)) }
   end
