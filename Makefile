@@ -1,7 +1,8 @@
 # lmm: `make demo` and `make test` do everything on a bare Debian. `make help` lists the rest.
 
+# The program, and the version whose headers and folders it takes: LuaJIT those of 5.1.
 LUA        ?= lua5.4
-LUA_ABI    ?= $(patsubst lua%,%,$(LUA))
+LUA_ABI    ?= $(if $(findstring jit,$(LUA)),5.1,$(patsubst lua%,%,$(notdir $(LUA))))
 LUA_INCDIR ?= /usr/include/lua$(LUA_ABI)
 PREFIX     ?= /usr/local
 override PREFIX := $(abspath $(PREFIX))
@@ -25,10 +26,13 @@ C_FLAGS  := -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA
 # What a process needs to run from this tree, and what Debian calls what we need.
 RUN  := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;;"
 NEED := .ci/need
-BUILD_PACKAGES := gcc libc6-dev $(LUA) lib$(LUA)-dev libcurl4-openssl-dev libb64-dev
-DEMO_PACKAGES  := $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
-TEST_PACKAGES  := $(DEMO_PACKAGES) curl luarocks openssl
-LINT_PACKAGES  := $(BUILD_PACKAGES) clang clang-tidy cppcheck lua-check lua5.1
+# Debian's nginx does not go with its luajit, only with luajit2, whose program has the same name.
+PROGRAM_PACKAGE = $(if $(findstring jit,$1),$(if $(shell command -v $1 2>/dev/null),,luajit2),$(notdir $1))
+HEADER_PACKAGE  = lib$(patsubst lua5.1,lua5.1-0,lua$1)-dev
+BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev
+DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
+TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl
+LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
 ALL_LUA   := lua bin/lmm spec bench examples
@@ -58,9 +62,14 @@ demo: ## installs what is missing, builds, and asks the built-in server about a 
 	@$(MAKE) --no-print-directory all
 	@$(RUN) $(LUA) examples/demo.lua
 
-test: ## installs what tests need, builds, and runs every spec
-	@$(NEED) $(TEST_PACKAGES)
-	@$(MAKE) --no-print-directory spec
+# The Luas of `make test`, unless LUA=... names one.
+LUAS   := lua5.4 lua5.1 lua5.2 lua5.3 luajit
+ABIS   := 5.1 5.2 5.3 5.4
+TESTED := $(if $(filter file,$(origin LUA)),$(LUAS),$(LUA))
+test: ## installs what tests need, builds, and runs every spec on every Lua, or on LUA=lua5.1 alone
+	@$(NEED) $(TEST_PACKAGES) $(if $(word 2,$(TESTED)),$(foreach lua,$(TESTED),$(call PROGRAM_PACKAGE,$(lua))) \
+	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
+	@spec/every.sh $(TESTED)
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)
@@ -112,10 +121,16 @@ valgrind: ## the specs under valgrind
 
 export LMM_TEST_WRAP
 
+gc: ## the specs with a collector that never rests; on Lua 5.4 then with a generational one
+	@$(NEED) $(TEST_PACKAGES)
+	@LUA_INIT="collectgarbage('setpause', 0) collectgarbage('setstepmul', math.type and 1000 or 400)" \
+	  $(MAKE) --no-print-directory spec
+	@$(if $(filter 5.4,$(LUA_ABI)),LUA_INIT="collectgarbage 'generational'" $(MAKE) --no-print-directory spec)
+
 lint: ## compilers with every warning an error, and the linters
 	@$(NEED) $(LINT_PACKAGES)
-	@for compiler in gcc clang; do echo "  $$compiler"; for file in src/*.c; do \
-	  $$compiler $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done; done
+	@for compiler in gcc clang; do for abi in $(ABIS); do echo "  $$compiler, Lua $$abi"; for file in src/*.c; do \
+	  $$compiler -I/usr/include/lua$$abi $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done; done; done
 	@echo "  cppcheck"; cppcheck --quiet --std=c99 --language=c --enable=warning,style,performance,portability --inline-suppr \
 	  --suppress=missingIncludeSystem --error-exitcode=1 -D__GNUC__ -D__x86_64__ -DLIBCURL_VERSION_NUM=0x075800 -DLUA_VERSION_NUM=504 src
 	@echo "  clang-tidy"; clang-tidy --quiet src/*.c -- $(C_FLAGS) 2>/dev/null
@@ -131,7 +146,7 @@ build/bench/%: bench/%.c
 	@mkdir -p $(@D)
 	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $< -lcurl
 
-install: all ## into $(DESTDIR)$(PREFIX)
+install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; the command is of the last one
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
 	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
@@ -142,7 +157,7 @@ install: all ## into $(DESTDIR)$(PREFIX)
 
 uninstall: ## takes away what install put there
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm"
-	rm -f "$(DESTDIR)$(BINDIR)/lmm"
+	! grep -q '"$(LUADIR)/' "$(DESTDIR)$(BINDIR)/lmm" 2>/dev/null || rm -f "$(DESTDIR)$(BINDIR)/lmm"
 
 clean: ## removes what was built
 	rm -rf build lmm src/*.o
@@ -150,4 +165,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test test-vllm spec asan valgrind storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help

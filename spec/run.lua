@@ -40,9 +40,9 @@ for _, file in ipairs(files) do
   end
   if last ~= "exit 0" then
     print("  FAILED: " .. file .. " ended with " .. tostring(last))
-    f = f + 1
+    f = tonumber(f) + 1
   end
-  passed, failed, skipped = passed + p, failed + f, skipped + s
+  passed, failed, skipped = passed + tonumber(p), failed + tonumber(f), skipped + tonumber(s)
 end
 
 print(string.format("%d passed, %d failed%s", passed, failed, skipped > 0 and ", " .. skipped .. " skipped" or ""))
