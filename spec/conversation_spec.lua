@@ -99,7 +99,7 @@ test.case("cancel ends what the conversation does, from elsewhere", function()
   local result
   lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
   chat:cancel()
-  fake.loop:step(fake.loop:now())
+  fake.loop:wait({}, fake.loop:now() + 0.001)
   test.equal({ result[1], result[4].kind }, { true, "cancelled" })
   test.equal(#chat.messages, 0)
   chat:cancel()
