@@ -109,8 +109,34 @@ test.case("encode", function()
   test.raises("NaN", json.encode, { 0 / 0 })
 end)
 
+test.case("an empty table is an object, unless it is marked as a list", function()
+  test.equal({ json.encode {}, json.encode { { a = {} } } }, { "{}", "[{\"a\":{}}]" })
+  local value = { a = {} }
+  json.encode(value)
+  test.equal(getmetatable(value.a), nil)
+end)
+
+test.case("what a depth of less refuses, it refuses for that reason", function()
+  test.equal(json.decode("[[1]]", 2), { { 1 } })
+  for _, text in ipairs { "[[[1]]]", "{\"a\":{\"b\":[]}}" } do
+    local value, message = json.decode(text, 2)
+    test.equal(value, nil)
+    test.match(message, "too many nested")
+  end
+  test.equal(json.decode("[[[1]]]", 3), { { { 1 } } })
+end)
+
+test.case("NaN is no number", function()
+  for _, text in ipairs { "NaN", "[1,NaN]", "{\"a\":[NaN]}" } do
+    local value, message = json.decode(text)
+    test.equal(value, nil)
+    test.equal(type(message), "string")
+  end
+end)
+
 test.case("the codec is our own", function()
-  local cjson = require "cjson"
+  local found, cjson = pcall(require, "cjson")
+  if not found then test.skip "there is no cjson here: the codec is Neovim's" end
   cjson.decode_max_depth(5)
   cjson.encode_max_depth(5)
   local ok = json.decode "[[[[[[[[1]]]]]]]]" and pcall(json.encode, { { { { { { { 1 } } } } } } })

@@ -1,14 +1,25 @@
---- JSON text in, Lua values out, and back. Nothing else requires a JSON library.
-local cjson = require "cjson"
-
+--- JSON text in, Lua values out, and back. Nothing else requires a JSON library: lua-cjson, or, in a Neovim that does
+-- not find it, the one that is built in (vim.json, of the same origin).
 local json = {}
 
-local codec = cjson.new()
-codec.encode_sparse_array(false, 2, 10)
-codec.decode_invalid_numbers(false)
+--- The library, and what stands for a null in it.
+local function find_library()
+  local found, cjson = pcall(require, "cjson")
+  if found then return cjson, cjson.null end
+  local vim = rawget(_G, "vim")
+  if type(vim) == "table" and vim.json then return vim.json, vim.NIL, getmetatable(vim.empty_dict()) end
+  error(cjson, 0)
+end
+
+local library, null, Dict = find_library()
+local codec = library.new()
+
+-- Neovim's of 0.8 and later cannot be set: a decoded text is at most 1000 deep, and may hold Infinity and 0x10.
+if codec.encode_sparse_array then codec.encode_sparse_array(false, 2, 10) end
+if codec.decode_invalid_numbers then codec.decode_invalid_numbers(false) end
 
 --- Stands for a JSON null in a request.
-json.null = cjson.null
+json.null = null
 
 local Array = { __name = "lmm.array" }
 
@@ -21,8 +32,19 @@ function json.is_empty_array(value)
   return getmetatable(value) == Array and next(value) == nil
 end
 
+local MAX_DEPTH = 1000 -- of what is encoded; the codec says so where it ends
+
+--- A copy in which an empty table is marked as an object, which Neovim's codec would write as a list.
+local function with_objects(value, depth)
+  if type(value) ~= "table" or depth > MAX_DEPTH then return value end
+  if next(value) == nil then return setmetatable({}, getmetatable(value) ~= Array and Dict or nil) end
+  local copy = {}
+  for key, item in pairs(value) do copy[key] = with_objects(item, depth + 1) end
+  return copy
+end
+
 --- The text of a value; raises where a value has none.
-json.encode = codec.encode
+json.encode = Dict and function(value) return codec.encode(with_objects(value, 1)) end or codec.encode
 
 --- What `pcall` gives, as a value or nil and a message. A lack of memory is no fault of what was given: it is raised.
 local function try(fn, given)
@@ -35,15 +57,31 @@ end
 --- The same as `encode`, and nil and why where a value has no text.
 ---@return string? text, string? message
 function json.text(value)
-  return try(codec.encode, value)
+  return try(json.encode, value)
+end
+
+--- What the codec was to refuse, and could not be told.
+local function find_fault(value, depth)
+  if value ~= value then return "it holds NaN" end
+  if type(value) ~= "table" then return nil end
+  if depth == 0 then return "it holds too many nested lists and objects" end
+  for _, item in pairs(value) do
+    local fault = find_fault(item, depth - 1)
+    if fault then return fault end
+  end
 end
 
 --- The value of a text as it stands, nulls included, or nil and why the text has none.
 ---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message
 function json.decode(text, depth)
-  codec.decode_max_depth(depth or 1000)
-  return try(codec.decode, text)
+  depth = depth or MAX_DEPTH
+  if codec.decode_max_depth then codec.decode_max_depth(depth) end
+  local value, message = try(codec.decode, text)
+  if codec.decode_max_depth or message then return value, message end
+  message = find_fault(value, depth)
+  if message then return nil, message end
+  return value
 end
 
 local to_integer = math.tointeger or function() end
