@@ -7,22 +7,48 @@ local nvim = {}
 
 local LONGEST = 1000 -- milliseconds; returning early is always right
 
-function nvim.new()
-  local self = luv.new(vim.uv or vim.loop, vim.schedule)
+--- A wait outside of tasks, in which the editor goes on: it draws, and runs timers and scheduled functions.
+local function run_once(loop, deadline)
+  if vim.in_fast_event() then
+    errors.misuse "this would have to wait in a callback of libuv's: call it in a task, lmm.go(function() ... end)"
+  end
+  local before = loop.events -- counted, since a wait may be begun within another
+  local patience = math.min(math.ceil(loop:patience(deadline) * 1000), LONGEST)
+  local _, why = vim.wait(patience, function() return loop.events ~= before end, 50)
+  if why == -2 then error("interrupted", 0) end
+end
 
-  --- The editor goes on meanwhile: it draws, and runs timers and scheduled functions.
-  function self:run_once(deadline)
-    if vim.in_fast_event() then
-      errors.misuse "this would have to wait inside a callback of libuv's: call it in a task, by lmm.go(function() ... end)"
-    end
-    self.happened = false
-    local patience = math.min(math.ceil(self:patience(deadline) * 1000), LONGEST)
-    local _, why = vim.wait(patience, function() return self.happened end, 50)
-    if why == -2 then error("interrupted", 0) end
+function nvim.new()
+  local loop = luv.new(vim.uv or vim.loop, vim.schedule)
+  local event, wake, spawn = loop.event, loop.wake, loop.spawn
+  loop.events = 0
+  loop.run_once = run_once
+  loop.rest = loop.arm
+
+  function loop:event()
+    self.events = self.events + 1
+    event(self)
   end
 
-  self.rest = self.arm
-  return self
+  --- What a scheduled function wakes, a wait outside of tasks may be for.
+  function loop:wake(cell)
+    self.events = self.events + 1
+    wake(self, cell)
+  end
+
+  --- A task is begun at once, but from a callback of libuv's it is begun where the editor's API is allowed.
+  function loop:spawn(fn, done)
+    if not vim.in_fast_event() then return spawn(self, fn, done) end
+    local cell = {}
+    local task = spawn(self, function()
+      self:wait(cell)
+      return fn()
+    end, done)
+    self:wake(cell)
+    return task
+  end
+
+  return loop
 end
 
 return nvim
