@@ -1,6 +1,3 @@
--- usage: LUA spec/storm/run.lua      from the project's folder, by `make storm`; $LMM_STORM is how many exchanges
--- (10000), $SEED repeats a storm, $ONLY="17 23" some of its exchanges
---
 -- The client of a storm: plans come in, drawn from a seed; counts of what must not happen go out. It knows lmm's public
 -- face alone, and nothing of the loop that it runs in.
 local child = require "lmm.child"
@@ -408,23 +405,5 @@ function M.run(opts)
   for _, row in ipairs(CATEGORIES) do opts.out(("  %-40s %d"):format(row[2], self.counts[row[1]])) end
   return self.counts
 end
-
---- The program; gives its exit status.
-function M.main()
-  local only
-  for number in (os.getenv "ONLY" or ""):gmatch "%d+" do
-    only = only or {}
-    only[#only + 1] = tonumber(number)
-  end
-  local seed = tonumber(os.getenv "SEED") or os.time() % 2147483648
-  print("SEED=" .. seed)
-  local counts = M.run { seed = seed, count = tonumber(os.getenv "LMM_STORM") or 10000, only = only, out = print }
-  for _, count in pairs(counts) do
-    if count > 0 then return 1 end
-  end
-  return 0
-end
-
-if ... ~= "spec.storm.run" then os.exit(M.main()) end
 
 return M
