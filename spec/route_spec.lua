@@ -1,0 +1,64 @@
+-- Where a request goes: directly, through a proxy, or to a socket.
+local process = require "spec.support.process"
+local route = require "lmm.transport.route"
+local test = require "spec.support.test"
+
+local cases = {
+  { "http://a.example/v1", {}, "a.example:80", "/v1", "a.example" },
+  { "http://a.example:80/v1", {}, "a.example:80", "/v1", "a.example" },
+  { "https://a.example", {}, "a.example:443", "/", "a.example" },
+  { "http://[::1]:8000/v1?x=y", {}, "[::1]:8000", "/v1?x=y", "[::1]:8000" },
+  { "http://[::1]/v1", {}, "[::1]:80", "/v1", "[::1]" },
+  { "http://a.example/v1", { unix_socket = "/run/a" }, "unix:/run/a", "/v1", "a.example" },
+  { "http://a.example:8000/v1", { proxy = "http://p:3128" }, "p:3128", "http://a.example:8000/v1", "a.example:8000" },
+  { "http://a.example/v1", { proxy = "p" }, "p:1080", "http://a.example/v1", "a.example" },
+  { "https://a.example/v1", { proxy = "http://p:3128/" }, "p:3128", "/v1", "a.example", "a.example:443" },
+  { "https://[::2]:8443/v1", { proxy = "http://[::1]:3128" }, "[::1]:3128", "/v1", "[::2]:8443", "[::2]:8443" },
+}
+
+for _, row in ipairs(cases) do
+  test.case(row[1] .. (row[2].proxy and " through " .. row[2].proxy or ""), function()
+    local to = route.of(row[1], row[2])
+    local address = to.connect_to .. (to.connect_port and ":" .. to.connect_port or "")
+    test.equal({ address, to.target, to.authority, to.tunnel }, { row[3], row[4], row[5], row[6] })
+  end)
+end
+
+test.case("a proxy's user", function()
+  test.equal(route.of("http://a.example", { proxy = "http://us%20er:pa:ss@p:1" }).proxy,
+    { host = "p", port = 1, authorization = "Proxy-Authorization: Basic dXMgZXI6cGE6c3M=" })
+end)
+
+test.case("a proxy that is not spoken to", function()
+  local text = test.raises("proxy 'socks5://p:1': from here only http:// proxies",
+    route.of, "http://a.example", { proxy = "socks5://user:secret@p:1" })
+  test.ok(not text:find "secret")
+end)
+
+-- What a process with these variables takes for the proxy.
+local environments = {
+  { "http_proxy=http://p:1", "http://a.example", "p:1" },
+  { "HTTP_PROXY=http://p:1", "http://a.example", "a.example:80" },
+  { "http_proxy=http://p:1", "https://a.example", "a.example:443" },
+  { "https_proxy=http://p:1", "https://a.example", "p:1" },
+  { "HTTPS_PROXY=http://p:1", "https://a.example", "p:1" },
+  { "all_proxy=http://p:1", "https://a.example", "p:1" },
+  { "ALL_PROXY=http://p:1", "http://a.example", "p:1" },
+  { "all_proxy=", "http://a.example", "a.example:80" },
+  { "all_proxy=http://p:1", "http://localhost:8000", "localhost:8000" },
+  { "all_proxy=http://p:1", "http://127.0.0.2:8000", "127.0.0.2:8000" },
+  { "all_proxy=http://p:1", "http://[::1]:8000", "[::1]:8000" },
+  { "all_proxy=http://p:1 no_proxy=b,.example", "http://a.example", "a.example:80" },
+  { "all_proxy=http://p:1 no_proxy=a.EXAMPLE", "http://A.example.", "A.example.:80" },
+  { "all_proxy=http://p:1 NO_PROXY=xample", "http://a.example", "p:1" },
+  { "all_proxy=http://p:1 no_proxy='*'", "http://a.example", "a.example:80" },
+}
+
+local SHOW = [[local to = require("lmm.transport.route").of("%s", {}) io.write(to.connect_to, ":", to.connect_port)]]
+
+for _, row in ipairs(environments) do
+  test.case(row[1] .. " for " .. row[2], function()
+    test.equal(process.shell(("env -u http_proxy -u https_proxy -u all_proxy -u no_proxy -u HTTPS_PROXY -u ALL_PROXY "
+      .. "-u NO_PROXY %s %s -e '%s'"):format(row[1], process.quote(arg[-1]), SHOW:format(row[2]))), row[3])
+  end)
+end
