@@ -16,8 +16,8 @@ local function run(script)
 end
 
 --- What a user would do: load the library in any folder, use both C modules, run the command.
-local function check(paths, command)
-  local text = run(paths .. "cd / && " .. interpreter .. [[ -e 'local lmm = require "lmm"
+local function check(paths, command, lua)
+  local text = run(paths .. "cd / && " .. (lua or interpreter) .. [[ -e 'local lmm = require "lmm"
     print(lmm.image("]] .. here .. [[/examples/picture.jpg").width, (lmm.connect "http://127.0.0.1:9/v1":health()))
     print(package.searchpath and package.searchpath("lmm.core", package.cpath) or "found")']])
   test.match(text, "1280%s+nil\n.*exit 0\n$")
@@ -25,14 +25,39 @@ local function check(paths, command)
   test.match(run("cd / && " .. command .. " --version"), "^lmm %d.*exit 0\n$")
 end
 
-local make = "make --no-print-directory -C " .. here .. " LUA=" .. interpreter .. " "
+local function make_for(lua) return "make --no-print-directory -C " .. here .. " LUA=" .. lua .. " " end
+
+local make = make_for(interpreter)
+
+--- What makes a Lua of this version look into a prefix.
+local function paths_of(prefix, abi)
+  return (([[export LUA_PATH="PREFIX/share/lua/ABI/?.lua;PREFIX/share/lua/ABI/?/init.lua;;"
+    export LUA_CPATH="PREFIX/lib/lua/ABI/?.so;;"; ]]):gsub("ABI", abi):gsub("PREFIX", (prefix:gsub("%%", "%%%%"))))
+end
 
 test.case("make install into a PREFIX; make uninstall", function()
   local prefix = scratch .. "/usr"
   test.match(run(make .. "install PREFIX=" .. prefix), "exit 0\n$")
-  check(('export LUA_PATH="%s/share/lua/%s/?.lua;%s/share/lua/%s/?/init.lua;;" LUA_CPATH="%s/lib/lua/%s/?.so;;"; ')
-    :format(prefix, version, prefix, version, prefix, version), prefix .. "/bin/lmm")
+  check(paths_of(prefix, version), prefix .. "/bin/lmm")
   test.match(run(make .. "uninstall PREFIX=" .. prefix), "exit 0\n$")
+  test.equal(run("find " .. prefix .. " -type f"), "exit 0\n")
+end)
+
+test.case("installs for two Luas side by side, the command being the last one's", function()
+  local other = version == "5.4" and "5.1" or "5.4"
+  local lua = "lua" .. other
+  if run(("command -v %s && [ -e /usr/include/%s/lua.h ]"):format(lua, lua)):find "exit [^0]" then
+    test.skip("there is no " .. lua .. " with its headers")
+  end
+  local prefix = scratch .. "/both"
+  local into = "install PREFIX=" .. prefix
+  test.match(run(make_for(lua) .. into .. " && " .. make .. into), "exit 0\n$")
+  check(paths_of(prefix, version), prefix .. "/bin/lmm")
+  check(paths_of(prefix, other), prefix .. "/bin/lmm", lua)
+  test.match(shell.read(prefix .. "/bin/lmm"), "^#!/usr/bin/env " .. interpreter .. "\n")
+  test.match(run(make_for(lua) .. "un" .. into), "exit 0\n$")
+  check(paths_of(prefix, version), prefix .. "/bin/lmm")
+  test.match(run(make .. "un" .. into), "exit 0\n$")
   test.equal(run("find " .. prefix .. " -type f"), "exit 0\n")
 end)
 
