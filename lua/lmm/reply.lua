@@ -32,7 +32,7 @@ Accumulator.__index = Accumulator
 
 local reply = {}
 
----@param limits { calls: integer, choices: integer }
+---@param limits { calls: integer, choices: integer, depth: integer }
 function reply.accumulator(limits)
   return setmetatable({ limits = limits, choices = {}, count = 0, raw = {} }, Accumulator)
 end
@@ -73,8 +73,15 @@ local function find_call(calls, delta)
   elseif #calls > 0 then
     return calls[#calls]
   end
-  local call = { index = delta.index, arguments = {} }
-  calls[#calls + 1] = call
+end
+
+--- In a whole message each call is another.
+local function find_or_make_call(calls, delta, is_whole)
+  local call = not is_whole and find_call(calls, delta)
+  if not call then
+    call = { index = delta.index, arguments = {} }
+    calls[#calls + 1] = call
+  end
   return call
 end
 
@@ -85,9 +92,9 @@ local function arguments_of(fn, raw_delta)
   return (json.text(raw))
 end
 
-local function add_call(choice, delta, raw_delta)
+local function add_call(choice, delta, raw_delta, is_whole)
   choice.calls = choice.calls or {}
-  local call = find_call(choice.calls, delta)
+  local call = find_or_make_call(choice.calls, delta, is_whole)
   local fn = table_or_empty(delta["function"])
   call.id = call.id or delta.id
   call.name = call.name or fn.name
@@ -99,9 +106,11 @@ local function add_logprobs(choice, logprobs)
   if type(logprobs) ~= "table" then return end
   choice.logprobs = choice.logprobs or {}
   for name, value in pairs(logprobs) do
-    local list = choice.logprobs[name]
-    if type(list) == "table" and type(value) == "table" then
+    if type(value) == "table" then
+      local list = choice.logprobs[name] -- our own: an event, whoever has it, stays as it came
+      if type(list) ~= "table" then list = {} end
       for _, item in ipairs(value) do list[#list + 1] = item end
+      choice.logprobs[name] = list
     else
       choice.logprobs[name] = value
     end
@@ -120,8 +129,10 @@ end
 
 --- Adds one choice of an event; gives its text and whether it held any content, or nil and the limit that it broke.
 ---@param raw table  the same with its nulls
-function Accumulator:add_choice(given, raw)
-  local choice = self:choice(type(given.index) == "number" and given.index or 0)
+---@param place integer  where it stands in the event, from 0
+function Accumulator:add_choice(given, raw, place)
+  local is_whole = given.delta == nil and given.message ~= nil
+  local choice = self:choice(type(given.index) == "number" and given.index or is_whole and place or 0)
   if self.count > self.limits.choices then return nil, "choices" end
   local delta = table_or_empty(given.delta or given.message)
   local raw_calls = table_or_empty(table_or_empty(raw.delta or raw.message).tool_calls)
@@ -129,12 +140,16 @@ function Accumulator:add_choice(given, raw)
   local reasoning = append(choice, "reasoning", delta.reasoning) or append(choice, "reasoning", delta.reasoning_content)
   local refusal = append(choice, "refusal", delta.refusal)
   local called
-  for i, call in pairs(table_or_empty(delta.tool_calls)) do
-    called = type(call) == "table"
-    if called and add_call(choice, call, raw_calls[i]) > self.limits.calls then return nil, "calls" end
+  for i = 1, #table_or_empty(raw_calls) do
+    local call = delta.tool_calls[i]
+    called = type(call) == "table" or called
+    if type(call) == "table" and add_call(choice, call, raw_calls[i], is_whole) > self.limits.calls then
+      return nil, "calls"
+    end
   end
   add_logprobs(choice, given.logprobs)
-  choice.finish_reason = given.finish_reason or choice.finish_reason
+  local reason = given.finish_reason
+  choice.finish_reason = type(reason) == "string" and reason ~= "" and reason or choice.finish_reason
   return { text = text, content = (text or reasoning or refusal or called) and true, index = choice.index }
 end
 
@@ -150,7 +165,7 @@ function Accumulator:add(raw, event)
   local text, content
   for i, given in ipairs(table_or_empty(event.choices)) do
     if type(given) == "table" then
-      local added, limit = self:add_choice(given, raw.choices[i])
+      local added, limit = self:add_choice(given, raw.choices[i], i - 1)
       if not added then return nil, nil, limit end
       if added.index == 0 and added.text then text = (text or "") .. added.text end
       content = content or added.content
@@ -176,11 +191,12 @@ function Accumulator:text()
   return self.choices[0] and joined(self.choices[0].text) or ""
 end
 
-local function finish_choice(choice)
+local function finish_choice(choice, depth)
   local calls = choice.calls and {}
   for i, call in ipairs(choice.calls or {}) do
     local arguments = table.concat(call.arguments)
-    calls[i] = { id = call.id, name = call.name, arguments = arguments, args = json.clean((json.decode(arguments))) }
+    local args = json.clean((json.decode(arguments, depth)))
+    calls[i] = { id = call.id, name = call.name, arguments = arguments, args = args }
   end
   return {
     index = choice.index,
@@ -197,10 +213,11 @@ end
 ---@param streamed boolean  `raw` is the list of events rather than the one object
 ---@return lmm.Reply
 function Accumulator:finish(streamed)
-  local result = finish_choice(self:choice(0))
+  local depth = self.limits.depth
+  local result = finish_choice(self:choice(0), depth)
   result.index = nil
   result.choices = {}
-  for _, choice in pairs(self.choices) do result.choices[#result.choices + 1] = finish_choice(choice) end
+  for _, choice in pairs(self.choices) do result.choices[#result.choices + 1] = finish_choice(choice, depth) end
   table.sort(result.choices, function(a, b) return a.index < b.index end)
   result.id, result.model, result.usage = self.id, self.model, self.usage
   result.raw = streamed and self.raw or self.raw[1]
