@@ -31,7 +31,8 @@ PROGRAM_PACKAGE = $(if $(findstring jit,$1),$(if $(shell command -v $1 2>/dev/nu
 HEADER_PACKAGE  = lib$(patsubst lua5.1,lua5.1-0,lua$1)-dev
 BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
-TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl
+NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
+TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl $(NVIM_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
@@ -69,7 +70,16 @@ TESTED := $(if $(filter file,$(origin LUA)),$(LUAS),$(LUA))
 test: ## installs what tests need, builds, and runs every spec on every Lua, or on LUA=lua5.1 alone
 	@$(NEED) $(TEST_PACKAGES) $(if $(word 2,$(TESTED)),$(foreach lua,$(TESTED),$(call PROGRAM_PACKAGE,$(lua))) \
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
+	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
+
+NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
+NVIM_INCDIR ?= /usr/include/lua5.1
+nvim: ## builds both modules for Neovim and puts them beside the library: a plugin manager's build step
+	@printf '#include <%s.h>\n' lua curl/curl b64/cencode | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
+	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev
+	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
+	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so lua/lmm
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)
@@ -161,9 +171,9 @@ uninstall: ## takes away what install put there
 	! grep -q '"$(LUADIR)/' "$(DESTDIR)$(BINDIR)/lmm" 2>/dev/null || rm -f "$(DESTDIR)$(BINDIR)/lmm"
 
 clean: ## removes what was built
-	rm -rf build lmm src/*.o
+	rm -rf build lmm src/*.o lua/lmm/*.so
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
