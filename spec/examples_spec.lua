@@ -33,6 +33,51 @@ test.case("describe.lua", function()
   server.stop()
 end)
 
+test.case("compare.lua", function()
+  local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
+  local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"
+  local answer = PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%? Answer in one sentence%.\n"
+  local out, errors, status = run(command:format(one.url, quote(LUA), "mock", other.url .. "=mock"))
+  test.equal({ errors, status }, { "", 0 })
+  test.match(out, "^== mock, %d+%.%d s\n" .. answer .. "== http[^\n]*=mock, %d+%.%d s\n" .. answer .. "$")
+  out, errors, status = run(command:format(one.url, quote(LUA), "mock", "none"))
+  test.equal({ errors, status }, { "", 1 })
+  test.match(out, "== none\nfailed: HTTP 404 [^\n]*none")
+  test.equal(select(3, run(quote(LUA) .. " examples/compare.lua")), 2)
+  one.stop()
+  other.stop()
+end)
+
+test.case("folder.lua", function()
+  local server = assert(mock.start { delay = 0 })
+  local pictures = folder .. "/it's pictures"
+  os.execute("mkdir " .. quote(pictures))
+  os.execute("cp examples/picture.jpg " .. quote(pictures .. "/a.jpg"))
+  os.execute("cd " .. quote(pictures) .. " && cp a.jpg b.JPEG && echo x >c.png")
+  local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s Why?"):format(server.url, quote(LUA),
+    quote(pictures)))
+  local lines = {}
+  for line in out:gmatch "[^\n]+" do lines[#lines + 1] = line end
+  table.sort(lines)
+  local answer = "\t" .. PICTURE:gsub("\n", " ") .. "question: Why?"
+  test.equal({ lines, status }, { { "a.jpg" .. answer, "b.JPEG" .. answer }, 1 })
+  test.match(errors, "^c%.png: [^\n]*\n$")
+  server.stop()
+end)
+
+test.case("luv_server.lua", function()
+  local server = assert(mock.start { delay = 0 })
+  local log = folder .. "/front"
+  local pid = process.shell(("OPENAI_BASE_URL=%s %s examples/luv_server.lua 0 >%s 2>&1 & echo $!"):format(server.url,
+    quote(LUA), log)):match "%d+"
+  local url = process.wait_for("the front", function() return (process.read(log) or ""):match "listening on (%S+)" end)
+  local out, errors = run("curl -sS --data-binary @examples/picture.jpg " .. url)
+  test.equal({ out, errors }, { PICTURE .. "question: What is shown in the image?\n", "" })
+  test.match((run("curl -sS --data-binary nonsense " .. url)), "no known type")
+  os.execute("kill " .. pid)
+  server.stop()
+end)
+
 -- Stands where vLLM does: notes how it was called, and as which process.
 local called = folder .. "/called"
 local MOCK = ('echo $$ "$@" >%s; exec %s bin/lmm mock --delay 0 "$@"'):format(called, quote(LUA))
