@@ -9,8 +9,8 @@ local head = {}
 ---@return table<string, string>
 function head.parse(text)
   local lists, headers = {}, {}
-  for name, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
-    name = name:lower()
+  for spelled, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
+    local name = spelled:lower()
     lists[name] = lists[name] or {}
     table.insert(lists[name], texts.trim_right(value))
   end

@@ -29,8 +29,8 @@ end
 --- Whether $no_proxy names the host: itself, a domain it is in, or "*".
 local function is_excepted(host)
   host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
-  for name in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
-    name = name:gsub("^%.", "")
+  for word in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
+    local name = word:gsub("^%.", "")
     if name == "*" or host == name or host:sub(-#name - 1) == "." .. name then return true end
   end
   return false
