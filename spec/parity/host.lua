@@ -1,5 +1,4 @@
--- The cases run in one host, whichever it is. In: a file of lines "NUMBER URL". Out: a file of lines "NUMBER ok" or
--- "NUMBER failed WHY", and "end" when all have been run.
+-- The cases run in one host, whichever it is: their numbers and the servers' URLs come in, how each went goes out.
 local lmm = require "lmm"
 local cases = require "spec.parity.cases"
 
@@ -20,27 +19,20 @@ function host.run_case(case, url, connect, done)
   end)
 end
 
---- Runs the cases of a file, one after the other, and calls `done` at the end.
----@param list string    the path of the file
----@param result string  the path of the file to write
----@param done fun()
-function host.run(list, result, done)
-  local todo, at = {}, 0
-  for line in io.lines(list) do
-    local number, url = line:match "^(%d+) (%S+)$"
-    todo[#todo + 1] = { case = cases[tonumber(number)], number = number, url = url }
-  end
-  local out = assert(io.open(result, "w"))
+--- Runs cases, one after the other, and calls `done` at the end.
+---@param list string            "NUMBER URL NUMBER URL ..."
+---@param out fun(line: string)  is told "NUMBER ok" or "NUMBER failed WHY", and "end"
+---@param done fun()?
+function host.run(list, out, done)
+  local next_entry = list:gmatch "(%d+) (%S+)"
   local function run_next()
-    at = at + 1
-    local entry = todo[at]
-    if not entry then
-      out:write "end\n"
-      out:close()
-      return done()
+    local number, url = next_entry()
+    if not number then
+      out "end"
+      return done and done()
     end
-    host.run_case(entry.case, entry.url, function(_, opts) return lmm.connect(opts) end, function(ok, why)
-      out:write(entry.number, ok and " ok" or " failed " .. tostring(why):gsub("%s+", " "), "\n")
+    host.run_case(cases[tonumber(number)], url, function(_, opts) return lmm.connect(opts) end, function(ok, why)
+      out(number .. (ok and " ok" or " failed " .. tostring(why):gsub("%s+", " ")))
       run_next()
     end)
   end

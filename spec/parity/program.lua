@@ -1,11 +1,22 @@
--- usage: LUA spec/parity/program.lua blocking|luv LIST RESULT      the cases in a program of its own
+-- usage: LUA spec/parity/program.lua blocking|luv      the cases in a program of its own; which: $LMM_PARITY
+--        nvim --headless -u NONE -c "luafile spec/parity/program.lua"
+-- luacheck: globals vim
 local host = require "spec.parity.host"
 local lmm = require "lmm"
 
-local loop, list, result = arg[1], arg[2], arg[3]
-lmm.use(loop)
+local loop = rawget(_G, "vim") and "nvim" or arg[1]
+local list = os.getenv "LMM_PARITY"
+
+local function out(line)
+  io.stdout:write(line, "\n")
+  io.stdout:flush()
+end
+
+if loop == "nvim" then return host.run(list, out, function() vim.cmd "qall!" end) end
+
 local is_done
-host.run(list, result, function() is_done = true end)
+lmm.use(loop)
+host.run(list, out, function() is_done = true end)
 if loop == "luv" then
   local uv = require "luv"
   uv.run()
