@@ -1,0 +1,284 @@
+-- The transport of nginx in a real nginx, against servers that do byte by byte what a case says.
+local authorities = require "spec.support.authority"
+local nginx = require "spec.support.nginx"
+local raw = require "spec.support.raw"
+local relay = require "spec.support.relay"
+local test = require "spec.support.test"
+
+local authority = authorities.new()
+authority:issue("good", "IP:127.0.0.1,DNS:localhost")
+authority:issue("other", "DNS:other.example")
+authority:issue("client", "email:client@other.example")
+authority:vouch("alone", "DNS:localhost")
+
+local server = nginx.start {
+  main = "env http_proxy;",
+  env = "http_proxy=http://127.0.0.1:9",
+  http = "lua_ssl_trusted_certificate " .. authority:path "ca.pem" .. ";",
+}
+
+local function with(upstream, fn)
+  local ok, err = xpcall(function() fn(upstream) end, debug.traceback)
+  upstream:stop()
+  if not ok then error(err, 0) end
+end
+
+--- Runs Lua in nginx, where `client` is one of this server's, with `more` options.
+local function run(upstream, code, more)
+  return server:run(([[
+    local lmm = require "lmm"
+    local client = lmm.connect { base_url = "%s", model = "m", retry = false %s }
+    local function tell(value, message, err)
+      if value then return value end
+      return err.kind .. " " .. tostring(err.phase) .. " " .. tostring(err.limit) .. " " .. err.attempts, message
+    end
+    %s]]):format(upstream.url or "http://127.0.0.1:" .. upstream.port .. "/v1", more and ", " .. more or "", code))
+end
+
+local MODELS = '{"data":[{"id":"tiny"}]}'
+local COUNTED = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#MODELS, MODELS)
+local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+local LAST = 'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+local function chunk(text) return ("%x\r\n%s\r\n"):format(#text, text) end
+
+local STREAMED = EVENTS .. "Transfer-Encoding: chunked\r\n\r\n" .. chunk(PIECE) .. chunk(PIECE) .. chunk(LAST)
+  .. chunk ""
+
+-- ---- replies
+
+local replies = {
+  { "counted", { { send = COUNTED }, { hold = true } }, "tiny" },
+  { "counted, byte by byte", { { dribble = COUNTED, every = 0.001 }, { hold = true } }, "tiny" },
+  { "chunked", { { send = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" .. chunk(MODELS) .. chunk "" },
+    { hold = true } }, "tiny" },
+  { "to the end", { { send = "HTTP/1.1 200 OK\r\n\r\n" .. MODELS } }, "tiny" },
+  { "after an interim one", { { send = "HTTP/1.1 103 Early\r\nA: b\r\n\r\n" .. COUNTED }, { hold = true } }, "tiny" },
+  { "counted and cut", { { send = COUNTED:sub(1, -2) } }, "truncated receive nil 1\n.*: 1 bytes are missing" },
+  { "cut by a reset", { { send = COUNTED:sub(1, -2) }, { pause = 0.05 }, { reset = true } },
+    "truncated receive nil 1\n.*connection reset by peer, 1 bytes are missing" },
+  { "none at all", {}, "connect wait nil 1\n.* ended before an answer: the server closed it %(does .*" },
+  { "a reset", { { reset = true } },
+    "connect wait nil 1\n.* ended before an answer: connection reset by peer %(does .*" },
+  { "cut in the head", { { send = "HTTP/1.1 200 OK\r\n" } }, "truncated wait nil 1\n.*: it ended within its head" },
+  { "too long a head", { { send = "HTTP/1.1 200 OK\r\nA: " .. ("a"):rep(70000) }, { hold = true } },
+    "limit wait nil 1\nthe reply's header is longer than 65536 bytes %(limits.header%)" },
+  { "no HTTP", { { send = "SSH-2.0-OpenSSH\r\n" }, { hold = true } },
+    "protocol wait nil 1\n.*: it does not speak HTTP %(does the server speak https%?%)" },
+  { "a refusal", { { send = "HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnope!" }, { hold = true } },
+    "http receive nil 1\nHTTP 404 from .*: nope!" },
+}
+
+for _, row in ipairs(replies) do
+  test.case("a reply: " .. row[1], function()
+    local steps = { { await = "request" } }
+    for _, step in ipairs(row[2]) do steps[#steps + 1] = step end
+    with(raw.start { steps }, function(upstream)
+      local said = run(upstream, [[
+        local models, message, err = client:models()
+        return tell(models and models[1].id, message, err)]])
+      test.match(said, "^" .. row[3] .. "$")
+    end)
+  end)
+end
+
+test.case("a request as it goes out", function()
+  with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
+    test.equal(run(upstream, [[client:request("POST", "x", { a = 1 }) return "done"]],
+      [[api_key = "key", headers = { ["X-Empty"] = "" }]]), "done")
+    local lines = {}
+    for line in upstream:received():gmatch "([^\r\n]+)\r?\n?" do lines[#lines + 1] = line end
+    test.equal(table.concat(lines, "|"), "POST /v1/x HTTP/1.1|Host: 127.0.0.1:" .. upstream.port
+      .. '|Accept: */*|Content-Type: application/json|Authorization: Bearer key|X-Empty:|Content-Length: 7|{"a":1}')
+  end)
+end)
+
+test.case("a stream, piece by piece", function()
+  local steps = { { await = "request" }, { send = EVENTS .. "\r\n" .. PIECE }, { pause = 0.3 }, { send = PIECE },
+    { pause = 0.3 }, { send = LAST } } -- longer pauses than a worker lingers
+  with(raw.start { steps }, function(upstream)
+    test.equal(run(upstream, [[
+      local pieces, now = {}, require("lmm.core").now
+      local since = now()
+      for piece in client:stream { messages = {} } do
+        pieces[#pieces + 1] = piece .. (now() - since >= 0.25 and " late" or "")
+        ngx.sleep(0.15) -- longer than a worker waits for its reader
+        since = now() - 0.15
+      end
+      return unpack(pieces)]]), "a\na late")
+  end)
+end)
+
+-- ---- connections
+
+test.case("a connection is used again", function()
+  local answer = { { await = "request" }, { send = STREAMED }, { await = "request" }, { send = COUNTED },
+    { await = "request" }, { send = COUNTED }, { hold = true } }
+  with(raw.start { answer }, function(upstream)
+    test.equal(run(upstream, [[
+      local text = client:stream({ messages = {} }):reply().text
+      return text, client:models()[1].id, lmm.connect(client.base_url):models()[1].id]]), "aa\ntiny\ntiny")
+    test.equal(#upstream:seen "accepted", 1)
+  end)
+end)
+
+local not_reused = {
+  { "that the server wants closed", (COUNTED:gsub("\r\n", "\r\nConnection: close\r\n", 1)) },
+  { "with more than was asked for", COUNTED .. "HTTP/1.1 200 OK\r\n\r\n" },
+  { "of an older HTTP", (COUNTED:gsub("1%.1", "1.0", 1)) },
+}
+
+for _, row in ipairs(not_reused) do
+  test.case("a connection is not used again: one " .. row[1], function()
+    with(raw.start { { { await = "request" }, { send = row[2] }, { hold = true } } }, function(upstream)
+      test.equal(run(upstream, [[return client:models()[1].id, client:models()[1].id]]), "tiny\ntiny")
+      test.equal(#upstream:wait("closed", 2), 2)
+    end)
+  end)
+end
+
+test.case("a connection idle for 4 s is closed", function()
+  with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
+    test.equal(run(upstream, [[return client:models()[1].id]]), "tiny")
+    local since = os.time()
+    test.equal(upstream:wait("closed")[1].how, "EOF")
+    test.ok(os.time() - since <= 6, "after " .. os.time() - since .. " s")
+  end)
+end)
+
+local dead = {
+  { "closed", { { pause = 0 } } },
+  { "closed on the next request", { { await = "head" }, { reset = true } } },
+}
+
+local body = ("x"):rep(3000000)
+
+for _, row in ipairs(dead) do
+  for _, size in ipairs { 10, #body } do
+    test.case(("a kept connection that is dead, %s, and a body of %d bytes"):format(row[1], size), function()
+      local first = { { await = "request" }, { send = COUNTED } }
+      for _, step in ipairs(row[2]) do first[#first + 1] = step end
+      local second = { { await = "request" }, { send = COUNTED }, { hold = true } }
+      with(raw.start { first, second }, function(upstream)
+        test.equal(run(upstream, ([[
+          client:models()
+          local reply, message, err = client:request("POST", "x", ("x"):rep(%d))
+          return tell(reply and reply.json.data[1].id, message, err)]]):format(size)), "tiny")
+        test.equal(#upstream:seen "accepted", 2)
+        test.equal(upstream:seen "request"[2].bytes, size)
+      end)
+    end)
+  end
+end
+
+test.case("that happens once: another death is a failure, and is counted", function()
+  local first = { { await = "request" }, { send = COUNTED }, { await = "head" }, { reset = true } }
+  with(raw.start { first, { { await = "request" } } }, function(upstream)
+    test.match(run(upstream, [[client:models() return tell(client:models())]]), "^connect wait nil 1\n")
+    test.equal(#upstream:seen "accepted", 2)
+  end)
+end)
+
+test.case("nobody listens", function()
+  local upstream = raw.start { {} }
+  upstream:stop()
+  test.match(run(upstream, [[return tell(client:models())]]),
+    "^connect connect nil 1\ncannot reach .*: connection refused %(is a server running there%?%)$")
+end)
+
+test.case("a Unix socket", function()
+  with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
+    local path = os.tmpname()
+    os.remove(path)
+    with(assert(relay.start { mode = "pass", listen = path, to = upstream.port }), function()
+      test.equal(run({ url = "http://some.example/v1" }, [[return client:models()[1].id]],
+        ("unix_socket = %q"):format(path)), "tiny")
+    end)
+    test.match(upstream:received(), "\r\nHost: some.example\r\n")
+  end)
+end)
+
+test.case("localhost needs no resolver, and may be an IPv6 address", function()
+  with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
+    test.equal(run({ url = "http://localhost:" .. upstream.port .. "/v1" }, [[return client:models()[1].id]]), "tiny")
+    with(assert(relay.start { mode = "pass", listen = "::1", to = upstream.port }), function(six)
+      test.equal(run({ url = "http://localhost:" .. six.port .. "/v1" }, [[return client:models()[1].id]]), "tiny")
+    end)
+  end)
+end)
+
+test.case("an HTTP proxy", function()
+  with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
+    test.equal(run({ url = "http://some.example/v1" }, [[return client:models()[1].id]],
+      ("proxy = 'http://user:secret@127.0.0.1:%d'"):format(upstream.port)), "tiny")
+    test.match(upstream:received(), "^GET http://some%.example/v1/models HTTP/1%.1\r\nHost: some%.example\r\n")
+    test.match(upstream:received(), "\r\nProxy%-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n")
+  end)
+end)
+
+test.case("a proxy that the environment names, and that is not for this machine", function()
+  test.match(run({ url = "http://some.example/v1" }, [[return tell(client:models())]]), "^connect connect nil 1\n")
+end)
+
+-- ---- TLS
+
+local tls = {
+  { "good", "", "localhost", "", "tiny" },
+  { "good", "-Verify 1", "localhost", ("tls = { cert = %q, key = %q }"):format(authority:path "client.pem",
+    authority:path "client.key"), "tiny" },
+  { "alone", "", "localhost", "", "connect tls nil 1\n.*certificate.*lua_ssl_trusted_certificate.*" },
+  { "alone", "", "localhost", "tls = { verify = false }", "tiny" },
+  { "other", "", "localhost", "", "connect tls nil 1\n.*certificate host mismatch" },
+  { "good", "", "127.0.0.1", "",
+    "connect tls nil 1\n.*certificate host mismatch %(.*with names, not with addresses.*" },
+  { "good", "", "localhost", "tls = { cert = '/nowhere' }",
+    "connect tls nil 1\n.*the certificate cannot be read: /nowhere: No such file or directory" },
+}
+
+for i, row in ipairs(tls) do
+  test.case(("TLS %d: %s %s"):format(i, row[1], row[2]), function()
+    local upstream = authority:serve(row[1], row[2])
+    with(upstream, function()
+      local said = run({ url = upstream.url:gsub("127%.0%.0%.1", row[3]) }, [[
+        local models, message, err = client:models()
+        return tell(models and models[1].id, message, err)]], row[4])
+      test.match(said, "^" .. row[5] .. "$")
+    end)
+  end)
+end
+
+test.case("TLS through a proxy", function()
+  local upstream = authority:serve "good"
+  with(upstream, function()
+    with(assert(relay.start { mode = "connect", to = upstream.port }), function(proxy)
+      test.equal(run({ url = upstream.url:gsub("127%.0%.0%.1", "localhost") }, [[return client:models()[1].id]],
+        ("proxy = 'http://127.0.0.1:%d'"):format(proxy.port)), "tiny")
+      test.match(proxy:received(), "^CONNECT localhost:%d+ HTTP/1%.1\r\n")
+    end)
+  end)
+end)
+
+test.case("a proxy that refuses", function()
+  local no = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+  with(raw.start { { { await = "head" }, { send = no }, { hold = true } } }, function(proxy)
+    test.match(run({ url = "https://some.example/v1" }, [[return tell(client:models())]],
+      ("proxy = 'http://127.0.0.1:%d'"):format(proxy.port)),
+      "^connect connect nil 1\n.*CONNECT tunnel failed, response 407")
+  end)
+end)
+
+test.case("what nginx cannot do for one client is refused at once, and says where it is done", function()
+  test.match(server:run [[return pcall(require("lmm").connect, { tls = { ca = "/some/file" } })]],
+    "^false\ncontent_by_lua.*:3: lmm: tls%.ca .* lua_ssl_trusted_certificate$")
+  test.match(server:run [[return pcall(require("lmm").connect, { proxy = "socks5://p" })]], "^false\n.*only http://")
+end)
+
+test.case("no resolver", function()
+  test.match(run({ url = "http://name.example/v1" }, [[return tell(client:models())]], "proxy = 'http://p.example'"),
+    "^connect dns nil 1\n.*no resolver defined.*%(nginx looks names up only where its directive resolver.*%)$")
+end)
+
+-- Of a broken connection nginx itself tells, whatever the directive lua_socket_log_errors says.
+server:stop { "recv%(%) failed %(104: ", "send%(%) failed %(32: ", "send%(%) failed %(104: " }
+authority:remove()
