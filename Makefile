@@ -92,8 +92,9 @@ test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR)
 	@$(MAKE) --no-print-directory all
 	@LMM_VLLM="$(VLLM_DIR)" $(RUN) $(LUA) spec/run.lua spec/vllm/vllm_spec.lua
 
-STORM_HOSTS ?= blocking luv
+STORM_HOSTS ?= blocking luv nvim nginx
 storm: all ## thousands of exchanges with a server that breaks its replies, in each host; LMM_STORM=N SEED=S repeat one
+	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done
 
 FUZZ         ?= sse base64 sniff body utf8 head retry
