@@ -131,7 +131,7 @@ static int on_close_socket(void *context, curl_socket_t fd) {
   tracked *old = find_socket(multi, fd);
   if (old != NULL) {
     multi->sockets.length -= sizeof *old;
-    memcpy(old, multi->sockets.data + multi->sockets.length, sizeof *old);
+    *old = *(const tracked *)(const void *)(multi->sockets.data + multi->sockets.length);
   }
   return close(fd);
 }
@@ -274,12 +274,12 @@ int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
   CURLMcode code = CURLM_OK;
   if (multi->added) end_talkative(multi);
   multi->added = false;
-  for (int i = 0; i < count && code == CURLM_OK; i++)
-    code = curl_multi_socket_action(multi->handle, ready[i].fd, ready[i].events, &running);
-  if (code == CURLM_OK && lmm_multi_timeout(multi) == 0) {
+  if (lmm_multi_timeout(multi) == 0) { /* first: what was added takes none of the connections that become free below */
     multi->due = -1;
     code = curl_multi_socket_action(multi->handle, CURL_SOCKET_TIMEOUT, 0, &running);
   }
+  for (int i = 0; i < count && code == CURLM_OK; i++)
+    code = curl_multi_socket_action(multi->handle, ready[i].fd, ready[i].events, &running);
   drain(multi);
   return code == CURLM_OK ? multi->running : LMM_NOMEM;
 }
