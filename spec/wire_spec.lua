@@ -133,3 +133,15 @@ test.case("what is not HTTP, and nothing at all", function()
     test.equal({ err.kind, err.retryable }, { "connect", true })
   end)
 end)
+
+test.case("what a server sends beyond its reply is not taken for the next one", function()
+  -- libcurl takes 16 KiB at a time, so that what follows a reply of just that size waits in the socket.
+  local long = reply(("a"):rep(16384 - #reply(("a"):rep(10000)) + 10000))
+  test.equal(#long, 16384)
+  with({ { { await = "request" }, { send = long .. reply "forged" }, { await = "close" } },
+    { { await = "request" }, { send = reply "b" } } }, {}, function(client, server)
+    test.equal(#assert(client:chat(request)).text > 10000, true)
+    test.equal(assert(client:chat(request)).text, "b")
+    server:wait "closed"
+  end)
+end)
