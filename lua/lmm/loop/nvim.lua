@@ -5,7 +5,7 @@ local luv = require "lmm.loop.luv"
 
 local nvim = {}
 
-local LONGEST = 1000 -- milliseconds; returning early is always right
+local LONGEST = 100 -- milliseconds; Neovim 0.7 looks for Ctrl-C only when vim.wait ends
 
 --- A wait outside of tasks, in which the editor goes on: it draws, and runs timers and scheduled functions.
 local function run_once(loop, deadline)
