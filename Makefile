@@ -81,6 +81,7 @@ nvim: ## builds both modules for Neovim and puts them beside the library: a plug
 	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
 	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so lua/lmm
+	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags examples/nvim/doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)
@@ -136,9 +137,9 @@ export LMM_TEST_WRAP
 
 gc: ## the specs with a collector that never rests; on Lua 5.4 then with a generational one
 	@$(NEED) $(TEST_PACKAGES)
-	@LUA_INIT="collectgarbage('setpause', 0) collectgarbage('setstepmul', math.type and 1000 or 400)" \
-	  $(MAKE) --no-print-directory spec
-	@$(if $(filter 5.4,$(LUA_ABI)),LUA_INIT="collectgarbage 'generational'" $(MAKE) --no-print-directory spec)
+	@failed=; for init in "collectgarbage('setpause', 0) collectgarbage('setstepmul', math.type and 1000 or 400)" \
+	  $(if $(filter 5.4,$(LUA_ABI)),"collectgarbage 'generational'"); do \
+	  echo "  LUA_INIT=$$init"; LUA_INIT="$$init" $(MAKE) --no-print-directory spec || failed=1; done; [ -z "$$failed" ]
 
 lint: ## compilers with every warning an error, and the linters
 	@$(NEED) $(LINT_PACKAGES)
