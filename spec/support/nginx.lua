@@ -76,7 +76,7 @@ end
 --- Has the server run Lua and gives what it returned, a value in each line. `$name` stands for `values.name`.
 function Server:run(code, values)
   code = code:gsub("%$(%a+)", values or {})
-  return (process.shell(self:command(code, "--max-time 100") .. " 2>&1"):gsub("\n$", ""))
+  return (process.shell(self:command(code, "--max-time 20") .. " 2>&1"):gsub("\n$", ""))
 end
 
 --- What the error log holds.

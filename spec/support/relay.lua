@@ -69,9 +69,11 @@ local function sockets()
   return found
 end
 
---- In the mode `full`: whether this process knocks, and is not let in.
-function Relay:is_knocked_at()
-  local descriptors = process.shell "ls -l /proc/$PPID/fd"
+--- In the mode `full`: whether this process, or one of those with these numbers, knocks, and is not let in.
+---@param pids integer[]?
+function Relay:is_knocked_at(pids)
+  local folders = pids and "/proc/" .. table.concat(pids, "/fd /proc/") .. "/fd" or "/proc/$PPID/fd"
+  local descriptors = process.shell("ls -l " .. folders)
   for _, socket in ipairs(sockets()) do
     if socket.other == self.port and socket.state == KNOCKING
       and descriptors:find("socket:[" .. socket.inode .. "]", 1, true) then return true end
