@@ -1,5 +1,5 @@
--- What goes on around a call in a real nginx: time limits and cancelling in each phase, clients that leave, uploads, and
--- requests that share what belongs to their worker.
+-- What goes on around a call in a real nginx: time limits and cancelling in each phase, clients that leave, uploads,
+-- and requests that share what belongs to their worker.
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"

@@ -101,7 +101,7 @@ end
 
 --- Runs `nginx -s SIGNAL`.
 function Server:signal(name)
-  process.shell(("%s nginx -p %s -c nginx.conf -e error.log -s %s 2>&1"):format(CLEAN, self.folder, name))
+  process.shell(("%s nginx -p %s -c nginx.conf -s %s 2>&1"):format(CLEAN, self.folder, name))
 end
 
 --- Ends it; raises where something has been written to the error log but lines with one of the patterns.
