@@ -1,0 +1,168 @@
+--- A plugin over lmm: the words of a command come in; a streamed answer goes into a buffer.
+-- luacheck: globals vim unpack
+local page = require "lmm_nvim.page"
+
+local M = {}
+
+local settings = {}
+local client, chat -- made by the first question
+local answer       -- what is under way: { stream, page }
+
+--- Sets what `lmm.connect` takes (`base_url`, `api_key`, `model`, ...), and `system`, the system message.
+---@param opts table?
+function M.setup(opts)
+  settings = opts or {}
+  M.forget()
+  client = nil
+end
+
+local function tell(message, level)
+  vim.notify(message, level or vim.log.levels.ERROR, { title = "lmm" })
+end
+
+--- The client, made of the settings.
+---@return lmm.Client
+function M.client()
+  if client then return client end
+  local opts = vim.deepcopy(settings)
+  opts.system = nil
+  client = require("lmm").connect(opts)
+  return client
+end
+
+-- ---- what goes along ----------------------------------------------------------------------------------------------
+
+--- A path as the file of a buffer sees it: beside that file first, then in the working directory.
+local function resolve(path)
+  if path:find "^%a[%w+.-]+:" then return path end
+  local beside = vim.fn.expand "%:p:h" .. "/" .. path
+  if not path:find "^[/~]" and vim.fn.filereadable(beside) == 1 then return beside end
+  return vim.fn.fnamemodify(path, ":p")
+end
+
+--- The target of the Markdown image link under the cursor, if there is one.
+local function link_under_cursor()
+  local line, column = vim.api.nvim_get_current_line(), vim.api.nvim_win_get_cursor(0)[2] + 1
+  for first, target, last in line:gmatch "()!%[[^%]]*%]%(%s*<?([^%s)>]+)[^)]*%)()" do
+    if first <= column and column < last then return target end
+  end
+end
+
+--- Takes `-i path` and `<cfile>` out of the words of a command; a space in a path is written "\ ".
+---@return string question, string[] images
+local function read_words(words)
+  local images = {}
+  words = (" " .. words):gsub("\\ ", "\0")
+  words = words:gsub("%s%-i%s+(%S+)", function(path)
+    images[#images + 1] = (path == "<cfile>" and vim.fn.expand(path) or path:gsub("%z", " "))
+    return ""
+  end)
+  words = words:gsub("%s<cfile>", function()
+    images[#images + 1] = vim.fn.expand "<cfile>"
+    return ""
+  end)
+  if #images == 0 then images[1] = link_under_cursor() end
+  for i, path in ipairs(images) do images[i] = resolve(path) end
+  return vim.trim((words:gsub("%z", "\\ "))), images
+end
+
+-- ---- asking -------------------------------------------------------------------------------------------------------
+
+--- Cancels the answer that is under way, if any; the server sees the connection close.
+function M.stop()
+  if not answer then return end
+  local mine = answer
+  answer = nil
+  mine.stream:cancel()
+  mine.page:close()
+end
+
+--- Ends the conversation; the next question begins a new one.
+function M.forget()
+  M.stop()
+  chat = nil
+  page.clear()
+end
+
+--- Reads a stream into a page, in a task: the editor goes on meanwhile.
+local function write(stream, target)
+  local mine = { stream = stream, page = target }
+  answer = mine
+  local function stop_mine()
+    if answer == mine then M.stop() end
+  end
+  target:on_leave(stop_mine)
+  require("lmm").go(function()
+    local piece, message, err
+    repeat
+      piece, message, err = stream:next()
+      if piece and not target:write(piece) then stop_mine() end
+    until not piece
+    if message and err.kind ~= "cancelled" then tell(message) end
+  end, function(ok, problem)
+    stop_mine()
+    if not ok then tell(problem) end
+  end)
+end
+
+--- Asks in the conversation and streams the answer.
+---@param question string
+---@param opts { images: string[]?, text: string[]?, inline: boolean? }?  inline: under the cursor, not in the split
+function M.ask(question, opts)
+  opts = opts or {}
+  local lmm = require "lmm"
+  M.stop()
+  chat = chat or M.client():conversation { system = settings.system }
+  local parts = { question }
+  if opts.text then parts[#parts + 1] = table.concat(opts.text, "\n") end
+  for _, path in ipairs(opts.images or {}) do parts[#parts + 1] = lmm.image(path) end
+  if M.chosen then parts[#parts + 1] = { model = M.chosen } end
+  local target = opts.inline and page.under_cursor() or page.in_split { "> " .. question }
+  write(chat:stream(unpack(parts)), target)
+end
+
+--- The command :Lmm.
+function M.command(given)
+  local question, images = read_words(given.args)
+  if question == "" then return tell "a question is missing: :Lmm -i picture.jpg What is this?" end
+  if given.bang and not vim.bo.modifiable then return tell "this buffer cannot be changed: use :Lmm without !" end
+  local text = given.range > 0 and vim.api.nvim_buf_get_lines(0, given.line1 - 1, given.line2, false) or nil
+  local ok, problem = pcall(M.ask, question, { images = images, text = text, inline = given.bang })
+  if not ok then tell(problem) end
+end
+
+--- The files that begin with `lead`, where a path stands in the command :Lmm.
+---@return string[]
+function M.complete(lead, line, position)
+  if not line:sub(1, position - #lead):find "%s%-i%s+$" then return {} end
+  local files = vim.fn.getcompletion(lead:gsub("\\ ", " "), "file")
+  return vim.tbl_map(function(path) return (path:gsub(" ", "\\ ")) end, files)
+end
+
+-- ---- the model ----------------------------------------------------------------------------------------------------
+
+--- The names of the server's models that begin with `lead`, for the completion of a command. It waits for the server,
+--- 2 seconds at most.
+---@param lead string
+---@return string[]
+function M.models(lead)
+  local models, message = M.client():models { timeout = 2, retry = false }
+  if not models then
+    tell(message)
+    return {}
+  end
+  local names = {}
+  for _, model in ipairs(models) do
+    if vim.startswith(model.id, lead) then names[#names + 1] = model.id end
+  end
+  return names
+end
+
+--- Chooses the model of the questions to come; with "" tells which one it is.
+function M.model(name)
+  if name ~= "" then M.chosen = name end
+  local current = M.chosen or settings.model or "the first that the server lists"
+  if name == "" then tell("lmm: the model is " .. current, vim.log.levels.INFO) end
+end
+
+return M

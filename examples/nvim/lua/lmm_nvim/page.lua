@@ -1,0 +1,109 @@
+--- Where an answer is written: pieces of text come in, and a buffer grows at a place that edits elsewhere move along.
+-- luacheck: globals vim
+local api = vim.api
+
+local page = {}
+
+local namespace = api.nvim_create_namespace "lmm"
+
+---@class lmm_nvim.Page
+---@field buffer integer
+---@field mark integer      where the next piece goes
+---@field source integer    the buffer that the question was asked in
+local Page = {}
+Page.__index = Page
+
+local function at(buffer, row, source)
+  local mark = api.nvim_buf_set_extmark(buffer, namespace, row, 0, {})
+  return setmetatable({ buffer = buffer, mark = mark, source = source }, Page)
+end
+
+--- The windows that show the end of the buffer stay there.
+local function followers(buffer)
+  local last, found = api.nvim_buf_line_count(buffer), {}
+  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
+    if api.nvim_win_get_cursor(window)[1] == last then found[#found + 1] = window end
+  end
+  return found
+end
+
+--- Writes a piece of text; false where the buffer is gone.
+---@param text string
+function Page:write(text)
+  local buffer = self.buffer
+  if not api.nvim_buf_is_loaded(buffer) then return false end
+  local place = api.nvim_buf_get_extmark_by_id(buffer, namespace, self.mark, {})
+  local lines = vim.split(text:gsub("\r", ""), "\n", { plain = true })
+  local windows = self.follow and followers(buffer) or {}
+  api.nvim_buf_call(buffer, function()
+    pcall(vim.cmd, "undojoin") -- one undo takes the whole answer back
+    api.nvim_buf_set_text(buffer, place[1], place[2], place[1], place[2], lines)
+  end)
+  for _, window in ipairs(windows) do api.nvim_win_set_cursor(window, { api.nvim_buf_line_count(buffer), 0 }) end
+  return true
+end
+
+--- Calls `fn` when `<C-c>` is typed in the answer's or the question's buffer, or the answer's last window is closed.
+---@param fn fun()
+function Page:on_leave(fn)
+  self.group = api.nvim_create_augroup("lmm" .. self.buffer .. "." .. self.mark, {})
+  api.nvim_create_autocmd({ "BufWinLeave", "BufUnload" }, { group = self.group, buffer = self.buffer, callback = fn })
+  for _, buffer in ipairs { self.buffer, self.source } do
+    vim.keymap.set("n", "<C-c>", fn, { buffer = buffer, desc = "Cancel the answer" })
+  end
+end
+
+--- Nothing more will be written.
+function Page:close()
+  if api.nvim_buf_is_loaded(self.buffer) then api.nvim_buf_del_extmark(self.buffer, namespace, self.mark) end
+  for _, buffer in ipairs { self.buffer, self.source } do
+    pcall(vim.keymap.del, "n", "<C-c>", { buffer = buffer }) -- unless the buffer is gone
+  end
+  vim.schedule(function() pcall(api.nvim_del_augroup_by_id, self.group) end) -- it may be what calls us
+end
+
+--- Under the cursor of the current window.
+---@return lmm_nvim.Page
+function page.under_cursor()
+  local row = api.nvim_win_get_cursor(0)[1]
+  api.nvim_buf_set_lines(0, row, row, true, { "" })
+  local buffer = api.nvim_get_current_buf()
+  return at(buffer, row, buffer)
+end
+
+local scratch -- the buffer of the conversation
+
+--- At the end of the scratch buffer, which is shown in a split unless it is in sight.
+---@param heading string[]  lines to begin with
+---@return lmm_nvim.Page
+function page.in_split(heading)
+  local source = api.nvim_get_current_buf()
+  if not (scratch and api.nvim_buf_is_loaded(scratch)) then
+    scratch = api.nvim_create_buf(false, true)
+    vim.bo[scratch].filetype = "markdown"
+    vim.bo[scratch].bufhidden = "hide"
+  end
+  if vim.fn.bufwinid(scratch) == -1 then
+    local before = api.nvim_get_current_win()
+    vim.cmd("botright split")
+    api.nvim_win_set_buf(0, scratch)
+    vim.wo.wrap, vim.wo.linebreak = true, true
+    api.nvim_set_current_win(before)
+  end
+  local is_empty = api.nvim_buf_line_count(scratch) == 1 and api.nvim_buf_get_lines(scratch, 0, 1, true)[1] == ""
+  if not is_empty then table.insert(heading, 1, "") end
+  vim.list_extend(heading, { "", "" })
+  api.nvim_buf_set_lines(scratch, is_empty and 0 or -1, -1, true, heading)
+  local last = api.nvim_buf_line_count(scratch)
+  for _, window in ipairs(vim.fn.win_findbuf(scratch)) do api.nvim_win_set_cursor(window, { last, 0 }) end
+  local self = at(scratch, last - 1, source)
+  self.follow = true
+  return self
+end
+
+--- Empties the scratch buffer.
+function page.clear()
+  if scratch and api.nvim_buf_is_loaded(scratch) then api.nvim_buf_set_lines(scratch, 0, -1, true, {}) end
+end
+
+return page

@@ -1,0 +1,238 @@
+-- The example plugin in real editors: what the commands send, where answers go, and what ends them.
+local json = require "lmm.json"
+local nvim = require "spec.support.nvim"
+local process = require "spec.support.process"
+local raw = require "spec.support.raw"
+local replies = require "spec.support.replies"
+local test = require "spec.support.test"
+
+local HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+local END = replies.delta({}, "stop") .. replies.event "[DONE]"
+
+--- A connection that streams these pieces.
+local function answer(...)
+  local steps = { { await = "request" }, { send = HEAD } }
+  for _, piece in ipairs { ... } do steps[#steps + 1] = { send = replies.delta(piece) } end
+  steps[#steps + 1] = { send = END }
+  return steps
+end
+
+--- A connection that answers with JSON.
+local function whole(value, status)
+  local body = json.encode(value)
+  return { { await = "request" }, { send = ("HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s"):format(status or "200 OK",
+    #body, body) } }
+end
+
+local BEGUN = { { await = "request" }, { send = HEAD .. replies.delta "begun" }, { hold = true } }
+local MODELS = whole { object = "list", data = { { id = "one" }, { id = "other" } } }
+
+local editors = nvim.editors()
+local plugin = nvim.plugin()
+
+--- A case in each editor, with a server of these scenarios; nil is a server that is not there.
+local function case(name, scenarios, fn)
+  for _, editor in ipairs(editors) do
+    test.case(name .. " (" .. editor.name .. ")", function()
+      if not editor.program then test.skip "it is not there" end
+      local server = scenarios and raw.start(scenarios)
+      local opts = { program = editor.program, plugin = plugin, url = server and server.url,
+        init = "require('lmm_nvim').setup { model = 'm', retry = false }" }
+      local ok, problem = pcall(nvim.with, opts, function(ed) fn(ed, server) end)
+      if server then server:stop() end
+      if not ok then error(problem, 0) end
+      test.ok(not problem:find "Error", problem)
+    end)
+  end
+end
+
+--- Waits until the scratch buffer holds a text, and gives all of it.
+local SPLIT = [[
+for _, window in ipairs(vim.api.nvim_list_wins()) do
+  local buffer = vim.api.nvim_win_get_buf(window)
+  if vim.bo[buffer].buftype == "nofile" then
+    return table.concat(vim.api.nvim_buf_get_lines(buffer, 0, -1, true), "\n")
+  end
+end]]
+local function wait_split(ed, ending)
+  return process.wait_for(ending .. " in the split", function()
+    local text = ed:lua(SPLIT)
+    return text and text:sub(-#ending) == ending and text
+  end)
+end
+
+local function buffer(ed)
+  return ed:lua "return vim.api.nvim_buf_get_lines(0, 0, -1, true)"
+end
+
+--- Waits until no answer is under way any more.
+local function wait_idle(ed)
+  ed:wait_for("the answer's end", "return vim.fn.maparg('<C-c>', 'n') == ''")
+end
+
+--- The messages of a request, decoded; the content of the last one.
+local function sent(server, connection)
+  server:wait("request", connection)
+  local body = server:received(connection):match "\r\n\r\n(.*)$"
+  local messages = json.clean(json.decode(body)).messages
+  return messages[#messages].content, messages, body
+end
+
+case("an answer streams into a split; a second question continues the conversation",
+  { { { await = "request" }, { dribble = HEAD .. replies.delta "z\195\164h\n\n" .. replies.delta "- \240\159\152\128\n",
+    every = 0 }, { send = replies.delta "- b\r" .. replies.delta "\n\tc" .. END } }, answer("Yes", ".") },
+  function(ed, server)
+    ed:keys ":Lmm What is it?<CR>"
+    test.equal(wait_split(ed, "\tc"), "> What is it?\n\nz\195\164h\n\n- \240\159\152\128\n- b\n\tc")
+    test.equal(buffer(ed), { "" })
+    wait_idle(ed)
+    ed:keys ":Lmm Really?<CR>"
+    test.match(wait_split(ed, "Yes."), "\n\tc\n\n> Really%?\n\nYes%.$")
+    local _, messages = sent(server, 2)
+    test.equal(messages, { { role = "user", content = "What is it?" }, { role = "assistant",
+      content = "z\195\164h\n\n- \240\159\152\128\n- b\r\n\tc" }, { role = "user", content = "Really?" } })
+    test.equal(ed:lua "return #vim.api.nvim_list_wins()", 2)
+    test.equal(ed:lua "return said", {})
+    ed:keys ":LmmNew<CR>:Lmm Again?<CR>"
+    test.equal(#select(2, sent(server, 3)), 1)
+  end)
+
+case("with ! it goes under the cursor, whatever is written elsewhere", {
+  { { await = "request" }, { send = HEAD .. replies.delta "one\ntw" }, { await_all = 2 },
+    { send = replies.delta "o\n" .. replies.delta "three" .. END } }, MODELS }, function(ed)
+  ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'first', 'last' })"
+  ed:keys ":Lmm! Count<CR>"
+  ed:wait_for("text", "return vim.fn.getline(3) == 'tw'")
+  ed:lua [[
+    vim.api.nvim_buf_set_lines(0, 0, 0, true, { "above" })
+    require("lmm").go(function() require("lmm_nvim").client():models() end)]]
+  wait_idle(ed)
+  test.equal(buffer(ed), { "above", "first", "one", "two", "three", "last" })
+end)
+
+case("with ! one undo takes a whole answer back", { answer("a", "b", "\nc", "d") }, function(ed)
+  ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'first' })"
+  ed:keys ":Lmm! q<CR>"
+  ed:wait_for("text", "return vim.fn.getline(3) == 'cd'")
+  wait_idle(ed)
+  ed:keys "u"
+  test.equal(buffer(ed), { "first" })
+end)
+
+for name, how in pairs {
+  ["<C-c>"] = "<C-c>", ["<C-c> in the split"] = "<C-c>", ["closing the window of the split"] = "<C-w>c",
+  ["wiping the buffer of the split"] = ":bwipeout!<CR>", [":LmmStop"] = ":LmmStop<CR>",
+} do
+  case(name .. " cancels, and the server sees it", { BEGUN, answer "second" }, function(ed, server)
+    ed:keys ":Lmm q<CR>"
+    wait_split(ed, "begun")
+    if name:find "split" then
+      ed:keys "<C-w>j"
+      ed:wait_for("the split", "return vim.bo.buftype == 'nofile'")
+    end
+    ed:keys(how)
+    server:wait "closed"
+    ed:keys ":Lmm r<CR>"
+    wait_split(ed, "second")
+    test.equal(#select(2, sent(server, 2)), 1) -- what was cancelled is not in the history
+    test.equal(ed:lua "return said", {})
+  end)
+end
+
+case("<C-c> cancels in the buffer of !, and is the buffer's own again after it", { BEGUN }, function(ed, server)
+  ed:keys ":Lmm! q<CR>"
+  ed:wait_for("text", "return vim.fn.getline(2) == 'begun'")
+  ed:keys "<C-c>"
+  server:wait "closed"
+  wait_idle(ed)
+end)
+
+case("a question while an answer comes takes its place", { BEGUN, answer "second" }, function(ed, server)
+  ed:keys ":Lmm q<CR>"
+  wait_split(ed, "begun")
+  ed:keys ":Lmm r<CR>"
+  test.match(wait_split(ed, "second"), "begun\n\n> r\n\nsecond$")
+  test.equal(server:wait("closed")[1].connection, 1)
+end)
+
+-- What goes along: the buffer's lines, the keys, and what the question and the text of the request are.
+for name, row in pairs {
+  ["a selection"] = { "one / two / three", "ggVj:Lmm What?<CR>", "What?", "one\ntwo" },
+  ["-i"] = { "", ":Lmm -i picture.jpg What?<CR>", "What?", nil, 1 },
+  ["-i twice, with a space in a name"] = { "", ":Lmm -i a\\ b.jpg -i picture.jpg What?<CR>", "What?", nil, 2 },
+  ["<cfile>"] = { "see picture.jpg there", "ggfj:Lmm What is <lt>cfile><CR>", "What is", nil, 1 },
+  ["-i <cfile>"] = { "see picture.jpg there", "ggfj:Lmm -i <lt>cfile> What?<CR>", "What?", nil, 1 },
+  ["an image link under the cursor"] = { "a ![b](picture.jpg) c", "ggfb:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link elsewhere"] = { "a ![b](picture.jpg) c", "gg:Lmm What?<CR>", "What?" },
+  ["nothing of what Vim would expand"] = { "", ":Lmm 50% of # `=1` $HOME *?<CR>", "50% of # `=1` $HOME *?" },
+  ["a URL"] = { "", ":Lmm -i https://example.org/a.jpg What?<CR>", "What?", nil, 1, "https://example.org/a.jpg" },
+} do
+  case("what goes along: " .. name, { answer "Seen." }, function(ed, server)
+    process.shell("cp " .. ed.folder .. "/picture.jpg '" .. ed.folder .. "/a b.jpg'")
+    ed:lua(("vim.api.nvim_buf_set_lines(0, 0, -1, true, vim.split(%q, ' / '))"):format(row[1]))
+    ed:keys(row[2])
+    wait_split(ed, "Seen.")
+    local content = sent(server, 1)
+    if type(content) == "string" then content = { { type = "text", text = content } } end
+    local images = 0
+    for _, part in ipairs(content) do
+      if part.type == "image_url" then
+        images = images + 1
+        test.ok(part.image_url.url:find(row[6] or "data:image/jpeg;base64,/9j/", 1, true) == 1, part.image_url.url)
+      end
+    end
+    test.equal({ content[1].text, row[4] and content[2].text, images }, { row[3], row[4], row[5] or 0 })
+  end)
+end
+
+case(":Lmm completes paths after -i", { { { hold = true } } }, function(ed)
+  local got = ed:lua [[
+    vim.fn.writefile({}, "a b.jpg")
+    return { vim.fn.getcompletion("Lmm -i pic", "cmdline"), vim.fn.getcompletion("Lmm -i a", "cmdline"),
+      vim.fn.getcompletion("Lmm pic", "cmdline") }]]
+  test.equal(got, { { "picture.jpg" }, { "a\\ b.jpg" }, {} })
+end)
+
+case(":LmmModel completes from the server, and is asked", { MODELS, answer "ok" }, function(ed, server)
+  test.equal(ed:lua "return vim.fn.getcompletion('LmmModel ot', 'cmdline')", { "other" })
+  ed:keys ":LmmModel other<CR>:Lmm q<CR>"
+  wait_split(ed, "ok")
+  test.match(select(3, sent(server, 2)), '"model":"other"')
+  ed:keys ":LmmModel<CR>"
+  test.match(ed:lua "return said[1][1]", "other")
+end)
+
+case("errors are told, with the hint", nil, function(ed)
+  ed:keys ":Lmm q<CR>"
+  test.match(ed:wait_for("the message", "return said[1] and said[1][1]"), "cannot reach .*is a server running there")
+  ed:keys ":Lmm -i gone.jpg q<CR>"
+  test.match(ed:wait_for("the message", "return said[2] and said[2][1]"), "cannot read '.*gone%.jpg'")
+  ed:keys ":Lmm -i gone.jpg<CR>"
+  test.match(ed:wait_for("the message", "return said[3] and said[3][1]"), "question is missing")
+  test.equal(ed:lua "return { vim.fn.getcompletion('LmmModel o', 'cmdline'), said[4][2] == vim.log.levels.ERROR }",
+    { {}, true })
+end)
+
+local REFUSAL = whole({ error = { message = "too busy today" } }, "400 Bad Request")
+
+case("a server's refusal is told", { REFUSAL }, function(ed)
+  ed:keys ":Lmm q<CR>"
+  test.match(ed:wait_for("the message", "return said[1] and said[1][1]"), "HTTP 400 from .*too busy today")
+end)
+
+case(":checkhealth lmm and :help lmm", { MODELS }, function(ed)
+  local text = ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')"
+  for _, expected in ipairs { "lmm.curl loads", "JSON by ", "answers", "model other" } do
+    test.ok(text:find(expected, 1, true), expected .. " is not in " .. text)
+  end
+  test.ok(not text:find "ERROR", text)
+  test.match(ed:lua "vim.cmd 'help lmm' return vim.fn.expand '%:p'", "/examples/nvim/doc/lmm%.txt$")
+  test.match(ed:lua "return vim.fn.getline '.'", "%*lmm%*")
+end)
+
+case(":checkhealth lmm without a server says so", nil, function(ed)
+  local text = ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')"
+  test.match(text, "ERROR.*cannot reach .*is a server running there.*OPENAI_BASE_URL")
+end)
+
+process.shell("rm -rf " .. plugin)
