@@ -1,5 +1,6 @@
 -- nginx itself while lmm runs in it: others are answered while a hundred streams are under way, streams outlive a
 -- reload, and where nothing may wait a call raises.
+local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local test = require "spec.support.test"

@@ -141,19 +141,21 @@ local function configure(folder, opts)
   return text
 end
 
---- Starts a server.
----@param opts { workers: integer?, main: string?, http: string?, server: string?, env: string? }  env: assignments
+--- Starts a server. `env` are assignments; `config` makes the whole of a configuration for a folder, to be run with
+--- this `prefix`.
+---@param opts { workers: integer?, main: string?, http: string?, server: string?, env: string?, prefix: string?,
+--- config: nil|fun(folder: string): string }
 function nginx.start(opts)
   build()
   local folder = process.shell "mktemp -d":match "^[^\n]+"
-  process.write(folder .. "/nginx.conf", opts.config or configure(folder, opts))
-  local command = ("echo $$; exec %s %s timeout -k 5 %d nginx -p %s -c nginx.conf -e error.log >%s/said 2>&1"
-    .. " </dev/null"):format(CLEAN, opts.env or "", LONGEST, quote(folder), folder)
+  process.write(folder .. "/nginx.conf", opts.config and opts.config(folder) or configure(folder, opts))
+  local command = ("echo $$; exec %s %s timeout -k 5 %d nginx -p %s -c %s/nginx.conf >%s/said 2>&1 </dev/null"):format(
+    CLEAN, opts.env or "", LONGEST, opts.prefix or folder, folder, folder)
   local pipe = assert(io.popen(command))
   local self = setmetatable({ folder = folder, pipe = pipe, parent = pipe:read "*l", written = 0 }, Server)
   process.wait_for("nginx", function()
     if not process.runs(self.parent) then error(process.read(folder .. "/said"), 0) end
-    return self:get "/ping" == "pong"
+    return self:get "/ping":find "^pong"
   end)
   return self
 end

@@ -1,0 +1,119 @@
+-- What nginx.conf's locations do: a request comes in, a model's answer goes out.
+-- luacheck: globals ngx
+local json = require "cjson"
+local lmm = require "lmm"
+
+local service = {}
+
+-- One for the worker: it holds settings, and nothing of a request.
+local client = lmm.connect()
+
+local QUESTION = "What is shown in the image?"
+
+--- Ends the request with what went wrong: our client's fault where the picture cannot be used, else the model's.
+local function refuse(message, err)
+  ngx.status = err and err.kind ~= "invalid" and 502 or 400
+  ngx.header.content_type = "text/plain"
+  ngx.say(message)
+end
+
+local function read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local bytes = file:read "*a"
+  file:close()
+  return bytes
+end
+
+--- The first file in a form (RFC 7578).
+local function find_in_form(form, boundary)
+  boundary = "\r\n--" .. boundary
+  local at = 1
+  form = "\r\n" .. form
+  while true do
+    local _, begin = form:find(boundary .. "\r\n", at, true)
+    local _, head = form:find("\r\n\r\n", begin or #form, true)
+    local stop = head and form:find(boundary, head + 1, true)
+    if not stop then return nil end
+    if form:sub(begin, head):lower():find('filename="', 1, true) then return form:sub(head + 1, stop - 1) end
+    at = stop
+  end
+end
+
+--- The picture that was sent, as a part: the body itself, or the first file in a form.
+local function picture()
+  ngx.req.read_body()
+  local bytes, path = ngx.req.get_body_data(), ngx.req.get_body_file()
+  local kind = ngx.var.http_content_type or ""
+  local boundary = kind:match '^multipart/form%-data;.*boundary="?([^";]+)'
+  if boundary then bytes, path = find_in_form(bytes or path and read_file(path) or "", boundary), nil end
+  return lmm.image(path or { bytes = bytes or "" })
+end
+
+local function send_event(value)
+  ngx.print("data: ", type(value) == "string" and value or json.encode(value), "\n\n")
+  ngx.flush(true)
+end
+
+--- The answer as events, each with a piece of its text.
+local function stream_out(stream)
+  local piece, message, err = stream:next()
+  if message then return refuse(message, err) end
+  ngx.header.content_type = "text/event-stream"
+  ngx.header.cache_control = "no-cache"
+  while piece do
+    send_event { text = piece }
+    piece, message = stream:next()
+  end
+  send_event(message and { error = message } or "[DONE]")
+end
+
+--- POST /describe: the body is a picture.
+function service.describe()
+  local image = picture()
+  if image.err then return refuse(image.err.message, image.err) end
+  local chat = client:conversation { system = "Answer in one sentence." }
+  if (ngx.var.http_accept or ""):find("text/event-stream", 1, true) then
+    return stream_out((chat:stream(QUESTION, image)))
+  end
+  local reply, message, err = chat:ask(QUESTION, image)
+  if not reply then return refuse(message, err) end
+  ngx.header.content_type = "text/plain"
+  ngx.say(reply.text)
+end
+
+--- GET /ask?q=...
+function service.ask()
+  local question = ngx.var.arg_q and ngx.unescape_uri(ngx.var.arg_q)
+  if not question then return refuse "ask?q=...: there is no question" end
+  local reply, message, err = client:conversation():ask(question)
+  if not reply then return refuse(message, err) end
+  ngx.header.content_type = "text/plain"
+  ngx.say(reply.text)
+end
+
+--- GET /compare?q=...&model=A&model=B: both are asked at the same time. Models that are not named are the server's own.
+function service.compare()
+  local arguments = ngx.req.get_uri_args()
+  if type(arguments.q) ~= "string" then return refuse "compare?q=...: there is no question" end
+  local named = type(arguments.model) == "table" and arguments.model or { arguments.model }
+  if #named < 2 then
+    local models, message, err = client:models()
+    if not models then return refuse(message, err) end
+    named[1] = named[1] or models[1].id
+    named[2] = (models[2] or models[1]).id
+  end
+  local function asking(model)
+    return function()
+      return client:chat { model = model, messages = { { role = "user", content = arguments.q } } }
+    end
+  end
+  local replies, problems = lmm.gather { asking(named[1]), asking(named[2]) }
+  local out = {}
+  for i = 1, 2 do
+    out[i] = { model = named[i], text = replies[i] and replies[i].text, error = problems[i] and problems[i].message }
+  end
+  ngx.header.content_type = "application/json"
+  ngx.say(json.encode(out))
+end
+
+return service

@@ -1,0 +1,83 @@
+-- The example of nginx runs as it stands, but for the place where it listens.
+local json = require "lmm.json"
+local mock = require "lmm.mock"
+local nginx = require "spec.support.nginx"
+local process = require "spec.support.process"
+local test = require "spec.support.test"
+
+local upstream = assert(mock.start { delay = 0 })
+
+local server = nginx.start {
+  prefix = "examples/nginx",
+  config = function(folder)
+    local text = process.read "examples/nginx/nginx.conf"
+    return (text:gsub("listen [^;]+", "listen unix:" .. folder .. "/socket")
+      :gsub("pid [^;]+", "pid " .. folder .. "/nginx.pid")
+      :gsub("error_log [^;]+", "error_log " .. folder .. "/error.log"))
+  end,
+  env = "OPENAI_BASE_URL=" .. upstream.url,
+}
+
+local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
+local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
+local DESCRIPTION = PICTURE .. "question: What is shown in the image?"
+
+local large = os.tmpname()
+process.write(large, process.read "examples/picture.jpg" .. ("\0"):rep(2000000))
+
+local ways = {
+  { "raw", "--data-binary @examples/picture.jpg" },
+  { "in a form", "-F other=x -F file=@examples/picture.jpg" },
+}
+
+for _, row in ipairs(ways) do
+  test.case("describe, a picture " .. row[1], function()
+    test.equal(server:get("/describe", row[2]), DESCRIPTION .. "\n")
+  end)
+
+  test.case("describe as events, a picture " .. row[1], function()
+    local text = server:get("/describe", row[2] .. " -i -H 'Accept: text/event-stream'")
+    test.match(text, "\r\nContent%-Type: text/event%-stream\r\n")
+    local pieces = {}
+    for line in text:gmatch "data: ([^\n]+)\n\n" do
+      pieces[#pieces + 1] = line == "[DONE]" and line or json.decode(line).text
+    end
+    test.ok(#pieces > 2, "it came at once")
+    test.equal(table.concat(pieces), DESCRIPTION .. "[DONE]")
+  end)
+end
+
+test.case("describe, a picture that nginx has put into a file", function()
+  for _, words in ipairs { "--data-binary @" .. large, "-F file=@" .. large } do
+    test.match(server:get("/describe", words), "2104316 bytes, sha256 "
+      .. process.shell("sha256sum " .. large):match "%x+")
+  end
+end)
+
+test.case("describe, no picture", function()
+  for _, words in ipairs { "-d ''", "-d hello", "-F a=b" } do
+    test.match(server:get("/describe", words .. " -w ' %{http_code}'"), "%S.*\n 400$")
+  end
+end)
+
+test.case("ask", function()
+  test.equal(server:get "/ask?q=Why%20so%3F", "question: Why so?\n")
+  test.match(server:get("/ask", "-w ' %{http_code}'"), "no question\n 400$")
+end)
+
+test.case("compare", function()
+  local answers = json.decode((server:get "/compare?q=Why"))
+  test.equal(#answers, 2)
+  for _, answer in ipairs(answers) do test.equal({ answer.model, answer.text }, { "mock", "question: Why" }) end
+  answers = json.decode((server:get "/compare?q=Why'&'model=mock'&'model=other"))
+  test.equal(answers[1].text, "question: Why")
+  test.match(answers[2].error, "^HTTP 404 from .*other.*")
+end)
+
+test.case("a model server that is gone", function()
+  upstream.stop()
+  test.match(server:get("/ask?q=Why", "-w ' %{http_code}'"), "^cannot reach .* 502$")
+end)
+
+server:stop()
+os.remove(large)
