@@ -125,5 +125,21 @@ local maps = "%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read 
 local loaded = output(maps:format(interpreter))
 report("start: libcurl loaded by require \"lmm\" (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
 
+-- ---- start in Neovim, where there is one ---------------------------------------------------------------------------
+
+if output("command -v nvim; true") ~= "" then
+  local editor = "nvim --headless -n -i NONE -u NONE --cmd 'set runtimepath^=.' --cmd 'lua %s' --cmd 'qa!'"
+  local function start_editor(code)
+    return seconds_of("for i in 1 2 3 4 5 6 7 8 9 10; do " .. editor:format(code) .. "; done")
+  end
+  local editors = interleaved(10, {
+    function() return start_editor "require \"lmm\"" end,
+    function() return start_editor "local nothing" end,
+  })
+  report("start: nvim with lmm / without, ms more", (editors[1] - editors[2]) / 10 * 1000, 5)
+  loaded = output(editor:format "require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")")
+  report("start: libcurl loaded by nvim with lmm (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
+end
+
 print(table.concat(rows, "\n"))
 os.exit(missed and 1 or 0)
