@@ -53,9 +53,7 @@ static lmm_multi *push_multi(lua_State *L) {
 
 /* poll(seconds) -> whether any transfer is under way; waits at most so long for something to happen to one */
 static int curl_poll(lua_State *L) {
-  int running = lmm_multi_poll(push_multi(L), milliseconds(luaL_checknumber(L, 1)));
-  if (running < 0) return raise_nomem(L);
-  lua_pushboolean(L, running > 0);
+  lua_pushboolean(L, lmm_multi_poll(push_multi(L), milliseconds(luaL_checknumber(L, 1))) > 0);
   return 1;
 }
 

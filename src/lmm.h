@@ -238,12 +238,13 @@ void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doi
 /* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
 
 struct lmm_multi {
-  void *handle;    /* CURLM; NULL while closed */
+  void *handle;    /* CURLM; NULL where there was no memory for it */
   lmm_link ring;   /* of transfers; those that changed come first */
   long process;    /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
-  int watch;       /* one descriptor for all sockets: readable when one of them is ready, for a host's own loop to watch */
+  int watch;       /* a descriptor that is readable when a socket is ready, for a host's loop; -1 while closed */
   int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
   int running;     /* transfers under way */
+  bool broken;     /* libcurl ran out of memory, and is not to go on with what it has */
   bool added;      /* a transfer has been added, and has no connection yet */
   lmm_buf sockets; /* of its connections, those that may serve a further request among them */
 };
@@ -254,7 +255,7 @@ int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
- * are still under way, or a code. */
+ * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);
 /* In how many milliseconds lmm_multi_poll is to be called even where `watch` tells nothing; -1: then it is not. */
 int lmm_multi_timeout(const lmm_multi *multi);

@@ -121,8 +121,10 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
   tracked new = {.fd = socket(address->family, address->socktype, address->protocol)};
   if (new.fd >= 0) (void)fcntl(new.fd, F_SETFD, FD_CLOEXEC);
 #endif
+  tracked *old = find_socket(multi, new.fd); /* 7.88 tells nothing of one that it closes while it connects */
+  if (old != NULL) *old = new;
   /* Where memory for it is wanting, it is not looked at before it is used again. */
-  if (new.fd >= 0) (void)lmm_buf_add(&multi->sockets, &new, sizeof new);
+  if (old == NULL && new.fd >= 0) (void)lmm_buf_add(&multi->sockets, &new, sizeof new);
   return new.fd;
 }
 
@@ -195,18 +197,10 @@ static CURLM *init_handle(void) {
   return handle;
 }
 
-int lmm_multi_open(lmm_multi *multi) {
-  multi->ring.previous = multi->ring.next = &multi->ring;
-  multi->process = (long)getpid();
+static int begin(lmm_multi *multi) {
   multi->due = -1;
-  multi->sockets = LMM_BUF(sizeof(tracked) * 65536);
-  multi->watch = watch_open();
-  if (multi->watch < 0) return LMM_NOMEM;
   multi->handle = init_handle();
-  if (multi->handle == NULL) {
-    (void)close(multi->watch);
-    return LMM_NOMEM;
-  }
+  if (multi->handle == NULL) return LMM_NOMEM;
   curl_multi_setopt(multi->handle, CURLMOPT_SOCKETFUNCTION, on_socket);
   curl_multi_setopt(multi->handle, CURLMOPT_SOCKETDATA, multi);
   curl_multi_setopt(multi->handle, CURLMOPT_TIMERFUNCTION, on_timer);
@@ -214,13 +208,27 @@ int lmm_multi_open(lmm_multi *multi) {
   return LMM_OK;
 }
 
-bool lmm_multi_is_ours(const lmm_multi *multi) { return multi->handle != NULL && multi->process == (long)getpid(); }
+int lmm_multi_open(lmm_multi *multi) {
+  multi->ring.previous = multi->ring.next = &multi->ring;
+  multi->process = (long)getpid();
+  multi->sockets = LMM_BUF(sizeof(tracked) * 65536);
+  multi->watch = watch_open();
+  if (multi->watch >= 0 && begin(multi) == LMM_OK) return LMM_OK;
+  if (multi->watch >= 0) (void)close(multi->watch);
+  multi->watch = -1;
+  return LMM_NOMEM;
+}
+
+bool lmm_multi_is_ours(const lmm_multi *multi) {
+  return multi->process == (long)getpid() && multi->watch >= 0;
+}
 
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer) {
   curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
   curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, multi);
   curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
   curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, multi);
+  if (multi->handle == NULL && begin(multi) != LMM_OK) return LMM_NOMEM;
   if (curl_multi_add_handle(multi->handle, transfer->easy) != CURLM_OK) return LMM_NOMEM;
   insert_behind(multi->ring.previous, &transfer->link);
   transfer->multi = multi;
@@ -260,13 +268,35 @@ static void drain(lmm_multi *multi) {
   }
 }
 
+/* Where memory ran out in the middle of something, libcurl 7.88 crashes when it is asked to go on with it. So all
+ * transfers end, and it begins anew. */
+static void restart(lmm_multi *multi) {
+  lmm_link *next;
+  for (lmm_link *link = multi->ring.next; link != &multi->ring; link = next) {
+    lmm_transfer *transfer = (lmm_transfer *)link;
+    next = link->next;
+    (void)curl_multi_remove_handle(multi->handle, transfer->easy);
+    if (transfer->done) continue;
+    transfer->done = true;
+    transfer->error.code = LMM_NOMEM;
+    multi->running--;
+    lmm_multi_touch(transfer);
+  }
+  (void)curl_multi_cleanup(multi->handle);
+  multi->sockets.length = 0;
+  multi->broken = false;
+  (void)begin(multi); /* or else when the next transfer is added */
+}
+
 int lmm_multi_timeout(const lmm_multi *multi) {
+  if (multi->broken) return 0;
   if (multi->due < 0) return -1;
   int64_t left = multi->due - now();
   return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
 int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
+  if (multi->handle == NULL) return 0;
   ready_socket ready[MOST_READY];
   int own = lmm_multi_timeout(multi);
   int count = watch_wait(multi->watch, ready, own >= 0 && own < milliseconds ? own : milliseconds);
@@ -281,7 +311,8 @@ int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
   for (int i = 0; i < count && code == CURLM_OK; i++)
     code = curl_multi_socket_action(multi->handle, ready[i].fd, ready[i].events, &running);
   drain(multi);
-  return code == CURLM_OK ? multi->running : LMM_NOMEM;
+  if (code != CURLM_OK || multi->broken) restart(multi);
+  return multi->running;
 }
 
 lmm_transfer *lmm_multi_next(lmm_multi *multi) {
@@ -294,10 +325,10 @@ lmm_transfer *lmm_multi_next(lmm_multi *multi) {
 }
 
 void lmm_multi_close(lmm_multi *multi) {
-  if (multi->handle == NULL) return;
   while (multi->ring.next != &multi->ring) lmm_transfer_close((lmm_transfer *)multi->ring.next);
   (void)curl_multi_cleanup(multi->handle);
   multi->handle = NULL;
   (void)close(multi->watch);
+  multi->watch = -1;
   lmm_buf_free(&multi->sockets);
 }

@@ -161,7 +161,8 @@ void lmm_transfer_take(lmm_transfer *transfer, size_t count) {
   received->length -= count;
   if (!transfer->paused) return;
   transfer->paused = false;
-  (void)curl_easy_pause(transfer->easy, CURLPAUSE_CONT);
+  if (curl_easy_pause(transfer->easy, CURLPAUSE_CONT) != CURLE_OK && transfer->multi != NULL)
+    transfer->multi->broken = true;
 }
 
 /* ---- how it goes, and how it went ---- */
