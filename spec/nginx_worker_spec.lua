@@ -1,5 +1,6 @@
 -- What goes on around a call in a real nginx: time limits and cancelling in each phase, clients that leave, uploads,
 -- and requests that share what belongs to their worker.
+local core = require "lmm.core"
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
@@ -10,6 +11,9 @@ local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 local MODELS = '{"data":[{"id":"tiny"}]}'
 local COUNTED = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#MODELS, MODELS)
+
+-- A name server's address that no other run of this has.
+local RESOLVER = ("127.83.%d.%d"):format(math.floor(core.pid() / 250) % 250, core.pid() % 250 + 1)
 
 local large = os.tmpname()
 os.execute("head -c 30000000 /dev/urandom >" .. large)
@@ -31,7 +35,7 @@ end
 
 local server = nginx.start {
   workers = 2,
-  http = "resolver 127.83.83.83;",
+  http = "resolver " .. RESOLVER .. ";",
   server = [[
     location = /stream {
       lua_check_client_abort on;
@@ -77,7 +81,7 @@ local function wait_closed(upstream) upstream:wait "closed" end
 
 local phases = {
   dns = {
-    start = function() return relay.start { mode = "swallow", listen = "127.83.83.83" } end,
+    start = function() return relay.start { mode = "swallow", listen = RESOLVER } end,
     url = "http://name.example/v1",
     limits = { "connect", "first", "total" },
     is_reached = function(upstream) return upstream:events()[1] == "query" end,
