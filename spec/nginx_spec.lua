@@ -241,7 +241,11 @@ for i, row in ipairs(tls) do
     local upstream = authority:serve(row[1], row[2])
     with(upstream, function()
       local said = run({ url = upstream.url:gsub("127%.0%.0%.1", row[3]) }, [[
-        local models, message, err = client:models()
+        local models, message, err
+        for _ = 1, 20 do -- a handshake may end at once or later, which nginx tells in different ways
+          models, message, err = client:models()
+          if err and err.phase ~= "tls" then break end
+        end
         return tell(models and models[1].id, message, err)]], row[4])
       test.match(said, "^" .. row[5] .. "$")
     end)

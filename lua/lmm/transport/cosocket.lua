@@ -131,6 +131,17 @@ local trust_hint = "nginx trusts whom the file of its directive lua_ssl_trusted_
   .. "longer than its lua_ssl_verify_depth, which is 1 unless it is set"
 local address_hint = "nginx compares a certificate with names, not with addresses: does it have a name?"
 
+--- What sslhandshake gives. Where it ends at once with a certificate that is refused, lua-resty-core 0.1.25 takes that
+--- for a success when no session is asked for, though the socket is closed, and else breaks on an assertion of its own;
+--- the reason is then where its C function has put it.
+local function shake_hands(socket, name, verify)
+  local ok, session, problem = pcall(socket.sslhandshake, socket, nil, name, verify)
+  if ok then return session, problem end
+  if not tostring(session):find "assertion failed" then error(session, 0) end
+  local reason = require("resty.core.base").get_errmsg_ptr()[0]
+  return nil, "certificate refused: " .. require("ffi").string(reason)
+end
+
 function Connector:handshake(socket, route)
   if self.tls.cert then
     local ok, problem = self:identity()
@@ -138,7 +149,7 @@ function Connector:handshake(socket, route)
     socket:setclientcert(self.certificate, self.key)
   end
   local name = route.host:gsub("^%[(.*)%]$", "%1")
-  local ok, problem = socket:sslhandshake(false, name, self.tls.verify ~= false)
+  local ok, problem = shake_hands(socket, name, self.tls.verify ~= false)
   if ok then return nil end
   if problem:find "mismatch" then
     return failed("tls", problem, { permanent = true, hint = routes.is_address(route.host) and address_hint or nil })
