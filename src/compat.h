@@ -57,7 +57,8 @@ static inline void lmm_check_lua(lua_State *L) {
   Dl_info module = {.dli_fname = NULL};
   int top = lua_gettop(L);
   const char *running = "Lua 5.1";
-  if (luaL_loadstring(L, "") == 0 && lua_getupvalue(L, -1, 1) != NULL) {
+  if (luaL_loadstring(L, "") != 0) lua_error(L); /* out of memory */
+  if (lua_getupvalue(L, -1, 1) != NULL) {
     lua_getfield(L, -1, "_VERSION");
     running = lua_tolstring(L, -1, NULL);
   }
@@ -89,10 +90,9 @@ static inline void lmm_check_lua(lua_State *L) {
 #define lmm_set_anchor(L, index) ((void)lua_setfenv(L, index))
 #endif
 
-/* Registers a userdata type, in the Lua that it was built for: its methods, and `close` as __gc (and as __close where the language has it), since a
+/* Registers a userdata type: its methods, and `close` as __gc (and as __close where the language has it), since a
  * value may be closed by hand, by scope or by the collector. Leaves the metatable on the stack. */
 static inline void lmm_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close) {
-  lmm_check_lua(L);
   luaL_newmetatable(L, name);
   lua_newtable(L);
   luaL_setfuncs(L, methods, 0);

@@ -315,6 +315,7 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
   static const luaL_Reg functions[] = {{"connect", curl_connect}, {"poll", curl_poll},       {"watch", curl_watch},
                                        {"timeout", curl_timeout}, {"changed", curl_changed}, {NULL, NULL}};
 
+  lmm_check_lua(L);
   lmm_stay_loaded(&once);
   (void)pthread_once(&once, init_libcurl);
   lmm_new_type(L, LMM_MULTI, none, multi_close);
