@@ -13,7 +13,8 @@ local server = nginx.start {
     local text = process.read "examples/nginx/nginx.conf"
     return (text:gsub("listen [^;]+", "listen unix:" .. folder .. "/socket")
       :gsub("pid [^;]+", "pid " .. folder .. "/nginx.pid")
-      :gsub("error_log [^;]+", "error_log " .. folder .. "/error.log"))
+      :gsub("error_log [^;]+", "error_log " .. folder .. "/error.log")
+      :gsub("/tmp/lmm%-nginx", folder .. "/body"))
   end,
   env = "OPENAI_BASE_URL=" .. upstream.url,
 }
