@@ -18,10 +18,6 @@ local KINDS = {
 
 local STATUSES = { 400, 401, 403, 404, 408, 409, 413, 422, 429, 429, 500, 500, 502, 503, 503, 504 }
 
---- Whether a reply may be followed by bytes that its Content-Length does not count. libcurl 7.88 for one takes them
---- for the beginning of the next reply on that connection, so that they are sent only where $STORM_LEFTOVERS is 1.
-local LEFTOVERS = os.getenv "STORM_LEFTOVERS" == "1"
-
 local HTML = "<!DOCTYPE html>\n<html><body><h1>It works!</h1></body></html>\n"
 
 --- The forms in which servers refuse.
@@ -136,7 +132,7 @@ local function draw_attempt(r, self)
     attempt.bytes, attempt.fault = r:pick { "SSH-2.0-OpenSSH_9.2\r\n", "220 mail ready\r\n", "\21\3\1\0\2\2\22" }, "cut"
     attempt.ending = "close"
   else
-    local frame = wire.frame(r, status, headers, body, attempt.fault == "noise" and not LEFTOVERS)
+    local frame = wire.frame(r, status, headers, body, attempt.fault == "noise")
     attempt.frame, attempt.bytes = frame, frame.bytes
     attempt.ending = frame.keeps and "keep" or "close"
   end
@@ -150,7 +146,7 @@ local function draw_attempt(r, self)
   elseif fault == "noise" then
     attempt.bytes, attempt.ending = garble(r, attempt.bytes), r:pick { "close", "close", "reset" }
     attempt.count = #attempt.bytes
-  elseif fault == "excess" and attempt.ending == "keep" and (attempt.frame.framing == "chunked" or LEFTOVERS) then
+  elseif fault == "excess" and attempt.ending == "keep" then
     attempt.bytes = attempt.bytes .. r:pick { EXCESS, "\r\n", "x" }
     attempt.sticks = attempt.count -- what is too much comes with the reply's last byte
     attempt.count = #attempt.bytes
