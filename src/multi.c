@@ -164,7 +164,8 @@ static void end_talkative(const lmm_multi *multi) {
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
     if (!all[i].idle || recv(all[i].fd, bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
     (void)shutdown(all[i].fd, SHUT_RDWR);
-    while (recv(all[i].fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) continue;
+    while (recv(all[i].fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+    }
   }
 }
 
