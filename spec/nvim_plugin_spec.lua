@@ -235,4 +235,50 @@ case(":checkhealth lmm without a server says so", nil, function(ed)
   test.match(text, "ERROR.*cannot reach .*is a server running there.*OPENAI_BASE_URL")
 end)
 
+-- ---- the README's examples, the first of which is a plugin manager's ----
+
+local examples = {}
+for code in process.read "README.md":gmatch "```lua nvim\n(.-)\n```" do examples[#examples + 1] = code end
+
+case("the README's entry for a plugin manager", { answer "ok" }, function(ed, server)
+  ed:lua(("local entry = (function() %s end)() entry.config { dir = %q } assert(entry.build == 'make nvim')"):format(
+    examples[1], plugin))
+  ed:lua "require('lmm_nvim').setup { model = 'm', system = 'Answer in one sentence.' }"
+  ed:keys ":Lmm q<CR>"
+  wait_split(ed, "ok")
+  test.equal(select(2, sent(server, 1))[1].content, "Answer in one sentence.")
+end)
+
+case("the README's task", { MODELS, answer("a\n", "b") }, function(ed)
+  test.equal(#examples, 2)
+  ed:lua(examples[2])
+  ed:wait_for("the answer", "return vim.fn.getline(2) == 'b'")
+  ed:keys "<C-c>" -- harmless after the end
+  test.equal(ed:lua "return said", {})
+end)
+
+-- ---- the screen ----
+
+for _, editor in ipairs(editors) do
+  test.case("the answer is on the screen (" .. editor.name .. ")", function()
+    if not editor.program then test.skip "it is not there" end
+    local server = raw.start { answer("z\195\164h\n", "end of it") }
+    local screen = nvim.screen { program = editor.program, plugin = plugin, url = server.url,
+      init = "require('lmm_nvim').setup { model = 'm' }" }
+    local ok, problem = pcall(function()
+      screen:type ":Lmm What is it?\r"
+      local text = process.wait_for("the answer on the screen", function()
+        local shown = screen:text()
+        return shown:find "end of it" and shown
+      end)
+      test.match(text, "> What is it%?\n\nz\195\164h\nend of it\n")
+      screen:type ":qa!\r"
+      process.wait_for("the editor's end", function() return not screen:is_running() end)
+    end)
+    screen:stop()
+    server:stop()
+    if not ok then error(problem, 0) end
+  end)
+end
+
 process.shell("rm -rf " .. plugin)

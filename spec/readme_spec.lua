@@ -20,8 +20,9 @@ end
 local server = assert(mock.start { delay = 0 })
 local readme = shell.read "README.md"
 
+-- Those for Neovim, "lua nvim", are run by nvim_plugin_spec.lua.
 local count = 0
-for heading, language, code in ("\n" .. readme):gmatch "```(%l*)()\n(.-)\n```" do
+for heading, language, code in ("\n" .. readme):gmatch "```([%l ]*)()\n(.-)\n```" do
   local line = select(2, readme:sub(1, language):gsub("\n", ""))
   if heading == "lua" or heading == "sh" then
     count = count + 1

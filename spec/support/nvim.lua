@@ -60,23 +60,69 @@ said = {}
 vim.notify = function(message, level) said[#said + 1] = { message, level } end
 ]]
 
+--- The home of an editor, and the commands that make it one's environment.
+local function home(opts)
+  local folder = os.tmpname()
+  os.remove(folder)
+  shell.run("mkdir %s && cp %s/examples/picture.jpg %s", folder, here, folder)
+  shell.write(folder .. "/init.lua", INIT:format(opts.plugin, opts.plugin) .. (opts.init or ""))
+  return folder, CLEAN .. "cd " .. folder .. "; export HOME=$PWD XDG_CONFIG_HOME=$PWD/c XDG_DATA_HOME=$PWD/data "
+    .. "XDG_STATE_HOME=$PWD/state XDG_CACHE_HOME=$PWD/cache XDG_RUNTIME_DIR=$PWD OPENAI_BASE_URL="
+    .. (opts.url or "http://127.0.0.1:9/v1") .. "; "
+end
+
 --- Starts an editor without a screen. The messages of vim.notify are kept in the global `said` there.
 ---@param opts { program: string, plugin: string, url: string?, init: string? }
 ---@return lmm.spec.Editor
 function nvim.start(opts)
-  local folder = os.tmpname()
-  os.remove(folder)
-  shell.run("mkdir %s && cp %s/examples/picture.jpg %s", folder, here, folder)
-  local self = setmetatable({ folder = folder, program = opts.program, socket = folder .. "/socket" }, Editor)
-  shell.write(folder .. "/init.lua", INIT:format(opts.plugin, opts.plugin) .. (opts.init or ""))
-  self.environment = CLEAN .. "cd " .. folder .. "; export HOME=$PWD XDG_CONFIG_HOME=$PWD/c XDG_DATA_HOME=$PWD/data "
-    .. "XDG_STATE_HOME=$PWD/state XDG_CACHE_HOME=$PWD/cache XDG_RUNTIME_DIR=$PWD OPENAI_BASE_URL="
-    .. (opts.url or "http://127.0.0.1:9/v1") .. "; "
+  local folder, environment = home(opts)
+  local self = setmetatable({ folder = folder, program = opts.program, socket = folder .. "/socket",
+    environment = environment }, Editor)
   local command = "timeout -k 5 300 " .. quote(opts.program) .. " --headless -n -i NONE -u init.lua --listen "
     .. self.socket .. " >out 2>&1; echo $? >code"
   os.execute("{ " .. self.environment .. command .. "; } </dev/null >/dev/null 2>&1 &")
   process.wait_for("an editor", function() return self:remote("--remote-expr 1"):find "^1%s*exit 0" end)
   return self
+end
+
+---@class lmm.spec.Screen
+local Screen = {}
+Screen.__index = Screen
+
+--- Starts an editor on a screen of 60 x 20 characters, by tmux.
+---@param opts { program: string, plugin: string, url: string?, init: string? }
+---@return lmm.spec.Screen
+function nvim.screen(opts)
+  local folder, environment = home(opts)
+  local self = setmetatable({ folder = folder }, Screen)
+  shell.write(folder .. "/run", environment .. "exec timeout --foreground -k 5 300 " .. quote(opts.program)
+    .. " -n -i NONE -u init.lua")
+  self:tmux("new-session -d -x 60 -y 20 'sh " .. folder .. "/run'")
+  process.wait_for("an editor's screen", function() return self:text():find "\n~" end)
+  return self
+end
+
+function Screen:tmux(words)
+  return shell.output(CLEAN .. "env -u TMUX LC_ALL=C.UTF-8 TERM=screen tmux -u -f /dev/null -S " .. self.folder
+    .. "/tmux " .. words .. " 2>&1")
+end
+
+function Screen:type(text)
+  self:tmux("send-keys -l " .. quote(text))
+end
+
+--- What is on the screen, a line each, without spaces at their ends.
+function Screen:text()
+  return self:tmux "capture-pane -p"
+end
+
+function Screen:is_running()
+  return self:tmux("has-session") == ""
+end
+
+function Screen:stop()
+  self:tmux "kill-server"
+  shell.run("rm -rf %s", self.folder)
 end
 
 function Editor:remote(words)
