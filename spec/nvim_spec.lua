@@ -62,6 +62,23 @@ case("require loads neither libcurl nor JSON; a first call loads what it needs",
   test.equal(ed:lua("return " .. maps .. ":find('lua/lmm/core.so', 1, true) ~= nil"), true)
 end)
 
+case("vim.loader, where there is one, finds the C modules", { { { await = "request" }, { send = OK } } }, function(ed)
+  test.equal(ed:lua "if vim.loader then vim.loader.enable() end return client():health()", true)
+end)
+
+for _, editor in ipairs(editors) do
+  test.case("make install LUA=lua5.1 puts the library where Neovim finds it (" .. editor.name .. ")", function()
+    if not editor.program then test.skip "it is not there" end
+    local text = nvim.run(plugin, [[make install LUA=lua5.1 DESTDIR="$PWD/stage" >/dev/null && cd stage/usr/local &&
+      ]] .. editor.program .. [[ --headless -n -i NONE -u NONE --cmd "lua
+        local function here(paths) return (paths:gsub('/usr/local', vim.fn.getcwd())) end
+        package.path, package.cpath = here(package.path), here(package.cpath)
+        require('lmm').connect({ base_url = 'http://127.0.0.1:9/v1', retry = false }):health()
+        io.write(require('lmm.core') and package.loaded['lmm.curl'] and 'loaded\n')" --cmd 'qa!']])
+    test.equal(text, "loaded\nexit 0\n")
+  end)
+end
+
 case("an answer comes as the server meant it, however its bytes are split", { { { await = "request" },
   { dribble = HEAD .. replies.delta "z\195\164h" .. replies.delta "e \240\159\152\128\n", every = 0 },
   { dribble = replies.delta "\nend" .. END, every = 0 } } }, function(ed)

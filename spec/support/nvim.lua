@@ -39,7 +39,7 @@ end
 function nvim.plugin()
   local folder = os.tmpname()
   os.remove(folder)
-  shell.run("mkdir -p %s/build && cp -a Makefile .ci src lua examples %s", folder, folder)
+  shell.run("mkdir -p %s/build && cp -a Makefile .ci src lua bin examples %s", folder, folder)
   shell.run("! test -d build/lua5.1 || cp -a build/lua5.1 %s/build", folder) -- so that nothing is built twice
   local said = nvim.run(folder, "rm -f lua/lmm/*.so && make nvim")
   if not said:find "exit 0\n$" then error("make nvim: " .. said, 2) end
