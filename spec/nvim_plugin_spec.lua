@@ -185,6 +185,13 @@ for name, row in pairs {
   end)
 end
 
+case("a path is looked for beside the buffer's file first", { answer "Seen." }, function(ed, server)
+  process.shell("cd " .. ed.folder .. " && mkdir notes && mv picture.jpg notes && echo '![a](picture.jpg)' >notes/a.md")
+  ed:keys ":edit notes/a.md<CR>:Lmm What?<CR>"
+  wait_split(ed, "Seen.")
+  test.match(sent(server, 1)[2].image_url.url, "^data:image/jpeg;base64,/9j/")
+end)
+
 case(":Lmm completes paths after -i", { { { hold = true } } }, function(ed)
   local got = ed:lua [[
     vim.fn.writefile({}, "a b.jpg")
