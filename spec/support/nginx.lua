@@ -148,6 +148,7 @@ end
 function nginx.start(opts)
   build()
   local folder = process.shell "mktemp -d":match "^[^\n]+"
+  os.execute("chmod a+x " .. folder) -- its workers may be somebody else
   process.write(folder .. "/nginx.conf", opts.config and opts.config(folder) or configure(folder, opts))
   local command = ("echo $$; exec %s %s timeout -k 5 %d nginx -p %s -c %s/nginx.conf >%s/said 2>&1 </dev/null"):format(
     CLEAN, opts.env or "", LONGEST, opts.prefix or folder, folder, folder)
