@@ -39,9 +39,9 @@ end
 function nvim.plugin()
   local folder = os.tmpname()
   os.remove(folder)
-  shell.run("mkdir -p %s/build && cp -a Makefile .ci src lua bin examples %s", folder, folder)
-  shell.run("! test -d build/lua5.1 || cp -a build/lua5.1 %s/build", folder) -- so that nothing is built twice
-  local said = nvim.run(folder, "rm -f lua/lmm/*.so && make nvim")
+  local said = nvim.run(here, ([[F=%s; mkdir -p $F/build && cp -a Makefile .ci src lua bin examples $F &&
+    { ! test -d build/lua5.1 || cp -a build/lua5.1 $F/build; } && # so that nothing is built twice
+    cd $F && rm -f lua/lmm/*.so && make nvim]]):format(folder))
   if not said:find "exit 0\n$" then error("make nvim: " .. said, 2) end
   return folder
 end
@@ -64,7 +64,7 @@ vim.notify = function(message, level) said[#said + 1] = { message, level } end
 local function home(opts)
   local folder = os.tmpname()
   os.remove(folder)
-  shell.run("mkdir %s && cp %s/examples/picture.jpg %s", folder, here, folder)
+  nvim.run("/", ("mkdir %s && cp %s/examples/picture.jpg %s"):format(folder, here, folder))
   shell.write(folder .. "/init.lua", INIT:format(opts.plugin, opts.plugin) .. (opts.init or ""))
   return folder, CLEAN .. "cd " .. folder .. "; export HOME=$PWD XDG_CONFIG_HOME=$PWD/c XDG_DATA_HOME=$PWD/data "
     .. "XDG_STATE_HOME=$PWD/state XDG_CACHE_HOME=$PWD/cache XDG_RUNTIME_DIR=$PWD OPENAI_BASE_URL="
