@@ -352,6 +352,44 @@ test.case("time limits: first, idle and total, each with its own text", function
   test.equal(err.elapsed, 2)
 end)
 
+test.case("time limits hold against a server that always has more to read, and nothing to say", function()
+  for limit, seconds in pairs { first = 2, idle = 3, total = 4 } do
+    local closed
+    local pieces = { limit == "idle" and fake.delta "a" or ": hello\n\n" }
+    local transfer = {
+      head = function() return { status = 200, headers = { ["content-type"] = "text/event-stream" } } end,
+      read = function()
+        fake.loop.time = fake.loop.time + 0.01
+        return table.remove(pieces) or ": ping\n\n"
+      end,
+      close = function() closed = true end,
+    }
+    local client = lmm.connect { base_url = "http://fake/v1", model = "m", retry = false, limits = { reply = 1e6 },
+      timeout = { [limit] = seconds }, transport = { start = function() return transfer end } }
+    local before = fake.loop.time
+    local err = test.refused("timeout%." .. limit, client:stream({ messages = {} }):reply())
+    test.equal({ err.kind, err.limit, err.phase, closed }, { "timeout", limit, "receive", true })
+    test.ok(fake.loop.time - before < seconds + 0.1)
+  end
+end)
+
+test.case("each limit of a call's own wins over the client's, which holds for the others", function()
+  local client = fake.net({ { hang = true } }):connect { retry = false, timeout = { first = 50, total = 60 } }
+  for _, row in ipairs { { { first = 7 }, "first", 7 }, { { total = 8 }, "total", 8 }, { 9, "total", 9 },
+    { { first = 70 }, "total", 60 }, { { first = 70, total = 80 }, "first", 70 }, { { idle = 1 }, "first", 50 },
+    { { total = math.huge }, "first", 50 } } do
+    local err = test.refused("timeout%." .. row[2], client:chat { messages = {}, timeout = row[1] })
+    test.equal({ err.limit, err.elapsed }, { row[2], row[3] })
+  end
+  local net = fake.net { { hang = true } }
+  test.refused("", net:connect({ retry = false }):chat { messages = {}, timeout = { connect = 3, total = 5 } })
+  test.refused("", net:connect({ retry = false, timeout = { total = 5 } }):chat { messages = {} })
+  test.equal({ net.requests[1].connect_timeout, net.requests[2].connect_timeout }, { 3, 10 })
+  local slow = fake.streamed { fake.delta "a", { pause = 30 }, fake.delta("b", "stop") }
+  test.equal(test.refused("timeout.idle", fake.net({ slow }):connect():stream({ messages = {},
+    timeout = { idle = 20 } }):reply()).partial, "a")
+end)
+
 test.case("total covers all attempts and their waits", function()
   local net = fake.net { { status = 503, delay = 1 } }
   local err = test.refused("503", ask(net, { retry = quick, timeout = { total = 3 } }))

@@ -167,12 +167,18 @@ function Call:too_deep(message)
 end
 
 --- Waits for the transfer's head or next bytes within whichever limit ends first. What a wait takes is taken off
---- `patience`, so that time the reader spends elsewhere does not count.
+--- `patience`, so that time the reader spends elsewhere does not count. A limit that is reached holds, too, against a
+--- server that always has something more to read.
 function Call:take(method)
   local now = self.loop:now()
   local deadline, limit = now + self.patience, self.waiting_for
   if self.deadline and self.deadline < deadline then deadline, limit = self.deadline, "total" end
-  local value, failure = self.transfer[method](self.transfer, deadline)
+  local value, failure
+  if method == "read" and now >= deadline then
+    failure = { kind = "timeout", phase = "receive" }
+  else
+    value, failure = self.transfer[method](self.transfer, deadline)
+  end
   self.patience = self.patience - (self.loop:now() - now)
   if not failure then return value end
   if failure.kind == "timeout" and self.loop:now() >= deadline then failure.limit = limit end
