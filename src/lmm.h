@@ -245,8 +245,7 @@ struct lmm_multi {
   int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
   int running;     /* transfers under way */
   bool broken;     /* libcurl ran out of memory, and is not to go on with what it has */
-  bool added;      /* a transfer has been added, and has no connection yet */
-  lmm_buf sockets; /* of its connections, those that may serve a further request among them */
+  lmm_buf sockets; /* (int) of its connections, those that may serve a further request among them */
 };
 
 int lmm_multi_open(lmm_multi *multi);
@@ -254,6 +253,9 @@ bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
+/* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So if there
+ * is such on the kept connection with this local port, it becomes one that has ended. */
+void lmm_multi_end_talkative(const lmm_multi *multi, int local_port);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);

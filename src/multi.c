@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -99,16 +100,10 @@ static int on_timer(CURLM *handle, long milliseconds, void *context) {
 
 /* ---- the connections' sockets ---- */
 
-typedef struct tracked {
-  int fd;
-  bool watched; /* a transfer has it, and wants to know when it is ready */
-  bool idle;    /* its transfer has ended, and no other has it: it may serve a further request */
-} tracked;
-
-static tracked *find_socket(const lmm_multi *multi, int fd) {
-  tracked *all = (tracked *)(void *)multi->sockets.data;
+static int *find_socket(const lmm_multi *multi, int fd) {
+  int *all = (int *)(void *)multi->sockets.data;
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++)
-    if (all[i].fd == fd) return &all[i];
+    if (all[i] == fd) return &all[i];
   return NULL;
 }
 
@@ -116,55 +111,52 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
   lmm_multi *multi = context;
   (void)purpose;
 #ifdef SOCK_CLOEXEC
-  tracked new = {.fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol)};
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
-  tracked new = {.fd = socket(address->family, address->socktype, address->protocol)};
-  if (new.fd >= 0) (void)fcntl(new.fd, F_SETFD, FD_CLOEXEC);
+  int fd = socket(address->family, address->socktype, address->protocol);
+  if (fd >= 0) (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
-  tracked *old = find_socket(multi, new.fd); /* 7.88 tells nothing of one that it closes while it connects */
-  if (old != NULL) *old = new;
-  /* Where memory for it is wanting, it is not looked at before it is used again. */
-  if (old == NULL && new.fd >= 0) (void)lmm_buf_add(&multi->sockets, &new, sizeof new);
-  return new.fd;
+  /* It may be known: 7.88 tells nothing of one that it closes while it connects. Where memory for it is wanting, it is
+   * not looked at before it is used again. */
+  if (fd >= 0 && find_socket(multi, fd) == NULL) (void)lmm_buf_add(&multi->sockets, &fd, sizeof fd);
+  return fd;
 }
 
 static int on_close_socket(void *context, curl_socket_t fd) {
   lmm_multi *multi = context;
-  tracked *old = find_socket(multi, fd);
-  if (old != NULL) {
-    multi->sockets.length -= sizeof *old;
-    *old = *(const tracked *)(const void *)(multi->sockets.data + multi->sockets.length);
+  int *known = find_socket(multi, fd);
+  if (known != NULL) {
+    multi->sockets.length -= sizeof fd;
+    *known = *(const int *)(const void *)(multi->sockets.data + multi->sockets.length);
   }
   return close(fd);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known) {
   const lmm_multi *multi = context;
-  tracked *one = find_socket(multi, fd); /* not so for those by which a look-up of a name tells its end */
   (void)easy, (void)known;
-  if (one != NULL) *one = (tracked){fd, what != CURL_POLL_REMOVE, one->idle && what == CURL_POLL_REMOVE};
   if (what != CURL_POLL_REMOVE)
     return watch_socket(multi->watch, fd, (what & CURL_POLL_IN) != 0, (what & CURL_POLL_OUT) != 0);
   unwatch_socket(multi->watch, fd);
   return 0;
 }
 
-static void note_idle(const lmm_multi *multi, CURL *easy) {
-  curl_socket_t fd = CURL_SOCKET_BAD;
-  if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) return;
-  tracked *one = find_socket(multi, fd);
-  if (one != NULL) one->idle = !one->watched; /* unless the next transfer has it already */
+static int local_port_of(int fd) {
+  struct sockaddr_storage address;
+  socklen_t length = sizeof address;
+  if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return 0;
+  if (address.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+  if (address.ss_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
+  return 0;
 }
 
-/* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So such a
- * connection is made one that has ended, which libcurl notices before it uses it. */
-static void end_talkative(const lmm_multi *multi) {
+void lmm_multi_end_talkative(const lmm_multi *multi, int local_port) {
   char bytes[4096];
-  const tracked *all = (const tracked *)(const void *)multi->sockets.data;
+  const int *all = (const int *)(const void *)multi->sockets.data;
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
-    if (!all[i].idle || recv(all[i].fd, bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
-    (void)shutdown(all[i].fd, SHUT_RDWR);
-    while (recv(all[i].fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+    if (recv(all[i], bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 || local_port_of(all[i]) != local_port) continue;
+    (void)shutdown(all[i], SHUT_RDWR);
+    while (recv(all[i], bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
     }
   }
 }
@@ -212,7 +204,7 @@ static int begin(lmm_multi *multi) {
 int lmm_multi_open(lmm_multi *multi) {
   multi->ring.previous = multi->ring.next = &multi->ring;
   multi->process = (long)getpid();
-  multi->sockets = LMM_BUF(sizeof(tracked) * 65536);
+  multi->sockets = LMM_BUF(sizeof(int) * 65536);
   multi->watch = watch_open();
   if (multi->watch >= 0 && begin(multi) == LMM_OK) return LMM_OK;
   if (multi->watch >= 0) (void)close(multi->watch);
@@ -234,7 +226,6 @@ int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer) {
   insert_behind(multi->ring.previous, &transfer->link);
   transfer->multi = multi;
   multi->running++;
-  multi->added = true;
   return LMM_OK;
 }
 
@@ -261,7 +252,6 @@ static void drain(lmm_multi *multi) {
     if (message->msg != CURLMSG_DONE) continue;
     CURLcode result = message->data.result;
     (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-    note_idle(multi, message->easy_handle);
     transfer->done = true;
     multi->running--;
     transfer->result = (int)result;
@@ -303,9 +293,7 @@ int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
   int count = watch_wait(multi->watch, ready, own >= 0 && own < milliseconds ? own : milliseconds);
   int running; /* by libcurl's count, which is only told when it is called */
   CURLMcode code = CURLM_OK;
-  if (multi->added) end_talkative(multi);
-  multi->added = false;
-  if (lmm_multi_timeout(multi) == 0) { /* first: what was added takes none of the connections that become free below */
+  if (lmm_multi_timeout(multi) == 0) {
     multi->due = -1;
     code = curl_multi_socket_action(multi->handle, CURL_SOCKET_TIMEOUT, 0, &running);
   }

@@ -69,8 +69,11 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
  * other, and is counted. */
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
-  (void)ip, (void)local_ip, (void)port, (void)local_port;
+  long connects = 0;
+  (void)ip, (void)local_ip, (void)port;
   transfer->sending = true;
+  (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_port);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
   return CURL_PREREQFUNC_OK;
 }
