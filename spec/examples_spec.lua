@@ -71,9 +71,9 @@ test.case("luv_server.lua", function()
   local pid = process.shell(("OPENAI_BASE_URL=%s %s examples/luv_server.lua 0 >%s 2>&1 & echo $!"):format(server.url,
     quote(LUA), log)):match "%d+"
   local url = process.wait_for("the front", function() return (process.read(log) or ""):match "listening on (%S+)" end)
-  local out, errors = run("curl -sS --data-binary @examples/picture.jpg " .. url)
+  local out, errors = run("env -u LD_PRELOAD curl -sS --data-binary @examples/picture.jpg " .. url)
   test.equal({ out, errors }, { PICTURE .. "question: What is shown in the image?\n", "" })
-  test.match((run("curl -sS --data-binary nonsense " .. url)), "no known type")
+  test.match((run("env -u LD_PRELOAD curl -sS --data-binary nonsense " .. url)), "no known type")
   os.execute("kill " .. pid)
   server.stop()
 end)

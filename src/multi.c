@@ -142,7 +142,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 }
 
 static int local_port_of(int fd) {
-  struct sockaddr_storage address;
+  struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
   socklen_t length = sizeof address;
   if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return 0;
   if (address.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
