@@ -80,6 +80,18 @@ test.case("cancel makes the current and every later wait give 'cancelled'", func
   task:cancel() -- harmless after the end
 end)
 
+test.case("a task that dies where it cannot wait is told of once, and never resumed", function()
+  local seen, cell = {}, {}
+  lmm.go(function()
+    table.sort({ 1, 2 }, function() return loop:wait(cell, loop:now() + 1) end)
+  end, function(...) seen[#seen + 1] = { ... } end)
+  test.equal({ #seen, seen[1][1] }, { 1, false })
+  test.match(seen[1][2], "yield across")
+  loop:wake(cell)
+  sleep(2)
+  test.equal(#seen, 1)
+end)
+
 test.case("wake never resumes in the caller's stack", function()
   local cell, log = {}, {}
   lmm.go(function()

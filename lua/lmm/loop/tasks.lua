@@ -124,6 +124,7 @@ function Task:resume()
     result = pack(false, "lmm: a task waits by calling lmm: it must not yield by itself")
   end
   self.result = result
+  self.loop.parked[self] = nil -- it may have died at its own wait, where Lua cannot yield
   self.loop.tasks[self.co] = nil -- Lua 5.1 and LuaJIT never collect a weak key that its own value refers to
   for _, cell in ipairs(self.watchers) do self.loop:wake(cell) end
   if self.done then self.done(unpack(result, 1, result.n)) end
