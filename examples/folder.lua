@@ -14,6 +14,10 @@ for name in listing:lines() do
   end
 end
 listing:close()
+if #names == 0 then
+  io.stderr:write("no pictures in ", folder, "\n")
+  os.exit(1)
+end
 
 local failed = 0
 local tasks = {}

@@ -62,6 +62,9 @@ test.case("folder.lua", function()
   local answer = "\t" .. PICTURE:gsub("\n", " ") .. "question: Why?"
   test.equal({ lines, status }, { { "a.jpg" .. answer, "b.JPEG" .. answer }, 1 })
   test.match(errors, "^c%.png: [^\n]*\n$")
+  _, errors, status = run(quote(LUA) .. " examples/folder.lua " .. folder .. "/none")
+  test.equal(status, 1)
+  test.match(errors, "no pictures in ")
   server.stop()
 end)
 
