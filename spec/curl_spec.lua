@@ -308,3 +308,25 @@ test.case("bad arguments to the C module raise", function()
   local transfer, message = curl.connect({}):start { method = "GET", url = "gopher://x/" }
   test.ok(transfer or message)
 end)
+
+test.case("a reset while bytes wait to be read ends nobody else's request", function()
+  local early = "HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" .. ("x"):rep(800000)
+  local server = raw.start { { { await = "head" }, { send = early }, { pause = 0.1 }, { reset = true } } }
+  local other = raw.start { { { await = "request" }, { hold = true } } }
+  local carrier = transport.new(loop, { host = "127.0.0.1" })
+  local silent = assert(carrier:start(request(other)))
+  local broken = assert(carrier:start(request(server, { body = core.body(("y"):rep(60000000)) })))
+  assert(broken:head(soon()))
+  for _ = 1, 20 do loop:wait({}, loop:now() + 0.02) end -- it fills its buffer, and breaks off
+  local failure
+  repeat
+    local bytes
+    bytes, failure = broken:read(soon())
+  until not bytes
+  test.equal(failure.kind, "truncated")
+  test.equal(select(2, silent:head(loop:now() + 0.05)).kind, "timeout")
+  broken:close()
+  silent:close()
+  server:stop()
+  other:stop()
+end)

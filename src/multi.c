@@ -141,20 +141,24 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
   return 0;
 }
 
-static int local_port_of(int fd) {
+typedef int name_fn(int fd, struct sockaddr *address, socklen_t *length);
+
+/* The port of a socket's own address (getsockname) or its peer's (getpeername); 0 where it has none. */
+static int port_of(int fd, name_fn *name) {
   struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
   socklen_t length = sizeof address;
-  if (getsockname(fd, (struct sockaddr *)&address, &length) != 0) return 0;
+  if (name(fd, (struct sockaddr *)&address, &length) != 0) return 0;
   if (address.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
   if (address.ss_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
   return 0;
 }
 
-void lmm_multi_end_talkative(const lmm_multi *multi, int local_port) {
+void lmm_multi_end_talkative(const lmm_multi *multi, int local_port, int port) {
   char bytes[4096];
   const int *all = (const int *)(const void *)multi->sockets.data;
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
-    if (recv(all[i], bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0 || local_port_of(all[i]) != local_port) continue;
+    if (port_of(all[i], getsockname) != local_port || port_of(all[i], getpeername) != port) continue;
+    if (recv(all[i], bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
     (void)shutdown(all[i], SHUT_RDWR);
     while (recv(all[i], bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
     }
@@ -287,10 +291,10 @@ int lmm_multi_timeout(const lmm_multi *multi) {
 }
 
 int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
-  if (multi->handle == NULL) return 0;
   ready_socket ready[MOST_READY];
   int own = lmm_multi_timeout(multi);
   int count = watch_wait(multi->watch, ready, own >= 0 && own < milliseconds ? own : milliseconds);
+  if (multi->handle == NULL) return 0; /* for want of memory: nothing is under way */
   int running; /* by libcurl's count, which is only told when it is called */
   CURLMcode code = CURLM_OK;
   if (lmm_multi_timeout(multi) == 0) {

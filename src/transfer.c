@@ -70,10 +70,10 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
   long connects = 0;
-  (void)ip, (void)local_ip, (void)port;
+  (void)ip, (void)local_ip;
   transfer->sending = true;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_port);
+  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_port, port);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
   return CURL_PREREQFUNC_OK;
 }
@@ -162,10 +162,9 @@ void lmm_transfer_take(lmm_transfer *transfer, size_t count) {
   lmm_buf *received = &transfer->received;
   memmove(received->data, received->data + count, received->length - count);
   received->length -= count;
-  if (!transfer->paused) return;
+  if (!transfer->paused || transfer->done) return; /* one that has ended refuses to go on */
   transfer->paused = false;
-  if (curl_easy_pause(transfer->easy, CURLPAUSE_CONT) != CURLE_OK && transfer->multi != NULL)
-    transfer->multi->broken = true;
+  if (curl_easy_pause(transfer->easy, CURLPAUSE_CONT) != CURLE_OK) transfer->multi->broken = true;
 }
 
 /* ---- how it goes, and how it went ---- */

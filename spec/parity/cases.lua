@@ -47,6 +47,8 @@ to_the_end.is_open = true
 local partial = replies.streamed { replies.delta "one", replies.delta "two" }
 
 local broken = replies.streamed { replies.delta "one", { pause = 0.05 }, { fail = { kind = "truncated" } } }
+local late = replies.whole "late"
+late.delay = 0.5
 local fault = replies.event { error = { message = "It broke.", code = 500 } }
 local faulty = replies.streamed { replies.delta "one", fault, replies.event "[DONE]" }
 local silent = replies.streamed { replies.delta "one", { pause = 60 } }
@@ -165,6 +167,11 @@ return {
     local text, message, err = all_pieces(client:stream(request))
     test.equal({ text, failed("truncated", nil, message, err).partial }, { "one", "one" })
   end }),
+
+  case("an answer that comes later than the limit for connecting", { late }, {
+    opts = { timeout = { connect = 0.2, first = 30 } },
+    run = function(client) test.equal(assert(client:chat(request)).text, "late") end,
+  }),
 
   case("no answer within the time limit", { { hang = true } }, {
     opts = { timeout = { first = 0.15 } },

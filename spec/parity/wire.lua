@@ -28,6 +28,7 @@ end
 local function add_reply(steps, reply, keeps)
   local closing = keeps and "" or "\r\nConnection: close"
   steps[#steps + 1] = { await = "request" }
+  if reply.delay then steps[#steps + 1] = { pause = reply.delay } end
   if reply.hang then
     steps[#steps + 1] = { hold = true }
   elseif reply.chunks then

@@ -37,7 +37,11 @@ end
 --- The loop in use.
 ---@return lmm.Loop
 function loop.current()
-  if not current then current = require(modules[host()]).new() end
+  if not current then
+    local name = host()
+    current = require(modules[name]).new()
+    current.name = name
+  end
   return current
 end
 

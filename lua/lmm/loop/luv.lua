@@ -41,7 +41,6 @@ end
 --- Runs in libuv's callback, where an editor allows little: bytes are moved here, tasks where they may run.
 function Loop:event()
   if self.poll then self.poll.poll(0) end
-  self.happened = true
   if self.is_coming or #self.ready == 0 and self:patience() > 0 then return self:arm() end
   self.is_coming = true
   self.soon(self.on_turn)

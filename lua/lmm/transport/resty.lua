@@ -88,9 +88,11 @@ end
 function Transfer:begin()
   local timeout, max_head = self.request.connect_timeout, self.request.max_head
   self.decoder, self.is_sent = http1.decoder { method = self.request.method, max_head = max_head }, false
+  self.is_over = false
   self.connect_deadline = timeout and self.loop:now() + timeout
   local socket, outcome = self.connector:connect(self.route, self, self.is_second, max_head)
   self.connect_deadline = nil
+  self.loop:wake(self.cell) -- who waits has another limit from here on
   if not socket then return outcome end
   self.socket, self.is_reused = socket, outcome
   return self:send()
@@ -146,7 +148,7 @@ end
 
 function Transfer:upload()
   local body, socket, since = self.request.body, self.socket, 0
-  while true do
+  while not self.closed do
     local piece, problem = body:read(PIECE)
     if problem then
       self.failure = { kind = "invalid", phase = "send", reason = problem }
