@@ -267,6 +267,7 @@ function Call:run(attempt)
     local value, err = attempt()
     if value ~= nil then return value end
     self:close()
+    if self.body then self.body:rewind() end -- lets go of a file that was not read to its end
     failures[#failures + 1] = err
     local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
     if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return nil, err end

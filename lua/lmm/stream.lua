@@ -251,8 +251,10 @@ end
 --- Ends it at once; the server sees the connection close. Whoever waits in it gets a `cancelled` error.
 function Stream:cancel()
   if self.stopped then return end
-  if self.call then self.call:cancel() end
-  self:stop(errors.new { kind = "cancelled", message = "the request was cancelled" })
+  local call = self.call
+  if call then call:cancel() end
+  self:stop(call and call:fail { kind = "cancelled" }
+    or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end
 
 --- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
