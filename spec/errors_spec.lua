@@ -225,7 +225,7 @@ local bodies = { -- name, status, body, expected fields
     { message = "Failed to load image or audio file", type = "server_error", code = 500 } },
   { "llama-server, overflow", 400,
     [[{"error":{"code":400,"message":"m","type":"exceed_context_size_error","n_prompt_tokens":9000,"n_ctx":8192}}]],
-    { message = "m", type = "exceed_context_size_error", code = 400 } },
+    { message = "m: the prompt has 9000 tokens, the context 8192", type = "exceed_context_size_error", code = 400 } },
   { "llama-server, loading", 503, [[{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}]],
     { message = "Loading model", status = 503 } },
   { "llama-server, 413", 413, "", { message = "no reason given", status = 413 } },

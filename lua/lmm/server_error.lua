@@ -19,6 +19,14 @@ local function is_status(code)
   return type(code) == "number" and code >= 100 and code <= 599 and code % 1 == 0
 end
 
+--- llama-server tells beside its message how long the prompt is, and the context.
+local function with_numbers(message, found)
+  local prompt, context = found.n_prompt_tokens, found.n_ctx
+  if type(prompt) ~= "number" or type(context) ~= "number" then return message end
+  if message:find(("%.0f"):format(context), 1, true) then return message end
+  return ("%s: the prompt has %.0f tokens, the context %.0f"):format(message, prompt, context)
+end
+
 --- The fields of an error in a decoded reply, or nil where it holds none.
 ---@param bare boolean?  the object itself is known to be an error
 function server_error.find(value, bare)
@@ -29,9 +37,9 @@ function server_error.find(value, bare)
   if not found then return nil end
   if type(found) ~= "table" then found = { message = tostring(found) } end
   local code = json.clean(scalar(found.code))
+  local message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
   return {
-    message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
-      or "no reason given",
+    message = message and with_numbers(message, found) or "no reason given",
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
@@ -41,6 +49,8 @@ end
 
 --- One line of advice for what people meet most: by status, and by what the message says where that is needed. Captures
 --- of `match` fill the hint.
+local text_only = "ask a model that takes more than text"
+local too_long = "shorten the prompt, send smaller pictures, or lower max_tokens"
 local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
 local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
@@ -53,8 +63,13 @@ local hints = {
     hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
   { match = "requires.* %-%-tool%-call%-parser", -- however the tools are chosen
     hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
-  { match = "is not a multimodal model", hint = "ask a model that takes more than text" },
-  { match = "maximum context length", hint = "shorten the prompt, send smaller pictures, or lower max_tokens" },
+  { match = "is not a multimodal model", hint = text_only },
+  { match = "%a+ input is not supported", hint = text_only .. ", or start llama-server with its --mmproj FILE" },
+  { match = "maximum context length", hint = too_long },               -- vLLM, SGLang, OpenAI
+  { match = "longer than the maximum model length", hint = too_long }, -- vLLM up to 0.11
+  { match = "longer than the model's context length", hint = too_long }, -- SGLang
+  { match = "exceeds the available context size", hint = too_long },   -- llama-server
+  { match = "cannot be greater than max_model_len", hint = "lower max_tokens" },
   { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },
   { match = "allowed%-local%-media%-path", hint = local_files },
   { match = "Cannot load local files", hint = local_files },

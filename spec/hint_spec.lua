@@ -1,0 +1,141 @@
+-- Advice for what people meet most, each in the real words of the server that says it: asked for whole and streamed,
+-- with the status it has, or as an event under HTTP 200.
+local fake = require "spec.support.fake"
+local json = require "lmm.json"
+local lmm = require "lmm"
+local test = require "spec.support.test"
+
+local null = lmm.null
+
+--- An error object as vLLM writes it now, and what it wrote up to 0.10.0.
+local function vllm(status, message, type_of, param)
+  local fields = { message = message, type = type_of or "BadRequestError", param = param or null, code = status }
+  return { status = status, json = { error = fields } }, { status = status, json = { object = "error",
+    message = message, type = fields.type, param = fields.param, code = status } }
+end
+
+local function llama(status, message, type_of, more)
+  local fields = { message = message, type = type_of or "server_error", code = status }
+  for name, value in pairs(more or {}) do fields[name] = value end
+  return { status = status, json = { error = fields } }
+end
+
+local TOO_LONG = "shorten the prompt, send smaller pictures, or lower max_tokens"
+local TEXT_ONLY = "ask a model that takes more than text"
+local PARSER = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME"
+local LOCAL_FILES = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
+local MMPROJ = TEXT_ONLY .. ", or start llama-server with its --mmproj FILE"
+
+local rows = { -- what, the hint, the replies
+  { "too many pictures", "vLLM sets this limit by --limit-mm-per-prompt.image N",
+    vllm(400, "At most 2 image(s) may be provided in one prompt. (parameter=image)", nil, "image") },
+  { "too many videos, in older words", "vLLM sets this limit by --limit-mm-per-prompt.video N",
+    vllm(400, "At most 1 video(s) may be provided in one request.") },
+  { "a kind of media that is not taken", "the model takes no audio, or vLLM's limit for it is 0",
+    vllm(400, "At most 0 audio(s) may be provided in one prompt. (parameter=audio)", nil, "audio") },
+  { "tools without a parser", PARSER,
+    vllm(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set') },
+  { "a tool that must be called, without a parser", PARSER,
+    vllm(400, 'tool_choice="required" requires --tool-call-parser to be set') },
+  { "a named tool without a parser", PARSER,
+    vllm(400, 'tool_choice=function "add" requires --tool-call-parser to be set') },
+  { "a picture for a model of text", TEXT_ONLY, vllm(400, "tiny/text is not a multimodal model") },
+  { "a picture for llama-server without a projector", MMPROJ, llama(500,
+    "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj") },
+  { "audio for the same", MMPROJ, llama(500,
+    "audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj") },
+  { "a prompt that is too long", TOO_LONG,
+    vllm(400, "This model's maximum context length is 2048 tokens. However, "
+    .. "your prompt contains at least 2049 input tokens, which exceeds this limit even without any output tokens. Please "
+    .. "reduce the length of the input prompt. (parameter=input_tokens, value=2049)", nil, "input_tokens"),
+    says = "2048 tokens.*2049 input tokens" },
+  { "one, with what was asked for", TOO_LONG,
+    vllm(400, "This model's maximum context length is 8192 tokens. However, "
+    .. "you requested 9000 tokens (8000 in the messages, 1000 in the completion). Please reduce the length of the messages "
+    .. "or completion."), says = "8192 tokens.*9000 tokens" },
+  { "one, of older vLLM", TOO_LONG,
+    vllm(400, "The decoder prompt (length 9000) is longer than the maximum model "
+    .. "length of 8192. Make sure that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens."),
+    says = "9000.*8192" },
+  { "one, of SGLang", TOO_LONG, { status = 400, json = { object = "error", code = 400, type = "BadRequestError",
+    message = "The input (9000 tokens) is longer than the model's context length (8192 tokens)." } },
+    says = "9000.*8192" },
+  { "one, of llama-server", TOO_LONG, llama(400, "the request exceeds the available context size. try increasing the "
+    .. "context size or enable context shift", "exceed_context_size_error", { n_prompt_tokens = 14429, n_ctx = 8192 }),
+    llama(400, "request (14429 tokens) exceeds the available context size (8192 tokens), try increasing it",
+      "exceed_context_size_error", { n_prompt_tokens = 14429, n_ctx = 8192 }), says = "14429 tokens.*8192" },
+  { "an answer that may be too long", "lower max_tokens", vllm(400, "max_tokens=4096 cannot be greater than "
+    .. "max_model_len=2048. Please request fewer output tokens. (parameter=max_tokens, value=4096)", nil,
+    "max_tokens"), says = "4096.*2048" },
+  { "a file: URL, without the option", LOCAL_FILES,
+    vllm(400, "Cannot load local files without `--allowed-local-media-path`.") },
+  { "the same, since it is a 500", LOCAL_FILES,
+    vllm(500, "Cannot load local files without `--allowed-local-media-path`.", "InternalServerError") },
+  { "a file: URL outside of the folder", LOCAL_FILES, vllm(400, "The file path /etc/passwd must be a subpath of "
+    .. "`--allowed-local-media-path /data`.") },
+  { "a space in a data: URL of a raw request", "nothing but base64 may follow 'base64,': no space, no line break",
+    vllm(400, "Non-base64 digit found"), vllm(400, "Failed to load image: Non-base64 digit found") },
+  { "no key", "pass api_key, or set OPENAI_API_KEY", { status = 401, json = { error = "Unauthorized" } },
+    llama(401, "Invalid API Key", "authentication_error"), event = false },
+  { "too large", "the request has %d+ bytes, more than the server takes", { status = 413, body = "" },
+    { status = 413, body = "<html>413 Request Entity Too Large</html>" }, event = false, is_pattern = true },
+}
+
+local REQUEST = { messages = { { role = "user", content = "q" } } }
+
+for _, row in ipairs(rows) do
+  test.case(row[1], function()
+    for i = 3, #row do
+      local reply = row[i]
+      local event = row.event ~= false and fake.streamed { fake.event(reply.json.error and reply.json
+        or { error = reply.json }), fake.event "[DONE]" } or nil
+      for _, given in ipairs { reply, event } do
+        for _, method in ipairs { "chat", "stream" } do
+          local client = fake.net({ given }):connect { retry = false }
+          local value, message, err = client[method](client, REQUEST)
+          if method == "stream" then value, message, err = value:reply() end
+          test.refused(row.says or "", value, message, err)
+          test.match(err.hint, row.is_pattern and "^" .. row[2] .. "$" or "^" .. row[2]:gsub("%p", "%%%0") .. "$")
+          test.equal(message:sub(-#err.hint - 3), " (" .. err.hint .. ")")
+          test.equal({ err.kind, err.status }, { "http", reply.status })
+        end
+      end
+    end
+  end)
+end
+
+test.case("a base URL without /v1, in the words of each server", function()
+  for _, reply in ipairs {
+    { status = 404, json = { detail = "Not Found" } },                                          -- vLLM, SGLang
+    { status = 405, json = { detail = "Method Not Allowed" } },
+    { status = 404, json = { error = { code = 404, message = "File Not Found", type = "not_found_error" } } }, -- llama
+    { status = 404, body = "404 page not found" },                                              -- Ollama
+    { status = 404, headers = { ["content-type"] = "text/html" }, body = "<html><title>404</title></html>" },
+  } do
+    for base, is_advised in pairs { ["http://h"] = true, ["http://h/api"] = true, ["http://h/v1"] = false } do
+      local err = test.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):models())
+      test.equal(err.hint, is_advised and "a base URL mostly ends in /v1" or nil, base)
+    end
+  end
+end)
+
+test.case("what is no refusal of that kind has no advice", function()
+  for _, reply in ipairs { vllm(400, "temperature must be non-negative, got -1."), vllm(500, "Internal server error"),
+    llama(500, "Chunk not found"), vllm(503, "Service Unavailable") } do
+    local err = test.refused("HTTP", fake.net({ reply }):connect({ retry = false }):chat(REQUEST))
+    test.equal(err.hint, nil)
+  end
+end)
+
+test.case("numbers that are none, and huge ones, are left out or told as they are", function()
+  local function message_of(more)
+    local reply = llama(400, "too long", "exceed_context_size_error", more)
+    reply.json = json.encode(reply.json)
+    reply.body, reply.json = reply.json:gsub('"HUGE"', "1e30"), nil
+    return test.refused("too long", fake.net({ reply }):connect():chat(REQUEST)).message
+  end
+  test.match(message_of { n_prompt_tokens = 7, n_ctx = 5 }, "too long: the prompt has 7 tokens, the context 5$")
+  test.match(message_of { n_prompt_tokens = "7", n_ctx = 5 }, "too long$")
+  test.match(message_of { n_prompt_tokens = 7 }, "too long$")
+  test.match(message_of { n_prompt_tokens = "HUGE", n_ctx = 5 }, "too long: the prompt has 1%d+ tokens, the context 5$")
+end)
