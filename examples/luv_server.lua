@@ -1,7 +1,7 @@
 -- A small HTTP front in a program that runs libuv's loop:   lua5.4 examples/luv_server.lua [PORT]
 -- POST a picture to it; the description comes as plain text, piece by piece. Whoever hangs up ends the model's work.
 --
---     curl --data-binary @picture.jpg http://127.0.0.1:8080/
+--     curl --data-binary @examples/picture.jpg http://127.0.0.1:8080/
 local lmm = require "lmm"
 local uv = require "luv"
 
@@ -23,7 +23,10 @@ local function describe(socket, picture)
   local stream = client:conversation():stream("What is shown in the image?", lmm.image { bytes = picture })
   local task = lmm.go(function()
     local piece, message = stream:next()
-    if message then return send(socket, "502 Bad Gateway", message .. "\n") end
+    if message then
+      local status = stream.err.kind == "invalid" and "400 Bad Request" or "502 Bad Gateway"
+      return send(socket, status, message .. "\n")
+    end
     send(socket, "200 OK", "")
     while piece do
       socket:write(piece)
@@ -34,19 +37,41 @@ local function describe(socket, picture)
   return function() task:cancel() end
 end
 
+local function refuse(socket, status)
+  send(socket, status, status .. "\n")
+  finish(socket)
+end
+
+--- The number of bytes that follow a head; nil, status where they are not taken.
+local function length_of(head)
+  local length = tonumber(head:lower():match "\r\ncontent%-length: *(%d+)")
+  if not length then return nil, "411 Length Required" end
+  if length > LARGEST then return nil, "413 Content Too Large" end
+  return length
+end
+
+--- Collects a request, however it is split: `head` until its end is found, then the body's pieces.
 local function serve(socket)
-  local received, hang_up = "", nil
+  local head, pieces, left = "", {}, nil
+  local hang_up, why
   socket:read_start(function(_, bytes)
     if not bytes then
       if hang_up then hang_up() end
       return finish(socket)
     end
-    if hang_up or #received > LARGEST then return end
-    received = received .. bytes
-    local _, stop = received:find("\r\n\r\n", 1, true)
-    local length = stop and tonumber(received:sub(1, stop):lower():match "content%-length: *(%d+)" or 0)
-    if not stop or #received < stop + length then return end
-    hang_up = describe(socket, received:sub(stop + 1, stop + length))
+    if hang_up or why then return end
+    if not left then
+      head = head .. bytes
+      local _, stop = head:find("\r\n\r\n", 1, true)
+      if not stop and #head < 64 * 1024 then return end
+      left, why = length_of(head:sub(1, stop))
+      if not left then return refuse(socket, why) end
+      bytes = head:sub(stop + 1)
+      if head:lower():find("100-continue", 1, true) then socket:write "HTTP/1.1 100 Continue\r\n\r\n" end
+    end
+    pieces[#pieces + 1] = bytes
+    left = left - #bytes
+    if left <= 0 then hang_up = describe(socket, table.concat(pieces)) end
   end)
 end
 

@@ -99,8 +99,10 @@ function service.compare()
   if #named < 2 then
     local models, message, err = client:models()
     if not models then return refuse(message, err) end
-    named[1] = named[1] or models[1].id
-    named[2] = (models[2] or models[1]).id
+    if #models == 0 then return refuse "compare: the server lists no models" end
+    local first = type(named[1]) == "string" and named[1] or models[1].id
+    local second = models[1].id ~= first and models[1] or models[2] or models[1]
+    named = { first, second.id }
   end
   local function asking(model)
     return function()
