@@ -46,16 +46,19 @@ local rows = { -- what, the hint, the replies
     "audio input is not supported - hint: if this is unexpected, you may need to provide the mmproj") },
   { "a prompt that is too long", TOO_LONG,
     vllm(400, "This model's maximum context length is 2048 tokens. However, "
-    .. "your prompt contains at least 2049 input tokens, which exceeds this limit even without any output tokens. Please "
+    .. "your prompt contains at least 2049 input tokens, which exceeds this limit even without any "
+      .. "output tokens. Please "
     .. "reduce the length of the input prompt. (parameter=input_tokens, value=2049)", nil, "input_tokens"),
     says = "2048 tokens.*2049 input tokens" },
   { "one, with what was asked for", TOO_LONG,
     vllm(400, "This model's maximum context length is 8192 tokens. However, "
-    .. "you requested 9000 tokens (8000 in the messages, 1000 in the completion). Please reduce the length of the messages "
+    .. "you requested 9000 tokens (8000 in the messages, 1000 in the completion). Please reduce the "
+      .. "length of the messages "
     .. "or completion."), says = "8192 tokens.*9000 tokens" },
   { "one, of older vLLM", TOO_LONG,
     vllm(400, "The decoder prompt (length 9000) is longer than the maximum model "
-    .. "length of 8192. Make sure that `max_model_len` is no smaller than the number of text tokens plus multimodal tokens."),
+    .. "length of 8192. Make sure that `max_model_len` is no smaller than the number of text tokens plus "
+      .. "multimodal tokens."),
     says = "9000.*8192" },
   { "one, of SGLang", TOO_LONG, { status = 400, json = { object = "error", code = 400, type = "BadRequestError",
     message = "The input (9000 tokens) is longer than the model's context length (8192 tokens)." } },

@@ -1,0 +1,172 @@
+-- Retries on real sockets: what the server gets, how often, and whether it is the same each time.
+local core = require "lmm.core"
+local json = require "lmm.json"
+local lmm = require "lmm"
+local process = require "spec.support.process"
+local raw = require "spec.support.raw"
+local test = require "spec.support.test"
+
+local ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}'
+local WHOLE = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#ANSWER, ANSWER)
+local BUSY = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+local function event(delta, finish_reason)
+  return "data: " .. json.encode { choices = { { index = 0, delta = delta, finish_reason = finish_reason } } } .. "\n\n"
+end
+
+local ROLE, PIECE = event { role = "assistant", content = "" }, event { content = "fine" }
+local FAULT = 'data: {"error":{"message":"no room","code":503}}\n\ndata: [DONE]\n\n'
+local STREAMED = EVENTS .. ROLE .. PIECE .. event({}, "stop") .. "data: [DONE]\n\n"
+
+local function after_request(...)
+  return { { await = "request" }, ... }
+end
+
+local close, reset = { close = true }, { reset = true }
+
+local function with(scenarios, policy, fn)
+  local server = raw.start(scenarios)
+  local client = lmm.connect { base_url = server.url, model = "m", retry = policy, timeout = 50 }
+  local ok, err = xpcall(function() fn(client, server) end, debug.traceback)
+  client:close()
+  server:stop()
+  if not ok then error(err, 0) end
+end
+
+local function quick(attempts)
+  return { attempts = attempts, base = 0, max_wait = 0 }
+end
+
+local file = os.tmpname()
+process.write(file, ("0123456789abcdef"):rep(2 ^ 18)) -- 4 MiB
+
+--- A request with a file in it.
+local function request_of()
+  local content = { { type = "text", text = "What is it?" }, lmm.image(file, { mime = "image/png" }) }
+  return { messages = { { role = "user", content = content } } }
+end
+
+--- All requests were the same, whole, and as many as they should be.
+local function check_requests(server, count)
+  local seen = server:wait("request", count)
+  test.equal(#seen, count)
+  local least = #core.base64.encode(process.read(file))
+  for i, request in ipairs(seen) do
+    test.equal({ request.sha256, request.bytes }, { seen[1].sha256, seen[1].bytes }, "request " .. i)
+    test.ok(request.bytes > least)
+  end
+end
+
+test.case("a stream is sent again, whole and the same, until its first piece is handed out", function()
+  with({ after_request({ send = BUSY }, close), after_request(reset),
+    after_request({ send = EVENTS .. ROLE .. FAULT }, close),
+    after_request({ send = EVENTS .. ": hello\n\n" .. FAULT }, close), after_request({ send = STREAMED }, close) },
+    quick(9), function(client, server)
+    local stream = client:stream(request_of())
+    test.equal(stream:next(), "fine")
+    test.equal({ stream:reply().text, stream:reply().attempts }, { "fine", 5 })
+    check_requests(server, 5)
+  end)
+end)
+
+test.case("and never again after that", function()
+  for _, ending in ipairs { { send = FAULT }, close, reset } do
+    with({ after_request({ send = EVENTS .. ROLE .. PIECE }, ending, close) }, quick(9), function(client, server)
+      local stream = client:stream(request_of())
+      test.equal(stream:next(), "fine")
+      local err = test.refused("", stream:next())
+      test.equal({ err.partial, err.attempts, #server:seen "request" }, { "fine", 1, 1 })
+    end)
+  end
+end)
+
+test.case("an answer that had begun is not asked for again", function()
+  with({ after_request({ send = WHOLE:sub(1, -20) }, close) }, quick(9), function(client, server)
+    local err = test.refused("broke off", client:chat(request_of()))
+    test.equal({ err.kind, err.attempts, #server:seen "request" }, { "truncated", 1, 1 })
+  end)
+end)
+
+test.case("never more requests than attempts, whatever ends them", function()
+  for _, ending in ipairs { { close }, { reset }, { { send = BUSY }, close } } do
+    for _, attempts in ipairs { 1, 2, 4 } do
+      for _, way in ipairs { "chat", "stream" } do
+        with({ after_request(ending[1], ending[2]) }, quick(attempts), function(client, server)
+          local told = 0
+          client.policy.on_retry = function() told = told + 1 end
+          local value, message, err = client[way](client, request_of())
+          if way == "stream" then value, message, err = value:reply() end
+          test.refused("", value, message, err)
+          test.equal({ err.attempts, told, #server:seen "accepted" }, { attempts, attempts - 1, attempts })
+          check_requests(server, attempts)
+        end)
+      end
+    end
+  end
+end)
+
+test.case("a body that broke off on its way is sent again from its beginning", function()
+  local scenarios = { { { await = "head" }, reset }, { { await = "head" }, close },
+    after_request({ send = WHOLE }, close) }
+  with(scenarios, quick(9), function(client, server)
+    local reply = assert(client:chat(request_of()))
+    test.equal({ reply.text, reply.attempts }, { "fine", 3 })
+    check_requests(server, 1)
+    test.match(server:received(3), "base64,MDEyMzQ1Njc4OWFiY2RlZjAxMjM0")
+  end)
+end)
+
+-- The first request of each connection is answered, and the connection kept.
+local function kept(...)
+  return { { await = "request" }, { send = WHOLE }, { await = "request" }, ... }
+end
+
+test.case("a kept connection that turns out dead: once more, not counted, and told to nobody", function()
+  for _, way in ipairs { "chat", "stream" } do
+    with({ kept(reset), after_request({ send = way == "chat" and WHOLE or STREAMED }, close) }, false,
+      function(client, server)
+        assert(client:chat(request_of()))
+        local reply = way == "chat" and assert(client:chat(request_of()))
+          or assert(client:stream(request_of()):reply())
+        test.equal({ reply.text, reply.attempts }, { "fine", 1 })
+        local seen = server:wait("request", 3)
+        test.equal({ #seen, seen[2].connection, seen[3].connection }, { 3, 1, 2 })
+        test.equal({ seen[2].sha256, seen[2].bytes }, { seen[3].sha256, seen[3].bytes })
+      end)
+  end
+end)
+
+test.case("the fresh one that takes its place counts as the attempt", function()
+  for _, attempts in ipairs { 1, 3 } do
+    with({ kept(reset), after_request(reset) }, quick(attempts), function(client, server)
+      assert(client:chat(request_of()))
+      local err = test.refused("ended before an answer", client:chat(request_of()))
+      test.equal({ err.kind, err.attempts }, { "connect", attempts })
+      check_requests(server, 1 + 1 + attempts)
+    end)
+  end
+end)
+
+test.case("a kept connection that dies after its first byte is not dead: nothing is sent again", function()
+  with({ kept({ send = "HTTP/1.1 200 OK\r\nContent-" }, close) }, quick(9), function(client, server)
+    assert(client:chat(request_of()))
+    test.equal(test.refused("broke off", client:chat(request_of())).attempts, 1)
+    check_requests(server, 2)
+  end)
+end)
+
+test.case("a file that changed meanwhile is not sent again as another", function()
+  local other = os.tmpname()
+  process.write(other, ("a"):rep(2 ^ 20))
+  with({ after_request({ send = BUSY }, close) }, { base = 0, on_retry = function()
+    process.write(other, ("b"):rep(2 ^ 20 + 1))
+  end }, function(client, server)
+    local content = { lmm.image(other, { mime = "image/png" }) }
+    local err = test.refused("has changed", client:chat { messages = { { role = "user", content = content } } })
+    test.equal({ err.kind, err.attempts, #server:seen "request" }, { "invalid", 2, 1 })
+  end)
+  os.remove(other)
+end)
+
+os.remove(file)
