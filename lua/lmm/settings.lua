@@ -77,7 +77,7 @@ local function check_socket(path)
   return path
 end
 
-local DEEPEST = 10000 -- lua-cjson takes some of C's stack for each level; ten times this ends the process
+local DEEPEST = 2500 -- lua-cjson takes some of the stacks of C and of Lua for each level; Lua 5.1 has no more
 
 local function check_limits(given)
   local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))
