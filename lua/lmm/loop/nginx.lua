@@ -4,11 +4,8 @@
 -- luacheck: globals ngx
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local new_task = require("lmm.loop.tasks").new_task
 local semaphore = require "ngx.semaphore"
-
-local Task = {}
-Task.__index = Task
-Task.__name = "lmm.Task"
 
 local Loop = {}
 Loop.__index = Loop
@@ -91,41 +88,24 @@ function Loop:wait(cell, deadline)
   end
 end
 
-local function pack(...)
-  return { n = select("#", ...), ... }
-end
-
-local unpack = unpack -- luacheck: ignore
-
 function Loop:spawn(fn, done)
   self.check()
-  local task = setmetatable({ loop = self, watchers = {} }, Task)
+  local task = new_task(self, done)
   ngx.thread.spawn(function()
     local own, co = tasks(), coroutine.running()
     own[co] = task
-    task.result = pack(pcall(fn))
-    own[co] = nil
-    for _, cell in ipairs(task.watchers) do self:wake(cell) end
-    if done then done(unpack(task.result, 1, task.result.n)) end
+    local function finish(...)
+      own[co] = nil
+      task:finish(...)
+    end
+    finish(pcall(fn))
   end)
   return task
 end
 
-function Task:cancel()
-  self.cancelled = true
-  if self.cell then post(self.cell) end
-end
-
---- Waits for the task's end. In a task that is cancelled meanwhile it gives false, "cancelled".
-function Task:wait()
-  if self.loop.running() == self then errors.misuse "a task cannot wait for itself" end
-  local cell = {}
-  self.watchers[#self.watchers + 1] = cell
-  while not self.result do
-    local ok, why = self.loop:wait(cell)
-    if not ok then return false, why end
-  end
-  return unpack(self.result, 1, self.result.n)
+--- Lets a task go on that waits: it has been cancelled.
+function Loop.rouse(_, task)
+  if task.cell then post(task.cell) end
 end
 
 return nginx

@@ -102,8 +102,21 @@ function Loop:wait(cell, deadline)
   end
 end
 
+--- Makes a task that others can wait for and cancel; whoever runs it calls `finish`.
+---@param loop lmm.Loop
+---@param done fun(ok: boolean, ...)?
+function tasks.new_task(loop, done)
+  return setmetatable({ loop = loop, done = done, watchers = {} }, Task)
+end
+
+--- Lets a task go on that waits: it has been cancelled.
+function Loop:rouse(task)
+  self:resume_soon(task)
+  self:arm()
+end
+
 function Loop:spawn(fn, done)
-  local task = setmetatable({ loop = self, done = done, watchers = {} }, Task)
+  local task = tasks.new_task(self, done)
   task.co = coroutine.create(fn)
   self.tasks[task.co] = task
   task:resume()
@@ -117,23 +130,31 @@ end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
-function Task:resume()
-  local result = pack(coroutine.resume(self.co))
-  if coroutine.status(self.co) ~= "dead" then
-    if self.loop.parked[self] ~= nil then return end
-    result = pack(false, "lmm: a task waits by calling lmm: it must not yield by itself")
-  end
-  self.result = result
-  self.loop.parked[self] = nil -- it may have died at its own wait, where Lua cannot yield
-  self.loop.tasks[self.co] = nil -- Lua 5.1 and LuaJIT never collect a weak key that its own value refers to
+--- The task has ended with what `pcall` of its function would give.
+function Task:finish(...)
+  self.result = pack(...)
   for _, cell in ipairs(self.watchers) do self.loop:wake(cell) end
-  if self.done then self.done(unpack(result, 1, result.n)) end
+  if self.done then self.done(...) end
+end
+
+--- What a resume gave comes in: the task waits, or else it has ended.
+local function settle(task, ...)
+  local is_dead = coroutine.status(task.co) == "dead"
+  local loop = task.loop
+  if not is_dead and loop.parked[task] ~= nil then return end
+  loop.parked[task] = nil -- it may have died at its own wait, where Lua cannot yield
+  loop.tasks[task.co] = nil -- Lua 5.1 and LuaJIT never collect a weak key that its own value refers to
+  if is_dead then return task:finish(...) end
+  task:finish(false, "lmm: a task waits by calling lmm: it must not yield by itself")
+end
+
+function Task:resume()
+  settle(self, coroutine.resume(self.co))
 end
 
 function Task:cancel()
   self.cancelled = true
-  self.loop:resume_soon(self)
-  self.loop:arm()
+  self.loop:rouse(self)
 end
 
 --- Waits for the task's end. In a task that is cancelled meanwhile it gives false, "cancelled".
