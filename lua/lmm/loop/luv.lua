@@ -40,6 +40,7 @@ end
 
 --- Runs in libuv's callback, where an editor allows little: bytes are moved here, tasks where they may run.
 function Loop:event()
+  self.is_due = false
   if self.poll then self.poll.poll(0) end
   if self.is_coming or #self.ready == 0 and self:patience() > 0 then return self:arm() end
   self.is_coming = true
@@ -49,6 +50,7 @@ end
 --- Sees to it that `event` comes when it is time, and takes the handles away where nobody waits.
 function Loop:arm(deadline)
   if next(self.parked) == nil and #self.ready == 0 and self.waiting == 0 then return self:disarm() end
+  if self.is_due and #self.ready > 0 and not self.is_coming then return end -- many may be woken at once
   local seconds = LONGEST
   if not self.is_coming then seconds = #self.ready > 0 and 0 or math.min(self:patience(deadline), LONGEST) end
   local fd = self.poll and self.poll.watch()
@@ -61,11 +63,12 @@ function Loop:arm(deadline)
   self.timer = self.timer or self.uv.new_timer()
   self.uv.update_time()
   self.timer:start(math.ceil(seconds * 1000), 0, self.on_event)
+  self.is_due = seconds <= 0
 end
 
 function Loop:disarm()
   local timer, handle = self.timer, self.handle
-  self.timer, self.handle = nil, nil
+  self.timer, self.handle, self.is_due = nil, nil, false
   if timer then timer:close() end
   if handle then handle:close() end
 end
