@@ -10,23 +10,12 @@ local test = require "spec.support.test"
 local wire = require "spec.parity.wire"
 
 local quote = shell.quote
-local here = shell.output "pwd":match "^[^\n]+"
 
 --- A program that is given the cases by its environment.
 local function program(words)
   return function(list)
     return shell.output(("LMM_PARITY=%s timeout 120 %s 2>&1"):format(quote(list), words))
   end
-end
-
--- What is preloaded into all that the specs run is not for the editor.
-local CLEAN = "env -u LD_PRELOAD -u MAKEFLAGS -u MAKELEVEL "
-
---- Neovim with the build for Lua 5.1.
-local function editor(path)
-  shell.run("%smake --no-print-directory all LUA=lua5.1 VARIANT= >/dev/null", CLEAN)
-  return program((CLEAN .. "LUA_CPATH=%s %s --headless -u NONE -c 'luafile spec/parity/program.lua'"):format(
-    quote(here .. "/build/lua5.1/?.so;;"), quote(path)))
 end
 
 local function in_nginx(list)
@@ -44,7 +33,10 @@ local hosts = {
   { name = "resty, nginx", run = in_nginx },
 }
 for _, found in ipairs(nvim.editors()) do
-  if found.program then hosts[#hosts + 1] = { name = "curl, " .. found.name, run = editor(found.program) } end
+  if found.program then
+    local run = program(nvim.command(found.program, "spec/parity/program.lua"))
+    hosts[#hosts + 1] = { name = "curl, " .. found.name, run = run }
+  end
 end
 
 for _, case in ipairs(cases) do

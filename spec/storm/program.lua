@@ -68,11 +68,9 @@ function hosts.luv()
 end
 
 function hosts.nvim(wish)
-  local here = shell.output "pwd":match "^[^\n]+"
-  shell.run "make --no-print-directory all LUA=lua5.1"
-  local done = os.execute(("SEED=%d LMM_STORM=%d ONLY=%s LUA_CPATH=%s nvim --headless -u NONE -c %s"):format(wish.seed,
-    wish.count, shell.quote(wish.only), shell.quote(here .. "/build/lua5.1/?.so;;"),
-    shell.quote "luafile spec/storm/program.lua"))
+  local command = require("spec.support.nvim").command("nvim", "spec/storm/program.lua")
+  local done = os.execute(("SEED=%d LMM_STORM=%d ONLY=%s %s"):format(wish.seed, wish.count, shell.quote(wish.only),
+    command))
   return (done == true or done == 0) and 0 or 1
 end
 

@@ -34,6 +34,16 @@ function nvim.editors()
   return editors
 end
 
+--- The words of a command that runs a Lua file of this tree in an editor, with what is built here for Lua 5.1.
+---@param program string
+---@param file string
+function nvim.command(program, file)
+  local said = nvim.run(here, "make --no-print-directory all LUA=lua5.1")
+  if not said:find "exit 0\n$" then error("make all LUA=lua5.1: " .. said, 2) end
+  return ("env -u LD_PRELOAD LUA_CPATH=%s %s --headless -u NONE -c %s"):format(quote(here .. "/build/lua5.1/?.so;;"),
+    quote(program), quote("luafile " .. file))
+end
+
 --- A copy of this tree in which `make nvim` has been run, as a plugin manager does it.
 ---@return string folder
 function nvim.plugin()
