@@ -1,6 +1,5 @@
 -- Replies that end too soon, on real sockets, cut at every byte: never a success where something is missing, always the
 -- kind "truncated" where the answer had begun, with the text that had arrived.
-local json = require "lmm.json"
 local lmm = require "lmm"
 local raw = require "spec.support.raw"
 local test = require "spec.support.test"
@@ -9,9 +8,10 @@ local HEAD = "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s\r\n"
 local EVENT_STREAM, JSON = "text/event-stream", "application/json"
 local messages = { { role = "user", content = "q" } }
 
+-- Written out, since an encoder's order of keys differs from run to run, and with it what stands before a cut.
 local function event(content, finish_reason)
-  return "data: " .. json.encode { choices = { { index = 0, delta = { content = content },
-    finish_reason = finish_reason } } } .. "\n\n"
+  local finish = finish_reason and (',"finish_reason":"%s"'):format(finish_reason) or ""
+  return ('data: {"choices":[{"index":0,"delta":{"content":"%s"}%s}]}\n\n'):format(content, finish)
 end
 
 local function counted(type_of, body)
@@ -59,7 +59,9 @@ for _, row in ipairs(rows) do
   for ending, step in pairs(endings) do
     test.case(("%s: %s"):format(row[1], ending), function()
       local head, body = row[2].head, row[2].body
-      local last = row.way == "stream" and (body:find('"finish_reason"', 1, true) or #body + 1) - 1
+      local finish = body:find('"finish_reason"', 1, true) -- in one piece, where there is one
+      if row.way == "stream" then test.equal(finish ~= nil, row[1] ~= "a stream without an end") end
+      local last = row.way == "stream" and (finish or #body + 1) - 1
         or body:find "0\r\n\r\n$" and #body - 5 or #body - 1
       local scenarios, cuts = {}, {}
       for cut = 1, last, ending == "reset" and 7 or 3 do
