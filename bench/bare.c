@@ -1,6 +1,6 @@
-/* bare.c: usage: bare URL BYTES...: what libcurl alone needs for POSTs of so many bytes, one after the other on one
- * connection, which lie ready in memory and are handed out by a read callback, with the same upload buffer as lmm.
- * Prints the seconds of each exchange. */
+/* bare.c: usage: bare URL BUFFER BYTES...: what libcurl alone needs for POSTs of so many bytes, one after the other on
+ * one connection, which lie ready in memory and are handed out by a read callback. BUFFER is the size of the upload
+ * buffer; 0: as libcurl has it. Prints the seconds of each exchange. */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,17 +32,13 @@ static double now(void) {
   return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static int post(CURL *easy, size_t length) {
-  char *bytes = malloc(length);
-  if (bytes == NULL) return 1;
-  memset(bytes, 'A', length);
+static int post(CURL *easy, const char *bytes, size_t length) {
   ready rest = {bytes, length};
   curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)length);
   curl_easy_setopt(easy, CURLOPT_READDATA, &rest);
   double before = now();
   CURLcode code = curl_easy_perform(easy);
   printf("%.6f\n", now() - before);
-  free(bytes);
   if (code != CURLE_OK) fprintf(stderr, "%s\n", curl_easy_strerror(code));
   return code != CURLE_OK;
 }
@@ -50,15 +46,21 @@ static int post(CURL *easy, size_t length) {
 int main(int count, char **words) {
   CURL *easy = curl_easy_init();
   struct curl_slist *headers = curl_slist_append(curl_slist_append(NULL, "Expect:"), "Content-Type: application/json");
-  if (count < 3 || easy == NULL || headers == NULL) return 2;
+  if (count < 4 || easy == NULL || headers == NULL) return 2;
   curl_easy_setopt(easy, CURLOPT_URL, words[1]);
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
   curl_easy_setopt(easy, CURLOPT_POST, 1L);
   curl_easy_setopt(easy, CURLOPT_READFUNCTION, hand_out);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, swallow);
-  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+  if (atol(words[2]) > 0) curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, atol(words[2]));
+  size_t most = 0;
+  for (int i = 3; i < count; i++) most = (size_t)atoll(words[i]) > most ? (size_t)atoll(words[i]) : most;
+  char *bytes = malloc(most);
+  if (bytes == NULL) return 1;
+  memset(bytes, 'A', most);
   int failed = 0;
-  for (int i = 2; i < count; i++) failed |= post(easy, (size_t)atoll(words[i]));
+  for (int i = 3; i < count; i++) failed |= post(easy, bytes, (size_t)atoll(words[i]));
+  free(bytes);
   curl_easy_cleanup(easy);
   curl_slist_free_all(headers);
   return failed;

@@ -22,6 +22,7 @@
 /* ---- the watch: a descriptor that is readable when a socket is ready ---- */
 
 #define MOST_READY 64 /* sockets that one step looks at; the others are found by the next */
+#define MOST_STEPS 16 /* of one poll */
 
 typedef struct ready_socket {
   int fd;
@@ -290,7 +291,8 @@ int lmm_multi_timeout(const lmm_multi *multi) {
   return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
-int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
+/* Waits at most so long, lets libcurl do what there is to do, and gives how many sockets were ready. */
+static int step(lmm_multi *multi, int milliseconds) {
   ready_socket ready[MOST_READY];
   int own = lmm_multi_timeout(multi);
   int count = watch_wait(multi->watch, ready, own >= 0 && own < milliseconds ? own : milliseconds);
@@ -305,12 +307,23 @@ int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
     code = curl_multi_socket_action(multi->handle, ready[i].fd, ready[i].events, &running);
   drain(multi);
   if (code != CURLM_OK || multi->broken) restart(multi);
+  return count;
+}
+
+static bool has_changed(const lmm_multi *multi) {
+  return multi->ring.next != &multi->ring && ((const lmm_transfer *)multi->ring.next)->changed;
+}
+
+/* An upload goes on for some steps without the caller, who would learn nothing from each of them. */
+int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
+  int ready = step(multi, milliseconds);
+  for (int i = 1; i < MOST_STEPS && ready > 0 && !has_changed(multi); i++) ready = step(multi, 0);
   return multi->running;
 }
 
 lmm_transfer *lmm_multi_next(lmm_multi *multi) {
   lmm_transfer *transfer = (lmm_transfer *)multi->ring.next;
-  if (multi->ring.next == &multi->ring || !transfer->changed) return NULL;
+  if (!has_changed(multi)) return NULL;
   transfer->changed = false;
   unlink_from_ring(&transfer->link);
   insert_behind(multi->ring.previous, &transfer->link);
