@@ -84,24 +84,23 @@ local function ask(...)
   return output(table.concat({ quote(interpreter), "bench/ask.lua", url, ... }, " "))
 end
 
--- The least seconds of the exchanges that a command prints, a line each, but for the first: it is with a small file, for
--- loading libcurl and opening the connection are not what is compared.
+-- The least seconds of the exchanges that a command prints, a line each. The first does not count: it is with a small
+-- file, for loading libcurl and opening the connection are not what is compared.
 local function least(text)
-  local best, first = math.huge, true
+  local fewest, first = math.huge, true
   for seconds in text:gmatch "([%d.]+)[^\n]*\n" do
-    if not first then best = math.min(best, tonumber(seconds)) end
+    if not first then fewest = math.min(fewest, tonumber(seconds)) end
     first = false
   end
-  return best
+  return fewest
 end
 
 local small = file_of("1MB", 1000 * 1000, filled)
 local times = 5 -- in each round
 
 local function bare(buffer)
-  local bytes = string.format(" %d", math.ceil(200 * 1000 * 1000 / 3) * 4)
-  return least(output(string.format("%s/bare %s/chat/completions %d %d", built, url, buffer,
-    math.ceil(1000 * 1000 / 3) * 4) .. bytes:rep(times)))
+  local command = string.format("%s/bare %s/chat/completions %d %d", built, url, buffer, math.ceil(1000 * 1000 / 3) * 4)
+  return least(output(command .. string.format(" %d", math.ceil(200 * 1000 * 1000 / 3) * 4):rep(times)))
 end
 
 local shell = "base64 -w0 " .. large .. [[ | jq -Rc '{model: "m", messages: [{role: "user", content: [{type: "text",
