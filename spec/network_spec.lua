@@ -100,6 +100,7 @@ test.case("no_proxy", function()
     end
     test.equal(#proxy:seen "accepted", 0)
     test.equal(list_elsewhere { URL = ELSEWHERE, http_proxy = url, no_proxy = "other.invalid" }, "tiny")
+    test.equal(list_elsewhere { URL = ELSEWHERE, PROXY = url, no_proxy = "*" }, "tiny") -- it is the environment's alone
   end)
 end)
 

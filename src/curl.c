@@ -92,6 +92,7 @@ static const struct option {
   CURLoption option;
   int type;
 } options[] = {{"proxy", CURLOPT_PROXY, LUA_TSTRING},
+               {"no_proxy", CURLOPT_NOPROXY, LUA_TSTRING},
                {"unix_socket", CURLOPT_UNIX_SOCKET_PATH, LUA_TSTRING},
                {"ca", CURLOPT_CAINFO, LUA_TSTRING},
                {"cert", CURLOPT_SSLCERT, LUA_TSTRING},
@@ -120,7 +121,7 @@ static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, i
   return code == CURLE_OK ? curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L) : code;
 }
 
-/* connect{ proxy?, unix_socket?, ca?, cert?, key?, verify? } -> connection; no I/O */
+/* connect{ proxy?, no_proxy?, unix_socket?, ca?, cert?, key?, verify? } -> connection; no I/O */
 static int curl_connect(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   connection *new = lmm_new_userdata(L, sizeof *new);

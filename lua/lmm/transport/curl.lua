@@ -56,6 +56,7 @@ function transport.new(loop, opts)
     loop = loop,
     connection = curl.connect {
       proxy = opts.proxy or direct and "" or nil,
+      no_proxy = opts.proxy and "" or nil, -- $no_proxy is about the environment's
       unix_socket = opts.unix_socket,
       ca = tls.ca,
       cert = tls.cert,

@@ -196,8 +196,9 @@ function Decoder:finish(reason)
     return self.heard and { kind = "truncated", phase = "wait", reason = reason or "it ended within its head" }
       or { kind = "connect", phase = "wait", reason = reason or "the server closed it" }
   end
-  if self.step == "read_to_the_end" and not reason then
-    self.done = true
+  local is_at_end = self.step == "read_to_the_end" or self.step == "read_trailer" and self.buffer:sub(self.at) == "\r"
+  if is_at_end and not reason then -- as for libcurl, the very last line feed is not needed
+    self.done, self.is_reusable = true, false
     return nil
   end
   local missing = self.step == "read_counted" and ("%.0f bytes are missing"):format(self.left) or "its end is missing"
