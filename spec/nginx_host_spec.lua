@@ -152,6 +152,25 @@ test.case("where nothing may wait a call raises, and says what to do", function(
   one:stop()
 end)
 
+test.case("a request that begins many tasks, and waits for none of them, does not keep those that have ended", function()
+  local server = nginx.start {}
+  local kept = server:run [[
+    local lmm = require "lmm"
+    local function heap_after(count)
+      local fns = {}
+      for i = 1, count do fns[i] = function() ngx.sleep(0) end end
+      lmm.gather(fns, { limit = 4 })
+      fns = nil
+      collectgarbage()
+      collectgarbage()
+      return collectgarbage "count"
+    end
+    return -heap_after(500) + heap_after(2000)
+  ]]
+  server:stop()
+  test.ok(tonumber(kept) < 200, kept .. " KiB")
+end)
+
 test.case("everywhere else it waits", function()
   local upstream = raw.start { { { await = "request" }, { send = EVENTS .. piece "a" .. LAST } } }
   local chat = saying(('return require("lmm").connect { base_url = %q, model = "m" }:chat { messages = {} }'):format(

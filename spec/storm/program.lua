@@ -18,18 +18,26 @@ local function wishes()
   }
 end
 
---- Runs the storm, telling `out`; gives the exit status.
-local function run(wish, out)
+--- What `storm` takes for this.
+local function options(wish, out)
   local only
   for number in wish.only:gmatch "%d+" do
     only = only or {}
     only[#only + 1] = tonumber(number)
   end
-  local status = 0
-  for _, count in pairs(storm.run { seed = wish.seed, count = wish.count, only = only, out = out }) do
-    if count > 0 then status = 1 end
+  return { seed = wish.seed, count = wish.count, only = only, out = out }
+end
+
+local function status_of(counts)
+  for _, count in pairs(counts) do
+    if count > 0 then return 1 end
   end
-  return status
+  return 0
+end
+
+--- Runs the storm, telling `out`; gives the exit status.
+local function run(wish, out)
+  return status_of(storm.run(options(wish, out)))
 end
 
 local function print_line(line)
@@ -45,12 +53,18 @@ local function in_task(done)
   end)
 end
 
---- Inside nginx: its last line is the exit status.
+local current -- the storm in an nginx worker
+
+--- Inside nginx, a request for each thousand: what a request takes of nginx's memory is given back as it ends. Its last
+--- line is the exit status, or "more".
 function M.in_request(wish)
-  ngx.say(run(wish, function(line)
+  local function out(line)
     ngx.say(line)
     ngx.flush(true)
-  end))
+  end
+  current = current or storm.new(options(wish, out))
+  current.out = out
+  ngx.say(current:step() and "more" or status_of(current:finish()))
 end
 
 local hosts = {}
@@ -78,13 +92,17 @@ end
 function hosts.nginx(wish)
   local server = require("spec.support.nginx").start {}
   local code = "require('spec.storm.program').in_request { seed = %d, count = %d, only = %q }"
+  local command = server:command(code:format(wish.seed, wish.count, wish.only), "-N")
   local last
-  local pipe = assert(io.popen(server:command(code:format(wish.seed, wish.count, wish.only), "-N")))
-  for line in pipe:lines() do
-    if last then print_line(last) end
-    last = line
-  end
-  pipe:close()
+  repeat
+    last = nil
+    local pipe = assert(io.popen(command))
+    for line in pipe:lines() do
+      if last then print_line(last) end
+      last = line
+    end
+    pipe:close()
+  until last ~= "more"
   pcall(server.stop, server)
   return last == "0" and 0 or 1
 end

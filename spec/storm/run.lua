@@ -349,23 +349,23 @@ function Storm:compare(first, last)
   end
 end
 
-function Storm:run_all(numbers, step)
-  self.begun = self:rest()
-  local first, last
-  for from = 1, #numbers, step do
-    local fns = {}
-    for i = from, math.min(#numbers, from + step - 1) do
-      fns[#fns + 1] = function() return self:exchange(numbers[i]) end
-    end
-    local ok, problem = pcall(lmm.gather, fns, { limit = 16 })
-    if not ok then self:violation("raise", nil, "SEED=%d: %s", self.seed, tostring(problem)) end
-    fns = nil -- luacheck: ignore
-    last = self:rest()
-    first = first or last
-    self.out(("%6d exchanges, %d descriptors, heap %.0f KiB, resident %d KiB"):format(
-      math.min(#numbers, from + step - 1), last.descriptors, last.heap, last.resident))
+--- Runs the next thousand or fewer.
+---@return boolean  whether there are more
+function Storm:step()
+  self.begun = self.begun or self:rest()
+  local fns = {}
+  for i = self.done + 1, math.min(#self.numbers, self.done + self.step_size) do
+    fns[#fns + 1] = function() return self:exchange(self.numbers[i]) end
   end
-  self:compare(first, last)
+  self.done = self.done + #fns
+  local ok, problem = pcall(lmm.gather, fns, { limit = 16 })
+  if not ok then self:violation("raise", nil, "SEED=%d: %s", self.seed, tostring(problem)) end
+  fns = nil -- luacheck: ignore
+  self.last = self:rest()
+  self.first = self.first or self.last
+  self.out(("%6d exchanges, %d descriptors, heap %.0f KiB, resident %d KiB"):format(self.done, self.last.descriptors,
+    self.last.heap, self.last.resident))
+  return self.done < #self.numbers
 end
 
 ---@class lmm.storm.Options
@@ -376,34 +376,45 @@ end
 ---@field url string?        of a server that runs already, without a path
 ---@field slowness number?   multiplies the short time limits, for a client that is slowed down
 
---- Runs a storm.
+--- Makes a storm; its server runs.
 ---@param opts lmm.storm.Options
----@return table<string, integer> counts  what must be 0, by its name
-function M.run(opts)
+function M.new(opts)
   local server = not opts.url and assert(child.start("spec.storm.server", {}))
   local self = setmetatable({ seed = opts.seed, out = opts.out, slowness = opts.slowness, tally = {}, counts = {},
-    requests = 0, replays = 0, now = require("lmm.core").now }, Storm)
+    requests = 0, replays = 0, server = server, now = require("lmm.core").now, started = require("lmm.core").now(),
+    numbers = opts.only or {}, done = 0, heap_growth = 256, resident_growth = 4096 }, Storm)
   self.url = opts.url or "http://" .. server.line:match "%S+$"
   for _, row in ipairs(CATEGORIES) do self.counts[row[1]] = 0 end
   self.control = lmm.connect { base_url = self.url, model = "storm", api_key = "", retry = false }
   self.shared = lmm.connect { base_url = self.url .. "/v1", model = "storm", api_key = "", retry = false }
-  local numbers = opts.only or {}
-  for i = 1, opts.only and 0 or opts.count do numbers[i] = i end
-  local step = math.max(100, math.min(1000, math.ceil(#numbers / 3)))
-  self.heap_growth, self.resident_growth = 256, 4096
-  local started = self.now()
-  self:run_all(numbers, step)
-  local elapsed = self.now() - started
-  if server then server.stop() end
+  for i = 1, opts.only and 0 or opts.count do self.numbers[i] = i end
+  self.step_size = math.max(100, math.min(1000, math.ceil(#self.numbers / 3)))
+  return self
+end
 
+--- Ends a storm and tells what there was.
+---@return table<string, integer> counts  what must be 0, by its name
+function Storm:finish()
+  local elapsed = self.now() - self.started
+  self:compare(self.first, self.last)
+  if self.server then self.server.stop() end
   local names = {}
   for name in pairs(self.tally) do names[#names + 1] = name end
   table.sort(names)
-  for _, name in ipairs(names) do opts.out(("  %-24s %6d"):format(name, self.tally[name])) end
-  opts.out(("seed %d: %d exchanges, %d requests, %d silent replays in %.1f s: %.0f exchanges/s"):format(opts.seed,
-    #numbers, self.requests, self.replays, elapsed, #numbers / elapsed))
-  for _, row in ipairs(CATEGORIES) do opts.out(("  %-40s %d"):format(row[2], self.counts[row[1]])) end
+  for _, name in ipairs(names) do self.out(("  %-24s %6d"):format(name, self.tally[name])) end
+  self.out(("seed %d: %d exchanges, %d requests, %d silent replays in %.1f s: %.0f exchanges/s"):format(self.seed,
+    self.done, self.requests, self.replays, elapsed, self.done / elapsed))
+  for _, row in ipairs(CATEGORIES) do self.out(("  %-40s %d"):format(row[2], self.counts[row[1]])) end
   return self.counts
+end
+
+--- Runs a storm whole.
+---@param opts lmm.storm.Options
+---@return table<string, integer> counts  what must be 0, by its name
+function M.run(opts)
+  local self = M.new(opts)
+  while self:step() do end
+  return self:finish()
 end
 
 return M

@@ -43,18 +43,18 @@ function Loop.check()
   if advice then errors.misuse("nginx allows no waiting in %s_by_lua: %s", phase, advice) end
 end
 
---- The tasks of this request by their coroutines. nginx gives a coroutine of a request that is over to another one, so
---- they must not be known beyond the request.
-local function tasks()
+--- What is known of this request's coroutines, by a coroutine: its task, and the light threads that it has begun and
+--- that have ended. nginx gives a coroutine of a request that is over to another one, so it is not known beyond it.
+local function of_request(name)
   local context = ngx.ctx
-  context.lmm_tasks = context.lmm_tasks or {}
-  return context.lmm_tasks
+  context[name] = context[name] or {}
+  return context[name]
 end
 
 --- The task that runs, or nil.
 function Loop.running()
   local co = coroutine.running()
-  return co and not no_waiting[ngx.get_phase()] and tasks()[co] or nil
+  return co and not no_waiting[ngx.get_phase()] and of_request "lmm_tasks"[co] or nil
 end
 
 local function post(cell)
@@ -88,17 +88,28 @@ function Loop:wait(cell, deadline)
   end
 end
 
+--- Has nginx forget the light threads of this one that have ended, which it keeps for somebody to wait for them.
+local function forget_ended()
+  local all, co = of_request "lmm_ended", coroutine.running()
+  local ended = all[co] or {}
+  all[co] = ended
+  for _ = 1, #ended do ngx.thread.kill(table.remove(ended)) end
+  return ended
+end
+
 function Loop:spawn(fn, done)
   self.check()
-  local task = new_task(self, done)
+  local task, ended = new_task(self, done), forget_ended()
   ngx.thread.spawn(function()
-    local own, co = tasks(), coroutine.running()
+    local own, co = of_request "lmm_tasks", coroutine.running()
     own[co] = task
     local function finish(...)
       own[co] = nil
       task:finish(...)
     end
     finish(pcall(fn))
+    of_request "lmm_ended"[co] = nil
+    ended[#ended + 1] = co
   end)
   return task
 end
