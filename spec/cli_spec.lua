@@ -287,7 +287,7 @@ test.case("lmm mock serves as told until Ctrl-C, which is its proper end", funct
     url=$(sed 's/.*\(http[^ ]*\).*/\1/' $out)
     until OPENAI_API_KEY=k OPENAI_BASE_URL=$url ]] .. command { "models" } .. [[ >>$out]])
   test.match(run.out, '^lmm mock: listening on http://127%.0%.0%.1:%d+/v1 %(model "tiny"%)\ntiny\n$')
-  test.equal(run.err, "")
+  test.equal(run.err, "GET /v1/models 200\n")
   test.equal(run.status, 0)
 end)
 

@@ -142,6 +142,7 @@ end
 
 ---@class lmm.mock.Response
 ---@field closed boolean     the connection is gone; whatever is written is dropped
+---@field on_start? fun(status: integer)  called as the head is sent
 ---@field on_close? fun()    called when the connection goes before the response is finished
 local Response = {}
 Response.__index = Response
@@ -150,6 +151,7 @@ Response.__index = Response
 ---@param status integer
 ---@param headers table<string, string|number>
 function Response:start(status, headers)
+  if self.on_start then self.on_start(status) end
   local lines = { string.format("HTTP/1.1 %d %s\r\nserver: uvicorn\r\n", status, REASONS[status] or "Status") }
   for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
   local bodiless = status == 204 or self.head_only

@@ -135,9 +135,10 @@ end
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
 ---  limit_...: how many of a kind a prompt may hold
+---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
-function M.serve(opts)
+function M.serve(opts, log)
   local given = options.check("mock", M.options, opts)
   local server = { created = os.time() }
   for name, value in pairs(DEFAULTS) do server[name] = value end
@@ -148,7 +149,10 @@ function M.serve(opts)
   end
   return http.serve {
     port = server.port,
-    on_request = function(request, response) answer_request(server, request, response) end,
+    on_request = function(request, response)
+      response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
+      answer_request(server, request, response)
+    end,
   }
 end
 
@@ -174,7 +178,7 @@ function M.run(opts, start)
   end
   rehearsal = starting.play(start or {}, function(problem)
     if problem then return stop(problem) end
-    server, problem = M.serve(opts)
+    server, problem = M.serve(opts, function(line) io.stderr:write(line, "\n") end)
     if not server then return stop(problem) end
     local model = opts and opts.model or DEFAULTS.model
     print(string.format('lmm mock: listening on http://127.0.0.1:%d/v1 (model "%s")', server.port, model))
