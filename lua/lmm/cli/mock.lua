@@ -51,8 +51,9 @@ local UNHEEDED = {
 function mock.declare(parser)
   local command = parser:command("mock", "Run a server on this machine that needs no model: it answers every question "
     .. "with what it received (the type, size and SHA-256 of each picture, the question), so that it shows whether a "
-    .. "request arrived intact. It tells of each request on stderr. Ctrl-C ends it. Of vLLM's options the usual ones are taken, too, and most make no "
-    .. "difference, so that `lmm mock MODEL` can stand where `vllm serve MODEL` stands.", [[
+    .. "request arrived intact. It tells of each request on stderr. Ctrl-C ends it. Of vLLM's options the usual ones "
+    .. "are taken, too, and most make no difference, so that `lmm mock MODEL` can stand where `vllm serve MODEL` "
+    .. "stands.", [[
 Examples:
    lmm mock --port 8000
    lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
