@@ -56,15 +56,23 @@ test.case("describe, a picture that nginx has put into a file", function()
 end)
 
 test.case("describe, no picture", function()
-  for _, words in ipairs { "-d ''", "-d hello", "-F a=b" } do
-    test.match(server:get("/describe", words .. " -w ' %{http_code}'"), "%S.*\n 400$")
+  test.match(server:get("/describe", "-d hello -w ' %{http_code}'"), "no known type.*\n 400$")
+  for _, words in ipairs { "-d ''", "-X POST", "-F a=b", "-F file=@/dev/null" } do
+    test.match(server:get("/describe", words .. " -w ' %{http_code}'"), "^send a picture: .*%-F file=@%S+ %S+\n 400$")
   end
 end)
 
 test.case("ask", function()
   test.equal(server:get "/ask?q=Why%20so%3F", "question: Why so?\n")
-  test.match(server:get("/ask", "-w ' %{http_code}'"), "no question\n 400$")
 end)
+
+for _, path in ipairs { "/ask", "/compare" } do
+  test.case(path .. " without one question", function()
+    for _, arguments in ipairs { "", "?q", "?q=", "?q=%20", "?q=Why'&'q=How" } do
+      test.match(server:get(path .. arguments, "-w ' %{http_code}'"), "one question[^\n]*\n 400$")
+    end
+  end)
+end
 
 test.case("compare", function()
   local answers = json.decode((server:get "/compare?q=Why"))
@@ -73,6 +81,29 @@ test.case("compare", function()
   answers = json.decode((server:get "/compare?q=Why'&'model=mock'&'model=other"))
   test.equal(answers[1].text, "question: Why")
   test.match(answers[2].error, "^HTTP 404 from .*other.*")
+end)
+
+test.case("compare asks all that are named, and says where none has answered", function()
+  local rows = {
+    { "model=mock'&'model=other'&'model=mock", "200", { "mock", "other", "mock" } },
+    { "model=one'&'model=one", "502", { "one", "one" } },
+  }
+  for _, row in ipairs(rows) do
+    local text, status = server:get("/compare?q=Why'&'" .. row[1], "-w '%{http_code}'"):match "^(.*)(%d%d%d)$"
+    local names = {}
+    for i, answer in ipairs(json.decode(text)) do
+      names[i] = answer.model
+      if answer.model ~= "mock" then test.match(answer.error, "^HTTP 404 from ") end
+    end
+    test.equal({ status, names }, { row[2], row[3] })
+  end
+  test.match(server:get("/compare?q=%FF", "-w ' %{http_code}'"), "UTF%-8.*\n 400$")
+end)
+
+test.case("compare, a model without a name", function()
+  for _, arguments in ipairs { "model", "model=", "model=mock'&'model=", "model=a%0Ab" } do
+    test.match(server:get("/compare?q=Why'&'" .. arguments, "-w ' %{http_code}'"), "name[^\n]*\n 400$")
+  end
 end)
 
 test.case("a model server that is gone", function()

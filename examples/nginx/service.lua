@@ -9,10 +9,16 @@ local service = {}
 local client = lmm.connect()
 
 local QUESTION = "What is shown in the image?"
+local USAGE = "send a picture: curl --data-binary @picture.jpg URL, or in a form: curl -F file=@picture.jpg URL"
 
---- Ends the request with what went wrong: our client's fault where the picture cannot be used, else the model's.
+--- Whose fault it was: our client's where there is no error of lmm's or the request cannot be sent, else the model's.
+local function status_of(err)
+  return err and err.kind ~= "invalid" and 502 or 400
+end
+
+--- Ends the request with what went wrong.
 local function refuse(message, err)
-  ngx.status = err and err.kind ~= "invalid" and 502 or 400
+  ngx.status = status_of(err)
   ngx.header.content_type = "text/plain"
   ngx.say(message)
 end
@@ -39,14 +45,21 @@ local function find_in_form(form, boundary)
   end
 end
 
---- The picture that was sent, as a part: the body itself, or the first file in a form.
+--- The picture that was sent, as a part: the body itself, or the first file in a form; nil where there is none.
 local function picture()
   ngx.req.read_body()
   local bytes, path = ngx.req.get_body_data(), ngx.req.get_body_file()
   local kind = ngx.var.http_content_type or ""
   local boundary = kind:match '^multipart/form%-data;.*boundary="?([^";]+)'
   if boundary then bytes, path = find_in_form(bytes or path and read_file(path) or "", boundary), nil end
-  return lmm.image(path or { bytes = bytes or "" })
+  if not path and (bytes or "") == "" then return nil end
+  return lmm.image(path or { bytes = bytes })
+end
+
+--- The argument `q`, or nil. nginx gives true where an argument has no value, and a list where it comes twice.
+local function question_in(arguments)
+  local q = arguments.q
+  return type(q) == "string" and q:find "%S" and q or nil
 end
 
 local function send_event(value)
@@ -70,6 +83,7 @@ end
 --- POST /describe: the body is a picture.
 function service.describe()
   local image = picture()
+  if not image then return refuse(USAGE) end
   if image.err then return refuse(image.err.message, image.err) end
   local chat = client:conversation { system = "Answer in one sentence." }
   if (ngx.var.http_accept or ""):find("text/event-stream", 1, true) then
@@ -83,37 +97,42 @@ end
 
 --- GET /ask?q=...
 function service.ask()
-  local question = ngx.var.arg_q and ngx.unescape_uri(ngx.var.arg_q)
-  if not question then return refuse "ask?q=...: there is no question" end
+  local question = question_in(ngx.req.get_uri_args())
+  if not question then return refuse "ask?q=...: one question is needed" end
   local reply, message, err = client:conversation():ask(question)
   if not reply then return refuse(message, err) end
   ngx.header.content_type = "text/plain"
   ngx.say(reply.text)
 end
 
---- GET /compare?q=...&model=A&model=B: both are asked at the same time. Models that are not named are the server's own.
+--- GET /compare?q=...&model=A&model=B...: all are asked at the same time, as often as they are named. Where fewer than
+--- two are named, models of the server make up two.
 function service.compare()
   local arguments = ngx.req.get_uri_args()
-  if type(arguments.q) ~= "string" then return refuse "compare?q=...: there is no question" end
+  local question = question_in(arguments)
+  if not question then return refuse "compare?q=...: one question is needed" end
   local named = type(arguments.model) == "table" and arguments.model or { arguments.model }
+  for _, name in ipairs(named) do
+    if type(name) ~= "string" or not name:find "^%C+$" then return refuse "compare?model=...: a model needs a name" end
+  end
   if #named < 2 then
     local models, message, err = client:models()
     if not models then return refuse(message, err) end
-    if #models == 0 then return refuse "compare: the server lists no models" end
-    local first = type(named[1]) == "string" and named[1] or models[1].id
+    local first = named[1] or models[1].id
     local second = models[1].id ~= first and models[1] or models[2] or models[1]
     named = { first, second.id }
   end
-  local function asking(model)
-    return function()
-      return client:chat { model = model, messages = { { role = "user", content = arguments.q } } }
+  local tasks, out = {}, {}
+  for i, model in ipairs(named) do
+    tasks[i] = function()
+      return client:chat { model = model, messages = { { role = "user", content = question } } }
     end
   end
-  local replies, problems = lmm.gather { asking(named[1]), asking(named[2]) }
-  local out = {}
-  for i = 1, 2 do
-    out[i] = { model = named[i], text = replies[i] and replies[i].text, error = problems[i] and problems[i].message }
+  local replies, problems = lmm.gather(tasks)
+  for i, model in ipairs(named) do
+    out[i] = { model = model, text = replies[i] and replies[i].text, error = problems[i] and problems[i].message }
   end
+  if not next(replies) then ngx.status = status_of(problems[1]) end
   ngx.header.content_type = "application/json"
   ngx.say(json.encode(out))
 end
