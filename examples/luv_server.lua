@@ -5,10 +5,16 @@
 local lmm = require "lmm"
 local uv = require "luv"
 
+local port = tonumber((arg[1] or "8080"):match "^%d+$")
+if not port or port > 65535 or arg[2] then
+  io.stderr:write "usage: luv_server.lua [PORT]\n"
+  os.exit(2)
+end
+
 lmm.use "luv"
 local client = lmm.connect() -- $OPENAI_BASE_URL
 
-local LARGEST = 32 * 1024 * 1024 -- bytes of a request
+local LARGEST_HEAD, LARGEST = 64 * 1024, 32 * 1024 * 1024 -- bytes of a request's head, and of its body
 
 local function send(socket, status, text)
   socket:write(("HTTP/1.1 %s\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n%s"):format(status, text))
@@ -44,8 +50,10 @@ end
 
 --- The number of bytes that follow a head; nil, status where they are not taken.
 local function length_of(head)
-  local length = tonumber(head:lower():match "\r\ncontent%-length: *(%d+)")
-  if not length then return nil, "411 Length Required" end
+  if not head:find "^POST " then return nil, "405 Method Not Allowed" end
+  local lines = head:lower()
+  local length = tonumber(lines:match "\r\ncontent%-length: *(%d+)")
+  if not length or lines:find("\r\ntransfer-encoding:", 1, true) then return nil, "411 Length Required" end
   if length > LARGEST then return nil, "413 Content Too Large" end
   return length
 end
@@ -63,9 +71,9 @@ local function serve(socket)
     if not left then
       head = head .. bytes
       local _, stop = head:find("\r\n\r\n", 1, true)
-      if not stop and #head < 64 * 1024 then return end
-      left, why = length_of(head:sub(1, stop))
-      if not left then return refuse(socket, why) end
+      if not stop and #head < LARGEST_HEAD then return end
+      if stop then left, why = length_of(head:sub(1, stop)) else why = "431 Request Header Fields Too Large" end
+      if why then return refuse(socket, why) end
       bytes = head:sub(stop + 1)
       if head:lower():find("100-continue", 1, true) then socket:write "HTTP/1.1 100 Continue\r\n\r\n" end
     end
@@ -76,12 +84,18 @@ local function serve(socket)
 end
 
 local server = assert(uv.new_tcp())
-assert(server:bind("127.0.0.1", tonumber(arg[1]) or 8080))
-assert(server:listen(128, function()
-  local socket = uv.new_tcp()
-  server:accept(socket)
-  serve(socket)
-end))
+local ok, problem = server:bind("127.0.0.1", port)
+if ok then
+  ok, problem = server:listen(128, function()
+    local socket = uv.new_tcp()
+    server:accept(socket)
+    serve(socket)
+  end)
+end
+if not ok then
+  io.stderr:write("cannot listen on port ", port, ": ", problem, "\n")
+  os.exit(1)
+end
 print("listening on http://127.0.0.1:" .. server:getsockname().port)
 io.stdout:flush()
 uv.run()

@@ -31,6 +31,11 @@ test.case("describe.lua", function()
   local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
   test.equal({ out, errors, status }, { PICTURE .. "question: What is shown in the image?\n", "", 0 })
   server.stop()
+  out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
+  test.equal({ out, status }, { "", 1 })
+  test.match(errors, "^cannot reach [^\n]*\n$")
+  out, errors, status = run(quote(LUA) .. " examples/describe.lua none.jpg")
+  test.equal({ out, errors, status }, { "", "cannot read 'none.jpg': No such file or directory\n", 1 })
 end)
 
 test.case("compare.lua", function()
@@ -43,9 +48,23 @@ test.case("compare.lua", function()
   out, errors, status = run(command:format(one.url, quote(LUA), "mock", "none"))
   test.equal({ errors, status }, { "", 1 })
   test.match(out, "== none\nfailed: HTTP 404 [^\n]*none")
-  test.equal(select(3, run(quote(LUA) .. " examples/compare.lua")), 2)
+  for _, word in ipairs { other.url, other.url .. "=" } do
+    out, errors, status = run(command:format(one.url, quote(LUA), "mock", word))
+    test.equal({ errors, status }, { "", 0 })
+    test.match(out, "\n== " .. word:gsub("%p", "%%%0") .. ", %d+%.%d s\n" .. answer .. "$")
+  end
   one.stop()
   other.stop()
+end)
+
+test.case("compare.lua without two models, or a picture", function()
+  for _, words in ipairs { "", "examples/picture.jpg", "examples/picture.jpg a", "a b '' ''" } do
+    local out, errors, status = run(quote(LUA) .. " examples/compare.lua " .. words)
+    test.equal({ out, status }, { "", 2 })
+    test.match(errors, "^usage: compare.lua PICTURE [^\n]*\n$")
+  end
+  local out, errors, status = run(quote(LUA) .. " examples/compare.lua none.jpg a b")
+  test.equal({ out, errors, status }, { "", "cannot read 'none.jpg': No such file or directory\n", 1 })
 end)
 
 test.case("folder.lua", function()
@@ -62,10 +81,18 @@ test.case("folder.lua", function()
   local answer = "\t" .. PICTURE:gsub("\n", " ") .. "question: Why?"
   test.equal({ lines, status }, { { "a.jpg" .. answer, "b.JPEG" .. answer }, 1 })
   test.match(errors, "^c%.png: [^\n]*\n$")
-  out, errors, status = run(quote(LUA) .. " examples/folder.lua " .. folder .. "/none")
-  test.equal({ out, status }, { "", 1 })
-  test.match(errors, "no pictures in ")
   server.stop()
+  local problems = {
+    { folder .. "/none", "^cannot read [^\n]*/none[^\n]*: No such file or directory\n$" },
+    { "examples/picture.jpg", "^cannot read [^\n]*: Not a directory\n$" },
+    { "spec", "^no pictures in spec\n$" },
+    { quote(pictures), "^cannot reach [^\n]*\n$" },
+  }
+  for _, row in ipairs(problems) do
+    out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s"):format(server.url, quote(LUA), row[1]))
+    test.equal({ out, status }, { "", 1 })
+    test.match(errors, row[2])
+  end
 end)
 
 test.case("luv_server.lua", function()
@@ -80,9 +107,23 @@ test.case("luv_server.lua", function()
   local curl = "env -u LD_PRELOAD curl -sS -m 30 -o /dev/null -w '%{http_code}' "
   test.equal((run(curl .. "--data-binary nonsense " .. url)), "400")
   test.equal((run(curl .. "-H 'Transfer-Encoding: chunked' --data-binary x " .. url)), "411")
+  test.equal((run(curl .. "-H 'Transfer-Encoding: chunked' -H 'Content-Length: 5' --data-binary x " .. url)), "411")
   test.equal((run(curl .. "-H 'Content-Length: 99999999' --data-binary x " .. url)), "413")
+  test.equal((run(curl .. url)), "405")
+  local long = process.write(folder .. "/long", "X: " .. ("x"):rep(70000))
+  test.equal((run(curl .. "--data-binary x -H @" .. long .. " " .. url)), "431")
+  out, errors = run(quote(LUA) .. " examples/luv_server.lua " .. url:match "%d+$")
+  test.equal(out, "")
+  test.match(errors, "^cannot listen on port %d+: EADDRINUSE[^\n]*\n$")
   os.execute("kill " .. pid)
   server.stop()
+end)
+
+test.case("luv_server.lua, a PORT that is none", function()
+  for _, words in ipairs { "nonsense", "-1", "8080.5", "65536", "''", "0 0" } do
+    local out, errors, status = run("timeout 10 " .. quote(LUA) .. " examples/luv_server.lua " .. words)
+    test.equal({ out, errors, status }, { "", "usage: luv_server.lua [PORT]\n", 2 })
+  end
 end)
 
 -- Stands where vLLM does: notes how it was called, and as which process.
@@ -110,7 +151,7 @@ for _, row in ipairs(ways) do
     local out, errors, status = run("export SLURM_GPUS_ON_NODE=4; " .. row[2])
     test.equal(status, 0, errors)
     test.match(out, ANSWER)
-    test.match(errors, "^lmm mock: listening on [^\n]*\n$")
+    test.match((errors:gsub("%u+ /%S+ %d+\n", "")), "^lmm mock: listening on [^\n]*\n$")
     local pid, words = process.read(called):match "^(%d+) (.*)$"
     test.match(words, "^" .. CACHED:gsub("%p", "%%%0") .. " %-%-served%-model%-name Org/A%-Name%-%-2 .*"
       .. "%-%-tensor%-parallel%-size 4 .*%-%-port %d+\n$")
