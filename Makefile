@@ -42,6 +42,11 @@ ALL_LUA   := lua bin/lmm spec bench examples
 all: $(MODULES) ## builds both modules into build/
 core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
 
+# What each module's compiler is to find, so that a missing package is told in one line.
+HEADERS := lauxlib
+$(BUILD)/lmm/core.so: HEADERS += b64/cencode
+$(BUILD)/lmm/curl.so: HEADERS += curl/curl
+
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
@@ -53,6 +58,8 @@ $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcurl
 
 $(BUILD)/%.o: src/%.c
+	@printf '#include <%s.h>\n' $(HEADERS) | $(CC) $(C_FLAGS) $(CFLAGS) -E -o /dev/null - 2>/dev/null || \
+	  { echo "needed: $(CC) $(HEADERS:%=%.h); on Debian: apt install $(strip $(BUILD_PACKAGES))" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo "  CC $<"
 	@$(CC) $(C_FLAGS) $(OPTIMISE) $(CFLAGS) -MMD -MP -c -o $@ $<

@@ -179,4 +179,15 @@ test.case("serve_and_ask is short, and the job script is sound", function()
   test.equal(process.shell "bash -n examples/serve_and_ask.sbatch 2>&1", "")
 end)
 
+test.case("make names what is missing, and builds nothing", function()
+  local command = "env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory core VARIANT=-none "
+  for _, missing in ipairs { "LUA_INCDIR=/none", "CC=/none/cc" } do
+    local out, errors, status = run(command .. missing)
+    test.equal({ out, status }, { "", 2 })
+    test.match(errors, "^needed: %S+ lauxlib.h b64/cencode.h; on Debian: apt install gcc [^\n]*libb64%-dev\n"
+      .. "make: [^\n]*\n$")
+  end
+  test.equal(process.shell "ls -d build/*-none 2>/dev/null", "")
+end)
+
 os.execute("rm -rf " .. quote(folder))
