@@ -121,11 +121,11 @@ test.case("an image in memory", function()
 end)
 
 local types = {
-  { "empty bytes", { bytes = "" }, "bytes is empty" },
+  { "empty bytes", { bytes = "" }, "the data in bytes is empty" },
   { "bytes of no known type", { bytes = "\1\2\254" },
-    "^bytes is of no known type: it begins with 01 02 fe %(pass { mime = \"image/...\" } if you know better%)" },
+    "^the data in bytes is of no known type: it begins with 01 02 fe %(pass { mime = \"image/...\" } if you know better%)" },
   { "text", { bytes = "Dear all,\nthe picture follows." },
-    "^bytes is of no known type, it seems to be text: it begins with \"Dear all, the pi\" %(pass { mime" },
+    "^the data in bytes is of no known type, it seems to be text: it begins with \"Dear all, the pi\" %(pass { mime" },
   { "a single letter", { bytes = "x" }, "seems to be text: it begins with \"x\"" },
   { "text with letters beyond ASCII", { bytes = "Gr\195\182\195\159e\n" },
     "text: it begins with \"Gr\195\182\195\159e\" " },
@@ -141,7 +141,7 @@ local types = {
   { "an audio file", "spec/media/sound.wav", "^'spec/media/sound%.wav' is audio/wav, not image %(pass { mime" },
   { "a video file", "spec/media/clip.mp4", "is video/mp4, not image" },
   { "a document", "spec/media/document.pdf", "is application/pdf, not image" },
-  { "a document in memory", { bytes = "%PDF-1.4\n" }, "^bytes is application/pdf, not image" },
+  { "a document in memory", { bytes = "%PDF-1.4\n" }, "^the data in bytes is application/pdf, not image" },
 }
 
 for _, row in ipairs(types) do

@@ -103,7 +103,7 @@ int lmm_media_file(lmm_media *media, const char *path, lmm_error *error) {
 }
 
 int lmm_media_bytes(lmm_media *media, const char *bytes, size_t count, lmm_error *error) {
-  if (count == 0) return lmm_fail(error, LMM_INVALID, "bytes is empty: there is nothing to send");
+  if (count == 0) return lmm_fail(error, LMM_INVALID, "the data in bytes is empty: there is nothing to send");
   media->bytes = bytes;
   media->size = count;
   look_at(media, bytes, count < LMM_SNIFF_BYTES ? count : LMM_SNIFF_BYTES);

@@ -114,7 +114,7 @@ function part.new(kind, source, opts)
   end
 
   if type(source) == "table" and type(source.bytes) == "string" then
-    from_media(self, "bytes", source, mime)
+    from_media(self, "the data in bytes", source, mime)
   elseif type(source) ~= "string" then
     errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got a %s", kind,
       type(source) == "table" and "table without bytes" or type(source))
