@@ -3,9 +3,4 @@
 local lmm = require "lmm"
 
 local chat = lmm.connect():conversation { system = "Answer in one sentence." }
-local reply, message = chat:ask("What is shown in the image?", lmm.image(arg[1] or "examples/picture.jpg"))
-if not reply then
-  io.stderr:write(message, "\n")
-  os.exit(1)
-end
-print(reply)
+print(assert(chat:ask("What is shown in the image?", lmm.image(arg[1] or "examples/picture.jpg"))))
