@@ -130,6 +130,15 @@ test.case("what is no refusal of that kind has no advice", function()
   end
 end)
 
+test.case("long runs of anything: with quadratic work this would not end", function()
+  local server_error = require "lmm.server_error"
+  for _, piece in ipairs { "a", "requires", "At most 1 ", "HTTP code 1", "--tool-call-parser", " ", "<" } do
+    local text = piece:rep(math.floor(2 ^ 20 / #piece))
+    local fields = server_error.from_reply({ status = 400, headers = {} }, text, {})
+    test.equal({ fields.hint, server_error.describe(text) ~= nil }, { nil, true })
+  end
+end)
+
 test.case("numbers that are none, and huge ones, are left out or told as they are", function()
   local function message_of(more)
     local reply = llama(400, "too long", "exceed_context_size_error", more)

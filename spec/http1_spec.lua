@@ -128,6 +128,33 @@ test.case("a line of a chunk has an end", function()
     failed("truncated, receive, a chunk of it is malformed", 200))
 end)
 
+test.case("long runs of anything: with quadratic work this would not end", function()
+  local function failure(text)
+    local decoder = http1.decoder { method = "POST", max_head = 2 ^ 22 }
+    local found = decoder:feed(text)
+    return found and found.reason
+  end
+  local many = 2 ^ 20
+  for _, value in ipairs { "5" .. (" "):rep(many) .. "x", ("\t"):rep(many) .. "x", ("5"):rep(many) .. "x",
+    "5," .. (" "):rep(many) .. "6" } do
+    test.equal(failure(OK .. "Content-Length: " .. value .. "\r\n\r\n"), "its Content-Length is not a number")
+  end
+  for _, line in ipairs { ("0"):rep(many) .. "x", ("0"):rep(many) .. "g;", "5" .. (" "):rep(many) .. "x",
+    ("f"):rep(many) } do
+    test.equal(failure(CHUNKED .. line .. "\r\n"), "a chunk of it is malformed")
+  end
+  test.equal(failure(CHUNKED .. ("0"):rep(many) .. "5" .. (" "):rep(many) .. ";a\r\nhello"), nil)
+end)
+
+test.case("a body longer than any integer of 32 bits, or than any number", function()
+  for _, text in ipairs { OK .. "Content-Length: 3000000000\r\n\r\nhello", CHUNKED .. "FFFFFFFFFFFF\r\nhello",
+    OK .. "Content-Length: 9223372036854775807\r\n\r\nhello", OK .. "Content-Length: " .. ("9"):rep(400)
+    .. "\r\n\r\nhello" } do
+    local decoder = http1.decoder { method = "POST", max_head = 2000 }
+    test.equal({ decoder:feed(text), decoder:take(), decoder.done }, { nil, "hello", false })
+  end
+end)
+
 test.case("request heads", function()
   test.equal(http1.request_head { method = "POST", target = "/v1", host = "a:1", size = 3, lines = { "A: b", "C;" } },
     "POST /v1 HTTP/1.1\r\nHost: a:1\r\nAccept: */*\r\nA: b\r\nC:\r\nContent-Length: 3\r\n\r\n")

@@ -57,6 +57,9 @@ test.case("quoted: long texts of one kind: with quadratic work this would not en
     test.equal(redact.quoted("<" .. text:sub(1, 32000) .. ">", { text, text }), "<[...]>")
     redact.media(text .. "-" .. text)
   end
+  test.equal(redact.media(("\\"):rep(2 ^ 20) .. "a"), "...")
+  test.equal(redact.media(";base64," .. ("\\"):rep(2 ^ 20) .. "a"), ";base64,...")
+  test.equal(redact.media(("\\"):rep(200)), "..." .. ("\\"):rep(200))
 end)
 
 test.case("the texts of a request", function()

@@ -140,7 +140,8 @@ local asked = {
   { "Fri, 29 Sep 2023 16:26:37 GMT", "f" }, { "Fri, 29 Sep 2023 16:26:36 GMT", "f" },
   { "Thu, 01 Jan 1970 00:00:00 GMT", "f" }, { "Mon, 01 Jan 0001 00:00:00 GMT", "f" },
   { "Fri, 31 Dec 9999 23:59:59 GMT", "-" },
-  { "1.5", 1.5 }, { "1.", 1 }, { "0.0", "f" }, { "00020", 20 }, { ".5", "f" }, { "+5", "f" }, { "1e1", "f" },
+  { "1.5", 1.5 }, { "1.", 1 }, { "1..", "f" }, { "1.5.", "f" }, { "1.5 ", "f" },
+  { "0.0", "f" }, { "00020", 20 }, { ".5", "f" }, { "+5", "f" }, { "1e1", "f" },
   { "0x10", "f" }, { "5 s", "f" }, { " ", "f" }, { "5,5", "f" }, { "soon", "f" }, { ("9"):rep(400), "-" },
   { "Zun, 29 Sep 2023 16:26:57 GMT", "f" }, { "Fri, 29 Zep 2023 16:26:57 GMT", "f" },
   { "fri, 29 sep 2023 16:26:57 gmt", "f" }, { "Fri, 29 Sep 2023 16:26:57", "f" },
@@ -163,6 +164,15 @@ for _, row in ipairs(asked) do
     test.equal(delay(policy(), http(500), 1, { ["retry-after"] = row[1] }), expected(row[2]))
   end)
 end
+
+test.case("long runs of anything: with quadratic work this would not end", function()
+  for _, value in ipairs { ("9"):rep(2 ^ 20) .. "x", ("9"):rep(2 ^ 20) .. ".x", "1." .. ("9"):rep(2 ^ 20) .. "x",
+    ("."):rep(2 ^ 20), ("1."):rep(2 ^ 20) } do
+    for _, name in ipairs { "retry-after", "retry-after-ms" } do
+      test.equal(delay(policy(), http(429), 1, { [name] = value }), FORMULA)
+    end
+  end
+end)
 
 for _, row in ipairs {
   { "1500", "60", 1.5 }, { "1500", "121", 1.5 }, { "1500", nil, 1.5 }, { "120000", nil, 120 }, { "120001", "1", "-" },

@@ -29,13 +29,20 @@ local LONGEST_WORD = 128
 --- A run of base64, also where JSON writes `\/` for `/`.
 local RUN, LONG_RUN = "[%w+/\\]+=*", ("[%w+/\\]"):rep(32) .. "+=*"
 
+--- The backslashes that a run ends with.
+local function backslashes(run)
+  local last = #run
+  while run:byte(last) == 92 do last = last - 1 end
+  return run:sub(last + 1)
+end
+
 --- Without media: what follows `;base64,`, and runs of base64 elsewhere. JSON stays JSON: a last backslash belongs to
 --- what is behind it.
 function redact.media(given)
   given = given:gsub("(;base64,%s*)(" .. RUN .. ")", function(before, run)
-    return (not before:find "%s$" or #run >= 16) and before .. "..." .. run:match "\\*$" or nil
+    return (not before:find "%s$" or #run >= 16) and before .. "..." .. backslashes(run) or nil
   end)
-  return (given:gsub(LONG_RUN, function(run) return #run > LONGEST_WORD and "..." .. run:match "\\*$" or nil end))
+  return (given:gsub(LONG_RUN, function(run) return #run > LONGEST_WORD and "..." .. backslashes(run) or nil end))
 end
 
 --- The fields of a request that hold texts, wherever they stand.

@@ -81,8 +81,8 @@ end
 --- The seconds that the server asks for, or nil where it asks for nothing that makes sense.
 function retry.requested(headers, clock)
   local function positive(text, unit)
-    local seconds = text and text:find "^%d+%.?%d*$" and tonumber(text) * unit
-    return seconds and seconds > 0 and seconds or nil
+    local seconds = text and text:find "^%d" and not text:find "[^%d.]" and tonumber(text)
+    return seconds and seconds > 0 and seconds * unit or nil
   end
   local after = headers["retry-after"]
   local asked = positive(headers["retry-after-ms"], 0.001) or positive(after, 1)

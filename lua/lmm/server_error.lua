@@ -48,7 +48,7 @@ function server_error.find(value, bare)
 end
 
 --- One line of advice for what people meet most: by status, and by what the message says where that is needed. Captures
---- of `match` fill the hint.
+--- of `match`, which takes linear time, fill the hint.
 local text_only = "ask a model that takes more than text"
 local too_long = "shorten the prompt, send smaller pictures, or lower max_tokens"
 local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
@@ -61,10 +61,10 @@ local hints = {
   { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
   { match = "At most %d+ (%a+)%(?s?%)? may be provided",
     hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
-  { match = "requires.* %-%-tool%-call%-parser", -- however the tools are chosen
+  { match = " %-%-tool%-call%-parser to be set", -- however the tools are chosen
     hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
   { match = "is not a multimodal model", hint = text_only },
-  { match = "%a+ input is not supported", hint = text_only .. ", or start llama-server with its --mmproj FILE" },
+  { match = "%a input is not supported", hint = text_only .. ", or start llama-server with its --mmproj FILE" },
   { match = "maximum context length", hint = too_long },               -- vLLM, SGLang, OpenAI
   { match = "longer than the maximum model length", hint = too_long }, -- vLLM up to 0.11
   { match = "longer than the model's context length", hint = too_long }, -- SGLang

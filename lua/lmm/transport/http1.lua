@@ -105,7 +105,7 @@ end
 local function content_length(value)
   local digits = value:match "^%d+"
   for other in value:gmatch "[^,]+" do
-    if other:match "^%s*(.-)%s*$" ~= digits then return nil end
+    if other:match "^%s*(%d+)%s*$" ~= digits then return nil end
   end
   return tonumber(digits)
 end
@@ -133,7 +133,8 @@ end
 
 --- Moves at most `left` bytes to the body; whether any were there.
 function Decoder:move()
-  local bytes = self.buffer:sub(self.at, self.at + self.left - 1)
+  local count = math.min(self.left, #self.buffer - self.at + 1) -- string.sub does not take every number
+  local bytes = self.buffer:sub(self.at, self.at + count - 1)
   if bytes == "" then return false end
   self.pieces[#self.pieces + 1] = bytes
   self.at, self.left = self.at + #bytes, self.left - #bytes
@@ -157,8 +158,10 @@ function Decoder:read_chunk_size()
     if #self.buffer - self.at >= LONGEST_CHUNK_LINE then return malformed() end
     return false
   end
-  local digits = line:match "^0*(%x*)%s*$" or line:match "^0*(%x*)%s*;"
-  if not line:find "^%x" or not digits or #digits > MOST_DIGITS then return malformed() end
+  local number, rest = line:match "^(%x+)(.*)$" -- apart, so that no two repetitions compete for the same bytes
+  if not number or not (rest:find "^%s*$" or rest:find "^%s*;") then return malformed() end
+  local digits = number:match "^0*(.*)$"
+  if #digits > MOST_DIGITS then return malformed() end
   self.left = digits == "" and 0 or tonumber(digits, 16)
   self.step = self.left == 0 and "read_trailer" or "read_chunk"
   return true
