@@ -102,6 +102,23 @@ test.case("tool-call deltas with every quirk of real servers", function()
     { "arguments as an object", { { tool({ index = 0, id = "a" }, "f", { x = 1 }) } }, { 'a f {"x":1}' } },
     { "null arguments", { { tool({ index = 0, id = "a" }, "f", lmm.null) } }, { "a f " } },
     { "no function at all", { { { index = 0, id = "a" } }, { tool({ index = 0 }, "f", "{}") } }, { "a f {}" } },
+    { "an empty id without an index", { { tool({ id = "a" }, "f", "{") }, { tool({ id = "" }, "", "}") } },
+      { "a f {}" } },
+    { "an empty id with an index", { { tool({ index = 0, id = "a" }, "f", "{") },
+      { tool({ index = 0, id = "" }, "", "}") } }, { "a f {}" } },
+    { "the index later", { { tool({ id = "a" }, "f", "{") }, { tool({ index = 0, id = "a" }, nil, '"x"') },
+      { tool({ index = 0 }, nil, ":1}") } }, { 'a f {"x":1}' } },
+    { "one index for all", { { tool({ index = 0, id = "a" }, "f", "{") }, { tool({ index = 0 }, nil, "}") },
+      { tool({ index = 0, id = "b" }, "g", "[") }, { tool({ index = 0 }, nil, "]") } }, { "a f {}", "b g []" } },
+    { "one index for all, and back", { { tool({ index = 0, id = "a" }, "f", "{") },
+      { tool({ index = 0, id = "b" }, "g", "[") }, { tool({ index = 0, id = "a" }, nil, "}") },
+      { tool({ index = 0, id = "b" }, nil, "]") } }, { "a f {}", "b g []" } },
+    { "one id for all", { { tool({ index = 0, id = "a" }, "f", "{") }, { tool({ index = 1, id = "a" }, "g", "[") },
+      { tool({ index = 0, id = "a" }, nil, "}") }, { tool({ index = 1 }, nil, "]") } }, { "a f {}", "a g []" } },
+    { "id and name later", { { tool({ index = 0, id = "" }, "", "") }, { tool({ index = 0, id = "a" }, "f", "{}") } },
+      { "a f {}" } },
+    { "id and name later, without an index", { { tool({ id = "" }, "", "") }, { tool({ id = "a" }, "f", "{}") },
+      { tool({ id = "b" }, "g", "[]") } }, { "a f {}", "b g []" } },
   }
   for _, case in ipairs(cases) do
     local chunks = {}
@@ -331,6 +348,28 @@ test.case("arguments that come decoded keep their nulls", function()
   local body = '{"choices":[{"message":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":{"a":null}}}]}}]}'
   local call = assert(open({ body = body }):reply()).tool_calls[1]
   test.equal(json.decode(call.arguments).a, json.null)
+end)
+
+test.case("arguments that come decoded are written as they came", function()
+  local numbers, text = '12345678901234567,3.141592653589793,-0.5,1e+22,2.0,7', '"[] 12 \\"{\\\\\\" \\u00e4\\/"'
+  local given = '{"id":12345678901234567}'
+  local function arguments_of(arguments, way)
+    local body = ('{"object":"12","choices":[{"%s":{"content":"[ ] 5","tool_calls":[null,{"index":0,"id":"t",'
+      .. '"function":{"arguments":%s,"name":"f"}}]},"finish_reason":"stop"}],"x":[],"y":12}'):format(way, arguments)
+    local reply = way == "delta" and streamed { "data: " .. body .. "\n\n" } or { body = body }
+    local call = assert(open(reply):reply()).tool_calls[1]
+    return call.arguments, call
+  end
+  for _, way in ipairs { "delta", "message" } do
+    test.equal((arguments_of(given, way)), given)
+    test.equal((arguments_of('{"l":[ ]}', way)), '{"l":[]}')
+    test.equal({ arguments_of("[]", way), (arguments_of("{}", way)) }, { "[]", "{}" })
+    local list = "[" .. numbers .. ",{},[],[[]],null,true]"
+    test.equal((arguments_of(list, way)), list)
+    local _, call = arguments_of('{"pi":3.141592653589793,"s":' .. text .. '}', way)
+    test.equal(call.args, { pi = 3.141592653589793, s = '[] 12 "{\\" \195\164/' })
+    test.match(call.arguments, '"pi":3.141592653589793')
+  end
 end)
 
 test.case("two deltas of one choice in one event are one piece; an empty reasoning hides nothing", function()

@@ -84,6 +84,25 @@ function json.decode(text, depth)
   return value
 end
 
+--- A value decoded with its numbers and empty lists as marked texts, and a function that writes a part of it as it was,
+--- which what is decoded the usual way no longer shows: not [] beside {}, nor the last digits of a long number.
+---@return any value, fun(part: any): string? write
+function json.spelled(text, depth)
+  local mark = "lmm" .. tostring({}):gsub("%W", "")
+  local function keep(spelling) return '"' .. mark .. spelling .. '"' end
+  -- Without quotes in it, a text ends at the next quote.
+  text = text:gsub("\\.", { ['\\"'] = mark .. "q", ["\\\\"] = mark .. "b" })
+  text = text:gsub('([^"]*)("?[^"]*"?)', function(bare, quoted)
+    return bare:gsub("[%d-][%w.+-]*", keep):gsub("%[%s*%]", keep "[]") .. quoted
+  end)
+  text = text:gsub(mark .. "([qb])", { q = '\\"', b = "\\\\" })
+  local value = json.decode(text, depth)
+  return value, function(part)
+    local written = part ~= nil and json.text(part)
+    return written and (written:gsub('"' .. mark .. '([^"]*)"', "%1")) or nil
+  end
+end
+
 local to_integer = math.tointeger or function() end
 
 --- A copy without nulls, in which whole numbers are integers (on Lua 5.3 and later, so that they print as such).

@@ -52,6 +52,21 @@ local function table_or_empty(value)
   return type(value) == "table" and value or {}
 end
 
+--- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
+local function items(list)
+  list = table_or_empty(list)
+  local places = {}
+  for place, item in pairs(list) do
+    if type(place) == "number" and type(item) == "table" then places[#places + 1] = place end
+  end
+  table.sort(places)
+  local i = 0
+  return function()
+    i = i + 1
+    return places[i], list[places[i]]
+  end
+end
+
 local function append(choice, name, text)
   if type(text) ~= "string" or text == "" then return nil end
   local pieces = choice[name] or {}
@@ -60,45 +75,55 @@ local function append(choice, name, text)
   return text
 end
 
---- The tool call that a delta belongs to: by index, then by id, then the latest.
-local function find_call(calls, delta)
-  if type(delta.index) == "number" then
-    for _, call in ipairs(calls) do
-      if call.index == delta.index then return call end
-    end
-  elseif delta.id then
-    for _, call in ipairs(calls) do
-      if call.id == delta.id then return call end
-    end
-  elseif #calls > 0 then
-    return calls[#calls]
+--- An empty text, which some servers send for an id or a name, is none.
+local function present(value)
+  return value ~= "" and value or nil
+end
+
+local function differ(a, b)
+  return a and b and a ~= b
+end
+
+--- The tool call that a delta belongs to: by index and by id, as far as both have them, the latest first. Some servers
+--- send an index, an id or a name late, and some the index 0 for every call.
+local function find_call(calls, index, id)
+  local latest = calls[#calls]
+  if not index and not id then return latest end
+  for i = #calls, 1, -1 do
+    local call = calls[i]
+    local is_same = index and call.index == index or id and call.id == id
+    if is_same and not differ(call.index, index) and not differ(call.id, id) then return call end
   end
+  local has_no_name = latest and not latest.id and not latest.name
+  return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
 --- In a whole message each call is another.
-local function find_or_make_call(calls, delta, is_whole)
-  local call = not is_whole and find_call(calls, delta)
+local function find_or_make_call(calls, index, id, is_whole)
+  local call = not is_whole and find_call(calls, index, id)
   if not call then
-    call = { index = delta.index, arguments = {} }
+    call = { arguments = {} }
     calls[#calls + 1] = call
   end
   return call
 end
 
---- Some servers send the arguments decoded. They are written again from what was sent, nulls and all.
-local function arguments_of(fn, raw_delta)
-  if type(fn.arguments) ~= "table" then return fn.arguments end
-  local raw = table_or_empty(table_or_empty(raw_delta)["function"]).arguments
-  return (json.text(raw))
+--- The arguments as text. Some servers send them decoded: they are written again as they came.
+local function arguments_of(fn, spell)
+  if type(fn.arguments) == "table" then return spell() end
+  return fn.arguments
 end
 
-local function add_call(choice, delta, raw_delta, is_whole)
+---@param spell fun(): string?  writes the arguments that are no text
+local function add_call(choice, delta, is_whole, spell)
   choice.calls = choice.calls or {}
-  local call = find_or_make_call(choice.calls, delta, is_whole)
+  local index, id = type(delta.index) == "number" and delta.index or nil, present(delta.id)
+  local call = find_or_make_call(choice.calls, index, id, is_whole)
   local fn = table_or_empty(delta["function"])
-  call.id = call.id or delta.id
-  call.name = call.name or fn.name
-  append(call, "arguments", arguments_of(fn, raw_delta))
+  call.index = call.index or index
+  call.id = call.id or id
+  call.name = call.name or present(fn.name)
+  append(call, "arguments", arguments_of(fn, spell))
   return #choice.calls
 end
 
@@ -128,24 +153,24 @@ function Accumulator:choice(index)
 end
 
 --- Adds one choice of an event; gives its text and whether it held any content, or nil and the limit that it broke.
----@param raw table  the same with its nulls
 ---@param place integer  where it stands in the event, from 0
-function Accumulator:add_choice(given, raw, place)
+---@param spell fun(...): string?  writes again what stands at a place in the event, as it came
+function Accumulator:add_choice(given, place, spell)
   local is_whole = given.delta == nil and given.message ~= nil
   local choice = self:choice(type(given.index) == "number" and given.index or is_whole and place or 0)
   if self.count > self.limits.choices then return nil, "choices" end
-  local delta = table_or_empty(given.delta or given.message)
-  local raw_calls = table_or_empty(table_or_empty(raw.delta or raw.message).tool_calls)
+  local way = is_whole and "message" or "delta"
+  local delta = table_or_empty(given[way])
   local text = append(choice, "text", text_of(delta.content))
   local reasoning = append(choice, "reasoning", delta.reasoning) or append(choice, "reasoning", delta.reasoning_content)
   local refusal = append(choice, "refusal", delta.refusal)
   local called
-  for i = 1, #table_or_empty(raw_calls) do
-    local call = delta.tool_calls[i]
-    called = type(call) == "table" or called
-    if type(call) == "table" and add_call(choice, call, raw_calls[i], is_whole) > self.limits.calls then
-      return nil, "calls"
+  for i, call in items(delta.tool_calls) do
+    local function spell_arguments()
+      return spell("choices", place + 1, way, "tool_calls", i, "function", "arguments")
     end
+    called = true
+    if add_call(choice, call, is_whole, spell_arguments) > self.limits.calls then return nil, "calls" end
   end
   add_logprobs(choice, given.logprobs)
   local reason = given.finish_reason
@@ -153,23 +178,34 @@ function Accumulator:add_choice(given, raw, place)
   return { text = text, content = (text or reasoning or refusal or called) and true, index = choice.index }
 end
 
+--- What writes again a part of an event as it came.
+local function speller(text, depth)
+  local value, write
+  return function(...)
+    if not write then value, write = json.spelled(text, depth) end
+    local part = value
+    for _, key in ipairs { ... } do part = table_or_empty(part)[key] end
+    return write(part)
+  end
+end
+
 --- Adds a decoded event. Gives the first choice's text in it (or nil) and whether it held content of any kind, or nil,
 --- nil and the name of the limit that it broke.
 ---@param raw table  as decoded
 ---@param event table  the same without nulls
-function Accumulator:add(raw, event)
+---@param source string  what it was decoded from
+function Accumulator:add(raw, event, source)
   self.raw[#self.raw + 1] = raw
   self.id = self.id or event.id
   self.model = self.model or event.model
   self.usage = type(event.usage) == "table" and event.usage or self.usage
+  local spell = speller(source, self.limits.depth)
   local text, content
-  for i, given in ipairs(table_or_empty(event.choices)) do
-    if type(given) == "table" then
-      local added, limit = self:add_choice(given, raw.choices[i], i - 1)
-      if not added then return nil, nil, limit end
-      if added.index == 0 and added.text then text = (text or "") .. added.text end
-      content = content or added.content
-    end
+  for i, given in items(event.choices) do
+    local added, limit = self:add_choice(given, i - 1, spell)
+    if not added then return nil, nil, limit end
+    if added.index == 0 and added.text then text = (text or "") .. added.text end
+    content = content or added.content
   end
   return text, content
 end

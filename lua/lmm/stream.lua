@@ -65,9 +65,9 @@ end
 
 --- The next event from the wire, and its text in it: event | nil at the end | nil, err.
 function Stream:receive()
-  local raw, event = self:next_object()
+  local raw, event, source = self:next_object()
   if not raw then return nil, event end
-  local text, has_content, limit = self.accumulator:add(raw, event)
+  local text, has_content, limit = self.accumulator:add(raw, event, source)
   if limit then
     return nil, self.call:fail { kind = "limit", phase = "receive",
       reason = ("more than %d %s in a reply (limits.%s)"):format(self.opts.limits[limit], limit, limit) }
@@ -80,7 +80,7 @@ local function protocol(self, format, ...)
   return nil, self.call:fail { kind = "protocol", phase = "receive", reason = format:format(...) }
 end
 
---- A decoded object of the reply, and the same without nulls; nil and an error where it is one.
+--- A decoded object of the reply, the same without nulls, and its text; nil and an error where it is one.
 function Stream:decode(text, is_error)
   local raw, message = json.decode(text, self.opts.limits.depth)
   local too_deep = self.call:too_deep(message)
@@ -88,7 +88,7 @@ function Stream:decode(text, is_error)
   if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(self.call:redact(text))) end
   local value = json.clean(raw)
   local fields = server_error.find(value, is_error)
-  if not fields then return raw, value end
+  if not fields then return raw, value, text end
   fields.kind, fields.phase = "http", "receive"
   fields.status = fields.status or self.call.status
   fields.hint = server_error.hint(fields, self.call:sent())
@@ -126,7 +126,7 @@ function Stream:whole_object()
   if type(first.message) ~= "table" and type(first.delta) ~= "table" then
     return protocol(self, "a choice without a message")
   end
-  return raw, value
+  return raw, value, text
 end
 
 --- Whether every choice that was asked for has said why it ended; some servers send one after the other.

@@ -143,7 +143,8 @@ end
 
 --- The deltas that bring one tool call.
 local function call_steps(r, steps, call, index)
-  local style = r:pick { "fragments", "fragments", "whole", "repeated", "by_id", "latest", "decoded" }
+  local style = r:pick { "fragments", "fragments", "whole", "repeated", "by_id", "latest", "decoded", "empty", "zero",
+    "late" }
   local function step(fields, more)
     steps[#steps + 1] = { calls = fields, together = more }
   end
@@ -153,17 +154,23 @@ local function call_steps(r, steps, call, index)
   if style == "decoded" and call.arguments:find '^{"q":%d+}$' then
     return step(('{"index":%d,%s,"function":{%s,"arguments":%s}}'):format(index, id, name, call.arguments))
   end
-  if style == "fragments" or style == "repeated" or style == "decoded" then place = ('"index":%d,'):format(index) end
+  if style == "fragments" or style == "repeated" or style == "decoded" or style == "empty" then
+    place = ('"index":%d,'):format(index)
+  elseif style == "zero" then
+    place = '"index":0,'
+  end
   step(("{%s%s,\"type\":\"function\",\"function\":{%s%s}}"):format(place, id, name,
     r:pick { "", ',"arguments":""', ',"arguments":null' }))
+  if style == "late" then place = ('"index":%d,'):format(index) end
   local rest = call.arguments
   while rest ~= "" do
     local length = r:int(1, math.max(1, math.min(#rest, 12)))
     while rest:sub(length + 1, length + 1):find "[\128-\191]" do length = length + 1 end
     local piece = rest:sub(1, length)
     rest = rest:sub(length + 1)
-    local again = (style == "by_id" or style == "repeated") and id .. "," or ""
-    local named = style == "repeated" and name .. "," or ""
+    local again = (style == "by_id" or style == "repeated" or style == "late") and id .. ","
+      or style == "empty" and '"id":"",' or ""
+    local named = style == "repeated" and name .. "," or style == "empty" and '"name":"",' or ""
     step(("{%s%s\"function\":{%s\"arguments\":%s}}"):format(place, again, named, quote(r, piece)), r:chance(0.2))
   end
 end
