@@ -286,6 +286,10 @@ test.case("a decoded object", function()
   test.equal(server_error.find({ type = "error", error = { type = "overloaded_error", message = "m" } }, true),
     { message = "m", type = "overloaded_error" })
   test.equal(server_error.find { choices = {}, error = false }, nil)
+  test.equal(server_error.find { message = "m", status = 503.0 }, { message = "m", status = 503 })
+  test.equal(server_error.find { errors = { { message = "m", code = 400 } } },
+    { message = "m", code = 400, status = 400 })
+  test.equal(server_error.find { choices = {}, errors = { "m" }, type = "error", message = "m", code = 500 }, nil)
   test.equal(server_error.find { error = false, detail = "x" }, { message = "x" })
   test.equal(server_error.find { choices = {}, detail = "x" }, nil)
 end)

@@ -211,6 +211,85 @@ test.case("how a stream may break, with what had arrived", function()
   end
 end)
 
+test.case("an error that comes as an object without choices is one, in an event or as the whole reply", function()
+  for body, expected in pairs {
+    ['{"type":"error","message":"boom"}'] = { "an error from .*: boom$", 200 },
+    ['{"type":"error"}'] = { "an error from", 200 },
+    ['{"code":500,"message":"boom"}'] = { "HTTP 500 from .*: boom$", 500, 500 },
+    ['{"status":503,"message":"boom","choices":null}'] = { "HTTP 503 from .*: boom$", 503 },
+    ['{"status":"error","message":"boom"}'] = { "an error from .*: boom$", 200 },
+    ['{"code":"InvalidApiKey","message":"boom"}'] = { "an error from .*: boom$", 200, "InvalidApiKey" },
+    ['{"errors":[{"message":"boom","code":429}]}'] = { "HTTP 429 from .*: boom$", 429, 429 },
+    ['{"errors":["boom"]}'] = { "an error from .*: boom$", 200 },
+    ['{"errors":{"n":"boom"}}'] = { 'an error from .*: {"n":"boom"}$', 200 },
+    ['{"error":{"message":"boom","status":503}}'] = { "HTTP 503 from .*: boom$", 503 },
+  } do
+    local events = { delta "ab", "data: " .. body .. "\n\n", delta({}, "stop"), done }
+    for _, reply in ipairs { { body = body }, streamed(events) } do
+      local err = test.refused(expected[1], open(reply, { retry = false }):reply())
+      test.equal({ err.kind, err.phase, err.status, err.code or false, err.partial },
+        { "http", "receive", expected[2], expected[3] or false, reply.body and "" or "ab" }, body)
+    end
+  end
+  for _, body in ipairs { '{"message":"m"}', '{"message":"m","type":"t"}', '{"message":"m","status":"queued"}',
+    '{"message":"m","code":0}', '{"message":"ok","code":200}', '{"errors":[]}', '{"errors":null,"code":500}',
+    '{"type":"ping"}', '{"type":"error","message":"m","choices":[]}' } do
+    test.equal(assert(open(streamed { "data: " .. body .. "\n\n", delta("a", "stop"), done }):reply()).text, "a", body)
+  end
+end)
+
+test.case("an event that is named an error is one, whatever it holds", function()
+  for given, says in pairs {
+    ["event: error\ndata:\n\n"] = "no reason given$", ["event: error\ndata: \ndata:\n\n"] = "no reason given$",
+    ["event: Error\ndata: {\"message\":\"boom\"}\n\n"] = "boom$", ["event: ERROR\ndata\n\n"] = "no reason given$",
+    ["event: error\ndata: boom\n\n"] = ": boom$", ["event: error\ndata: {\n\n"] = ": {$",
+    ["event: error\ndata: null\n\n"] = ": null$", ['event: error\ndata: "boom"\n\n'] = ': "boom"$',
+  } do
+    local err = test.refused("an error from .*" .. says, open(streamed { delta "ab", given, done }):reply())
+    test.equal({ err.kind, err.status, err.partial }, { "http", 200, "ab" }, given)
+  end
+  test.equal(assert(open(streamed { "event: error\n\n", delta("a", "stop") }):reply()).text, "a") -- no data, no event
+end)
+
+test.case("an error inside a choice, or in its finish_reason", function()
+  local cases = {
+    { { error = { code = 502, message = "boom" } }, "HTTP 502 from .*: boom$", "http", 502, again = true },
+    { { error = { code = 400, message = "boom" }, finish_reason = "error" }, "HTTP 400 from .*: boom$", "http", 400 },
+    { { error = { message = "boom", code = "x" } }, "HTTP 500 from .*: boom$", "http", 500, again = true },
+    { { error = "boom", finish_reason = "stop" }, "HTTP 500 from .*: boom$", "http", 500, again = true },
+    { { finish_reason = "error" }, 'HTTP 500 from .*finish_reason "error"$', "http", 500, again = true },
+    { { finish_reason = "abort" }, 'broke off: .*finish_reason "abort"$', "truncated" },
+  }
+  local function choice(way, content, fields, index)
+    local out = { index = index or 0, [way] = { content = content } }
+    for name, value in pairs(fields) do out[name] = value end
+    return out
+  end
+  for _, case in ipairs(cases) do
+    local function check(err, partial)
+      test.equal({ err.kind, err.status or false, err.phase, err.partial, err.retryable },
+        { case[3], case[4] or false, "receive", partial, case.again or false }, case[2])
+    end
+    local whole = { json = { choices = { choice("message", "ab", case[1]) } } }
+    check(test.refused(case[2], open(whole, { retry = false }):reply()), "ab")
+    local second = { json = { choices = { choice("message", "a", {}), choice("message", "b", case[1], 1) } } }
+    check(test.refused(case[2], open(second, { retry = false }):reply()), "a")
+    local last = event { choices = { choice("delta", "b", case[1]) } }
+    check(test.refused(case[2], open(streamed { delta "a", last, done }, { retry = false }):reply()), "ab")
+    -- Before anything was handed out it is tried again.
+    local policy = { random = function() return 0 end }
+    local early = event { choices = { choice("delta", "", case[1]) } }
+    for _, reply in ipairs { streamed { delta { role = "assistant", content = "" }, early }, whole } do
+      local stream, net = open({ reply, fake.answer "a" }, { retry = policy })
+      test.equal({ stream:reply() ~= nil, #net.requests }, { case.again or false, case.again and 2 or 1 })
+    end
+  end
+  for _, nothing in ipairs { "", false, lmm.null } do
+    local whole = { json = { choices = { choice("message", "ab", { error = nothing }) } } }
+    test.equal(assert(open(whole):reply()).text, "ab")
+  end
+end)
+
 test.case("finish_reason of one choice does not finish another", function()
   local stream = open(streamed { event { choices = { { index = 0, delta = { content = "a" }, finish_reason = "stop" },
     { index = 1, delta = { content = "b" } } } } }, { retry = false })

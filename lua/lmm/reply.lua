@@ -1,5 +1,6 @@
 --- A reply: the chunks of a stream, or the one object of an unstreamed answer, come in; what they add up to goes out.
 local json = require "lmm.json"
+local server_error = require "lmm.server_error"
 
 ---@class lmm.ToolCall
 ---@field id string
@@ -152,13 +153,28 @@ function Accumulator:choice(index)
   return choice
 end
 
---- Adds one choice of an event; gives its text and whether it held any content, or nil and the limit that it broke.
+local function too_many(self, name)
+  return { kind = "limit", reason = ("more than %d %s in a reply (limits.%s)"):format(self.limits[name], name, name) }
+end
+
+--- What a choice says that the server could not bring to its end: the fields of an error, or nil.
+local function failure_of(given)
+  local fields = given.error and server_error.find { error = given.error }
+  local ended = 'the server ended the answer with finish_reason "%s"'
+  if not fields and given.finish_reason == "abort" then return { kind = "truncated", reason = ended:format "abort" } end
+  if not fields and given.finish_reason == "error" then fields = { message = ended:format "error" } end
+  if not fields then return nil end
+  fields.kind, fields.status = "http", fields.status or 500
+  return fields
+end
+
+--- Adds one choice of an event; gives its text and whether it held any content, or nil and the fields of an error.
 ---@param place integer  where it stands in the event, from 0
 ---@param spell fun(...): string?  writes again what stands at a place in the event, as it came
 function Accumulator:add_choice(given, place, spell)
   local is_whole = given.delta == nil and given.message ~= nil
   local choice = self:choice(type(given.index) == "number" and given.index or is_whole and place or 0)
-  if self.count > self.limits.choices then return nil, "choices" end
+  if self.count > self.limits.choices then return nil, too_many(self, "choices") end
   local way = is_whole and "message" or "delta"
   local delta = table_or_empty(given[way])
   local text = append(choice, "text", text_of(delta.content))
@@ -170,11 +186,14 @@ function Accumulator:add_choice(given, place, spell)
       return spell("choices", place + 1, way, "tool_calls", i, "function", "arguments")
     end
     called = true
-    if add_call(choice, call, is_whole, spell_arguments) > self.limits.calls then return nil, "calls" end
+    local count = add_call(choice, call, is_whole, spell_arguments)
+    if count > self.limits.calls then return nil, too_many(self, "calls") end
   end
   add_logprobs(choice, given.logprobs)
   local reason = given.finish_reason
   choice.finish_reason = type(reason) == "string" and reason ~= "" and reason or choice.finish_reason
+  local failure = failure_of(given)
+  if failure then return nil, failure end
   return { text = text, content = (text or reasoning or refusal or called) and true, index = choice.index }
 end
 
@@ -190,7 +209,7 @@ local function speller(text, depth)
 end
 
 --- Adds a decoded event. Gives the first choice's text in it (or nil) and whether it held content of any kind, or nil,
---- nil and the name of the limit that it broke.
+--- nil and the fields of an error.
 ---@param raw table  as decoded
 ---@param event table  the same without nulls
 ---@param source string  what it was decoded from
@@ -202,8 +221,8 @@ function Accumulator:add(raw, event, source)
   local spell = speller(source, self.limits.depth)
   local text, content
   for i, given in items(event.choices) do
-    local added, limit = self:add_choice(given, i - 1, spell)
-    if not added then return nil, nil, limit end
+    local added, failure = self:add_choice(given, i - 1, spell)
+    if not added then return nil, nil, failure end
     if added.index == 0 and added.text then text = (text or "") .. added.text end
     content = content or added.content
   end

@@ -27,23 +27,38 @@ local function with_numbers(message, found)
   return ("%s: the prompt has %.0f tokens, the context %.0f"):format(message, prompt, context)
 end
 
+local function is_fault(code)
+  local number = tonumber(code)
+  return number and number >= 400 or not number and type(code) == "string" and code ~= ""
+end
+
+--- The error that an object without choices and without a field `error` is, or nil where it is none.
+local function unwrapped(value)
+  if value.detail then return value.detail end
+  local list = value.errors
+  if type(list) == "table" and next(list) ~= nil then return list[1] or list end
+  local is_error = value.type == "error" or value.message ~= nil
+    and (is_fault(value.code) or value.status == "error" or tonumber(value.status) and is_fault(value.status))
+  return is_error and value or nil
+end
+
 --- The fields of an error in a decoded reply, or nil where it holds none.
 ---@param bare boolean?  the object itself is known to be an error
 function server_error.find(value, bare)
   if type(value) ~= "table" then return nil end
   local found = value.error ~= "" and value.error or nil
   if found == nil and (bare or value.object == "error") then found = value end
-  if found == nil and value.choices == nil then found = value.detail end
+  if not found and value.choices == nil then found = unwrapped(value) end
   if not found then return nil end
   if type(found) ~= "table" then found = { message = tostring(found) } end
-  local code = json.clean(scalar(found.code))
+  local code, status = json.clean(scalar(found.code)), json.clean(found.status)
   local message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
   return {
     message = message and with_numbers(message, found) or "no reason given",
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
-    status = is_status(code) and code or nil,
+    status = is_status(code) and code or is_status(status) and status or nil,
   }
 end
 

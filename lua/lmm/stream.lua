@@ -63,36 +63,45 @@ function Stream:run_aside(call, attempt)
   return value, err
 end
 
+--- nil and the error for what came; one of the server's own, `http`, with advice.
+function Stream:refuse(fields)
+  fields.phase = "receive"
+  if fields.kind == "http" then
+    fields.status = fields.status or self.call.status
+    fields.hint = server_error.hint(fields, self.call:sent())
+  end
+  return nil, self.call:fail(fields)
+end
+
 --- The next event from the wire, and its text in it: event | nil at the end | nil, err.
 function Stream:receive()
   local raw, event, source = self:next_object()
   if not raw then return nil, event end
-  local text, has_content, limit = self.accumulator:add(raw, event, source)
-  if limit then
-    return nil, self.call:fail { kind = "limit", phase = "receive",
-      reason = ("more than %d %s in a reply (limits.%s)"):format(self.opts.limits[limit], limit, limit) }
-  end
+  local text, has_content, failure = self.accumulator:add(raw, event, source)
+  if failure then return self:refuse(failure) end
   if has_content or not self.streamed then self.call:progress() end
   return { event = event, text = text }, nil, has_content
 end
 
 local function protocol(self, format, ...)
-  return nil, self.call:fail { kind = "protocol", phase = "receive", reason = format:format(...) }
+  return self:refuse { kind = "protocol", reason = format:format(...) }
 end
 
 --- A decoded object of the reply, the same without nulls, and its text; nil and an error where it is one.
+---@param is_error boolean?  it comes as an error, whatever it holds
 function Stream:decode(text, is_error)
   local raw, message = json.decode(text, self.opts.limits.depth)
   local too_deep = self.call:too_deep(message)
   if too_deep then return nil, too_deep end
-  if type(raw) ~= "table" then return protocol(self, "%s", server_error.describe(self.call:redact(text))) end
-  local value = json.clean(raw)
+  local is_object = type(raw) == "table"
+  if not is_object and not is_error then
+    return protocol(self, "%s", server_error.describe(self.call:redact(text)))
+  end
+  local value = is_object and json.clean(raw) or { error = text:find "%S" and text or "no reason given" }
   local fields = server_error.find(value, is_error)
   if not fields then return raw, value, text end
-  fields.kind, fields.phase = "http", "receive"
-  fields.status = fields.status or self.call.status
-  fields.hint = server_error.hint(fields, self.call:sent())
-  return nil, self.call:fail(fields)
+  fields.kind = "http"
+  return self:refuse(fields)
 end
 
 function Stream:next_object()
@@ -101,9 +110,10 @@ function Stream:next_object()
   while true do
     local data, name = self.decoder:next()
     if data and data:find "^%[DONE%]%s*$" then return self:finish_reading() end
-    if data and data:find "%S" then return self:decode(data, name == "error") end
+    local is_error = data and name and name:lower() == "error"
+    if data and (is_error or data:find "%S") then return self:decode(data, is_error) end
     if not data and name == "limit" then
-      return nil, self.call:fail { kind = "limit", phase = "receive",
+      return self:refuse { kind = "limit",
         reason = ("an event is longer than %d bytes (limits.event)"):format(self.opts.limits.event) }
     end
     if not data then
