@@ -267,7 +267,7 @@ test.case("each kind of failure, in each phase", function()
     { limits = { event = 100 } })
   run("no name", { { hold = true } }, { base_url = "http://server.invalid/v1" })
   run("no socket", { { hold = true } }, { unix_socket = "/no/such/socket" })
-  run("no authority", { { hold = true } }, { scheme = "https", tls = { ca = "/no/such/file" } })
+  run("no authority", { { hold = true } }, { scheme = "https", tls = { ca = "/dev/null" } })
   local count = 0
   for _ in pairs(kinds) do count = count + 1 end
   test.equal(count, 13)

@@ -67,27 +67,28 @@ test.case("accepted: by the host's name", function()
   end)
 end)
 
-local refused = {
-  { "an unknown issuer", "good", "", {}, "certificate" },
-  { "an unknown issuer, verified by word", "good", "", { verify = true }, "certificate" },
-  { "another issuer", "good", "", { ca = "stranger.pem" }, "certificate" },
+local TRUST = "tls.ca: name the file of the authority's certificate"
+local ASKED = "the server asks for a client certificate: tls.cert and tls.key"
+local KEY = "tls.key: name the file of the certificate's own key, PEM and without a pass phrase"
+
+local refused = { -- what, as above, what the message says, the hint
+  { "an unknown issuer", "good", "", {}, "certificate", TRUST },
+  { "an unknown issuer, verified by word", "good", "", { verify = true }, "certificate", TRUST },
+  { "another issuer", "good", "", { ca = "stranger.pem" }, "certificate", TRUST },
   { "another host", "other", "", { ca = "ca.pem" }, "127%.0%.0%.1" },
   { "a certificate too old", "expired", "", { ca = "ca.pem" }, "expired" },
-  { "nobody's certificate", "alone", "", { ca = "ca.pem" }, "certificate" },
-  { "a CA file that is not there", "good", "", { ca = "gone.pem" }, "gone%.pem" },
+  { "nobody's certificate", "alone", "", { ca = "ca.pem" }, "certificate", TRUST },
   { "a CA file without a certificate", "good", "", { ca = "v1/models" }, "v1/models" },
-  { "no certificate of the client's", "good", ASKS, { ca = "ca.pem" }, "certificate required" },
+  { "no certificate of the client's", "good", ASKS, { ca = "ca.pem" }, "certificate required", ASKED },
   { "no certificate of the client's, with TLS 1.2", "good", ASKS .. " -tls1_2", { ca = "ca.pem" }, "handshake" },
   { "a client's certificate of another authority", "good", ASKS,
     { ca = "ca.pem", cert = "stranger.pem", key = "stranger.key" }, "alert" },
-  { "a client's certificate that is not there", "good", ASKS,
-    { ca = "ca.pem", cert = "gone.pem", key = "client.key" }, "gone%.pem" },
-  { "a client's key that is not there", "good", ASKS,
-    { ca = "ca.pem", cert = "client.pem", key = "gone.key" }, "gone%.key" },
+  { "a client's certificate whose file holds no key", "good", ASKS, { ca = "ca.pem", cert = "client.pem" },
+    "client%.pem", KEY },
   { "a client's key for another certificate", "good", ASKS,
-    { ca = "ca.pem", cert = "client.pem", key = "good.key" }, "good%.key" },
+    { ca = "ca.pem", cert = "client.pem", key = "good.key" }, "good%.key", KEY },
   { "a client's key behind a pass phrase", "good", ASKS,
-    { ca = "ca.pem", cert = "client.pem", key = "locked.key" }, "locked%.key" },
+    { ca = "ca.pem", cert = "client.pem", key = "locked.key" }, "locked%.key", KEY },
 }
 
 for _, row in ipairs(refused) do
@@ -95,11 +96,22 @@ for _, row in ipairs(refused) do
     with(row[2], row[3], function(server)
       local err = test.refused(row[5], list(server.url, tls_of(row[4])))
       test.equal({ err.kind, err.phase, err.attempts, err.retryable, err.hint, server.requests() },
-        { "connect", "tls", 1, false, nil, 0 }, err.message)
+        { "connect", "tls", 1, false, row[6], 0 }, err.message)
       test.match(err.message, "^cannot reach https://127%.0%.0%.1:%d+/v1/models: ")
     end)
   end)
 end
+
+test.case("files that cannot be read are refused before anything is sent", function()
+  for _, option in ipairs { "ca", "cert", "key" } do
+    for name, why in pairs { ["gone.pem"] = "No such file or directory", ["ca.pem/x"] = "Not a directory",
+      v1 = "Is a directory" } do
+      local says = "lmm: lmm%%.connect: tls%%.%s: cannot read '%s': %s$"
+      test.raises(says:format(option, path(name):gsub("%p", "%%%0"), why), lmm.connect,
+        { base_url = "https://127.0.0.1:9/v1", tls = { [option] = path(name) } })
+    end
+  end
+end)
 
 test.case("nobody at the terminal is asked for a pass phrase", function()
   if process.shell "command -v script" == "" then test.skip "there is no program script, which lends a terminal" end

@@ -67,6 +67,17 @@ local connect_hints = {
   dns = "is the host's name right?",
 }
 
+--- The same for TLS, by the words of OpenSSL and libcurl.
+local trust = "tls.ca: name the file of the authority's certificate"
+local own_key = "tls.key: name the file of the certificate's own key, PEM and without a pass phrase"
+local tls_hints = {
+  { "self-signed certificate", trust },
+  { "self signed certificate", trust }, -- before OpenSSL 3
+  { "unable to get local issuer certificate", trust },
+  { "alert certificate required", "the server asks for a client certificate: tls.cert and tls.key" },
+  { "unable to set private key file", own_key },
+}
+
 --- What a server said, without what it quotes of secrets and media. To be called before anything is cut off.
 ---@param is_answer boolean?  the model's own words
 function Call:redact(text, is_answer)
@@ -97,6 +108,9 @@ function Call:connect_hint(failure)
     return refusal == 407 and server_error.hint({ status = 407, message = reason }, {}) or "the proxy refused"
   end
   if self.url:find "^https" then
+    for _, row in ipairs(tls_hints) do
+      if reason:find(row[1], 1, true) then return row[2] end
+    end
     local is_plain = not failure.permanent or reason:find "wrong version number" or reason:find "unexpected TLS packet"
     if failure.phase == "tls" and is_plain then return "does the server speak http?" end
   elseif not self.client.has_answered then

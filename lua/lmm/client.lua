@@ -1,4 +1,4 @@
---- A client: where the server is and how to talk to it come in; replies and streams go out. Making one does no I/O.
+--- A client: where the server is and how to talk to it come in; replies and streams go out. Making one asks nobody.
 local call = require "lmm.call"
 local errors = require "lmm.errors"
 local json = require "lmm.json"

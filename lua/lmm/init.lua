@@ -8,7 +8,7 @@
 
 local lmm = { version = "0.1.0" }
 
---- Makes a client; no I/O yet. See lmm.Client.
+--- Makes a client; asks nobody yet. See lmm.Client.
 ---@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
 ---@return lmm.Client
 function lmm.connect(opts)

@@ -77,6 +77,26 @@ local function check_socket(path)
   return path
 end
 
+--- Why the file cannot be read, or nil. Nothing is taken from it: it may be a pipe.
+local function problem_of(path)
+  local file, problem = io.open(path, "rb")
+  if not file then return problem:sub(#path + #": " + 1) end
+  file:close()
+  file = io.open(path .. "/.", "rb") -- a directory can be opened, too, but a file has nothing in it
+  if file then file:close() end
+  return file and "Is a directory" or nil
+end
+
+--- What the files hold is told by the handshake.
+local function check_tls(given)
+  local tls = merged({}, options.check("lmm.connect tls", tls_rows, given))
+  for _, name in ipairs { "ca", "cert", "key" } do
+    local problem = tls[name] and problem_of(tls[name])
+    if problem then errors.misuse("lmm.connect: tls.%s: cannot read '%s': %s", name, tls[name], problem) end
+  end
+  return tls
+end
+
 local DEEPEST = 2500 -- lua-cjson takes some of the stacks of C and of Lua for each level; Lua 5.1 has no more
 
 local function check_limits(given)
@@ -141,7 +161,7 @@ function settings.of_client(opts)
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
     policy = retry.new(opts.retry),
     limits = check_limits(opts.limits),
-    tls = merged({}, options.check("lmm.connect tls", tls_rows, opts.tls)),
+    tls = check_tls(opts.tls),
     given_model = opts.model and settings.model(opts.model),
     proxy = opts.proxy and check_proxy(opts.proxy),
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
