@@ -117,6 +117,7 @@ function Call:connect_hint(failure)
     local is_dropped = failure.kind == "connect" and failure.phase == "wait"
     if is_dropped or reason:find "not speak HTTP" then return "does the server speak https?" end
   end
+  if self.client.unix_socket and failure.phase == "connect" then return "is a server listening at that path?" end
   return failure.kind == "connect" and connect_hints[failure.phase] or nil
 end
 
@@ -142,6 +143,9 @@ function Call:fail(failure)
   -- What a server says may hold a NUL, at which %s ends on Lua 5.1 and 5.2.
   local said = texts.line(fields.message or fields.reason or "")
   local base = self:target()
+  if self.client.unix_socket then -- even then libcurl tells of the host and port of the URL
+    said = said:gsub("^Failed to connect to .- after %d+ ms: ", "")
+  end
   if failure.kind == "timeout" then
     fields.limit = failure.limit or "connect"
     fields.message = limit_messages[fields.limit]:format(base, self.timeout[fields.limit] or 0)
