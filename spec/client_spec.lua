@@ -27,11 +27,29 @@ test.case("misuse of connect raises and says what to do", function()
     { { model = "a\nb" }, "model holds a control character" },
     { { api_key = "sk-1\n" }, "api_key holds a control character" },
     { { timeout = { frist = 1 } }, "did you mean 'first'" },
-    { { timeout = 0 }, "must be more than 0" },
-    { { limits = { reply = -1 } }, "'reply' must be at least 1" },
+    { { timeout = 0 }, "timeout.total must be more than 0 seconds, not 0$" },
+    { { timeout = { idle = -1.5 } }, "timeout.idle must be more than 0 seconds, not %-1.5$" },
+    { { timeout = { first = 0 / 0 } }, "timeout.first must be more than 0 seconds, not %-?nan$" },
+    { { limits = { reply = -1 } }, "'reply' must be a whole number, 1 at least, not %-1$" },
+    { { limits = { reply = 0 } }, "'reply' must be a whole number, 1 at least, not 0$" },
+    { { limits = { error = 1.5 } }, "'error' must be a whole number, 1 at least, not 1.5$" },
+    { { limits = { header = 0 / 0 } }, "'header' must be a whole number, 1 at least, not %-?nan$" },
+    { { limits = { depth = 2501 } }, "'depth' must be 2500 at most, not 2501$" },
+    { { limits = { depth = math.huge } }, "'depth' must be 2500 at most, not inf$" },
     { { headers = { ["content-length"] = "5" } }, "is set by what is sent" },
     { { base_url = "http://host:99999/v1" }, "not a server's address" },
+    { { base_url = "http://host:port/v1" }, "not a server's address" },
+    { { base_url = "http://[::1/v1" }, "not a server's address" },
     { { proxy = "ftp://host" }, "http, https, socks4 and socks5" },
+    { { proxy = "" }, "proxy '' is not a proxy's address$" },
+    { { proxy = "http://" }, "proxy 'http://' is not a proxy's address$" },
+    { { proxy = "http://a b" }, "proxy 'http://a b' is not a proxy's address$" },
+    { { proxy = "http://user:secret@/" }, "proxy 'http:///' is not a proxy's address$" },
+    { { proxy = "socks5://user:secret@host:99999" }, "proxy 'socks5://host:99999' is not" },
+    { { proxy = "user:secret@host:port" }, "proxy 'host:port' is not" },
+    { { proxy = "http://:3128" }, "proxy 'http://:3128' is not" },
+    { { proxy = "http://host:0" }, "proxy 'http://host:0' is not" },
+    { { proxy = "http://[::1" }, "proxy 'http://%[::1' is not" },
     { { limits = { repyl = 1 } }, "did you mean 'reply'" },
     { { tls = { cafile = "x" } }, "unknown option 'cafile'" },
     { { retry = { attempt = 1 } }, "did you mean 'attempts'" },
@@ -45,6 +63,14 @@ test.case("misuse of connect raises and says what to do", function()
     end)
     test.match(message, "client_spec%.lua") -- points at the caller
     test.ok(not message:find("secret", 1, true) and not message:find("sk-1", 1, true))
+  end
+end)
+
+test.case("proxies are named in every form that libcurl knows", function()
+  for _, proxy in ipairs { "host", "host:3128", "http://host", "HTTP://host:3128/", "https://a.b:443", "user:pass@host",
+    "http://us%20er:p@ss@host:1", "http://user:pa/ss@host:1", "socks5h://[::1]:1080", "[::1]",
+    "http://[fe80::1%25eth0.1]:1", "socks4a://127.0.0.1:65535", "http://host:" } do
+    test.equal(lmm.connect({ proxy = proxy }).proxy, proxy)
   end
 end)
 

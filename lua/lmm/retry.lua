@@ -34,7 +34,9 @@ function retry.new(opts)
       errors.misuse("lmm.retry: '%s' is at least 0, not %s", name, tostring(policy[name]))
     end
   end
-  if policy.attempts < 1 then errors.misuse("lmm.retry: 'attempts' is at least 1: the first try counts") end
+  if policy.attempts < 1 then
+    errors.misuse("lmm.retry: 'attempts' is at least 1, not %s: the first try counts", tostring(policy.attempts))
+  end
   return policy
 end
 

@@ -34,7 +34,9 @@ function settings.timeout(where, given, base)
   if type(given) == "number" then given = { total = given } end
   given = options.check(where .. " timeout", timeout_rows, given)
   for name, seconds in pairs(given) do
-    if not (seconds > 0) then errors.misuse("%s: timeout.%s must be more than 0 seconds", where, name) end
+    if not (seconds > 0) then
+      errors.misuse("%s: timeout.%s must be more than 0 seconds, not %s", where, name, tostring(seconds))
+    end
   end
   return merged(base, given)
 end
@@ -56,14 +58,24 @@ function settings.is_option(name)
   return rows[name] ~= nil
 end
 
+--- The host in "host" or "host:port", an IPv6 address in brackets; nil where it is neither.
+local function host_of(authority)
+  local host, rest = authority:match "^(%[[%x:.]*%%?[%w._-]*%])(.*)$"
+  if not host then host, rest = authority:match "^([^:%s]+)(.*)$" end
+  local port = host and (rest:find "^:?$" and 1 or tonumber(rest:match "^:(%d+)$"))
+  return port and port >= 1 and port <= 65535 and host or nil
+end
+
 local proxy_schemes = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
 
 local function check_proxy(url)
   settings.line("proxy", url)
-  local scheme = url:match "^(%a[%w+.-]*)://"
+  local shown = text.without_user(url)
+  local scheme, rest = shown:match "^(%a[%w+.-]*)://(.*)$"
   if scheme and not proxy_schemes[scheme:lower()] then
-    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s",
-      text.without_user(url), scheme)
+    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s", shown, scheme)
+  elseif not host_of((rest or shown):match "^[^/?#]*") then
+    errors.misuse("proxy '%s' is not a proxy's address", shown)
   end
   return url
 end
@@ -102,10 +114,14 @@ local DEEPEST = 2500 -- lua-cjson takes some of the stacks of C and of Lua for e
 local function check_limits(given)
   local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))
   for name, value in pairs(limits) do
-    if not (value >= 1) then errors.misuse("lmm.connect limits: '%s' must be at least 1", name) end
+    local is_whole = value == math.huge or value % 1 == 0
+    if not (is_whole and value >= 1) then
+      errors.misuse("lmm.connect limits: '%s' must be a whole number, 1 at least, not %s", name, tostring(value))
+    elseif name == "depth" and value > DEEPEST then
+      errors.misuse("lmm.connect limits: 'depth' must be %d at most, not %s", DEEPEST, tostring(value))
+    end
     limits[name] = math.floor(math.min(value, 2 ^ 31 - 1)) -- as much as fits everywhere
   end
-  limits.depth = math.min(limits.depth, DEEPEST)
   return limits
 end
 
@@ -120,9 +136,8 @@ local function check_base_url(url)
   elseif host:find "@" then
     errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
   end
-  host = host:match "^%[[%x:.]+%]" or host:match "^[^:]+"
-  local port = tonumber(url:match "^%a+://[^/]*:(%d+)$" or url:match "^%a+://[^/]*:(%d+)/" or 1)
-  if not host or url:find "[%s?#]" or port < 1 or port > 65535 then
+  host = host_of(host)
+  if not host or url:find "[%s?#]" then
     errors.misuse("base_url '%s' is not a server's address%s", shown, url:find "[?#]" and ": it has a query" or "")
   end
   return url:gsub("/+$", ""), host
