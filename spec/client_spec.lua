@@ -44,7 +44,10 @@ test.case("misuse of connect raises and says what to do", function()
     { { proxy = "" }, "proxy '' is not a proxy's address$" },
     { { proxy = "http://" }, "proxy 'http://' is not a proxy's address$" },
     { { proxy = "http://a b" }, "proxy 'http://a b' is not a proxy's address$" },
-    { { proxy = "http://user:secret@/" }, "proxy 'http:///' is not a proxy's address$" },
+    { { proxy = "http://user:secret@/" }, "proxy 'http:///' is not a proxy's address: a user name" },
+    { { proxy = "http://user:secret@x@host" }, "'http://host' is not a proxy's address: .* %%40 for @, %%2F for /" },
+    { { proxy = "http://user:secret/x@host" }, "'http://host' is not a proxy's address: .* %%40 for @, %%2F for /" },
+    { { proxy = "http://us er:secret@host" }, "'http://host' is not a proxy's address: a user name" },
     { { proxy = "socks5://user:secret@host:99999" }, "proxy 'socks5://host:99999' is not" },
     { { proxy = "user:secret@host:port" }, "proxy 'host:port' is not" },
     { { proxy = "http://:3128" }, "proxy 'http://:3128' is not" },
@@ -68,7 +71,7 @@ end)
 
 test.case("proxies are named in every form that libcurl knows", function()
   for _, proxy in ipairs { "host", "host:3128", "http://host", "HTTP://host:3128/", "https://a.b:443", "user:pass@host",
-    "http://us%20er:p@ss@host:1", "http://user:pa/ss@host:1", "socks5h://[::1]:1080", "[::1]",
+    "http://us%20er:p%40ss@host:1", "socks5h://[::1]:1080", "[::1]",
     "http://[fe80::1%25eth0.1]:1", "socks4a://127.0.0.1:65535", "http://host:" } do
     test.equal(lmm.connect({ proxy = proxy }).proxy, proxy)
   end

@@ -61,7 +61,7 @@ end
 --- The host in "host" or "host:port", an IPv6 address in brackets; nil where it is neither.
 local function host_of(authority)
   local host, rest = authority:match "^(%[[%x:.]*%%?[%w._-]*%])(.*)$"
-  if not host then host, rest = authority:match "^([^:%s]+)(.*)$" end
+  if not host then host, rest = authority:match "^([^:@%s]+)(.*)$" end
   local port = host and (rest:find "^:?$" and 1 or tonumber(rest:match "^:(%d+)$"))
   return port and port >= 1 and port <= 65535 and host or nil
 end
@@ -71,11 +71,13 @@ local proxy_schemes = { http = true, https = true, socks4 = true, socks4a = true
 local function check_proxy(url)
   settings.line("proxy", url)
   local shown = text.without_user(url)
-  local scheme, rest = shown:match "^(%a[%w+.-]*)://(.*)$"
+  local scheme, rest = url:match "^(%a[%w+.-]*)://(.*)$"
+  local authority = (rest or url):match "^[^/?#]*"
   if scheme and not proxy_schemes[scheme:lower()] then
     errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s", shown, scheme)
-  elseif not host_of((rest or shown):match "^[^/?#]*") then
-    errors.misuse("proxy '%s' is not a proxy's address", shown)
+  elseif not host_of(authority:gsub("^[^@%s]*@", "")) then
+    errors.misuse("proxy '%s' is not a proxy's address%s", shown,
+      url:find "@" and ": a user name and a password are written with %40 for @, %2F for / and so on" or "")
   end
   return url
 end
