@@ -297,6 +297,11 @@ end)
 for _, row in ipairs {
   { "3xx", 301, "", "it points to https://example.org/v1; redirects are not followed",
     { location = "https://example.org/v1" } },
+  { "3xx with a password", 302, "", "it points to https://evil.example/@a?key=abc; redirects are not followed",
+    { location = "https://us@er:pw@evil.example/@a?key=abc" } },
+  { "3xx with a password and no scheme", 302, "", "it points to //evil.example:8000; redirects are not followed",
+    { location = "//user:pw@evil.example:8000" } },
+  { "3xx and an @ in a path", 302, "", "it points to /a//b@c; redirects are not followed", { location = "/a//b@c" } },
   { "3xx and a percent sign", 308, "", "it points to /a%20b; redirects are not followed", { location = "/a%20b" } },
   { "3xx without a place", 304, "", false },
   { "401", 401, [[{"error":"Unauthorized"}]], "pass api_key, or set OPENAI_API_KEY" },

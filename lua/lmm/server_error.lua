@@ -90,12 +90,19 @@ local hints = {
   { match = "Cannot load local files", hint = local_files },
 }
 
+--- A place without a user name and a password; further on an @ may well stand.
+local function without_user(location)
+  local before, authority, rest = location:match "^([^/?#]*//)([^/?#]*)(.*)$"
+  return before and before .. authority:gsub("^.*@", "") .. rest or location
+end
+
 --- The advice for an error, or nil.
 ---@param sent { url: string?, size: integer? }  the request; the size of its body in bytes
 ---@param location string?  where a redirect points
 function server_error.hint(err, sent, location)
   if err.status >= 300 and err.status < 400 then
-    return location and "it points to " .. text.line(location, 500) .. "; redirects are not followed" or nil
+    local place = location and text.line(without_user(location), 500)
+    return place and "it points to " .. place .. "; redirects are not followed"
   end
   if err.status == 413 then
     return sent.size and ("the request has %d bytes, more than the server takes"):format(sent.size) or nil
