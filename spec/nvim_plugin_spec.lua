@@ -163,6 +163,11 @@ for name, row in pairs {
   ["<cfile>"] = { "see picture.jpg there", "ggfj:Lmm What is <lt>cfile><CR>", "What is", nil, 1 },
   ["-i <cfile>"] = { "see picture.jpg there", "ggfj:Lmm -i <lt>cfile> What?<CR>", "What?", nil, 1 },
   ["an image link under the cursor"] = { "a ![b](picture.jpg) c", "ggfb:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link with an encoded space"] = { "![b](a%20b.jpg)", "gg:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link in angle brackets"] = { "![a [b]](<a b.jpg>)", "gg:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link with a title"] = { '![b]( picture.jpg "of (it)")', "gg$:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link to a URL"] = { "![b](https://example.org/a%20b(1).jpg)", "gg:Lmm What?<CR>", "What?", nil, 1,
+    "https://example.org/a%20b(1).jpg" },
   ["an image link elsewhere"] = { "a ![b](picture.jpg) c", "gg:Lmm What?<CR>", "What?" },
   ["nothing of what Vim would expand"] = { "", ":Lmm 50% of # `=1` $HOME *?<CR>", "50% of # `=1` $HOME *?" },
   ["a URL"] = { "", ":Lmm -i https://example.org/a.jpg What?<CR>", "What?", nil, 1, "https://example.org/a.jpg" },
@@ -209,16 +214,53 @@ case(":LmmModel completes from the server, and is asked", { MODELS, answer "ok" 
   test.match(ed:lua "return said[1][1]", "other")
 end)
 
-case("errors are told, with the hint", nil, function(ed)
+case("errors are told, with the hint, and stand under their questions", nil, function(ed)
   ed:keys ":Lmm q<CR>"
   test.match(ed:wait_for("the message", "return said[1] and said[1][1]"), "cannot reach .*is a server running there")
-  ed:keys ":Lmm -i gone.jpg q<CR>"
+  test.match(wait_split(ed, "*"), "^> q\n\n%*failed: cannot reach [^\n]*%*$")
+  wait_idle(ed)
+  ed:keys ":Lmm -i gone.jpg r<CR>"
   test.match(ed:wait_for("the message", "return said[2] and said[2][1]"), "cannot read '.*gone%.jpg'")
-  ed:keys ":Lmm -i gone.jpg<CR>"
-  test.match(ed:wait_for("the message", "return said[3] and said[3][1]"), "question is missing")
-  test.equal(ed:lua "return { vim.fn.getcompletion('LmmModel o', 'cmdline'), said[4][2] == vim.log.levels.ERROR }",
+  test.match(wait_split(ed, "directory*"), "%*\n\n> r\n\n%*failed: cannot read [^\n]*%*$")
+  test.equal(ed:lua "return { vim.fn.getcompletion('LmmModel o', 'cmdline'), said[3][2] == vim.log.levels.ERROR }",
     { {}, true })
 end)
+
+local CUT = { { await = "request" }, { send = HEAD .. replies.delta "begun" } }
+
+case("what breaks off says so under what had come", { CUT }, function(ed)
+  ed:keys ":Lmm q<CR>"
+  test.match(wait_split(ed, "*"), "^> q\n\nbegun\n\n%*failed: [^\n]*%*$")
+end)
+
+case("what is cancelled before anything came leaves the question", { { { await = "request" }, { hold = true } } },
+  function(ed, server)
+    ed:keys ":Lmm q<CR>"
+    server:wait "request"
+    ed:keys "<C-c>"
+    server:wait "closed"
+    wait_idle(ed)
+    test.equal(ed:lua(SPLIT), "> q\n\n")
+  end)
+
+case("with ! a failure changes nothing but the line for the answer", nil, function(ed)
+  ed:keys ":Lmm! q<CR>"
+  ed:wait_for("the message", "return said[1]")
+  wait_idle(ed)
+  test.equal(buffer(ed), { "", "" })
+end)
+
+for name, row in pairs {
+  ["a question"] = { ":Lmm -i gone.jpg<CR>", "^a question is missing: :Lmm %-i picture%.jpg What is this%?$" },
+  ["a path"] = { ":Lmm -i<CR>", "^a path is missing behind %-i: :Lmm %-i picture%.jpg What is this%?$" },
+  ["a path behind a question"] = { ":Lmm What is this? -i <CR>", "^a path is missing behind %-i" },
+} do
+  case("what is missing is told: " .. name, nil, function(ed)
+    ed:keys(row[1])
+    test.match(ed:wait_for("the message", "return said[1] and said[1][1]"), row[2])
+    test.equal(ed:lua "return { #said, #vim.api.nvim_list_wins() }", { 1, 1 })
+  end)
+end
 
 local REFUSAL = whole({ error = { message = "too busy today" } }, "400 Bad Request")
 
@@ -229,7 +271,7 @@ end)
 
 case(":checkhealth lmm and :help lmm", { MODELS }, function(ed)
   local text = ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')"
-  for _, expected in ipairs { "lmm.curl loads", "JSON by ", "answers", "model other" } do
+  for _, expected in ipairs { "the library loads", "JSON by ", "answers", "model other" } do
     test.ok(text:find(expected, 1, true), expected .. " is not in " .. text)
   end
   test.ok(not text:find "ERROR", text)
@@ -242,7 +284,7 @@ case(":checkhealth lmm without a server says so", nil, function(ed)
   test.match(text, "ERROR.*cannot reach .*is a server running there.*OPENAI_BASE_URL")
 end)
 
--- ---- the README's examples, the first of which is a plugin manager's ----
+-- ---- the README's examples: for a plugin manager, for an installation by hand, and a task ----
 
 local examples = {}
 for code in process.read "README.md":gmatch "```lua nvim\n(.-)\n```" do examples[#examples + 1] = code end
@@ -256,9 +298,24 @@ case("the README's entry for a plugin manager", { answer "ok" }, function(ed, se
   test.equal(select(2, sent(server, 1))[1].content, "Answer in one sentence.")
 end)
 
+for _, editor in ipairs(editors) do
+  test.case("the README's lines for a clone among the packages (" .. editor.name .. ")", function()
+    if not editor.program then test.skip "it is not there" end
+    local folder = os.tmpname()
+    local start = folder .. "/nvim/site/pack/lmm/start"
+    process.shell(("rm %s; mkdir -p %s && ln -s %s %s/lmm"):format(folder, start, plugin, start))
+    process.write(folder .. "/nvim/init.lua", examples[2])
+    local text = nvim.run(folder, "export HOME=$PWD XDG_CONFIG_HOME=$PWD XDG_DATA_HOME=$PWD XDG_STATE_HOME=$PWD; "
+      .. process.quote(editor.program) .. [[ --headless -n -i NONE -c 'help lmm' -c "lua
+        io.write(vim.fn.exists ':Lmm', ' ', vim.fn.expand '%:t', ' ', type(require('lmm_nvim').client()))" -c 'qa!']])
+    process.shell("rm -rf " .. folder)
+    test.equal(text, "2 lmm.txt tableexit 0\n")
+  end)
+end
+
 case("the README's task", { MODELS, answer("a\n", "b") }, function(ed)
-  test.equal(#examples, 2)
-  ed:lua(examples[2])
+  test.equal(#examples, 3)
+  ed:lua(examples[3])
   ed:wait_for("the answer", "return vim.fn.getline(2) == 'b'")
   ed:keys "<C-c>" -- harmless after the end
   test.equal(ed:lua "return said", {})

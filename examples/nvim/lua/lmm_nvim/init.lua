@@ -11,19 +11,43 @@ local answer       -- what is under way: { stream, page }
 --- Sets what `lmm.connect` takes (`base_url`, `api_key`, `model`, ...), and `system`, the system message.
 ---@param opts table?
 function M.setup(opts)
+  if type(opts or {}) ~= "table" then error("lmm_nvim.setup takes a table, not a " .. type(opts), 2) end
   settings = opts or {}
   M.forget()
   client = nil
 end
 
-local function tell(message, level)
-  vim.notify(message, level or vim.log.levels.ERROR, { title = "lmm" })
+--- What was raised, for the user: where a setting is refused, the line of this file that handed it on is no help.
+---@return string
+function M.words(problem)
+  return (tostring(problem):gsub("^[^\n]-:%d+: lmm: ", "lmm: "))
 end
 
---- The client, made of the settings.
+local function tell(problem, level)
+  vim.notify(M.words(problem), level or vim.log.levels.ERROR, { title = "lmm" })
+end
+
+--- Why the library does not load, and what to do, on one line; nil where it loads.
+---@return string?
+function M.problem()
+  local found, lmm = pcall(require, "lmm")
+  if not found then return "module 'lmm' not found: put the folder of the library into 'runtimepath'" end
+  for _, name in ipairs { "lmm.core", "lmm.curl" } do
+    local loads, why = pcall(require, name)
+    if not loads then
+      local file = debug.getinfo(lmm.connect, "S").source:sub(2) -- FOLDER/lua/lmm/init.lua
+      why = why:match "^(module [^\n]* not found):" or why:gsub("%s+", " ")
+      return why .. ": run `make nvim` in " .. vim.fn.fnamemodify(file, ":h:h:h")
+    end
+  end
+end
+
+--- The client, made of the settings. It raises where they are refused, or the library does not load.
 ---@return lmm.Client
 function M.client()
   if client then return client end
+  local problem = M.problem()
+  if problem then error(problem, 0) end
   local opts = vim.deepcopy(settings)
   opts.system = nil
   client = require("lmm").connect(opts)
@@ -32,19 +56,27 @@ end
 
 -- ---- what goes along ----------------------------------------------------------------------------------------------
 
+local function is_url(path)
+  return path:find "^%a[%w+.-]+:" ~= nil
+end
+
 --- A path as the file of a buffer sees it: beside that file first, then in the working directory.
 local function resolve(path)
-  if path:find "^%a[%w+.-]+:" then return path end
+  if is_url(path) then return path end
   local beside = vim.fn.expand "%:p:h" .. "/" .. path
   if not path:find "^[/~]" and vim.fn.filereadable(beside) == 1 then return beside end
   return vim.fn.fnamemodify(path, ":p")
 end
 
---- The target of the Markdown image link under the cursor, if there is one.
+--- The target of the Markdown image link under the cursor, if there is one: `![alt](target "title")`, or `<target>`.
 local function link_under_cursor()
   local line, column = vim.api.nvim_get_current_line(), vim.api.nvim_win_get_cursor(0)[2] + 1
-  for first, target, last in line:gmatch "()!%[[^%]]*%]%(%s*<?([^%s)>]+)[^)]*%)()" do
-    if first <= column and column < last then return target end
+  for first, inside, last in line:gmatch "()!%b[](%b())()" do
+    if first <= column and column < last then
+      local target = inside:match "^%(%s*<([^>]+)>" or inside:sub(2, -2):match "%S+"
+      if not target or is_url(target) then return target end
+      return (target:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
+    end
   end
 end
 
@@ -98,10 +130,11 @@ local function write(stream, target)
       piece, message, err = stream:next()
       if piece and not target:write(piece) then stop_mine() end
     until not piece
-    if message and err.kind ~= "cancelled" then tell(message) end
+    if message and err.kind ~= "cancelled" then error(message, 0) end
   end, function(ok, problem)
-    stop_mine()
     if not ok then tell(problem) end
+    if not ok and answer == mine then target:fail(problem) end
+    stop_mine()
   end)
 end
 
@@ -110,21 +143,22 @@ end
 ---@param opts { images: string[]?, text: string[]?, inline: boolean? }?  inline: under the cursor, not in the split
 function M.ask(question, opts)
   opts = opts or {}
-  local lmm = require "lmm"
   M.stop()
   chat = chat or M.client():conversation { system = settings.system }
   local parts = { question }
   if opts.text then parts[#parts + 1] = table.concat(opts.text, "\n") end
-  for _, path in ipairs(opts.images or {}) do parts[#parts + 1] = lmm.image(path) end
+  for _, path in ipairs(opts.images or {}) do parts[#parts + 1] = require("lmm").image(path) end
   if M.chosen then parts[#parts + 1] = { model = M.chosen } end
-  local target = opts.inline and page.under_cursor() or page.in_split { "> " .. question }
-  write(chat:stream(unpack(parts)), target)
+  local stream = chat:stream(unpack(parts))
+  write(stream, opts.inline and page.under_cursor() or page.in_split { "> " .. question })
 end
 
 --- The command :Lmm.
 function M.command(given)
   local question, images = read_words(given.args)
-  if question == "" then return tell "a question is missing: :Lmm -i picture.jpg What is this?" end
+  local example = ": :Lmm -i picture.jpg What is this?"
+  if (" " .. question):find "%s%-i$" then return tell("a path is missing behind -i" .. example) end
+  if question == "" then return tell("a question is missing" .. example) end
   if given.bang and not vim.bo.modifiable then return tell "this buffer cannot be changed: use :Lmm without !" end
   local text = given.range > 0 and vim.api.nvim_buf_get_lines(0, given.line1 - 1, given.line2, false) or nil
   local ok, problem = pcall(M.ask, question, { images = images, text = text, inline = given.bang })
@@ -146,9 +180,9 @@ end
 ---@param lead string
 ---@return string[]
 function M.models(lead)
-  local models, message = M.client():models { timeout = 2, retry = false }
-  if not models then
-    tell(message)
+  local ok, models, message = pcall(function() return M.client():models { timeout = 2, retry = false } end)
+  if not (ok and models) then
+    tell(message or models)
     return {}
   end
   local names = {}
@@ -160,9 +194,14 @@ end
 
 --- Chooses the model of the questions to come; with "" tells which one it is.
 function M.model(name)
-  if name ~= "" then M.chosen = name end
+  if name ~= "" then
+    M.chosen = name
+    return
+  end
+  local ok, problem = pcall(M.client) -- which refuses a model that is no text
+  if not ok then return tell(problem) end
   local current = M.chosen or settings.model or "the first that the server lists"
-  if name == "" then tell("lmm: the model is " .. current, vim.log.levels.INFO) end
+  tell("lmm: the model is " .. current, vim.log.levels.INFO)
 end
 
 return M

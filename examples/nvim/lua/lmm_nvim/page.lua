@@ -10,6 +10,8 @@ local namespace = api.nvim_create_namespace "lmm"
 ---@field buffer integer
 ---@field mark integer      where the next piece goes
 ---@field source integer    the buffer that the question was asked in
+---@field follow boolean?   it is the split's: a window that shows its end goes along
+---@field has_text boolean? something has been written
 local Page = {}
 Page.__index = Page
 
@@ -40,7 +42,14 @@ function Page:write(text)
     api.nvim_buf_set_text(buffer, place[1], place[2], place[1], place[2], lines)
   end)
   for _, window in ipairs(windows) do api.nvim_win_set_cursor(window, { api.nvim_buf_line_count(buffer), 0 }) end
+  self.has_text = true
   return true
+end
+
+--- Says in the split why no more comes; a buffer of the user's own is left alone.
+---@param message string
+function Page:fail(message)
+  if self.follow then self:write((self.has_text and "\n\n" or "") .. "*failed: " .. message .. "*") end
 end
 
 --- Calls `fn` when `<C-c>` is typed in the answer's or the question's buffer, or the answer's last window is closed.
