@@ -221,6 +221,34 @@ test.case("a stream that nobody has read sends nothing when it is cancelled or c
   end)
 end)
 
+test.case("while a key is fetched: nothing is sent", function()
+  for _, way in ipairs { "chat", "client" } do
+    with(raw.start { { { hold = true } } }, function(server)
+      local loop, cell = loops.current(), {}
+      local client = lmm.connect { base_url = server.url, model = "m", retry = false, api_key = function()
+        loop:wait(cell)
+        return "key"
+      end }
+      local chat = client:conversation()
+      local task = lmm.go(function() return chat:ask "q" end)
+      if way == "chat" then chat:cancel() else client:close() end
+      loop:wake(cell)
+      local _, value, message, err = task:wait()
+      test.equal(test.refused("cancelled", value, message, err).kind, "cancelled")
+      test.equal(#server:seen "accepted", 0)
+    end)
+  end
+end)
+
+test.case("client:close closes the connections that are kept for later", function()
+  with(raw.start { { { await = "request" }, { send = WHOLE }, { hold = true } } }, function(server)
+    local client = lmm.connect { base_url = server.url, model = "m" }
+    assert(client:conversation():ask "q")
+    client:close()
+    server:wait("closed", 1)
+  end)
+end)
+
 test.case("with more arriving than is read", function()
   local flood = phases.EVENTS .. ('data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'):rep(2 ^ 18)
   local floods = { { await = "request" }, { send = flood }, { await = "close" } }

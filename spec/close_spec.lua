@@ -85,6 +85,22 @@ test.case("idle, with a connection that stands", function()
   end)
 end)
 
+test.case("in a finalizer that asks once more", function()
+  with({ { { await = "request" }, { send = WHOLE }, { hold = true } } }, function(server)
+    local text = [[
+      local client
+      local function ask() print(client:chat { messages = {} }) end
+      local guard = newproxy and newproxy(true) or setmetatable({}, { __gc = ask }) -- older than all of lmm
+      if newproxy then getmetatable(guard).__gc = ask end
+      local url = ...
+      client = require("lmm").connect { base_url = url, model = "m", retry = false }
+      print(assert(client:chat { messages = {} }))]]
+    local ended = program.run(text, { server.url })
+    local closing = "the request cannot be written as JSON: the Lua state is closing"
+    test.equal({ ended.status, ended.err, ended.out }, { 0, "", "a\nnil\t" .. closing .. "\t" .. closing .. "\n" })
+  end)
+end)
+
 test.case("looking up a name, and cancelled while it does", function()
   local library = program.library "slow_dns"
   -- The thread that looks it up runs to the very end, which valgrind would call a possible leak.

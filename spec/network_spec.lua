@@ -192,6 +192,23 @@ test.case("a Unix socket, whatever the URL's host and the environment's proxy", 
   end)
 end)
 
+test.case("what a server says on a Unix socket after its reply is not taken for the next one", function()
+  local path = folder .. "/talkative"
+  local function reply(id)
+    local body = ('{"data":[{"id":"%s"}]}'):format(id)
+    return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+  end
+  local first = { { await = "request" }, { send = reply "one" }, { pause = 0.1 }, { send = reply "stale" }, { hold = true } }
+  with(raw.start { first, { { await = "request" }, { send = reply "two" } } }, function(server)
+    with(relay.start { mode = "pass", listen = path, to = server.port }, function()
+      local client = lmm.connect { base_url = ELSEWHERE, unix_socket = path, retry = false, timeout = 60 }
+      test.equal(assert(client:models())[1].id, "one")
+      server:wait("closed", 1) -- such a connection is not kept
+      test.equal(assert(client:models())[1].id, "two")
+    end)
+  end)
+end)
+
 test.case("a path without a socket, with something else, and one that nobody listens on", function()
   local function refused(path)
     local err = test.refused("^cannot reach .* at " .. path:gsub("%p", "%%%0") .. ": Could ?n[o']t connect to server %(",

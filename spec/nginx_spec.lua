@@ -180,6 +180,14 @@ test.case("that happens once: another death is a failure, and is counted", funct
   end)
 end)
 
+test.case("one that ends after a while was not dead: that is a failure, and is counted", function()
+  local first = { { await = "request" }, { send = COUNTED }, { await = "head" }, { pause = 1.3 }, { reset = true } }
+  with(raw.start { first, { { await = "request" }, { send = COUNTED } } }, function(upstream)
+    test.match(run(upstream, [[client:models() return tell(client:models())]]), "^connect wait nil 1\n")
+    test.equal(#upstream:seen "accepted", 1)
+  end)
+end)
+
 test.case("nobody listens", function()
   local upstream = raw.start { {} }
   upstream:stop()

@@ -1,5 +1,6 @@
 -- Time limits in each phase of a call, on real sockets: the look-up of the name, connecting, the TLS handshake,
 -- sending, waiting, and receiving. For cancelling see cancel_spec.lua.
+local core = require "lmm.core"
 local lmm = require "lmm"
 local phases = require "spec.support.phases"
 local process = require "spec.support.process"
@@ -46,6 +47,22 @@ for _, name in ipairs(phases.names) do
     end)
   end
 end
+
+test.case("an answer that came while the program was busy with something else is not too late", function()
+  local body = '{"choices":[{"index":0,"message":{"content":"fine"},"finish_reason":"stop"}]}'
+  local answer = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+  for _, limit in ipairs { "first", "total" } do
+    with(raw.start { { { await = "request" }, { pause = 0.1 }, { send = answer }, { hold = true } } }, function(server)
+      local chat = new_chat(phases.wait, server, { [limit] = 0.3 })
+      local task = lmm.go(function() return chat:ask "q" end)
+      phases.run_until("the request", function() return server:seen "request"[1] end)
+      local late = core.now() + 0.5
+      repeat until core.now() > late
+      local ok, reply, message = task:wait()
+      test.equal({ ok, reply and reply.text, message }, { true, "fine" })
+    end)
+  end
+end)
 
 test.case("bytes without content do not hold off timeout.first", function()
   with(raw.start { { { await = "request" }, { send = phases.EVENTS .. ROLE }, { hold = true } } }, function(server)

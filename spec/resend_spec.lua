@@ -106,6 +106,15 @@ test.case("never more requests than attempts, whatever ends them", function()
   end
 end)
 
+test.case("a refusal that nobody can read is one by its status", function()
+  local encoded = "HTTP/1.1 503 Busy\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"
+  with({ after_request({ send = encoded }, close) }, quick(2), function(client, server)
+    local err = test.refused("HTTP 503 from .*: no reason given", client:chat(request_of()))
+    test.equal({ err.kind, err.status, err.attempts }, { "http", 503, 2 })
+    check_requests(server, 2)
+  end)
+end)
+
 test.case("a body that broke off on its way is sent again from its beginning", function()
   local scenarios = { { { await = "head" }, reset }, { { await = "head" }, close },
     after_request({ send = WHOLE }, close) }
@@ -135,6 +144,15 @@ test.case("a kept connection that turns out dead: once more, not counted, and to
         test.equal({ seen[2].sha256, seen[2].bytes }, { seen[3].sha256, seen[3].bytes })
       end)
   end
+end)
+
+test.case("a kept connection that ends after a while was not dead: that is a failure, and is counted", function()
+  with({ kept({ pause = 1.3 }, reset), after_request({ send = WHOLE }, close) }, false, function(client, server)
+    assert(client:chat(request_of()))
+    local err = test.refused("ended before an answer", client:chat(request_of()))
+    test.equal({ err.kind, err.phase, err.attempts, err.retryable }, { "connect", "wait", 1, true })
+    check_requests(server, 2)
+  end)
 end)
 
 test.case("the fresh one that takes its place counts as the attempt", function()

@@ -85,6 +85,14 @@ static int curl_changed(lua_State *L) {
   return 0;
 }
 
+/* rest() closes the connections that are kept for later, where nothing is under way */
+static int curl_rest(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LMM_MULTI ".state");
+  lmm_multi *multi = lua_touserdata(L, -1);
+  if (multi != NULL && lmm_multi_is_ours(multi)) lmm_multi_rest(multi);
+  return 0;
+}
+
 /* ---- connection ---- */
 
 static const struct option {
@@ -116,9 +124,14 @@ static CURLcode set_defaults(CURL *easy) {
 }
 
 static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, int index) {
-  if (row->type == LUA_TSTRING) return curl_easy_setopt(easy, row->option, lua_tostring(L, index));
-  CURLcode code = curl_easy_setopt(easy, row->option, (long)lua_toboolean(L, index));
-  return code == CURLE_OK ? curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L) : code;
+  CURLcode code = row->type == LUA_TSTRING ? curl_easy_setopt(easy, row->option, lua_tostring(L, index))
+                                           : curl_easy_setopt(easy, row->option, (long)lua_toboolean(L, index));
+  if (code != CURLE_OK) return code;
+  if (row->option == CURLOPT_SSL_VERIFYPEER)
+    return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L);
+  if (row->option == CURLOPT_UNIX_SOCKET_PATH) /* without ports lmm_multi_end_talkative finds no connection */
+    return curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+  return CURLE_OK;
 }
 
 /* connect{ proxy?, no_proxy?, unix_socket?, ca?, cert?, key?, verify? } -> connection; no I/O */
@@ -314,7 +327,7 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
                                               {"close", transfer_close},
                                               {NULL, NULL}};
   static const luaL_Reg functions[] = {{"connect", curl_connect}, {"poll", curl_poll},       {"watch", curl_watch},
-                                       {"timeout", curl_timeout}, {"changed", curl_changed}, {NULL, NULL}};
+                                       {"timeout", curl_timeout}, {"changed", curl_changed}, {"rest", curl_rest}, {NULL, NULL}};
 
   lmm_check_lua(L);
   lmm_stay_loaded(&once);

@@ -205,6 +205,7 @@ struct lmm_transfer {
   int status;       /* 0 until the head is complete */
   bool handshaking; /* TCP stands, and TLS is begun */
   bool sending;     /* the connection stands, and the request is or was on its way */
+  int64_t sent_at;  /* since when: milliseconds, monotonic */
   bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;
   bool heard; /* a byte came back */
@@ -248,11 +249,13 @@ struct lmm_multi {
   lmm_buf sockets; /* (int) of its connections, those that may serve a further request among them */
 };
 
+int64_t lmm_multi_now(void); /* milliseconds, monotonic */
 int lmm_multi_open(lmm_multi *multi);
 bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
+void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
 /* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So if there
  * is such on the kept connection between these ports, it becomes one that has ended. */
 void lmm_multi_end_talkative(const lmm_multi *multi, int local_port, int port);

@@ -86,7 +86,7 @@ static int watch_wait(int watch, ready_socket *ready, int milliseconds) {
 
 /* ---- when libcurl is to be called ---- */
 
-static int64_t now(void) {
+int64_t lmm_multi_now(void) {
   struct timespec time;
   (void)clock_gettime(CLOCK_MONOTONIC, &time);
   return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
@@ -95,7 +95,7 @@ static int64_t now(void) {
 static int on_timer(CURLM *handle, long milliseconds, void *context) {
   lmm_multi *multi = context;
   (void)handle;
-  multi->due = milliseconds < 0 ? -1 : now() + milliseconds;
+  multi->due = milliseconds < 0 ? -1 : lmm_multi_now() + milliseconds;
   return 0;
 }
 
@@ -206,6 +206,13 @@ static int begin(lmm_multi *multi) {
   return LMM_OK;
 }
 
+static void renew(lmm_multi *multi) {
+  (void)curl_multi_cleanup(multi->handle);
+  multi->sockets.length = 0;
+  multi->broken = false;
+  (void)begin(multi); /* or else when the next transfer is added */
+}
+
 int lmm_multi_open(lmm_multi *multi) {
   multi->ring.previous = multi->ring.next = &multi->ring;
   multi->process = (long)getpid();
@@ -278,16 +285,13 @@ static void restart(lmm_multi *multi) {
     multi->running--;
     lmm_multi_touch(transfer);
   }
-  (void)curl_multi_cleanup(multi->handle);
-  multi->sockets.length = 0;
-  multi->broken = false;
-  (void)begin(multi); /* or else when the next transfer is added */
+  renew(multi);
 }
 
 int lmm_multi_timeout(const lmm_multi *multi) {
   if (multi->broken) return 0;
   if (multi->due < 0) return -1;
-  int64_t left = multi->due - now();
+  int64_t left = multi->due - lmm_multi_now();
   return left < 0 ? 0 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
@@ -319,6 +323,10 @@ int lmm_multi_poll(lmm_multi *multi, int milliseconds) {
   int ready = step(multi, milliseconds);
   for (int i = 1; i < MOST_STEPS && ready > 0 && !has_changed(multi); i++) ready = step(multi, 0);
   return multi->running;
+}
+
+void lmm_multi_rest(lmm_multi *multi) {
+  if (multi->sockets.length > 0 && multi->ring.next == &multi->ring) renew(multi);
 }
 
 lmm_transfer *lmm_multi_next(lmm_multi *multi) {

@@ -64,14 +64,19 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
   return transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
+#define DEAD_WITHIN 1000 /* milliseconds of sending in which a connection that was dead shows it */
+
 /* libcurl sends a request again by itself, up to five times, when a connection that it used before turns out to be
  * dead. Once is what we want, so the second time is on a fresh connection: if that dies, too, it is a failure like any
- * other, and is counted. */
+ * other, and is counted. One that ends later was alive, and the server may have worked on the request: so is that. */
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
   long connects = 0;
   (void)ip, (void)local_ip;
+  int64_t now = lmm_multi_now();
+  if (transfer->sending && now - transfer->sent_at > DEAD_WITHIN) return CURL_PREREQFUNC_ABORT;
   transfer->sending = true;
+  transfer->sent_at = now;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
   if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_port, port);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
@@ -212,7 +217,8 @@ static const struct {
              {CURLE_PARTIAL_FILE, "truncated", NULL, false},
              {CURLE_SEND_ERROR, NULL, NULL, false},
              {CURLE_RECV_ERROR, NULL, NULL, false},
-             {CURLE_GOT_NOTHING, NULL, NULL, false}};
+             {CURLE_GOT_NOTHING, NULL, NULL, false},
+             {CURLE_ABORTED_BY_CALLBACK, NULL, "wait", false}}; /* by before_send */
 
 /* Whether TLS ended for a reason that stays, by the words of OpenSSL and GnuTLS: the server refused what it was offered,
  * or it speaks no TLS at all. */
@@ -231,6 +237,7 @@ static bool is_proxy_refusal(const lmm_transfer *transfer) {
 static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
   const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
   bool in_head = transfer->status == 0 && has_passed(transfer, CURLINFO_STARTTRANSFER_TIME_T);
+  if (result == CURLE_ABORTED_BY_CALLBACK) reason = "the server closed it";
   bool out_of_memory = result == CURLE_OUT_OF_MEMORY;
   if (out_of_memory && !in_head) return (lmm_failure){NULL, phase, reason, false};
   if (out_of_memory) /* older versions of libcurl say this of a header line that is too long for them, too */

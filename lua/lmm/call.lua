@@ -49,6 +49,8 @@ function Call:sent()
   return { url = self.url, size = self.body and self.body:size() }
 end
 
+local MOMENT = 0.01 -- seconds
+
 local limit_messages = {
   connect = "could not connect to %s within %g s",
   first = "no answer from %s within %g s",
@@ -186,27 +188,31 @@ end
 
 --- Waits for the transfer's head or next bytes within whichever limit ends first. What a wait takes is taken off
 --- `patience`, so that time the reader spends elsewhere does not count. A limit that is reached holds, too, against a
---- server that always has something more to read.
+--- server that always has something more to read; but where a wait was overslept, for the program was busy with
+--- something else, there is a moment for what has come meanwhile.
 function Call:take(method)
   local now = self.loop:now()
   local deadline, limit = now + self.patience, self.waiting_for
   if self.deadline and self.deadline < deadline then deadline, limit = self.deadline, "total" end
+  deadline = math.max(deadline, self.grace or deadline)
   local value, failure
   if method == "read" and now >= deadline then
     failure = { kind = "timeout", phase = "receive" }
   else
     value, failure = self.transfer[method](self.transfer, deadline)
   end
-  self.patience = self.patience - (self.loop:now() - now)
+  local ended = self.loop:now()
+  self.patience = self.patience - (ended - now)
+  if value and ended > deadline then self.grace = self.grace or ended + MOMENT end
   if not failure then return value end
-  if failure.kind == "timeout" and self.loop:now() >= deadline then failure.limit = limit end
+  if failure.kind == "timeout" and ended >= deadline then failure.limit = limit end
   return nil, self:fail(failure)
 end
 
 --- Something of the content came: from now on the time between pieces counts.
 function Call:progress()
   self.first = self.first or self.loop:now() - self.started
-  self.waiting_for, self.patience = "idle", self.timeout.idle or math.huge
+  self.waiting_for, self.patience, self.grace = "idle", self.timeout.idle or math.huge, nil
 end
 
 --- The next bytes of the reply; nil at its end.
@@ -236,10 +242,11 @@ end
 --- One attempt up to the head of its reply. A reply that refuses is an error.
 ---@return { status: integer, headers: table<string, string> }? head, lmm.Error? err
 function Call:open()
-  self.headers, self.received = nil, 0
+  self.headers, self.received, self.grace = nil, 0, nil
   self.waiting_for, self.patience = "first", self.timeout.first or math.huge
   local lines, key = self.client:header_lines(self.body ~= nil)
-  if not lines then return nil, key end
+  if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end -- while a key was fetched
+  if not lines then return nil, self:fail(key) end
   self.key = key
   local transfer, failure = self.client:transport():start {
     method = self.method,
@@ -255,14 +262,17 @@ function Call:open()
   if not head then return nil, err end
   self.headers, self.status = head.headers, head.status
   self.client.has_answered = true
+  local is_success = head.status >= 200 and head.status < 300
   local encoding = head.headers["content-encoding"]
-  if encoding and encoding:lower() ~= "identity" then
+  local is_encoded = encoding and encoding:lower() ~= "identity"
+  if is_success and is_encoded then
     return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
   end
-  if head.status >= 200 and head.status < 300 then return head end
+  if is_success then return head end
   local text
   text, err = self:read_all()
   if not text and err.kind == "cancelled" then return nil, err end
+  if is_encoded then text = nil end -- the status tells all that can be told
   head.headers.location = head.headers.location and self:redact(head.headers.location)
   local fields = server_error.from_reply(head, self:redact(text or ""), self:sent())
   if self.advise then fields.hint = self.advise(fields) or fields.hint end

@@ -56,7 +56,7 @@ function Client:header_lines(has_body)
     local why
     key, why = key()
     if type(key) ~= "string" or key:find "%c" then
-      return nil, errors.new { kind = "invalid", message = "the api_key function gave no key: "
+      return nil, { kind = "invalid", reason = "the api_key function gave no key: "
         .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
     end
   end
@@ -368,6 +368,7 @@ end
 function Client:close()
   self.closed = true
   for exchange in pairs(self.calls) do exchange:cancel() end
+  if self.carrier and self.carrier.close then self.carrier:close() end
 end
 
 return client

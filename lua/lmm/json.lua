@@ -14,6 +14,13 @@ end
 local library, null, Dict = find_library()
 local codec = library.new()
 
+-- As the state closes, a finalizer may still ask. This one comes before what the codec needs is gone.
+local closing = setmetatable({}, { __index = function() error("the Lua state is closing", 0) end })
+local function on_close() codec = closing end
+local proxy = rawget(_G, "newproxy") and newproxy(true) -- luacheck: ignore
+if proxy then getmetatable(proxy).__gc = on_close end   -- before Lua 5.2 a table has no finalizer
+json.sentinel = proxy or setmetatable({}, { __gc = on_close })
+
 -- Neovim's of 0.8 and later cannot be set: a decoded text is at most 1000 deep, and may hold Infinity and 0x10.
 if codec.encode_sparse_array then codec.encode_sparse_array(false, 2, 10) end
 if codec.decode_invalid_numbers then codec.decode_invalid_numbers(false) end
@@ -44,7 +51,9 @@ local function with_objects(value, depth)
 end
 
 --- The text of a value; raises where a value has none.
-json.encode = Dict and function(value) return codec.encode(with_objects(value, 1)) end or codec.encode
+function json.encode(value)
+  return codec.encode(Dict and with_objects(value, 1) or value)
+end
 
 --- What `pcall` gives, as a value or nil and a message. A lack of memory is no fault of what was given: it is raised.
 local function try(fn, given)

@@ -13,6 +13,7 @@ local routes = require "lmm.transport.route"
 
 ---@class lmm.Transport
 ---@field start fun(self, request: lmm.TransportRequest): lmm.Transfer?, table?  never waits
+---@field close nil|fun(self)  its client asks nothing any more
 
 ---@class lmm.Transfer
 ---@field head fun(self, deadline?: number): { status: integer, headers: table<string, string> }?, table?
@@ -72,6 +73,11 @@ function Transport:start(request)
   local cell = { set = false } -- a place for `set`, so that waking allocates nothing
   cells[handle] = cell
   return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
+end
+
+--- The connections kept for later belong to all clients, and it costs no more than a new one to close all of them.
+function Transport.close()
+  curl.rest()
 end
 
 --- Calls a method of the handle until it has an answer; false stands for "not yet".

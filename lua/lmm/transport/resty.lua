@@ -20,6 +20,7 @@ local INLINE_BODY = 64 * 1024 -- bytes: a body up to this size goes with the hea
 local PIECE = 128 * 1024      -- bytes of a larger one that are read at a time
 local TURN = 512 * 1024       -- bytes after which an upload lets others go on, however fast the server takes them
 local RECEIVE = 256 * 1024    -- bytes that are taken in at a time, and no more before they were read
+local DEAD_WITHIN = 1         -- seconds of sending in which a kept connection that was dead shows it
 local LINGER = 0.1            -- seconds that an idle worker awaits the next read: so long it may keep its request
 
 --- Makes a transport for one server. Options: `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
@@ -72,7 +73,7 @@ function Transfer:send()
   local lines = {}
   for i, line in ipairs(request.headers) do lines[i] = line end
   if route.proxy and not route.tunnel then lines[#lines + 1] = route.proxy.authorization end
-  self.stage = "send"
+  self.stage, self.sent_at = "send", self.loop:now()
   local sent, problem = self.socket:send { http1.request_head { method = request.method, target = route.target,
     host = route.authority, lines = lines, size = self.size }, body or "" }
   self.send_problem = problem
@@ -134,6 +135,7 @@ function Transfer:work()
   while true do
     failure = failure or self:receive()
     local was_dead = self.is_reused and failure and failure.kind == "connect" and not self.is_second
+      and self.loop:now() - self.sent_at <= DEAD_WITHIN
     if was_dead then self.is_stale = true else self.failure = failure end
     if failure or self.decoder.done or self.closed then return end
     self.loop:wake(self.cell)
