@@ -198,7 +198,8 @@ test.case("what a server says on a Unix socket after its reply is not taken for 
     local body = ('{"data":[{"id":"%s"}]}'):format(id)
     return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
   end
-  local first = { { await = "request" }, { send = reply "one" }, { pause = 0.1 }, { send = reply "stale" }, { hold = true } }
+  local first = { { await = "request" }, { send = reply "one" }, { pause = 0.1 }, { send = reply "stale" },
+    { hold = true } }
   with(raw.start { first, { { await = "request" }, { send = reply "two" } } }, function(server)
     with(relay.start { mode = "pass", listen = path, to = server.port }, function()
       local client = lmm.connect { base_url = ELSEWHERE, unix_socket = path, retry = false, timeout = 60 }
@@ -211,8 +212,8 @@ end)
 
 test.case("a path without a socket, with something else, and one that nobody listens on", function()
   local function refused(path)
-    local err = test.refused("^cannot reach .* at " .. path:gsub("%p", "%%%0") .. ": Could ?n[o']t connect to server %(",
-      list(ELSEWHERE, { unix_socket = path }))
+    local says = "^cannot reach .* at " .. path:gsub("%p", "%%%0") .. ": Could ?n[o']t connect to server %("
+    local err = test.refused(says, list(ELSEWHERE, { unix_socket = path }))
     test.equal({ err.kind, err.phase, err.hint }, { "connect", "connect", "is a server listening at that path?" })
   end
   refused(folder .. "/gone")

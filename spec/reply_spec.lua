@@ -233,3 +233,87 @@ test.case("an event that somebody keeps stays as it came", function()
   test.equal(#stream:reply().logprobs.content, 2)
   test.equal({ #kept[1].choices[1].logprobs.content, #kept[2].choices[1].logprobs.content }, { 1, 1 })
 end)
+
+test.case("a reply without its choice 0 is none", function()
+  local function refused(says, value, message, err)
+    err = test.refused(says, value, message, err)
+    test.equal({ err.kind, err.partial }, { "protocol", "" })
+  end
+  for _, index in ipairs { 1, -1, 0.5, 1e300 } do
+    local choice = { index = index, message = { content = "a" }, finish_reason = "stop" }
+    refused("without its choice 0", fake.net({ { json = { choices = { choice } } } }):connect():chat(REQUEST))
+    local event = fake.event(event_of(index, { content = "a" }, { finish_reason = "stop" }))
+    refused("without its choice 0", stream_of(event, fake.event "[DONE]"):reply())
+    refused("without its choice 0", stream_of(event):reply())
+  end
+  local two = { messages = REQUEST.messages, n = 2 }
+  local only = fake.streamed { fake.event(event_of(1, { content = "b" }, { finish_reason = "stop" })),
+    fake.event "[DONE]" }
+  refused("without its choice 0", fake.net({ only }):connect():stream(two):reply())
+  refused("without choices", stream_of(fake.event "[DONE]"):reply())
+end)
+
+test.case("whole choices of one index are no reply", function()
+  local a = { index = 0, message = { content = "a" }, finish_reason = "stop" }
+  for _, b in ipairs { { index = 0, message = { content = "b" } }, { index = 0, delta = { content = "b" } } } do
+    for _, choices in ipairs { { a, b }, { b, a } } do
+      local err = test.refused("two choices 0", fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
+      test.equal(err.kind, "protocol")
+    end
+  end
+  local deltas = { { delta = { content = "a" } }, { delta = { content = "b" } } } -- as many as there are
+  local reply = assert(fake.net({ { json = { choices = deltas } } }):connect():chat(REQUEST))
+  test.equal({ reply.text, #reply.choices, reply.choices[2].text }, { "a", 2, "b" })
+end)
+
+test.case("a whole message behind the deltas says nothing twice", function()
+  local message = { content = "Hello", reasoning = "because", refusal = "no", tool_calls = { call_of("a", "f", "{}") } }
+  local last = { index = 0, message = message, finish_reason = "stop", logprobs = { content = { TOKENS[1] } } }
+  local reply = assert(stream_of(fake.event(event_of(0, { content = "Hel", reasoning = "because" })),
+    fake.event(event_of(0, { content = "lo" }, { logprobs = { content = { TOKENS[1] } } })),
+    fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "{}"))), fake.event { choices = { last } }):reply())
+  test.equal({ reply.text, reply.reasoning, reply.refusal, #reply.tool_calls, reply.tool_calls[1].arguments,
+    #reply.logprobs.content, reply.finish_reason }, { "Hello", "because", "no", 1, "{}", 1, "stop" })
+  -- Alone it says all, also behind the delta of the role.
+  reply = assert(stream_of(fake.event(event_of(0, { role = "assistant" })), fake.event { choices = { last } }):reply())
+  test.equal({ reply.text, reply.reasoning, #reply.tool_calls }, { "Hello", "because", 1 })
+  reply = assert(stream_of(fake.event { choices = { { delta = null, message = message, finish_reason = "stop" } } })
+    :reply())
+  test.equal({ reply.text, reply.tool_calls[1].name }, { "Hello", "f" })
+end)
+
+test.case("a delta that adds nothing to a tool call is no content", function()
+  local made = fake.event(event_of(0, tool_delta(0, {}, nil, nil)))
+  local empty = fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "")))
+  local nothing = { fake.event(event_of(0, { tool_calls = {} })), fake.event(event_of(0, { tool_calls = { null } })) }
+  local bad = fake.event { error = { message = "m", code = 503 } }
+  local function requests_of(...) -- two where nothing was content, and the first was tried again
+    local net = fake.net { fake.streamed { ... }, fake.answer "a" }
+    local stream = net:connect({ retry = { random = function() return 0 end } }):stream(REQUEST)
+    local _, _, err = stream:reply()
+    return #net.requests, err and err.status
+  end
+  test.equal({ requests_of(nothing[1], nothing[2], bad) }, { 2 })
+  test.equal({ requests_of(made, bad) }, { 1, 503 })
+  test.equal({ requests_of(empty, bad) }, { 1, 503 })
+
+  -- The first of a kind counts, the second does not: the time limit between pieces goes on.
+  local function ends_at(...)
+    local chunks, start = { fake.event(event_of(0, { content = "x" })), made, empty }, fake.loop:now()
+    for i = 1, select("#", ...) do
+      chunks[#chunks + 1] = { pause = 40 }
+      chunks[#chunks + 1] = select(i, ...)
+    end
+    chunks[#chunks + 1] = { pause = 1000 }
+    local net = fake.net { fake.streamed(chunks) }
+    local stream = net:connect({ retry = false, timeout = { idle = 60 } }):stream(REQUEST)
+    test.equal(select(3, stream:reply()).limit, "idle")
+    return fake.loop:now() - start
+  end
+  test.equal(ends_at(empty, nothing[1]), 60)
+  test.equal(ends_at(fake.event(event_of(0, tool_delta(0, { id = "b" }, "", ""))), empty), 100) -- another call
+  test.equal(ends_at(fake.event(event_of(0, tool_delta(0, {}, "", "{"))), empty), 100)
+  test.equal(ends_at(fake.event(event_of(0, tool_delta(1, {}, "", ""))),
+    fake.event(event_of(0, tool_delta(1, { id = "b" }, "", ""))),
+    fake.event(event_of(0, tool_delta(1, { id = "b" }, "g", "")))), 180)
+end)

@@ -245,7 +245,8 @@ function Call:open()
   self.headers, self.received, self.grace = nil, 0, nil
   self.waiting_for, self.patience = "first", self.timeout.first or math.huge
   local lines, key = self.client:header_lines(self.body ~= nil)
-  if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end -- while a key was fetched
+  local is_over = self.cancelled or self.client.closed -- since a key was asked for
+  if is_over then return nil, self:fail { kind = "cancelled" } end
   if not lines then return nil, self:fail(key) end
   self.key = key
   local transfer, failure = self.client:transport():start {

@@ -34,8 +34,9 @@ Accumulator.__index = Accumulator
 local reply = {}
 
 ---@param limits { calls: integer, choices: integer, depth: integer }
-function reply.accumulator(limits)
-  return setmetatable({ limits = limits, choices = {}, count = 0, raw = {} }, Accumulator)
+---@param streamed boolean  events come, not one object
+function reply.accumulator(limits, streamed)
+  return setmetatable({ limits = limits, streamed = streamed, choices = {}, count = 0, raw = {} }, Accumulator)
 end
 
 --- The text of a content: a string, or a list of parts.
@@ -99,33 +100,26 @@ local function find_call(calls, index, id)
   return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
---- In a whole message each call is another.
-local function find_or_make_call(calls, index, id, is_whole)
-  local call = not is_whole and find_call(calls, index, id)
-  if not call then
-    call = { arguments = {} }
-    calls[#calls + 1] = call
-  end
-  return call
-end
-
 --- The arguments as text. Some servers send them decoded: they are written again as they came.
 local function arguments_of(fn, spell)
   if type(fn.arguments) == "table" then return spell() end
   return fn.arguments
 end
 
+--- Adds a tool call's delta; gives whether it told anything new. In a whole message each call is another.
 ---@param spell fun(): string?  writes the arguments that are no text
-local function add_call(choice, delta, is_whole, spell)
-  choice.calls = choice.calls or {}
-  local index, id = type(delta.index) == "number" and delta.index or nil, present(delta.id)
-  local call = find_or_make_call(choice.calls, index, id, is_whole)
+local function add_call(calls, delta, is_whole, spell)
   local fn = table_or_empty(delta["function"])
-  call.index = call.index or index
-  call.id = call.id or id
-  call.name = call.name or present(fn.name)
-  append(call, "arguments", arguments_of(fn, spell))
-  return #choice.calls
+  local index, id, name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
+  local call = not is_whole and find_call(calls, index, id)
+  local is_new = not call or id and not call.id or name and not call.name
+  if not call then
+    call = { arguments = {} }
+    calls[#calls + 1] = call
+  end
+  call.index, call.id, call.name = call.index or index, call.id or id, call.name or name
+  local added = append(call, "arguments", arguments_of(fn, spell))
+  return is_new or added
 end
 
 local function add_logprobs(choice, logprobs)
@@ -168,33 +162,54 @@ local function failure_of(given)
   return fields
 end
 
+--- Adds a message or a delta to a choice; gives the text in it and whether it held any content, or nil, nil and the
+--- fields of an error. A whole message behind deltas brings what they have not brought.
+---@param spell fun(...): string?  writes again what stands at a place in the message, as it came
+function Accumulator:add_message(choice, message, is_whole, spell)
+  local is_late = is_whole and choice.has_deltas
+  local function add(name, ...)
+    local added
+    for i = 1, is_late and choice[name] and 0 or select("#", ...) do
+      added = added or append(choice, name, (select(i, ...)))
+    end
+    return added
+  end
+  local text = add("text", text_of(message.content))
+  local reasoning = add("reasoning", message.reasoning, message.reasoning_content)
+  local refusal = add("refusal", message.refusal)
+  local called
+  for i, call in items(not (is_late and choice.calls) and message.tool_calls) do
+    choice.calls = choice.calls or {}
+    local function spell_arguments() return spell("tool_calls", i, "function", "arguments") end
+    called = add_call(choice.calls, call, is_whole, spell_arguments) or called
+    if #choice.calls > self.limits.calls then return nil, nil, too_many(self, "calls") end
+  end
+  return text, text or reasoning or refusal or called
+end
+
 --- Adds one choice of an event; gives its text and whether it held any content, or nil and the fields of an error.
 ---@param place integer  where it stands in the event, from 0
 ---@param spell fun(...): string?  writes again what stands at a place in the event, as it came
 function Accumulator:add_choice(given, place, spell)
-  local is_whole = given.delta == nil and given.message ~= nil
+  local has_message = type(given.message) == "table" and not (self.streamed and given.delta ~= nil)
+  local is_whole = has_message or not self.streamed
   local choice = self:choice(type(given.index) == "number" and given.index or is_whole and place or 0)
   if self.count > self.limits.choices then return nil, too_many(self, "choices") end
-  local way = is_whole and "message" or "delta"
-  local delta = table_or_empty(given[way])
-  local text = append(choice, "text", text_of(delta.content))
-  local reasoning = append(choice, "reasoning", delta.reasoning) or append(choice, "reasoning", delta.reasoning_content)
-  local refusal = append(choice, "refusal", delta.refusal)
-  local called
-  for i, call in items(delta.tool_calls) do
-    local function spell_arguments()
-      return spell("choices", place + 1, way, "tool_calls", i, "function", "arguments")
-    end
-    called = true
-    local count = add_call(choice, call, is_whole, spell_arguments)
-    if count > self.limits.calls then return nil, too_many(self, "calls") end
+  if is_whole and choice.whole_in == #self.raw then
+    return nil, { kind = "protocol", reason = ("a reply with two choices %g"):format(choice.index) }
   end
-  add_logprobs(choice, given.logprobs)
+  local way = has_message and "message" or "delta"
+  local text, content, failure = self:add_message(choice, table_or_empty(given[way]), is_whole, function(...)
+    return spell("choices", place + 1, way, ...)
+  end)
+  if failure then return nil, failure end
+  if not (is_whole and choice.has_deltas and choice.logprobs) then add_logprobs(choice, given.logprobs) end
+  choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and #self.raw or nil
   local reason = given.finish_reason
   choice.finish_reason = type(reason) == "string" and reason ~= "" and reason or choice.finish_reason
-  local failure = failure_of(given)
+  failure = failure_of(given)
   if failure then return nil, failure end
-  return { text = text, content = (text or reasoning or refusal or called) and true, index = choice.index }
+  return { text = text, content = content and true, index = choice.index }
 end
 
 --- What writes again a part of an event as it came.
@@ -264,18 +279,19 @@ local function finish_choice(choice, depth)
   }
 end
 
---- The reply that the events add up to.
----@param streamed boolean  `raw` is the list of events rather than the one object
----@return lmm.Reply
-function Accumulator:finish(streamed)
+--- The reply that the events add up to, or nil and what is missing in it.
+---@return lmm.Reply? reply, string? reason
+function Accumulator:finish()
+  if self.count == 0 then return nil, "a reply without choices" end
+  if not self.choices[0] then return nil, "a reply without its choice 0" end
   local depth = self.limits.depth
-  local result = finish_choice(self:choice(0), depth)
+  local result = finish_choice(self.choices[0], depth)
   result.index = nil
   result.choices = {}
   for _, choice in pairs(self.choices) do result.choices[#result.choices + 1] = finish_choice(choice, depth) end
   table.sort(result.choices, function(a, b) return a.index < b.index end)
   result.id, result.model, result.usage = self.id, self.model, self.usage
-  result.raw = streamed and self.raw or self.raw[1]
+  result.raw = self.streamed and self.raw or self.raw[1]
   return setmetatable(result, Reply)
 end
 

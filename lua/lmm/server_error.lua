@@ -51,7 +51,7 @@ function server_error.find(value, bare)
   if not found and value.choices == nil then found = unwrapped(value) end
   if not found then return nil end
   if type(found) ~= "table" then found = { message = tostring(found) } end
-  local code, status = json.clean(scalar(found.code)), json.clean(found.status)
+  local code, status = json.clean(scalar(found.code)), json.clean(scalar(found.status))
   local message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
   return {
     message = message and with_numbers(message, found) or "no reason given",

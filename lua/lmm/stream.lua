@@ -28,10 +28,11 @@ end
 
 --- Reads events until one holds content or the reply ends: so far, a failure can be tried again.
 function Stream:attempt()
-  self.accumulator, self.queue, self.first, self.ended = reply.accumulator(self.opts.limits), {}, 1, false
+  self.accumulator, self.queue, self.first, self.ended = nil, {}, 1, false
   local head, err = self.call:open()
   if not head then return nil, err end
   self.streamed = (head.headers["content-type"] or ""):lower():find("text/event-stream", 1, true) ~= nil
+  self.accumulator = reply.accumulator(self.opts.limits, self.streamed)
   self.decoder = self.streamed and core.sse(self.opts.limits.event) or nil
   local event, has_content
   repeat
@@ -182,8 +183,8 @@ end
 
 function Stream:complete()
   local call = self.call
-  if self.accumulator.count == 0 then return self:stop(select(2, protocol(self, "a reply without choices"))) end
-  local result = self.accumulator:finish(self.streamed)
+  local result, reason = self.accumulator:finish()
+  if not result then return self:stop(select(2, protocol(self, "%s", reason))) end
   result.attempts = call.attempts
   result.timing = { first_token = call.first, total = call.loop:now() - call.started }
   local err = self.opts.schema and self:decode_value(result)
