@@ -70,6 +70,7 @@ local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a p
 local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
   { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
+  { status = 404, within = "/chat/completions/chat/completions$", hint = "the base URL ends before /chat/completions" },
   { status = 404, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { status = 405, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { status = 407, hint = "the proxy asks who you are: proxy = \"http://user:password@host:port\"" },
@@ -110,6 +111,7 @@ function server_error.hint(err, sent, location)
   for _, row in ipairs(hints) do
     local found = not row.match or err.message:match(row.match)
     if row.status and row.status ~= err.status then found = nil end
+    if row.within and not (sent.url and sent.url:find(row.within)) then found = nil end
     if row.without and sent.url and sent.url:find(row.without) then found = nil end
     if found then return row.hint:format(found) end
   end
@@ -119,6 +121,7 @@ end
 function server_error.describe(body)
   if not body:find "%S" then return "an empty reply" end
   if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
+  if body:find "^data:" then return "the events of a stream, but its Content-Type does not say so" end
   return "not a JSON object but " .. string.format("%q", text.line(body, 60))
 end
 

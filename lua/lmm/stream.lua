@@ -19,6 +19,9 @@ local stream = {}
 --- How long to wait, after the last event, for the end of the reply that lets the connection be used again. Seconds.
 local GRACE = 0.1
 
+--- Bytes that each list and object of a reply counts beyond its text: tables are what it takes in memory.
+local PER_TABLE = 32
+
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
 ---@param opts { schema: table?, limits: table, choices: integer }  choices: how many were asked for
@@ -91,6 +94,9 @@ end
 --- A decoded object of the reply, the same without nulls, and its text; nil and an error where it is one.
 ---@param is_error boolean?  it comes as an error, whatever it holds
 function Stream:decode(text, is_error)
+  local _, tables = text:gsub("[%[{]", "%0") -- or brackets in a string
+  local too_large = self.call:count(PER_TABLE * tables)
+  if too_large then return nil, too_large end
   local raw, message = json.decode(text, self.opts.limits.depth)
   local too_deep = self.call:too_deep(message)
   if too_deep then return nil, too_deep end
