@@ -122,6 +122,13 @@ test.case("a base URL without /v1, in the words of each server", function()
   end
 end)
 
+test.case("a base URL that goes too far", function()
+  local reply = { status = 404, json = { detail = "Not Found" } }
+  local client = fake.net({ reply }):connect { base_url = "http://h/v1/chat/completions", model = "m" }
+  local err = test.refused("HTTP 404", client:chat { messages = { { role = "user", content = "q" } } })
+  test.equal(err.hint, "the base URL ends before /chat/completions")
+end)
+
 test.case("what is no refusal of that kind has no advice", function()
   for _, reply in ipairs { vllm(400, "temperature must be non-negative, got -1."), vllm(500, "Internal server error"),
     llama(500, "Chunk not found"), vllm(503, "Service Unavailable") } do

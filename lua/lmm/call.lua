@@ -220,12 +220,18 @@ end
 function Call:read()
   local bytes, err = self:take "read"
   if not bytes then return nil, err end
-  self.received = self.received + #bytes
-  if self.received > self.client.limits.reply then
-    return nil, self:fail { kind = "limit", phase = "receive",
-      reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.client.limits.reply) }
-  end
+  err = self:count(#bytes)
+  if err then return nil, err end
   return bytes
+end
+
+--- Counts bytes of the reply, or of what it takes in memory; gives the error where they are too many.
+---@return lmm.Error? err
+function Call:count(bytes)
+  self.received = self.received + bytes
+  if self.received <= self.client.limits.reply then return nil end
+  return self:fail { kind = "limit", phase = "receive",
+    reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.client.limits.reply) }
 end
 
 --- The rest of the reply.
