@@ -138,6 +138,23 @@ for _, row in ipairs(not_reused) do
   end)
 end
 
+test.case("what a server says after its reply is not taken for the next one, however busy the worker was", function()
+  local function reply(id)
+    local text = ('{"data":[{"id":"%s"}]}'):format(id)
+    return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#text, text)
+  end
+  local first = { { await = "request" }, { send = reply "one" }, { pause = 0.1 }, { send = reply "stale" },
+    { hold = true } }
+  with(raw.start { first, { { await = "request" }, { send = reply "two" } } }, function(upstream)
+    test.equal(run(upstream, [[
+      local one = client:models()[1].id
+      local now = require("lmm.core").now
+      local busy = now() + 0.5
+      repeat until now() > busy
+      return one, client:models()[1].id]]), "one\ntwo")
+  end)
+end)
+
 test.case("a connection idle for 4 s is closed", function()
   with(raw.start { { { await = "request" }, { send = COUNTED }, { hold = true } } }, function(upstream)
     test.equal(run(upstream, [[return client:models()[1].id]]), "tiny")

@@ -72,8 +72,10 @@ local function resolve(progress, host, port)
     hint = "nginx looks names up only where its directive resolver names a server" })
 end
 
---- Connects to one address; with `fresh`, not out of the pool.
+--- Connects to one address; with `fresh`, not out of the pool. Before, nginx gets to look at its idle connections: it
+--- closes those on which a server went on talking, whose bytes would else be taken for the next reply.
 local function dial(host, port, opts, fresh)
+  ngx.sleep(0.001)
   while true do
     local socket = ngx.socket.tcp()
     socket:settimeouts(FOREVER, FOREVER, FOREVER)
