@@ -71,8 +71,9 @@ local function serve(socket)
     if not left then
       head = head .. bytes
       local _, stop = head:find("\r\n\r\n", 1, true)
-      if not stop and #head < LARGEST_HEAD then return end
-      if stop then left, why = length_of(head:sub(1, stop)) else why = "431 Request Header Fields Too Large" end
+      local is_large = (stop or #head) > LARGEST_HEAD
+      if not stop and not is_large then return end
+      if is_large then why = "431 Request Header Fields Too Large" else left, why = length_of(head:sub(1, stop)) end
       if why then return refuse(socket, why) end
       bytes = head:sub(stop + 1)
       if head:lower():find("100-continue", 1, true) then socket:write "HTTP/1.1 100 Continue\r\n\r\n" end
