@@ -127,6 +127,33 @@ test.case("a base URL that goes too far", function()
   local client = fake.net({ reply }):connect { base_url = "http://h/v1/chat/completions", model = "m" }
   local err = test.refused("HTTP 404", client:chat { messages = { { role = "user", content = "q" } } })
   test.equal(err.hint, "the base URL ends before /chat/completions")
+  err = test.refused("HTTP 404", client:models())
+  test.equal(err.hint, "the base URL ends before /chat/completions")
+end)
+
+test.case("events that do not say so: their Content-Type is told", function()
+  local events = fake.answer("a").chunks
+  for given, told in pairs { ["application/json"] = "'application/json'", ["Text/Plain; x=y"] = "'Text/Plain; x=y'",
+    [""] = "missing", none = "missing", [("x"):rep(5000)] = "'" .. ("x"):rep(97) .. "...'" } do
+    local headers = { ["content-type"] = given ~= "none" and given or nil }
+    local reply = { headers = headers, body = table.concat(events) }
+    for _, method in ipairs { "chat", "stream" } do
+      local client = fake.net({ reply }):connect { retry = false }
+      local value, message, err = client[method](client, REQUEST)
+      if method == "stream" then value, message, err = value:reply() end
+      test.refused("the events of a stream, but their Content%-Type is", value, message, err)
+      test.ok(message:find(told, 1, true), message)
+      test.equal(err.kind, "protocol")
+    end
+  end
+end)
+
+test.case("advice is looked for where a message begins", function()
+  local function hint_of(message)
+    return test.refused("HTTP 400", fake.net({ vllm(400, message) }):connect():chat(REQUEST)).hint
+  end
+  test.equal(hint_of(("x "):rep(1900) .. "maximum context length"), TOO_LONG)
+  test.equal(hint_of(("x "):rep(3000) .. "maximum context length"), nil)
 end)
 
 test.case("what is no refusal of that kind has no advice", function()

@@ -451,6 +451,25 @@ test.case("arguments that come decoded are written as they came", function()
   end
 end)
 
+test.case("where nothing else tells the end of an answer, JSON that is cut is told from JSON that is wrong", function()
+  local function reply_of(body, headers)
+    return open({ body = body, headers = headers }, { retry = false }):reply()
+  end
+  local text = [[ {"a":"x\u00e4\ud83d\ude00\n\\","b":[1,-2.5e+10,true,false,null,{}],"c":{"d":"\"{"}} ]]
+  for cut = 2, #text - 2 do
+    local err = test.refused("broke off: .* JSON", reply_of(text:sub(1, cut)))
+    test.equal({ err.kind, err.phase, err.partial, err.retryable }, { "truncated", "receive", "", false }, cut)
+    for _, framing in ipairs { { ["content-length"] = tostring(cut) }, { ["transfer-encoding"] = "chunked" } } do
+      err = test.refused("not a JSON object", reply_of(text:sub(1, cut), framing))
+      test.equal(err.kind, "protocol")
+    end
+  end
+  for _, body in ipairs { "", " ", '{"choices":[}', "{]", '{"a":1 x', '{"a":oops', '{"a":"\\q', '{"a":tru}', "[1,",
+    '"text', '{"a":1}}', '{"a":1} {', '{"a":1} t', '{"a":"\\ud83dx', "<html>", '{"a":-x' } do
+    test.equal(test.refused("does not answer", reply_of(body)).kind, "protocol", body)
+  end
+end)
+
 test.case("two deltas of one choice in one event are one piece; an empty reasoning hides nothing", function()
   local both = event { choices = { { index = 0, delta = { content = "a", reasoning = "", reasoning_content = "r" } },
     { index = 0, delta = { content = "b" }, finish_reason = "stop" } } }

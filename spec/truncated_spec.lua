@@ -53,6 +53,7 @@ local rows = {
   { "a chunked stream without its last chunk", chunked(EVENT_STREAM, TEXT .. event("", "stop")), way = "stream" },
   { "a counted answer", counted(JSON, ANSWER), way = "chat" },
   { "a chunked answer", chunked(JSON, ANSWER), way = "chat" },
+  { "an answer whose end nothing but its JSON tells", until_closed(JSON, ANSWER), way = "chat" },
 }
 
 for _, row in ipairs(rows) do

@@ -71,6 +71,7 @@ local hints = {
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
   { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
   { status = 404, within = "/chat/completions/chat/completions$", hint = "the base URL ends before /chat/completions" },
+  { status = 404, within = "/chat/completions/models$", hint = "the base URL ends before /chat/completions" },
   { status = 404, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { status = 405, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
   { status = 407, hint = "the proxy asks who you are: proxy = \"http://user:password@host:port\"" },
@@ -91,6 +92,8 @@ local hints = {
   { match = "Cannot load local files", hint = local_files },
 }
 
+local LOOKED_AT = 4000 -- bytes of a message, in which advice is looked for
+
 --- A place without a user name and a password; further on an @ may well stand.
 local function without_user(location)
   local before, authority, rest = location:match "^([^/?#]*//)([^/?#]*)(.*)$"
@@ -108,8 +111,9 @@ function server_error.hint(err, sent, location)
   if err.status == 413 then
     return sent.size and ("the request has %d bytes, more than the server takes"):format(sent.size) or nil
   end
+  local message = err.message:sub(1, LOOKED_AT)
   for _, row in ipairs(hints) do
-    local found = not row.match or err.message:match(row.match)
+    local found = not row.match or message:match(row.match)
     if row.status and row.status ~= err.status then found = nil end
     if row.within and not (sent.url and sent.url:find(row.within)) then found = nil end
     if row.without and sent.url and sent.url:find(row.without) then found = nil end
@@ -118,10 +122,14 @@ function server_error.hint(err, sent, location)
 end
 
 --- What a body is that should have been JSON, with its beginning.
-function server_error.describe(body)
+---@param content_type string?  what its head says of it
+function server_error.describe(body, content_type)
   if not body:find "%S" then return "an empty reply" end
   if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
-  if body:find "^data:" then return "the events of a stream, but its Content-Type does not say so" end
+  if body:find "^data:" and content_type then
+    return "the events of a stream, but their Content-Type is "
+      .. (content_type == "" and "missing" or "'" .. text.line(content_type, 100) .. "'")
+  end
   return "not a JSON object but " .. string.format("%q", text.line(body, 60))
 end
 

@@ -34,7 +34,10 @@ function Stream:attempt()
   self.accumulator, self.queue, self.first, self.ended = nil, {}, 1, false
   local head, err = self.call:open()
   if not head then return nil, err end
-  self.streamed = (head.headers["content-type"] or ""):lower():find("text/event-stream", 1, true) ~= nil
+  local headers = head.headers
+  self.content_type = headers["content-type"] or ""
+  self.streamed = self.content_type:lower():find("text/event-stream", 1, true) ~= nil
+  self.is_open_ended = not self.streamed and not headers["content-length"] and not headers["transfer-encoding"]
   self.accumulator = reply.accumulator(self.opts.limits, self.streamed)
   self.decoder = self.streamed and core.sse(self.opts.limits.event) or nil
   local event, has_content
@@ -91,6 +94,16 @@ local function protocol(self, format, ...)
   return self:refuse { kind = "protocol", reason = format:format(...) }
 end
 
+--- Whether JSON that cannot be decoded is the beginning of an object: the codec says so by where it stopped, at the end
+--- or at a part of a literal, of a number or of an escape.
+local function is_cut(text, message)
+  if not text:find "^%s*{" or message:find("Expected the end", 1, true) then return false end
+  local rest = text:sub(tonumber(message:match "at character (%d+)$") or 1)
+  return rest == "" or rest == "-" or rest:find "^[eE][+-]?$" ~= nil
+    or (" true false null"):find(" " .. rest, 1, true) ~= nil
+    or rest:find "^\\u?%x?%x?%x?%x?\\?u?%x?%x?%x?$" ~= nil
+end
+
 --- A decoded object of the reply, the same without nulls, and its text; nil and an error where it is one.
 ---@param is_error boolean?  it comes as an error, whatever it holds
 function Stream:decode(text, is_error)
@@ -102,7 +115,10 @@ function Stream:decode(text, is_error)
   if too_deep then return nil, too_deep end
   local is_object = type(raw) == "table"
   if not is_object and not is_error then
-    return protocol(self, "%s", server_error.describe(self.call:redact(text)))
+    if self.is_open_ended and message and is_cut(text, message) then
+      return self:refuse { kind = "truncated", reason = "it ended within its JSON" }
+    end
+    return protocol(self, "%s", server_error.describe(self.call:redact(text), self.content_type))
   end
   local value = is_object and json.clean(raw) or { error = text:find "%S" and text or "no reason given" }
   local fields = server_error.find(value, is_error)

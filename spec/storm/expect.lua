@@ -40,7 +40,13 @@ end
 
 local function of_object(attempt, got, whole, ending)
   if not whole then return { kind = ending == "hold" and "timeout" or "truncated", text = "" } end
-  if not attempt.complete or got < attempt.complete then return { kind = "protocol", text = "" } end
+  if not attempt.complete or got < attempt.complete then
+    -- Where its JSON alone tells the end, an object that breaks off before it is whole or wrong is cut.
+    local frame = attempt.frame
+    local is_cut = frame.framing == "close" and got < (attempt.complete or attempt.wrong_at or 0)
+      and frame.bytes:find("^%s*{", frame.head + 1) and frame.bytes:find("{", frame.head + 1, true) <= frame.head + got
+    return { kind = is_cut and "truncated" or "protocol", text = "" }
+  end
   if attempt.status_inside then return refusal(attempt.status_inside, attempt, "") end
   return { kind = "ok" }
 end

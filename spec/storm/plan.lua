@@ -92,6 +92,7 @@ function make.broken_json(r, self, attempt)
   if self.streamed then
     return answer(r, self, attempt, { at = r:int(0, 99) / 100, data = data, mark = { broken = true } })
   end
+  attempt.wrong_at = data == '{"choices":[{"index":0,' and #data + 1 or #data
   return 200, { "Content-Type: application/json" }, data
 end
 
