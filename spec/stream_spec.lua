@@ -372,6 +372,24 @@ test.case("break out of a loop cancels on Lua 5.4", function()
   test.equal(net.transfers[1].closed, true)
 end)
 
+test.case("events that wait to be read are kept once, and all of them are given", function()
+  local chunks, COUNT = {}, 20000
+  for i = 1, COUNT / 1000 do chunks[i] = ("data:{}\n\n"):rep(1000) end
+  chunks[#chunks + 1] = delta("a") .. delta("b", "stop")
+  local stream = open(streamed(chunks))
+  local next_event, count, text = stream:events(), 1, ""
+  collectgarbage()
+  local before = collectgarbage "count"
+  test.equal(next_event(), {}) -- all but the last have been read for it
+  collectgarbage()
+  local grown = (collectgarbage "count" - before) * 1024 / COUNT
+  test.ok(grown < 120, ("%.0f bytes for each"):format(grown))
+  for given in next_event do
+    count, text = count + 1, text .. (given.choices and given.choices[1].delta.content or "")
+  end
+  test.equal({ count, text, stream:reply().text, #stream:reply().raw }, { COUNT + 2, "ab", "ab", COUNT + 2 })
+end)
+
 test.case("raw keeps what the server sent, nulls and all", function()
   local chunks = { delta { role = "assistant", content = lmm.null }, delta("a", "stop"), done }
   local reply = assert(open(streamed(chunks)):reply())

@@ -26,12 +26,12 @@ local PER_TABLE = 32
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
 ---@param opts { schema: table?, limits: table, choices: integer }  choices: how many were asked for
 function stream.new(prepare, opts)
-  return setmetatable({ prepare = prepare, opts = opts, queue = {}, first = 1 }, Stream)
+  return setmetatable({ prepare = prepare, opts = opts }, Stream)
 end
 
 --- Reads events until one holds content or the reply ends: so far, a failure can be tried again.
 function Stream:attempt()
-  self.accumulator, self.queue, self.first, self.ended = nil, {}, 1, false
+  self.accumulator, self.ended = nil, false
   local head, err = self.call:open()
   if not head then return nil, err end
   local headers = head.headers
@@ -40,12 +40,12 @@ function Stream:attempt()
   self.is_open_ended = not self.streamed and not headers["content-length"] and not headers["transfer-encoding"]
   self.accumulator = reply.accumulator(self.opts.limits, self.streamed)
   self.decoder = self.streamed and core.sse(self.opts.limits.event) or nil
-  local event, has_content
+  local entry, has_content
   repeat
-    event, err, has_content = self:receive()
+    entry, err, has_content = self:receive()
     if err then return nil, err end
-    self.queue[#self.queue + 1] = event
-  until not event or has_content
+  until not entry or has_content
+  self.read, self.given, self.last = #self.accumulator.raw, 0, entry
   return true
 end
 
@@ -214,16 +214,16 @@ function Stream:complete()
   self:stop(err)
 end
 
---- The next entry: what the first attempt that went well had read, then what comes.
+--- The next entry: what the first attempt that went well had read, of which the last alone holds content, then what
+--- comes. The others are made again from what came, so that they are not kept twice.
 function Stream:take()
   if not self.begun then
     local ok, err = self:begin()
     if not ok then return nil, err end
   end
-  local entry = self.queue[self.first]
-  if not entry then return self:receive() end
-  self.queue[self.first], self.first = nil, self.first + 1
-  return entry
+  if self.given == self.read then return self:receive() end
+  self.given = self.given + 1
+  return self.given == self.read and self.last or { event = json.clean(self.accumulator.raw[self.given]) }
 end
 
 --- Whether somebody waits in it now. A coroutine that a raise has ended does not.
