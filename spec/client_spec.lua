@@ -244,7 +244,7 @@ test.case("replies that are none", function()
     { { body = "hello" }, "protocol", "not a JSON object" },
     { { body = '"text"' }, "protocol", 'not a JSON object but ' },
     { { json = { id = "x" } }, "protocol", "a reply without choices" },
-    { { body = '{"choices":[{"mess' }, "protocol", "not a JSON object" },
+    { { body = '{"choices":[{"mess' }, "truncated", "broke off" },
     { { json = { error = "a string" } }, "http", "a string" },
     { { json = { error = { message = "m1", code = 400, type = "T", param = "p" } } }, "http", "HTTP 400 .*m1" },
     { { json = { object = "error", message = "flat", code = 404 } }, "http", "HTTP 404 .*flat" },
