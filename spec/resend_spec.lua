@@ -146,6 +146,23 @@ test.case("a kept connection that turns out dead: once more, not counted, and to
   end
 end)
 
+-- libcurl sends again by itself where reading tells it of the end, and not where writing does.
+test.case("and one that dies while the request is still going out", function()
+  for _, ending in ipairs { reset, close } do
+    local dying = { { await = "request" }, { send = WHOLE }, { await = "head" }, { await = "head" }, ending }
+    local scenarios = {}
+    for i = 1, 2 * 20, 2 do scenarios[i], scenarios[i + 1] = dying, after_request({ send = WHOLE }, close) end
+    with(scenarios, false, function(client, server)
+      for _ = 1, 20 do
+        assert(client:chat(request_of()))
+        local reply = assert(client:chat(request_of()))
+        test.equal({ reply.text, reply.attempts }, { "fine", 1 })
+      end
+      check_requests(server, 40)
+    end)
+  end
+end)
+
 test.case("a kept connection that ends after a while was not dead: that is a failure, and is counted", function()
   with({ kept({ pause = 1.3 }, reset), after_request({ send = WHOLE }, close) }, false, function(client, server)
     assert(client:chat(request_of()))

@@ -234,6 +234,8 @@ int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_req
 void lmm_transfer_take(lmm_transfer *transfer, size_t count); /* the first bytes of `received` are used */
 const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
 bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
+/* Whether a request is to be sent again, from its beginning, since the kept connection that it went out on was dead. */
+bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result);
 void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
 
 /* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */

@@ -264,6 +264,11 @@ static void drain(lmm_multi *multi) {
     if (message->msg != CURLMSG_DONE) continue;
     CURLcode result = message->data.result;
     (void)curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+    if (lmm_transfer_begins_anew(transfer, (int)result)) {
+      (void)curl_multi_remove_handle(multi->handle, transfer->easy);
+      if (curl_multi_add_handle(multi->handle, transfer->easy) == CURLM_OK) continue;
+      result = CURLE_OUT_OF_MEMORY;
+    }
     transfer->done = true;
     multi->running--;
     transfer->result = (int)result;

@@ -83,6 +83,14 @@ static int before_send(void *context, char *ip, char *local_ip, int port, int lo
   return CURL_PREREQFUNC_OK;
 }
 
+/* It does so where reading tells it that the connection is dead, but not where writing does. */
+bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result) {
+  long connects = 0;
+  (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+  if (result != CURLE_SEND_ERROR || !transfer->sending || transfer->heard || connects > 0) return false;
+  return transfer->body == NULL || transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK;
+}
+
 /* The TLS handshake is about to begin: TCP stands. libcurl's own times tell this only afterwards. */
 static CURLcode before_handshake(CURL *easy, void *tls, void *context) {
   lmm_transfer *transfer = context;
