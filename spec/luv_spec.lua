@@ -67,6 +67,47 @@ test.case("outside of uv.run a call waits, and the program's timers go on", func
   end)
 end)
 
+--- Calls `fn` from the first timers that the next run of libuv's loop calls; whoever waits on is roused after 5 s.
+local function with_first_timer(fn, wait)
+  local first, rescue, is_rescued = uv.new_timer(), uv.new_timer(), false
+  first:start(0, 0, fn)
+  rescue:start(5000, 0, function() is_rescued = true end)
+  wait()
+  first:close()
+  rescue:close()
+  uv.run()
+  test.ok(not is_rescued, "it waited on")
+end
+
+test.case("a wait outside of tasks ends with a task that ends among the first timers of a run", function()
+  local loop, cell = loops.current(), {}
+  local task = lmm.go(function() return loop:wait(cell) end)
+  with_first_timer(function() loop:wake(cell) end, function() test.equal({ task:wait() }, { true, true }) end)
+end)
+
+test.case("and with its deadline, where that is past when the first timers end", function()
+  local loop = loops.current()
+  local deadline = loop:now() + 0.01
+  with_first_timer(function()
+    repeat until loop:now() > deadline + 0.01
+    uv.update_time()
+  end, function() test.equal({ loop:wait({}, deadline) }, { nil, "timeout" }) end)
+end)
+
+test.case("gathers, one after the other", function()
+  local answers = {}
+  for i = 1, 50 do answers[i] = replies.whole "yes" end
+  with(answers, function(client)
+    with_first_timer(function() end, function()
+      for _ = 1, 50 do
+        local results, errs = lmm.gather { function() return client:chat(request) end }
+        test.equal(errs, {})
+        test.equal(results[1].text, "yes")
+      end
+    end)
+  end)
+end)
+
 test.case("a call that would have to wait in a callback raises and names lmm.go; a later one works", function()
   with({ replies.whole "yes" }, function(client)
     local timer, ok, problem = uv.new_timer(), nil, nil

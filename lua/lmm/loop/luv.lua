@@ -38,8 +38,14 @@ function Loop:poller(poller)
   self.poll = poller
 end
 
+--- Without this `uv.run "once"` goes on from the timers, among which it may have happened, to wait for a socket.
+function Loop:stir()
+  if self.waiting > 0 then self.uv.stop() end
+end
+
 --- Runs in libuv's callback, where an editor allows little: bytes are moved here, tasks where they may run.
 function Loop:event()
+  self:stir()
   self.is_due = false
   if self.poll then self.poll.poll(0) end
   if self.is_coming or #self.ready == 0 and self:patience() > 0 then return self:arm() end

@@ -20,20 +20,13 @@ end
 
 function nvim.new()
   local loop = luv.new(vim.uv or vim.loop, vim.schedule)
-  local event, wake, spawn = loop.event, loop.wake, loop.spawn
+  local spawn = loop.spawn
   loop.events = 0
   loop.run_once = run_once
   loop.rest = loop.arm
 
-  function loop:event()
+  function loop:stir()
     self.events = self.events + 1
-    event(self)
-  end
-
-  --- What a scheduled function wakes, a wait outside of tasks may be for.
-  function loop:wake(cell)
-    self.events = self.events + 1
-    wake(self, cell)
   end
 
   --- A task is begun at once, but from a callback of libuv's it is begun where the editor's API is allowed.

@@ -5,6 +5,7 @@
 --
 --     loop:pass(deadline)   outside of tasks: lets something happen, or `deadline` come; may return early
 --     loop:arm()            something waits, or may go on: see to it that `turn` is called when it is time
+--     loop:stir()           something happened that a wait outside of tasks may be for: `pass` is to return
 --     loop:rest()           a wait outside of tasks is over
 local errors = require "lmm.errors"
 
@@ -37,10 +38,13 @@ Loop.now = require("lmm.core").now
 
 function Loop.arm() end
 
+function Loop.stir() end
+
 function Loop.rest() end
 
 function Loop:wake(cell)
   cell.set = true
+  self:stir()
   if cell.task then self:resume_soon(cell.task) end
   self:arm()
 end
