@@ -83,6 +83,12 @@ test.case("misuse of a request raises", function()
   test.raises("'stream' is what client:stream", client.chat, client, { messages = {}, stream = true })
   test.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client, { guided_json = {} })
   test.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
+  test.raises("client:models: unknown option 'timeot' %(did you mean 'timeout'", client.models, client, { timeot = 1 })
+  test.raises("client:models: a table of options expected, got string", client.models, client, "x")
+  test.raises("client:health: unknown option 'tiemout'", client.health, client, { tiemout = 1 })
+  for _, seconds in ipairs { 0, -1, 0 / 0 } do
+    test.raises("wait_ready: timeout must be more than 0 seconds", client.wait_ready, client, { timeout = seconds })
+  end
   client:close()
   test.raises("this client is closed", client.chat, client, { messages = {} })
   test.raises("this client is closed", client.models, client)
@@ -127,8 +133,17 @@ test.case("the model is the first that the server lists, asked for once", functi
   test.equal(#net.requests, 3)
   test.equal(net.requests[1].url, "http://fake/v1/models")
   test.equal(net.requests[3].body.model, "first")
-  test.refused("no list of models: it is empty", ask(fake.net { { json = { data = lmm.array {} } } }, { model = "" }))
-  test.refused("no list of models: there is no", ask(fake.net { { json = { other = 1 } } }, { model = "" }))
+end)
+
+test.case("a list of models is what is one in it, or it is refused", function()
+  local function models(json) return fake.net({ { json = json } }):connect():models() end
+  local mixed = { data = { 5, { id = "a" }, {}, { id = 7 }, "b", { id = "c", owned_by = "d" } } }
+  test.equal(models(mixed), { { id = "a" }, { id = "c", owned_by = "d" } })
+  test.refused("no list of models: it names no model", models { data = lmm.array {} })
+  test.refused("no list of models: it names no model", models { data = { 5, { id = 7 } } })
+  test.refused("no list of models: there is no 'data'", models { other = 1 })
+  test.refused("no list of models: there is no 'data'", models { data = 5 })
+  test.refused("not a JSON object but \"5\"", models(5))
 end)
 
 test.case("bad parts and bad text send nothing, not even for the model", function()

@@ -94,9 +94,10 @@ function Client:fetch(method, url, body, terms, run)
     text, err = exchange:read_all()
     return text and { status = head.status, headers = head.headers, body = text }, err
   end
-  local reply, err
-  if run then reply, err = run(exchange, attempt) else reply, err = exchange:run(attempt) end
+  -- What is raised in between (where a wait is not allowed, or by a function of the caller's) ends the exchange, too.
+  local ok, reply, err = loops.pcall(run or exchange.run, exchange, attempt)
   exchange:close()
+  if not ok then error(reply, 0) end
   return reply, err, exchange
 end
 
@@ -116,25 +117,30 @@ end
 local function list_models(self, terms, run)
   local value, err, exchange = self:fetch_json("GET", self.base_url .. "/models", nil, terms, run)
   if not value then return nil, err end
-  local models = value.data
-  local first = type(models) == "table" and models[1]
-  if type(first) == "table" and type(first.id) == "string" then return models end
+  local models = {}
+  for _, model in ipairs(type(value.data) == "table" and value.data or {}) do
+    if type(model) == "table" and type(model.id) == "string" then models[#models + 1] = model end
+  end
+  if #models > 0 then return models end
   local fields = server_error.find(value)
-  local what = fields and fields.message or type(models) ~= "table" and "there is no 'data'" or "it is empty"
+  local what = fields and fields.message or type(value.data) ~= "table" and "there is no 'data'" or "it names no model"
   return nil, exchange:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
 end
+
+local request_rows = { timeout = "number|table", retry = "table|function|boolean" }
 
 --- The models that the server offers, each a table with `id`.
 ---@param opts { timeout: number|table?, retry: table|function|false? }?
 ---@return table[]? models, string? message, lmm.Error? err
 function Client:models(opts)
-  return errors.public(list_models(self, self:terms(opts or {})))
+  return errors.public(list_models(self, self:terms(options.check("client:models", request_rows, opts))))
 end
 
 --- Whether the server says that it is well (GET /health, beside the base URL's /v1).
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
-  local reply, err = self:fetch("GET", self:root() .. "/health", nil, self:terms(opts or {}))
+  local terms = self:terms(options.check("client:health", request_rows, opts))
+  local reply, err = self:fetch("GET", self:root() .. "/health", nil, terms)
   return errors.public(reply and true, err)
 end
 
@@ -166,6 +172,9 @@ end
 ---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
 function Client:wait_ready(opts)
   opts = options.check("client:wait_ready", ready_rows, opts)
+  if opts.timeout and not (opts.timeout > 0) then
+    errors.misuse("client:wait_ready: timeout must be more than 0 seconds, not %s", tostring(opts.timeout))
+  end
   self:check_open()
   local loop, timeout = self.loop, opts.timeout or READY_TIMEOUT
   local started, cell = loop:now(), {}
@@ -185,8 +194,6 @@ function Client:wait_ready(opts)
     end
   end
 end
-
-local request_rows = { timeout = "number|table", retry = "table|function|boolean" }
 
 --- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
 --- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
@@ -240,9 +247,9 @@ local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; b
 local function advise_model(name, models)
   local by_name, listed = {}, {}
   for i = 1, math.min(#models, MOST_NAMES) do
-    local id = type(models[i]) == "table" and models[i].id
+    local id = models[i].id
     if id == name then return nil end
-    if type(id) == "string" and #id <= LONGEST_NAME then
+    if #id <= LONGEST_NAME then
       by_name[id:lower()] = id
       listed[#listed + 1] = ("%q"):format(id)
     end
