@@ -72,7 +72,7 @@ test.case("the next ask cancels an abandoned stream", function()
   test.equal(#chat.messages, 2)
 end)
 
-test.case("a stream that nobody holds any more is collected and its transfer with it", function()
+test.case("a stream that nobody holds any more is collected", function()
   local net = fake.net { fake.streamed { fake.delta "a", { pause = 50 }, fake.delta "b" } }
   local chat = net:connect():conversation()
   do
@@ -148,4 +148,46 @@ test.case("misuse raises", function()
   test.raises("keeps its own messages", client.conversation, client, { messages = {} })
   test.raises("system is a string", client.conversation, client, { system = 1 })
   test.raises("a table of options", client.conversation, client, "system")
+end)
+
+test.case("an answer with a broken character can be sent back", function()
+  local call = { id = "t", type = "function", ["function"] = { name = "f", arguments = '{"a":"\255"}' } }
+  local net = fake.net { fake.whole("a\226\130b\255", { tool_calls = { call }, refusal = "no\195" }), fake.whole "b" }
+  local chat = net:connect():conversation()
+  test.equal(assert(chat:ask "a").text, "a\226\130b\255")
+  assert(chat:ask "b")
+  local message = net.requests[2].body.messages[2]
+  test.equal({ message.content, message.refusal, message.tool_calls[1]["function"].arguments },
+    { "a\239\191\189b\239\191\189", "no\239\191\189", '{"a":"\239\191\189"}' })
+end)
+
+test.case("a refusal stays in the history", function()
+  local net = fake.net { fake.whole(nil, { refusal = "I cannot." }), fake.whole "b" }
+  local chat = net:connect():conversation()
+  assert(chat:ask "a")
+  assert(chat:ask "b")
+  test.equal(net.requests[2].body.messages[2], { role = "assistant", content = "", refusal = "I cannot." })
+end)
+
+test.case("what was given does not change with the caller's tables", function()
+  local net = fake.net { fake.whole "1", fake.whole "2", fake.whole "3" }
+  local given, stop = { type = "text", text = "first" }, { "a" }
+  local chat = net:connect():conversation { stop = stop, tools = lmm.array {} }
+  assert(chat:ask(given, "and"))
+  given.text, stop[1] = "changed", "b"
+  local other = chat:fork()
+  other.messages[1].content[1].text = "the fork's"
+  assert(chat:ask "second")
+  test.equal(net.requests[2].body.messages[1].content[1].text, "first")
+  test.equal(net.requests[2].body.stop, { "a" })
+  test.match(net.requests[2].text, '"tools":%[%]')
+end)
+
+test.case("misuse of a conversation's options raises", function()
+  local client = fake.net({ fake.whole "1" }):connect()
+  test.raises("unknown option 'sytem' %(did you mean 'system'?", client.conversation, client, { sytem = "s" })
+  local chat = client:conversation()
+  test.raises("system is an option of client:conversation", chat.ask, chat, "q", { system = "s" })
+  test.raises("argument 2 is a table without 'type'", chat.ask, chat, "q", { temperature = 1 }, "r")
+  test.equal(#chat.messages, 0)
 end)

@@ -2,6 +2,7 @@
 
 local core = require "lmm.core"
 local test = require "spec.support.test"
+local texts = require "lmm.text"
 
 local char = string.char
 
@@ -80,7 +81,26 @@ test.case("every beginning of three and four bytes with borders behind it", func
   end
 end)
 
+test.case("from a place on", function()
+  test.equal({ core.utf8("\255a\255", 1), core.utf8("\255a\255", 2), core.utf8("\255a\255", 3) }, { 1, 3, 3 })
+  test.equal({ core.utf8("\255a", 2) }, {})
+  test.equal({ core.utf8("\255a", 3) }, {})
+end)
+
+test.case("made well-formed: U+FFFD for each broken character", function()
+  local mark = "\239\191\189"
+  for _, text in ipairs(good) do test.equal(texts.utf8(text), text) end
+  for _, row in ipairs(bad) do
+    local made = texts.utf8("a" .. row[2] .. "\195\164")
+    test.equal({ core.utf8(made) }, {})
+    test.match(made, "^a" .. mark .. ".*\195\164$")
+  end
+  test.equal(texts.utf8 "a\226\130b\255\255\240\159", "a" .. mark .. "b" .. mark .. mark .. mark)
+  test.equal(#texts.utf8(("\255"):rep(100000)), 300000)
+end)
+
 test.case("misuse raises", function()
   test.raises("string", core.utf8)
   test.raises("string", core.utf8, {})
+  for _, init in ipairs { 0, -1, 5 } do test.raises("outside of the text", core.utf8, "abc", init) end
 end)

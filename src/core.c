@@ -27,11 +27,14 @@ static int core_pid(lua_State *L) {
   return 1;
 }
 
-/* utf8(text) -> nil | offset of the first byte that is not UTF-8, counted from 1 */
+/* utf8(text, init?) -> nil | offset of the first byte at or behind `init` that is not UTF-8, both counted from 1 */
 static int core_utf8(lua_State *L) {
   size_t count;
   const char *text = luaL_checklstring(L, 1, &count);
-  size_t offset = lmm_utf8_check(text, count);
+  lua_Integer init = luaL_optinteger(L, 2, 1);
+  luaL_argcheck(L, init >= 1 && (size_t)init - 1 <= count, 2, "outside of the text");
+  size_t start = (size_t)init - 1;
+  size_t offset = start + lmm_utf8_check(text + start, count - start);
   if (offset == count) return 0;
   lua_pushinteger(L, (lua_Integer)offset + 1);
   return 1;

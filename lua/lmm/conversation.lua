@@ -1,7 +1,9 @@
 --- A conversation: questions come in, answers go out, and both stay as its history. It is transactional: an exchange
 --- that fails or is cancelled leaves the history as it was.
 local errors = require "lmm.errors"
+local options = require "lmm.options"
 local parts = require "lmm.part"
+local texts = require "lmm.text"
 
 ---@class lmm.Conversation
 ---@field messages table[]  the history in the form that servers take, the system message first
@@ -17,16 +19,37 @@ local function copy(list)
   return out
 end
 
+local DEEPEST = 1000 -- what is nested deeper is refused when it is sent
+
+--- A copy that does not change with the caller's tables. Parts never change.
+local function snapshot(value, depth)
+  depth = depth or 1
+  if type(value) ~= "table" or parts.is(value) or depth > DEEPEST then return value end
+  local out, meta = {}, getmetatable(value)
+  for key, item in pairs(value) do out[key] = snapshot(item, depth + 1) end
+  return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
+end
+
+local function check_fields(fields)
+  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  for name in pairs(fields) do
+    if type(name) == "string" and options.nearest(name, { system = true }) then
+      errors.misuse(name == "system" and "system is an option of client:conversation, not of a question"
+        or "unknown option '%s' (did you mean 'system'?)", name)
+    end
+  end
+end
+
 --- Makes a conversation: `system` is its system message; every other name goes along with each request.
 function conversation.new(client, opts)
   if opts ~= nil and type(opts) ~= "table" then
     errors.misuse("client:conversation takes a table of options, not a %s", type(opts))
   end
-  local fields = copy(opts or {})
+  local fields = snapshot(opts or {})
   local system = fields.system
   fields.system = nil
   if system ~= nil and type(system) ~= "string" then errors.misuse("system is a string, not a %s", type(system)) end
-  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  check_fields(fields)
   return setmetatable({
     client = client,
     fields = fields,
@@ -44,7 +67,7 @@ local function read_arguments(...)
     if type(value) == "string" then
       content[#content + 1] = { type = "text", text = value }
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
-      content[#content + 1] = value
+      content[#content + 1] = snapshot(value)
     elseif type(value) == "table" and i == count and i > 1 then
       fields = value
     else
@@ -64,9 +87,9 @@ function Conversation:exchange(streamed, ...)
   if before and before:is_read() then
     errors.misuse "this conversation waits for an answer: use conversation:fork() to ask something else meanwhile"
   end
+  check_fields(given)
   local fields = copy(self.fields)
   for name, value in pairs(given) do fields[name] = value end
-  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
   fields.messages = copy(self.messages)
   table.insert(fields.messages, message)
   local stream = self.client:exchange(fields, streamed)
@@ -80,14 +103,15 @@ function Conversation:exchange(streamed, ...)
   return stream
 end
 
---- The history's message for a reply.
+--- The history's message for a reply. A broken character in it could not be sent back.
 function conversation.message_of(reply)
-  local message = { role = "assistant", content = reply.text }
+  local message = { role = "assistant", content = texts.utf8(reply.text) }
+  message.refusal = reply.refusal and texts.utf8(reply.refusal)
   if reply.tool_calls then
     message.tool_calls = {}
     for i, tool_call in ipairs(reply.tool_calls) do
       message.tool_calls[i] = { id = tool_call.id, type = "function",
-        ["function"] = { name = tool_call.name, arguments = tool_call.arguments } }
+        ["function"] = { name = tool_call.name, arguments = texts.utf8(tool_call.arguments) } }
     end
   end
   return message
@@ -116,7 +140,7 @@ end
 ---@return lmm.Conversation
 function Conversation:fork()
   local other = conversation.new(self.client, self.fields)
-  other.messages = copy(self.messages)
+  other.messages = snapshot(self.messages)
   return other
 end
 

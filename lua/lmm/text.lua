@@ -1,4 +1,6 @@
 --- What is done with texts that are often a stranger's: every function takes linear time whatever the text.
+local core = require "lmm.core"
+
 local text = {}
 
 --- Without white space at its end.
@@ -12,6 +14,19 @@ end
 function text.without_user(url)
   local scheme, rest = url:match "^(%a[%w+.-]*://)(.*)$"
   return (scheme or "") .. (rest or url):gsub("^.*@", "")
+end
+
+--- In UTF-8: each broken character becomes U+FFFD.
+function text.utf8(given)
+  local pieces, start = {}, 1
+  local bad = core.utf8(given)
+  while bad do
+    pieces[#pieces + 1] = given:sub(start, bad - 1)
+    start = given:match("^[\128-\191]*()", bad + 1)
+    bad = core.utf8(given, start)
+  end
+  pieces[#pieces + 1] = given:sub(start)
+  return table.concat(pieces, "\239\191\189")
 end
 
 --- Each run of white space with a line end in it becomes one space.
