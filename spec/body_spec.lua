@@ -210,6 +210,11 @@ local changes = {
     shell.write(path .. ".new", bytes:reverse())
     assert(os.rename(path .. ".new", path))
   end, survives = true },
+  { "was replaced by one of the same size and time", function(path, bytes)
+    shell.write(path .. ".new", bytes:reverse())
+    shell.run("touch -r '%s' '%s'", path, path .. ".new")
+    assert(os.rename(path .. ".new", path))
+  end, survives = true },
   { "was replaced by a directory", function(path)
     os.remove(path)
     shell.run("mkdir '%s'", path)

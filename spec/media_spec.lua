@@ -65,8 +65,8 @@ test.case("sources that are no file", function()
       { folder .. "/fifo", "is a fifo, not a file: read it and pass { bytes = ... }, or '%-' to lmm ask" },
       { folder .. "/a\nb.jpg", "a b%.jpg'" },
       { folder .. "/" .. ("n"):rep(300) .. ".jpg", "File name too long" },
-      { folder .. "/" .. ("\195\164"):rep(1500) .. ".jpg", "': File name too long$" },
-      { folder .. "/" .. ("x\195\164"):rep(1500) .. ".jpg", "': File name too long$" },
+      { folder .. "/" .. ("\195\164"):rep(1500) .. ".jpg", "File name too long %(if this is the picture" },
+      { folder .. "/" .. ("x\195\164"):rep(1500) .. ".jpg", "File name too long %(if this is the picture" },
       { folder .. "/loop.jpg", "symbolic links" },
     }
     shell.run("mkfifo '%s/fifo' && ln -s loop.jpg '%s/loop.jpg'", folder, folder)
@@ -123,7 +123,7 @@ end)
 local types = {
   { "empty bytes", { bytes = "" }, "the data in bytes is empty" },
   { "bytes of no known type", { bytes = "\1\2\254" },
-    "^the data in bytes is of no known type: it begins with 01 02 fe %(pass { mime = \"image/...\" } if you know" },
+    "^the data in bytes is of no known type: it begins with 01 02 fe %(pass { mime = \"image/...\" } as options if" },
   { "text", { bytes = "Dear all,\nthe picture follows." },
     "^the data in bytes is of no known type, it seems to be text: it begins with \"Dear all, the pi\" %(pass { mime" },
   { "a single letter", { bytes = "x" }, "seems to be text: it begins with \"x\"" },
@@ -208,6 +208,10 @@ local urls = {
   { "data:image/png;base64,AA\0A", "NUL" },
   { "http://", "the URL names no host" },
   { "https:///a.jpg", "the URL names no host" },
+  { "https://@", "the URL names no host" },
+  { "https://user:word@:80/", "the URL names no host" },
+  { "file:", "the URL names no file" },
+  { "FILE:///", "the URL names no file" },
 }
 
 for _, row in ipairs(urls) do
@@ -216,13 +220,35 @@ end
 
 local encoded = core.base64.encode(shell.read(jpeg))
 
-test.case("a data: URL", function()
-  local url = "data:image/jpeg;base64," .. encoded
-  local part = usable(image(url, { uuid = "a" }))
-  test.equal(part.url, url)
+test.case("a data: URL is decoded: its bytes say what it is", function()
+  local part = usable(image("data:image/jpeg;base64," .. encoded, { uuid = "a" }))
+  test.equal({ part.url, part.mime, part.width, part.height, part.size },
+    { nil, "image/jpeg", 37, 23, #shell.read(jpeg) })
   test.equal(part.options, { uuid = "a" })
-  usable(image("data:image/png;charset=x;base64,AAAA"))
-  usable(image "data:image/png;base64,AA==")
+  for _, head in ipairs { "data:image/png;base64,", "DATA:image/jpeg;charset=x;base64,", "data:;base64," } do
+    test.equal(usable(image(head .. encoded)).mime, "image/jpeg")
+  end
+  test.equal(usable(image "data:image/svg+xml;base64,AA==").mime, "image/svg+xml")
+  test.equal(usable(image("data:image/jpeg;base64," .. encoded, { mime = "image/x-new" })).mime, "image/x-new")
+  test.equal(usable(parts.new("file", "data:text/csv;base64,YSxi")).mime, "text/csv")
+end)
+
+test.case("a data: URL of something else", function()
+  local sound = core.base64.encode(shell.read "spec/media/sound.wav")
+  unusable(image("data:image/png;base64," .. sound), "^the data: URL is audio/wav, not image %(pass { mime")
+  unusable(image "data:application/pdf;base64,AAAA", "^the data: URL is application/pdf, not image")
+  unusable(image "data:;base64,AAAA", "^the data: URL is of no known type: it begins with 00 00 00 ")
+  unusable(image "data:image/png\r\n;base64,AAAA", "^the data: URL is of no known type")
+  unusable(image "data:video/jpeg;base64,AAAA,AAAA", "not base64 at character 28")
+end)
+
+test.case("a data: URL of a video's frames goes as it is", function()
+  local function video(url) return parts.new("video", url) end
+  local part = usable(video("Data:video/jpeg;base64," .. encoded .. "," .. encoded))
+  test.equal({ part.url, part.mime }, { "data:video/jpeg;base64," .. encoded .. "," .. encoded, "video/jpeg" })
+  unusable(video "data:video/jpeg;base64,AAAA,", "the data: URL is empty")
+  unusable(video "data:video/jpeg;base64,AAAA,,AAAA", "the data: URL is empty")
+  unusable(video "data:video/jpeg;base64,AAAA,AA A", "not base64 at character 31")
 end)
 
 local data_urls = {
@@ -267,7 +293,15 @@ test.case("options are copied, and the caller's tables stay", function()
   test.equal(source, { bytes = shell.read(jpeg) })
 end)
 
+test.case("base64 or bytes in the place of a path are not told", function()
+  local err = unusable(image(encoded:rep(10)), "^cannot read '/9j/4AAQSkZJRgAB...': .*pass { bytes = ... }%)$")
+  test.ok(#err.message < 150, err.message)
+  unusable(image(shell.read(jpeg)), "NUL byte %(if these are the bytes themselves, pass { bytes = ... }%)$")
+end)
+
 test.case("misuse raises and points at the caller", function()
+  test.raises("'mime' beside bytes: the options are the second argument", image, { bytes = "a", mime = "image/png" })
+  test.raises("mime is not for what the server is to fetch", image, "https://host/a", { mime = "image/png" })
   for _, source in ipairs { 5, true, {}, { bytes = 5 }, { path = jpeg }, io.stdout, print } do
     local message = test.raises("lmm%.image: a path, a URL or { bytes = string } expected, got ", function()
       image(source)

@@ -157,11 +157,19 @@ test.case("detail goes into the object, other names beside it", function()
 end)
 
 test.case("options cannot take the place of the source", function()
-  local own = { url = "b" }
-  local url = "https://example.org/a.jpg"
-  local content = decoded(ask(parts.new("image", url, { type = "x", image_url = own }))).messages[1].content
-  test.equal(content, { { type = "image_url", image_url = { url = url } } })
-  test.equal(own, { url = "b" })
+  for name, value in pairs { type = "x", image_url = { url = "b" } } do
+    local body, err = request.body(ask(parts.new("image", "https://example.org/a.jpg", { [name] = value })))
+    test.equal({ body, err.kind, err.message },
+      { nil, "invalid", ("the option '%s' of the image is written by lmm itself"):format(name) })
+  end
+end)
+
+test.case("what only the server can fetch does not go as bytes; the URL, which may hold a key, is not told", function()
+  for kind, opts in pairs { audio = { format = "wav" }, file = {} } do
+    local body, err = request.body(ask(parts.new(kind, "https://example.org/a?key=secret", opts)))
+    test.equal({ body, err.message },
+      { nil, ("the server cannot fetch %s in this form: read it and pass { bytes = ... }"):format(kind) })
+  end
 end)
 
 test.case("parts may stand anywhere, and more than once", function()

@@ -70,6 +70,7 @@ typedef struct lmm_media {
   char *path;        /* a file, owned; NULL where the bytes are the caller's */
   const char *bytes; /* borrowed: they must outlive the media */
   uint64_t size;     /* bytes, never 0 */
+  uint64_t inode;    /* this and the next tell whether the file is still the same */
   struct timespec mtime;
   char first[16]; /* the first bytes, for messages; `size` of them where it is smaller */
   lmm_sniffed type;

@@ -16,16 +16,22 @@
 #define MTIME(status) ((status)->st_mtim)
 #endif
 
-/* How much of a path goes into a message, so that what is said of it has room too; cut between characters. */
-static int shown(const char *path) {
-  size_t length = strlen(path), most = 300;
+/* How many bytes of a path there are, at most `most`, cut between characters. */
+static int cut(const char *path, size_t most) {
+  size_t length = strlen(path);
   if (length <= most) return (int)length;
   while (most > 0 && ((unsigned char)path[most] & 0xC0) == 0x80) most--;
   return (int)most;
 }
 
+/* How much of a path goes into a message, so that what is said of it has room too. */
+static int shown(const char *path) { return cut(path, 300); }
+
 static int cannot_read(const char *path, lmm_error *error) {
   if (errno == ENOMEM) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  if (errno == ENAMETOOLONG) /* maybe a picture itself, which does not belong in a message */
+    return lmm_fail(error, LMM_INVALID, "cannot read '%.*s...': %s (if this is the picture itself, pass { bytes = ... })",
+                    cut(path, 16), path, strerror(errno));
   return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", shown(path), path, strerror(errno));
 }
 
@@ -47,8 +53,9 @@ static int check_regular(const char *path, const struct stat *status, lmm_error 
 
 static bool is_unchanged(const lmm_media *media, int fd) {
   struct stat status;
-  return fstat(fd, &status) == 0 && (uint64_t)status.st_size == media->size &&
-         MTIME(&status).tv_sec == media->mtime.tv_sec && MTIME(&status).tv_nsec == media->mtime.tv_nsec;
+  return fstat(fd, &status) == 0 && (uint64_t)status.st_ino == media->inode &&
+         (uint64_t)status.st_size == media->size && MTIME(&status).tv_sec == media->mtime.tv_sec &&
+         MTIME(&status).tv_nsec == media->mtime.tv_nsec;
 }
 
 /* Reads from `offset` until `capacity` or the end of the file; gives the count, or -1 with errno. */
@@ -76,6 +83,7 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   int code = check_regular(path, &status, error);
   if (code != LMM_OK) return code;
   media->size = (uint64_t)status.st_size;
+  media->inode = (uint64_t)status.st_ino;
   media->mtime = MTIME(&status);
 
   size_t capacity = media->size < LMM_SNIFF_BYTES ? (size_t)media->size : LMM_SNIFF_BYTES;

@@ -11,19 +11,17 @@ end
 --- The base64 alone, of a part that is not for the server to fetch.
 local function bare(part, embed)
   if part.media then return embed(part.media) end
-  local text = part.url:match "^data:[^,]*;base64,(.*)$"
-  if not text then invalid("the server cannot fetch %s in this form: read it and pass { bytes = ... }", part.url) end
-  return text
+  invalid("the server cannot fetch %s in this form: read it and pass { bytes = ... }", part.kind)
 end
 
 local function data_url(part, embed)
-  return part.url or "data:" .. part.mime .. ";base64," .. embed(part.media)
+  return "data:" .. part.mime .. ";base64," .. bare(part, embed)
 end
 
 --- { type, [type] = { url, ...names } }, the names among the part's options that belong inside.
 local function by_url(kind, inside)
   return function(part, embed)
-    local content = { type = kind, [kind] = { url = data_url(part, embed) } }
+    local content = { type = kind, [kind] = { url = part.url or data_url(part, embed) } }
     for _, name in ipairs(inside) do content[kind][name] = part.options[name] end
     return content, inside
   end
@@ -41,7 +39,6 @@ local writers = {
     return { type = "input_audio", input_audio = input }, { "format" }
   end,
   file = function(part, embed)
-    if part.url and not part.url:find "^data:" then bare(part, embed) end
     local name = part.options.filename or part.filename
     return { type = "file", file = { filename = name, file_data = data_url(part, embed) } }, { "filename" }
   end,
@@ -54,7 +51,10 @@ function dialect.content(part, embed)
   local used = {}
   for _, name in ipairs(inside) do used[name] = true end
   for name, value in pairs(part.options) do
-    if not used[name] and content[name] == nil then content[name] = value end
+    if not used[name] then
+      if content[name] ~= nil then invalid("the option '%s' of the %s is written by lmm itself", name, part.kind) end
+      content[name] = value
+    end
   end
   return content
 end

@@ -8,7 +8,7 @@ local texts = require "lmm.text"
 
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
----@field url string?      what the server is to fetch, or a data URL as it was given
+---@field url string?      what the server is to fetch, or a video as a data URL of frames
 ---@field filename string? the last part of the source's path
 ---@field media userdata?  the bytes (lmm.core)
 ---@field mime string?     found from the bytes, unless the caller named it
@@ -45,54 +45,72 @@ local function invalid(self, format, ...)
   self.err = errors.new { kind = "invalid", message = string.format(format, ...) }
 end
 
---- The type that the bytes have or the caller names, which must be one of this kind. A file may be of any.
-local function set_type(self, name, info, mime)
-  self.mime = mime or info.mime
+local function advice(self)
+  return ("pass { mime = \"%s/...\" } as options"):format(self.kind)
+end
+
+--- The type that the caller names, else the one that the bytes have, else the one that a data: URL claims; it must be
+--- one of this kind. A file may be of any.
+local function set_type(self, name, info, mime, claimed)
+  self.mime = mime or info.mime or claimed
   self.size, self.width, self.height = info.size, info.width, info.height
   if self.kind == "file" then
     self.mime = self.mime or text_of(info.first) and "text/plain" or "application/octet-stream"
   end
   if mime or self.kind == "file" then return end
-  if not info.mime then
-    invalid(self, "%s is of no known type%s: it begins with %s (pass { mime = \"%s/...\" } if you know better)", name,
-      text_of(info.first) and ", it seems to be text" or "", show(info.first), self.kind)
-  elseif info.mime:match "^[^/]+" ~= self.kind then
-    invalid(self, "%s is %s, not %s (pass { mime = \"%s/...\" } if you know better)", name, info.mime, self.kind,
-      self.kind)
+  if not self.mime then
+    invalid(self, "%s is of no known type%s: it begins with %s (%s if you know better)", name,
+      text_of(info.first) and ", it seems to be text" or "", show(info.first), advice(self))
+  elseif self.mime:match "^[^/]+" ~= self.kind then
+    invalid(self, "%s is %s, not %s (%s if you know better)", name, self.mime, self.kind, advice(self))
   end
 end
 
-local function from_media(self, name, source, mime)
+local function from_media(self, name, source, mime, claimed)
   local media, message = core.media(source)
   if not media then return invalid(self, "%s", message) end
   self.media = media
-  set_type(self, name, media:info(), mime)
+  set_type(self, name, media:info(), mime, claimed)
 end
 
---- `data:` URLs are decoded once, as strictly as a server would, so that a bad one is never sent. A video may be a list
---- of JPEG frames.
-local function from_data_url(self, url)
-  local mime, start = url:match "^data:([^,;]*)[^,]*;base64,()"
+--- The bytes of base64 in a data: URL, which is as strict about it as a server. `start` is where it stands in the URL.
+local function decode(self, base64, start)
+  if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
+  local bytes, offset = core.base64.decode(base64)
+  if bytes then return bytes end
+  invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
+    start + offset)
+end
+
+local TYPE = "[%w!#$&^_.+-]+/[%w!#$&^_.+-]+"
+
+--- A video may be a list of JPEG frames, which goes as it is; everything else is decoded and sent as bytes are.
+local function from_data_url(self, url, mime)
+  local claimed, start = url:match "^%a+:([^,;]*)[^,]*;base64,()"
   if not start then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
-  local frames = mime == "video/jpeg" and "()([^,]*)" or "()(.*)"
-  for at, text in url:sub(start):gmatch(frames) do
-    local _, offset = core.base64.decode(text)
-    if text == "" and at == 1 then return invalid(self, "the data: URL is empty: there is nothing to send") end
-    if offset then
-      return invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
-        start - 1 + at - 1 + offset + 1)
+  local base64 = url:sub(start)
+  if self.kind == "video" and (mime or claimed) == "video/jpeg" then
+    for at, frame in (base64 .. ","):gmatch "()([^,]*)," do
+      if not decode(self, frame, start + at - 1) then return end
     end
+    self.url, self.mime = "data:video/jpeg;base64," .. base64, "video/jpeg"
+    return
   end
-  self.url, self.mime = url, mime
+  local bytes = decode(self, base64, start)
+  if not bytes then return end
+  from_media(self, "the data: URL", { bytes = bytes }, mime, claimed:match("^" .. TYPE .. "$"))
 end
 
-local function from_url(self, scheme, url)
-  if scheme == "data" then return from_data_url(self, url) end
+local function from_url(self, scheme, url, mime)
+  if scheme == "data" then return from_data_url(self, url, mime) end
   if scheme ~= "http" and scheme ~= "https" and scheme ~= "file" then
     return invalid(self, "a %s: URL cannot be used: http, https, data and file can", scheme)
   end
+  if mime then errors.misuse("lmm.%s: mime is not for what the server is to fetch", self.kind) end
   if url:find "[%c%s]" then return invalid(self, "the URL holds a space or a control character") end
-  if scheme ~= "file" and not url:find "^%a+://[^/?#]" then return invalid(self, "the URL names no host") end
+  local host = url:match "^%a+://([^/?#]*)" or ""
+  if scheme == "file" and not url:find "^%a+:/*[^/]" then return invalid(self, "the URL names no file") end
+  if scheme ~= "file" and not host:gsub("^.*@", ""):find "^[^:]" then return invalid(self, "the URL names no host") end
   self.url = url
 end
 
@@ -109,21 +127,26 @@ function part.new(kind, source, opts)
   for name, value in pairs(opts or {}) do self.options[name] = value end
   local mime = self.options.mime
   self.options.mime = nil
-  if mime ~= nil and not (type(mime) == "string" and mime:find "^[%w!#$&^_.+-]+/[%w!#$&^_.+-]+$") then
+  if mime ~= nil and not (type(mime) == "string" and mime:find("^" .. TYPE .. "$")) then
     errors.misuse("lmm.%s: mime is a type like \"%s/png\"", kind, kind)
   end
 
   if type(source) == "table" and type(source.bytes) == "string" then
+    for name in pairs(source) do
+      if name ~= "bytes" then
+        errors.misuse("lmm.%s: '%s' beside bytes: the options are the second argument", kind, tostring(name))
+      end
+    end
     from_media(self, "the data in bytes", source, mime)
   elseif type(source) ~= "string" then
     errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got a %s", kind,
       type(source) == "table" and "table without bytes" or type(source))
   elseif source:find "%z" then
-    invalid(self, "a path or URL cannot hold a NUL byte")
+    invalid(self, "a path or URL cannot hold a NUL byte (if these are the bytes themselves, pass { bytes = ... })")
   else
-    local scheme = source:match "^(%a[%w+.-]+)://" or source:match "^(data):" or source:match "^(file):"
-    if scheme then
-      from_url(self, scheme:lower(), source)
+    local scheme = (source:match "^(%a[%w+.-]+):" or ""):lower()
+    if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
+      from_url(self, scheme, source, mime)
     else
       self.filename = source:match "[^/]*$"
       from_media(self, "'" .. source .. "'", source, mime)
