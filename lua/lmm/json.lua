@@ -1,5 +1,7 @@
 --- JSON text in, Lua values out, and back. Nothing else requires a JSON library: lua-cjson, or, in a Neovim that does
 -- not find it, the one that is built in (vim.json, of the same origin).
+local errors = require "lmm.errors"
+
 local json = {}
 
 --- The library, and what stands for a null in it.
@@ -30,8 +32,9 @@ json.null = null
 
 local Array = { __name = "lmm.array" }
 
---- Marks a table as an array, so that it is written as `[]` when it is empty.
+--- Marks a table, a new one unless given, as an array: it is written as `[]` when it is empty.
 function json.array(items)
+  if items ~= nil and type(items) ~= "table" then errors.misuse("lmm.array: a table expected, got %s", type(items)) end
   return setmetatable(items or {}, Array)
 end
 
@@ -93,10 +96,8 @@ function json.decode(text, depth)
   return value
 end
 
---- A value decoded with its numbers and empty lists as marked texts, and a function that writes a part of it as it was,
---- which what is decoded the usual way no longer shows: not [] beside {}, nor the last digits of a long number.
----@return any value, fun(part: any): string? write
-function json.spelled(text, depth)
+--- A text decoded with its numbers and empty lists as marked texts, which decoding would change, and the mark.
+local function marked(text, depth)
   local mark = "lmm" .. tostring({}):gsub("%W", "")
   local function keep(spelling) return '"' .. mark .. spelling .. '"' end
   -- Without quotes in it, a text ends at the next quote.
@@ -105,11 +106,34 @@ function json.spelled(text, depth)
     return bare:gsub("[%d-][%w.+-]*", keep):gsub("%[%s*%]", keep "[]") .. quoted
   end)
   text = text:gsub(mark .. "([qb])", { q = '\\"', b = "\\\\" })
-  local value = json.decode(text, depth)
+  return json.decode(text, depth), mark
+end
+
+--- A value decoded with its numbers and empty lists as marked texts, and a function that writes a part of it as it was,
+--- which what is decoded the usual way no longer shows: not [] beside {}, nor the last digits of a long number.
+---@return any value, fun(part: any): string? write
+function json.spelled(text, depth)
+  local value, mark = marked(text, depth)
   return value, function(part)
     local written = part ~= nil and json.text(part)
     return written and (written:gsub('"' .. mark .. '([^"]*)"', "%1")) or nil
   end
+end
+
+--- The value of a text for a request, in which [] is lmm.array() and a whole number keeps the digits that Lua has.
+---@return any value, string? message  as from json.decode
+function json.exact(text)
+  local value, message = json.decode(text)
+  if message then return nil, message end
+  local mark
+  value, mark = marked(text)
+  local function restore(item)
+    local spelling = type(item) == "string" and item:match("^" .. mark .. "(.*)$")
+    if spelling then return spelling == "[]" and json.array() or tonumber(spelling) end
+    for key, inner in pairs(type(item) == "table" and item or {}) do item[key] = restore(inner) end
+    return item
+  end
+  return restore(value)
 end
 
 local to_integer = math.tointeger or function() end
