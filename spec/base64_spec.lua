@@ -203,5 +203,5 @@ test.case("$LMM_BASE64 names the default kernel", function()
 end)
 
 test.case("an unknown $LMM_BASE64 is an error, not ignored", function()
-  test.match(with_environment "mmx", "LMM_BASE64: no base64 kernel 'mmx' here; there are: .*libb64")
+  test.match(with_environment "mmx", "lmm: $LMM_BASE64: no base64 kernel 'mmx' here; there are: .*libb64")
 end)

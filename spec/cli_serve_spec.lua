@@ -155,7 +155,7 @@ end)
 
 test.case("misuse gives one line and status 2", function()
   local rows = {
-    { { "serve" }, "missing argument 'words'" },
+    { { "serve" }, "missing argument 'COMMAND'" },
     { { "serve", "vllm", "--max-model-len", "9" }, "unknown option '%-%-max%-model%-len'" },
     { { "serve", "--ready-timeout", "soon", "--", "x" }, "'soon' is not a number of seconds" },
     { { "serve", "--port", "0", "--", "x" }, "'0' is not a port" },

@@ -252,6 +252,32 @@ test.case("an answer that cannot be written is a failure", function()
   end
 end)
 
+test.case("what the printed text does not show of an answer is said on standard error", function()
+  local function said(choices, ...)
+    local _, run = sent({ "--no-stream", ... }, json.encode { choices = choices })
+    test.equal(run.status, 0)
+    return run.err
+  end
+  local function choice(reason, message)
+    return { index = 0, finish_reason = reason, message = message or { content = "a" } }
+  end
+  test.match(said { choice "length" }, "^lmm: the answer is cut: [^\n]*max_tokens[^\n]*\n$")
+  test.match(said { choice "content_filter" }, "^lmm: the answer is cut: the server's content filter [^\n]*\n$")
+  test.equal(said { choice("stop", { refusal = "I\ncannot." }) }, "lmm: the model refuses: I cannot.\n")
+  local call = { id = "a", type = "function", ["function"] = { name = "f", arguments = "{}" } }
+  test.equal(said { choice("tool_calls", { tool_calls = { call } }) },
+    "lmm: the model calls 1 tools (--json shows them)\n")
+  local second = choice "stop"
+  second.index = 1
+  test.equal(said { choice "stop", second }, "lmm: this is the first of 2 answers (--json shows all)\n")
+  test.equal(said({ choice "length" }, "--json"), "")
+end)
+
+test.case("an answer that broke off before its first word prints no empty line", function()
+  local run = lmm { "ask", "q", "--no-stream", "-p", 'mock={"cut_after":2}' }
+  test.equal(complained(run, 1, "broke off"), "")
+end)
+
 --- Interrupts `lmm` once `ready` (a shell command) is true.
 local function interrupted(words, ready, before)
   return script((before or "") .. command(words) .. [[ >$out 2>$err & pid=$!
@@ -279,6 +305,22 @@ test.case("Ctrl-C ends every wait at once", function()
   if _VERSION < "Lua 5.4" then test.skip "before Lua 5.4 a read goes on unless the whole group is interrupted" end
   local run = interrupted({ "ask" }, "sleep 0.3", "sleep 2 2>/dev/null | ")
   test.equal({ run.out, run.err, run.status }, { "", "", 130 })
+end)
+
+test.case("Ctrl-C ends an answer that nobody reads", function()
+  if _VERSION < "Lua 5.4" then test.skip "before Lua 5.4 a write goes on" end
+  local long = 'mock={"reply":"' .. ("word "):rep(20000) .. '"}'
+  local asking = command { "ask", "q", "--no-stream", "-p", long }
+  local run = script("mkfifo $out.pipe; exec 3<>$out.pipe; " .. asking .. [[ >&3 2>$err & pid=$!
+    head -c 1 <&3 >/dev/null
+    until grep -q ") S" /proc/$pid/stat; do :; done
+    kill -INT $pid
+    { sleep 9; kill -KILL $pid; } 2>/dev/null & guard=$!
+    wait $pid
+    echo $? >$status
+    kill $guard
+    rm $out.pipe]])
+  test.equal({ run.err, run.status }, { "", 130 })
 end)
 
 test.case("lmm mock serves as told until Ctrl-C, which is its proper end", function()

@@ -57,6 +57,9 @@ test.case("misuse of connect raises and says what to do", function()
     { { tls = { cafile = "x" } }, "unknown option 'cafile'" },
     { { retry = { attempt = 1 } }, "did you mean 'attempts'" },
     { { retry = { attempts = 0 } }, "at least 1" },
+    { { base_url = "HTTP:/host" }, "has no scheme" },
+    { { base_url = "http://h\195\164/v1" }, "not a server's address: write the host as DNS has it, xn%-%-" },
+    { { base_url = "http://host:80a/v1" }, "not a server's address: a port is from 1 to 65535" },
     { 7, "a table of options expected, got number" },
   }
   for _, case in ipairs(cases) do
@@ -77,10 +80,24 @@ test.case("proxies are named in every form that libcurl knows", function()
   end
 end)
 
+test.case("a scheme may have capitals, and settings of the environment are called by their names", function()
+  test.equal(lmm.connect("HTTP://127.0.0.1:1/v1/").base_url, "http://127.0.0.1:1/v1")
+  test.raises("lmm.connect takes one argument", lmm.connect, "http://127.0.0.1:1/v1", { timeout = 5 })
+  local settings, getenv = require "lmm.settings", os.getenv
+  for name, value in pairs { OPENAI_BASE_URL = "foo", OPENAI_API_KEY = "key\n" } do
+    os.getenv = function(asked) return asked == name and value or nil end -- luacheck: ignore
+    local ok, message = pcall(settings.of_client)
+    os.getenv = getenv -- luacheck: ignore
+    test.equal(ok, false)
+    test.match(message, "lmm: %$" .. name)
+  end
+end)
+
 test.case("misuse of a request raises", function()
   local client = fake.net({ fake.whole "a" }):connect()
   test.raises("a request must be a table", client.chat, client, "hi")
   test.raises("'stream' is what client:stream", client.chat, client, { messages = {}, stream = true })
+  test.raises("schema and response_format are two ways", client.chat, client, { schema = {}, response_format = {} })
   test.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client, { guided_json = {} })
   test.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
   test.raises("client:models: unknown option 'timeot' %(did you mean 'timeout'", client.models, client, { timeot = 1 })
@@ -257,6 +274,7 @@ test.case("replies that are none", function()
     { { body = "<html><body>hi</body></html>" }, "protocol", "an HTML page" },
     { { body = "" }, "protocol", "an empty reply" },
     { { body = "hello" }, "protocol", "not a JSON object" },
+    { { body = '{"a":"\\ud83d"}' }, "protocol", "JSON with a fault, Expected .* escape code at character" },
     { { body = '"text"' }, "protocol", 'not a JSON object but ' },
     { { json = { id = "x" } }, "protocol", "a reply without choices" },
     { { body = '{"choices":[{"mess' }, "truncated", "broke off" },
@@ -266,7 +284,7 @@ test.case("replies that are none", function()
     { { headers = { ["content-encoding"] = "gzip" }, body = "x" }, "protocol", "an encoded reply %(gzip%)" },
     { { status = 302, headers = { location = "https://other/v1" } }, "http", "it points to https://other/v1" },
     { { status = 401, json = { error = "Unauthorized" } }, "http", "HTTP 401 .*Unauthorized.*OPENAI_API_KEY" },
-    { { status = 404, json = { detail = "Not Found" } }, "http", "HTTP 404 .*base URL mostly ends in /v1" },
+    { { status = 404, json = { detail = "Not Found" } }, "http", "HTTP 404 from http://fake/v1: Not Found$" },
     { { status = 413, body = "" }, "http", "HTTP 413 .*the request has %d+ bytes" },
     { { chunks = { "{", { fail = { kind = "truncated", reason = "x" } } } }, "truncated", "broke off" },
     { { fail = { kind = "protocol", phase = "wait", reason = "HTTP/0.9" } }, "protocol", "not answer as it should" },
@@ -493,6 +511,15 @@ test.case("structured output: the schema goes out, the value comes back", functi
   test.equal(err.partial, '{"n":')
 end)
 
+test.case("what belongs to streams alone may be set for both", function()
+  local options = { include_usage = false }
+  local net = fake.net { fake.whole "a", fake.answer "b" }
+  local chat = net:connect():conversation { stream_options = options }
+  assert(chat:ask "q")
+  assert(chat:stream("q"):reply())
+  test.equal({ net.requests[1].body.stream_options, net.requests[2].body.stream_options }, { nil, options })
+end)
+
 test.case("close ends what is under way", function()
   local net = fake.net { { hang = true } }
   local client = net:connect()
@@ -572,6 +599,7 @@ end)
 test.case("errors carry what the README promises", function()
   local err = test.refused("HTTP 429", ask(fake.net { { status = 429, headers = { ["retry-after"] = "600" } } }))
   test.equal({ err.phase, err.attempts, err.retry_after, err.partial }, { "receive", 1, 600, "" })
+  test.match(err.message, " %(the server asks to wait 600 s%)$")
   err = test.refused("an HTML page", ask(fake.net { { body = "<html>" } }, { model = "" }))
   test.equal({ err.phase, err.attempts }, { "receive", 1 })
   err = test.refused("the connection to .* ended before an answer", ask(

@@ -58,6 +58,7 @@ test.case("an error object", function()
   test.equal(err.message, "HTTP 503 from x (wait a little)")
   test.equal({ err.kind, err.status, err.code, err.hint, err.retryable }, { "http", 503, "c", "wait\na little", false })
   test.equal(tostring(err), err.message)
+  test.equal({ "failed: " .. err, err .. "!" }, { "failed: " .. err.message, err.message .. "!" })
   test.equal(fields.message, "HTTP 503\nfrom x")
   test.ok(errors.is(err))
   test.equal({ errors.is(fields), errors.is "x", errors.is(nil) }, { false, false, false })
@@ -180,7 +181,7 @@ end)
 -- ---- what servers refuse with
 
 local function reply(status, body, headers, size)
-  local sent = { size = size, url = "http://host/health" }
+  local sent = { size = size, url = "http://host/health", base_url = "http://host" }
   return server_error.from_reply({ status = status, headers = headers or {} }, body, sent)
 end
 

@@ -118,6 +118,8 @@ test.case("a base URL without /v1, in the words of each server", function()
     for base, is_advised in pairs { ["http://h"] = true, ["http://h/api"] = true, ["http://h/v1"] = false } do
       local err = test.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):models())
       test.equal(err.hint, is_advised and "a base URL mostly ends in /v1" or nil, base)
+      err = test.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):request("GET", "/nope"))
+      test.equal(err.hint, is_advised and "a base URL mostly ends in /v1" or nil, base)
     end
   end
 end)

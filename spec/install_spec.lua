@@ -43,6 +43,14 @@ test.case("make install into a PREFIX; make uninstall", function()
   test.equal(run("find " .. prefix .. " -type f"), "exit 0\n")
 end)
 
+test.case("a PREFIX may hold a space", function()
+  local prefix = scratch .. "/my usr"
+  test.match(run(make .. "install PREFIX='" .. prefix .. "'"), "exit 0\n$")
+  check(paths_of(prefix, version), "'" .. prefix .. "/bin/lmm'")
+  test.match(run(make .. "uninstall PREFIX='" .. prefix .. "'"), "exit 0\n$")
+  test.equal(run("find '" .. prefix .. "' -type f"), "exit 0\n")
+end)
+
 test.case("installs for two Luas side by side, the command being the last one's", function()
   local other = version == "5.4" and "5.1" or "5.4"
   local lua = "lua" .. other

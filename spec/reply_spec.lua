@@ -266,6 +266,18 @@ test.case("whole choices of one index are no reply", function()
   test.equal({ reply.text, #reply.choices, reply.choices[2].text }, { "a", 2, "b" })
 end)
 
+test.case("a content that is no text is not passed over", function()
+  for name, content in pairs { number = 5, boolean = false } do
+    local reason = "a message whose content is a " .. name
+    local choices = { { index = 0, message = { content = content }, finish_reason = "stop" } }
+    local err = test.refused(reason, fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
+    test.equal(err.kind, "protocol")
+    err = test.refused(reason, stream_of(fake.event(event_of(0, { content = "a" })),
+      fake.event(event_of(0, { content = content })), fake.event(event_of(0, { content = "b" }))):reply())
+    test.equal({ err.kind, err.partial }, { "protocol", "a" })
+  end
+end)
+
 test.case("a whole message behind the deltas says nothing twice", function()
   local message = { content = "Hello", reasoning = "because", refusal = "no", tool_calls = { call_of("a", "f", "{}") } }
   local last = { index = 0, message = message, finish_reason = "stop", logprobs = { content = { TOKENS[1] } } }

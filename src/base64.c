@@ -295,7 +295,7 @@ int lmm_base64_open(lua_State *L) {
   if (name != NULL && *name != '\0') {
     const lmm_base64_kernel *kernel = lmm_base64_find(name);
     if (kernel == NULL)
-      return luaL_error(L, "LMM_BASE64: no base64 kernel '%s' here; there are: %s", name, push_names(L));
+      return luaL_error(L, "lmm: $LMM_BASE64: no base64 kernel '%s' here; there are: %s", name, push_names(L));
     preferred = kernel;
   }
   luaL_newlib(L, functions);

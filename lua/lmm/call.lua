@@ -46,7 +46,7 @@ end
 
 --- What a hint may need to know of the request.
 function Call:sent()
-  return { url = self.url, size = self.body and self.body:size() }
+  return { url = self.url, base_url = self.client.base_url, size = self.body and self.body:size() }
 end
 
 local MOMENT = 0.01 -- seconds
@@ -166,6 +166,10 @@ function Call:fail(failure)
   if failure.kind == "connect" or failure.kind == "protocol" then
     fields.hint = failure.hint or self:connect_hint(failure)
   end
+  fields.retry_after = self.headers and retry.requested(self.headers, os.time) or nil
+  if fields.retry_after and failure.kind == "http" and not fields.hint then
+    fields.hint = ("the server asks to wait %g s"):format(fields.retry_after)
+  end
   fields.reason = nil
   for _, name in ipairs { "message", "hint", "code", "type", "param", "request_id" } do
     local value = fields[name]
@@ -175,7 +179,6 @@ function Call:fail(failure)
   end
   fields.attempts, fields.elapsed = self.attempts, self.loop:now() - self.started
   fields.retryable = retry.is_retryable(fields, self.headers)
-  fields.retry_after = self.headers and retry.requested(self.headers, os.time) or nil
   return errors.new(fields)
 end
 

@@ -110,7 +110,7 @@ function Client:fetch_json(...)
   if type(value) == "table" then return json.clean(value), nil, exchange end
   local too_deep = exchange:too_deep(message)
   if too_deep then return nil, too_deep end
-  local reason = server_error.describe(exchange:redact(reply.body))
+  local reason = server_error.describe(exchange:redact(reply.body), message)
   return nil, exchange:fail { kind = "protocol", phase = "receive", reason = reason }
 end
 
@@ -309,9 +309,10 @@ local function split(given, streamed)
     errors.misuse("schema must be a table (a JSON schema), not a %s", type(opts.schema))
   end
   if fields.stream ~= nil then errors.misuse "'stream' is what client:stream and client:chat are for: leave it out" end
-  if streamed then
-    fields.stream = true
-    fields.stream_options = fields.stream_options or { include_usage = true }
+  local stream_options = fields.stream_options or { include_usage = true }
+  fields.stream, fields.stream_options = streamed or nil, streamed and stream_options or nil
+  if opts.schema and fields.response_format then
+    errors.misuse "schema and response_format are two ways to say the same: give one"
   end
   if opts.schema then
     fields.response_format = { type = "json_schema", json_schema = { name = "answer", schema = opts.schema } }

@@ -22,6 +22,7 @@ local text = require "lmm.text"
 local Error = {}
 Error.__name = "lmm.Error"
 Error.__tostring = function(err) return err.message end
+Error.__concat = function(a, b) return tostring(a) .. tostring(b) end
 
 local errors = {}
 

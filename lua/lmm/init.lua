@@ -11,7 +11,10 @@ local lmm = { version = "0.1.0" }
 --- Makes a client; asks nobody yet. See lmm.Client.
 ---@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
 ---@return lmm.Client
-function lmm.connect(opts)
+function lmm.connect(opts, ...)
+  if select("#", ...) > 0 then
+    require("lmm.errors").misuse "lmm.connect takes one argument: { base_url = \"...\", ... }"
+  end
   return (require("lmm.client").new(opts))
 end
 

@@ -123,10 +123,9 @@ end
 --- The value of a text for a request, in which [] is lmm.array() and a whole number keeps the digits that Lua has.
 ---@return any value, string? message  as from json.decode
 function json.exact(text)
-  local value, message = json.decode(text)
+  local _, message = json.decode(text)
   if message then return nil, message end
-  local mark
-  value, mark = marked(text)
+  local value, mark = marked(text)
   local function restore(item)
     local spelling = type(item) == "string" and item:match("^" .. mark .. "(.*)$")
     if spelling then return spelling == "[]" and json.array() or tonumber(spelling) end

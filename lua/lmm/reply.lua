@@ -166,6 +166,10 @@ end
 --- fields of an error. A whole message behind deltas brings what they have not brought.
 ---@param spell fun(...): string?  writes again what stands at a place in the message, as it came
 function Accumulator:add_message(choice, message, is_whole, spell)
+  local content = message.content
+  if content ~= nil and type(content) ~= "string" and type(content) ~= "table" then
+    return nil, nil, { kind = "protocol", reason = ("a message whose content is a %s"):format(type(content)) }
+  end
   local is_late = is_whole and choice.has_deltas
   local function add(name, ...)
     local added
@@ -174,7 +178,7 @@ function Accumulator:add_message(choice, message, is_whole, spell)
     end
     return added
   end
-  local text = add("text", text_of(message.content))
+  local text = add("text", text_of(content))
   local reasoning = add("reasoning", message.reasoning, message.reasoning_content)
   local refusal = add("refusal", message.refusal)
   local called

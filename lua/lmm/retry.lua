@@ -30,12 +30,14 @@ function retry.new(opts)
   local policy = { on_retry = opts.on_retry }
   for name, value in pairs(defaults) do
     policy[name] = opts[name] == nil and value or opts[name]
-    if type(value) == "number" and not (policy[name] >= 0) then
+    if type(value) == "number" and name ~= "attempts" and not (policy[name] >= 0) then
       errors.misuse("lmm.retry: '%s' is at least 0, not %s", name, tostring(policy[name]))
     end
   end
-  if policy.attempts < 1 then
+  if not (policy.attempts >= 1) then
     errors.misuse("lmm.retry: 'attempts' is at least 1, not %s: the first try counts", tostring(policy.attempts))
+  elseif policy.attempts ~= math.huge and policy.attempts % 1 ~= 0 then
+    errors.misuse("lmm.retry: 'attempts' is a whole number, not %s", tostring(policy.attempts))
   end
   return policy
 end

@@ -72,8 +72,8 @@ local hints = {
   { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
   { status = 404, within = "/chat/completions/chat/completions$", hint = "the base URL ends before /chat/completions" },
   { status = 404, within = "/chat/completions/models$", hint = "the base URL ends before /chat/completions" },
-  { status = 404, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
-  { status = 405, without = "/v%d+/[^/]+$", hint = "a base URL mostly ends in /v1" },
+  { status = 404, versionless = true, hint = "a base URL mostly ends in /v1" },
+  { status = 405, versionless = true, hint = "a base URL mostly ends in /v1" },
   { status = 407, hint = "the proxy asks who you are: proxy = \"http://user:password@host:port\"" },
   { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
   { match = "At most %d+ (%a+)%(?s?%)? may be provided",
@@ -101,7 +101,7 @@ local function without_user(location)
 end
 
 --- The advice for an error, or nil.
----@param sent { url: string?, size: integer? }  the request; the size of its body in bytes
+---@param sent { url: string?, base_url: string?, size: integer? }  the request; the size of its body in bytes
 ---@param location string?  where a redirect points
 function server_error.hint(err, sent, location)
   if err.status >= 300 and err.status < 400 then
@@ -116,21 +116,24 @@ function server_error.hint(err, sent, location)
     local found = not row.match or message:match(row.match)
     if row.status and row.status ~= err.status then found = nil end
     if row.within and not (sent.url and sent.url:find(row.within)) then found = nil end
-    if row.without and sent.url and sent.url:find(row.without) then found = nil end
+    if row.versionless and (sent.base_url or "/v1"):find "/v%d+$" then found = nil end
     if found then return row.hint:format(found) end
   end
 end
 
 --- What a body is that should have been JSON, with its beginning.
+---@param fault string?  what json.decode says of it
 ---@param content_type string?  what its head says of it
-function server_error.describe(body, content_type)
+function server_error.describe(body, fault, content_type)
   if not body:find "%S" then return "an empty reply" end
   if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
   if body:find "^data:" and content_type then
     return "the events of a stream, but their Content-Type is "
       .. (content_type == "" and "missing" or "'" .. text.line(content_type, 100) .. "'")
   end
-  return "not a JSON object but " .. string.format("%q", text.line(body, 60))
+  local beginning = string.format("%q", text.line(body, 60))
+  if fault and body:find "^%s*[{%[]" then return ("JSON with a fault, %s: %s"):format(fault, beginning) end
+  return "not a JSON object but " .. beginning
 end
 
 local function is_page(head, body)

@@ -127,22 +127,25 @@ local function check_limits(given)
   return limits
 end
 
-local function check_base_url(url)
-  settings.line("base_url", url)
+---@param what string  where the URL comes from, for messages
+local function check_base_url(url, what)
+  settings.line(what, url)
   local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
   local shown = text.without_user(url):gsub("[?#].*", "") -- what follows may hold a key
   if not scheme then
-    errors.misuse("base_url '%s' has no scheme: write http://%s or https://%s", shown, shown, shown)
-  elseif scheme ~= "http" and scheme ~= "https" then
-    errors.misuse("base_url '%s': only http and https servers can be asked, not %s", shown, scheme)
+    errors.misuse("%s '%s' has no scheme: write http://%s or https://%s", what, shown, shown, shown)
+  elseif scheme:lower() ~= "http" and scheme:lower() ~= "https" then
+    errors.misuse("%s '%s': only http and https servers can be asked, not %s", what, shown, scheme)
   elseif host:find "@" then
-    errors.misuse "base_url holds a user name or password: pass api_key or headers instead"
+    errors.misuse("%s holds a user name or password: pass api_key or headers instead", what)
   end
-  host = host_of(host)
-  if not host or url:find "[%s?#]" then
-    errors.misuse("base_url '%s' is not a server's address%s", shown, url:find "[?#]" and ": it has a query" or "")
+  local name = host_of(host)
+  if not name or url:find "[%s?#\128-\255]" then
+    errors.misuse("%s '%s' is not a server's address%s", what, shown, url:find "[?#]" and ": it has a query"
+      or host:find "[\128-\255]" and ": write the host as DNS has it, xn--..."
+      or host:find ":[^:%]]*$" and ": a port is from 1 to 65535" or "")
   end
-  return url:gsub("/+$", ""), host
+  return scheme:lower() .. url:sub(#scheme + 1):gsub("/+$", ""), name
 end
 
 local framing = { ["content-length"] = true, ["transfer-encoding"] = true, expect = true }
@@ -185,8 +188,8 @@ function settings.of_client(opts)
     carrier = opts.transport,
   }
   local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
-  out.base_url, out.host = check_base_url(url)
-  if type(out.api_key) == "string" then settings.line("api_key", out.api_key) end
+  out.base_url, out.host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
+  if type(out.api_key) == "string" then settings.line(opts.api_key and "api_key" or "$OPENAI_API_KEY", out.api_key) end
   return out
 end
 

@@ -118,7 +118,7 @@ function Stream:decode(text, is_error)
     if self.is_open_ended and message and is_cut(text, message) then
       return self:refuse { kind = "truncated", reason = "it ended within its JSON" }
     end
-    return protocol(self, "%s", server_error.describe(self.call:redact(text), self.content_type))
+    return protocol(self, "%s", server_error.describe(self.call:redact(text), message, self.content_type))
   end
   local value = is_object and json.clean(raw) or { error = text:find "%S" and text or "no reason given" }
   local fields = server_error.find(value, is_error)
@@ -198,7 +198,7 @@ function Stream:decode_value(result)
   if message then
     return self.call:too_deep(message) or self.call:fail { kind = "protocol", phase = "receive",
       reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
-        server_error.describe(self.call:redact(result.text)), tostring(result.finish_reason)) }
+        server_error.describe(self.call:redact(result.text), message), tostring(result.finish_reason)) }
   end
   result.value = json.clean(value)
 end

@@ -83,7 +83,10 @@ end
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
   local fields = {}
-  for _, given in ipairs(args.param) do fields[given.name] = given.value end
+  for _, given in ipairs(args.param) do
+    if given.name == "system" then console.misuse "the system message is given by -s, not by -p" end
+    fields[given.name] = given.value
+  end
   if args.system then fields.system = console.text(args.system, "the system message") end
   return fields
 end
@@ -112,8 +115,8 @@ end
 
 --- Prints the answer once it is complete; where it cannot be used, as much of it as there is.
 local function print_reply(reply, message, err)
-  local text = reply and reply.text or err.partial
-  if text then
+  local text = reply and reply.text or err.partial or ""
+  if reply or text ~= "" then
     console.write(text)
     end_line(text)
   end
@@ -127,6 +130,20 @@ local function print_json(recorder, reply, message, err)
   local text = is_stream and require "lmm.json".encode(reply.raw) or recorder:body()
   console.write(texts.fold(console.chomp(text)) .. "\n")
   return reply
+end
+
+--- What nobody would see in the text that was printed.
+local function warn(reply)
+  if reply.finish_reason == "length" then
+    console.note "lmm: the answer is cut: it reached the most tokens (-p max_tokens=N)"
+  elseif reply.finish_reason == "content_filter" then
+    console.note "lmm: the answer is cut: the server's content filter ended it"
+  end
+  if reply.refusal then console.note("lmm: the model refuses: %s", texts.line(reply.refusal)) end
+  if reply.tool_calls then console.note("lmm: the model calls %d tools (--json shows them)", #reply.tool_calls) end
+  if #reply.choices > 1 then
+    console.note("lmm: this is the first of %d answers (--json shows all)", #reply.choices)
+  end
 end
 
 local function describe(reply, err)
@@ -162,6 +179,7 @@ function ask.run(args)
   else
     reply, message, err = print_stream((chat:stream(question, unpack(images))))
   end
+  if reply and not args.json then warn(reply) end
   if args.verbose then describe(reply, err) end
   return reply and true, message, err
 end

@@ -5,6 +5,8 @@ local console = {}
 
 local EPIPE = 32 -- on Linux and macOS
 
+local ATOM = 4096 -- bytes, of which a pipe takes all or none, so that Ctrl-C is heeded while nobody reads it
+
 local MOST = 1024 * 1024 * 1024 -- bytes that are read from one place: endless input ends in good order
 
 --- Descriptors 0 to 2 that are closed would go to the next sockets that are opened, and what is printed into them. Here
@@ -37,11 +39,12 @@ end
 --- Writes to standard output at once. Whoever closes the pipe early has read enough and is told nothing; usually the
 --- signal SIGPIPE has ended the program by then.
 function console.write(text)
-  local ok, message, code = io.stdout:write(text)
-  if ok then ok, message, code = io.stdout:flush() end
-  if ok then return end
-  if code == EPIPE then error({ status = 1 }, 0) end
-  console.fail("cannot write to the standard output: %s", message)
+  for start = 1, #text, ATOM do
+    local ok, message, code = io.stdout:write(text:sub(start, start + ATOM - 1))
+    if ok then ok, message, code = io.stdout:flush() end
+    if not ok and code == EPIPE then error({ status = 1 }, 0) end
+    if not ok then console.fail("cannot write to the standard output: %s", message) end
+  end
 end
 
 --- Writes a line to standard error.

@@ -60,7 +60,7 @@ Examples:
    lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]])
   command:summary "Run a server that needs no model."
   command:usage "Usage: lmm mock [OPTION]... [MODEL]"
-  command:argument("name", "The model's name (default: mock)."):args "?"
+  command:argument("MODEL", "The model's name (default: mock)."):args "?"
   command:option("--port", "The port to listen on, of 127.0.0.1 (default: a free one, which is shown)."):argname("N")
     :convert(port)
   command:option("--delay", "Seconds between the pieces of a streamed answer (default: 0.02)."):argname "SECONDS"
@@ -88,7 +88,7 @@ end
 function mock.run(args)
   local given = args.limits or {}
   return require "lmm.mock.server".run({
-    port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.name,
+    port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio,
   }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })

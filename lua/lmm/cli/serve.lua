@@ -34,7 +34,7 @@ Examples:
    lmm serve -- llama-server -m model.gguf --port {port}]])
   command:summary "Start a model server, and run a command with it."
   command:usage "Usage: lmm serve [OPTION]... -- COMMAND [ARGUMENT]..."
-  command:argument("words", "The server's command. It comes after --."):args "+"
+  command:argument("COMMAND", "The server's command. It comes after --."):args "+"
   command:option("--with", "The command to run once the server answers, by /bin/sh."):argname "COMMAND"
   command:option("--ready-timeout", "How long the server may take to answer (default: 600)."):argname("SECONDS")
     :convert(console.seconds)
@@ -136,7 +136,7 @@ function Run:start_server(args)
   local line, last = require "lmm.cli.progress".new(), ""
   local server, message, err = self:run_task(function()
     return require "lmm".serve {
-      command = args.words, ready_timeout = args.ready_timeout, log = args.log, port = args.port,
+      command = args.COMMAND, ready_timeout = args.ready_timeout, log = args.log, port = args.port,
       on_log = function(text) last = text:find "%S" and text or last end,
       on_wait = function(seconds) line:show(seconds, last) end,
     }
