@@ -3,6 +3,7 @@ local authorities = require "spec.support.authority"
 local lmm = require "lmm"
 local mock = require "lmm.mock"
 local process = require "spec.support.process"
+local program = require "spec.support.program"
 local raw = require "spec.support.raw"
 local relay = require "spec.support.relay"
 local test = require "spec.support.test"
@@ -231,10 +232,12 @@ end)
 
 -- ---- IPv6
 
+local function has_v6()
+  return (process.read "/proc/net/if_inet6" or ""):find "00000000000000000000000000000001"
+end
+
 test.case("IPv6, which the environment's proxy is not for either", function()
-  if not (process.read "/proc/net/if_inet6" or ""):find "00000000000000000000000000000001" then
-    test.skip "this machine has no ::1"
-  end
+  if not has_v6() then test.skip "this machine has no ::1" end
   with(raw.start { OK }, function(server)
     with(relay.start { mode = "pass", listen = "::1", to = server.port }, function(v6)
       local url = "http://[::1]:" .. v6.port .. "/v1"
@@ -245,6 +248,25 @@ test.case("IPv6, which the environment's proxy is not for either", function()
       test.equal(test.refused("http://%[::1%]:%d+/v1/models", list(url)).phase, "connect")
     end)
   end)
+end)
+
+test.case("IPv6, and IPv4 written as such: what a server says after its reply is not taken for the next one", function()
+  if not has_v6() then test.skip "this machine has no ::1" end
+  for _, host in ipairs { "::1", "::ffff:127.0.0.1" } do
+    local function reply(id)
+      local body = MODELS:gsub("tiny", id)
+      return (answer("200 OK", body):gsub("Connection: close\r\n", ""))
+    end
+    local long = reply(("a"):rep(16384 - #reply(("a"):rep(10000)) + 10000)) -- libcurl takes as much at a time
+    test.equal(#long, 16384)
+    local talkative = { { await = "request" }, { send = long .. reply "stale" }, { await = "close" } }
+    with(raw.start({ talkative, { { await = "request" }, { send = reply "two" } } }, host), function(server)
+      local url = ("http://[%s]:%d/v1"):format(host, server.port)
+      local client = lmm.connect { base_url = url, retry = false, timeout = 60 }
+      test.equal(#assert(client:models())[1].id > 10000, true)
+      test.equal(assert(client:models())[1].id, "two")
+    end)
+  end
 end)
 
 -- ---- redirects
@@ -275,7 +297,7 @@ end)
 -- ---- close-on-exec
 
 test.case("a process that is started meanwhile inherits no socket", function()
-  local program = process.write(folder .. "/sockets.lua", [[
+  local script = process.write(folder .. "/sockets.lua", [[
     local lmm = require "lmm"
     local function sockets()
       local pipe = io.popen "ls -l /proc/self/fd"
@@ -292,8 +314,39 @@ test.case("a process that is started meanwhile inherits no socket", function()
   local events = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
   local head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
   with(raw.start { { { await = "request" }, { send = head .. events }, { hold = true } } }, function(server)
-    local command = ("OPENAI_BASE_URL=%s %s %s 2>&1"):format(server.url, process.quote(arg[-1]), process.quote(program))
+    local command = ("OPENAI_BASE_URL=%s %s %s 2>&1"):format(server.url, process.quote(arg[-1]), process.quote(script))
     test.equal(process.shell(command), "0\n")
+  end)
+end)
+
+-- While the other host has sent more than was read, a request goes out on the first one's kept connection.
+local BESIDE = [[
+local lmm = require "lmm"
+local first, other = ...
+local function client_of(url) return lmm.connect { base_url = url, model = "m", retry = false, timeout = 60 } end
+local near, far = client_of(first), client_of(other)
+assert(near:models())
+local stream = far:stream { messages = {} }
+local count = #stream:next()
+print(near:models()[1].id)
+for piece in stream do count = count + #piece end
+print(count, (select(2, stream:reply())))]]
+
+test.case("two hosts on one port, connected to from one port: their connections are not mixed up", function()
+  local count, size = 4000, 1000
+  local piece = ('data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'):format(("y"):rep(size))
+  local stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" .. piece:rep(count)
+    .. "data: [DONE]\n\n"
+  local kept = { send = (answer("200 OK", MODELS):gsub("Connection: close\r\n", "")) }
+  with(raw.start { { { await = "request" }, kept, { await = "request" }, kept, { hold = true } } }, function(server)
+    with(raw.start({ { { await = "request" }, { send = stream } } }, "127.0.0.2", server.port), function(other)
+      local library = program.library "one_port"
+      local ended = program.run(BESIDE, { server.url, other.url }, 'LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+      os.remove(library)
+      test.equal({ ended.status, ended.err, ended.out }, { 0, "", "tiny\n" .. count * size .. "\tnil\n" })
+      test.equal(other:seen "accepted"[1].port, server:seen "accepted"[1].port)
+      test.equal(#server:seen "accepted", 1)
+    end)
   end)
 end)
 

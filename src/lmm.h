@@ -260,8 +260,8 @@ void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
 void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
 /* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So if there
- * is such on the kept connection between these ports, it becomes one that has ended. */
-void lmm_multi_end_talkative(const lmm_multi *multi, int local_port, int port);
+ * is such on the kept connection between these addresses, it becomes one that has ended. */
+void lmm_multi_end_talkative(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);

@@ -1,5 +1,6 @@
 /* multi.c: all transfers of a Lua state on one multi handle. Poll moves them; next gives those to which something
  * happened. libcurl's sockets are gathered behind one descriptor, so that a host's loop has one thing to watch. */
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -144,21 +145,27 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void
 
 typedef int name_fn(int fd, struct sockaddr *address, socklen_t *length);
 
-/* The port of a socket's own address (getsockname) or its peer's (getpeername); 0 where it has none. */
-static int port_of(int fd, name_fn *name) {
+/* Whether a socket's own address (getsockname) or its peer's (getpeername) is this one, as libcurl writes it. */
+static bool has_address(int fd, name_fn *name, const char *ip, int port) {
   struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
   socklen_t length = sizeof address;
-  if (name(fd, (struct sockaddr *)&address, &length) != 0) return 0;
-  if (address.ss_family == AF_INET) return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
-  if (address.ss_family == AF_INET6) return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
-  return 0;
+  unsigned char wanted[sizeof(struct in6_addr)];
+  if (name(fd, (struct sockaddr *)&address, &length) != 0) return false;
+  if (inet_pton(address.ss_family, ip, wanted) != 1) return false;
+  if (address.ss_family == AF_INET) {
+    const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)&address;
+    return ntohs(four->sin_port) == port && memcmp(&four->sin_addr, wanted, sizeof four->sin_addr) == 0;
+  }
+  const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)&address;
+  return ntohs(six->sin6_port) == port && memcmp(&six->sin6_addr, wanted, sizeof six->sin6_addr) == 0;
 }
 
-void lmm_multi_end_talkative(const lmm_multi *multi, int local_port, int port) {
+void lmm_multi_end_talkative(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port) {
   char bytes[4096];
   const int *all = (const int *)(const void *)multi->sockets.data;
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
-    if (port_of(all[i], getsockname) != local_port || port_of(all[i], getpeername) != port) continue;
+    if (!has_address(all[i], getsockname, local_ip, local_port)) continue;
+    if (!has_address(all[i], getpeername, ip, port)) continue;
     if (recv(all[i], bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
     (void)shutdown(all[i], SHUT_RDWR);
     while (recv(all[i], bytes, sizeof bytes, MSG_DONTWAIT) > 0) {

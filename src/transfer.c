@@ -72,13 +72,12 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
   long connects = 0;
-  (void)ip, (void)local_ip;
   int64_t now = lmm_multi_now();
   if (transfer->sending && now - transfer->sent_at > DEAD_WITHIN) return CURL_PREREQFUNC_ABORT;
   transfer->sending = true;
   transfer->sent_at = now;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_port, port);
+  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_ip, local_port, ip, port);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
   return CURL_PREREQFUNC_OK;
 }

@@ -36,13 +36,13 @@ local function literal(value)
 end
 
 ---@class lmm.spec.Raw
----@field url string   "http://127.0.0.1:PORT/v1"
+---@field url string   "http://HOST:PORT/v1"
 ---@field port integer
 local Raw = {}
 Raw.__index = Raw
 
 --- What has happened so far, in order: { event = "accepted"|"head"|"request"|"closed", connection = 1, ... }. A request
---- has `bytes` and `sha256` of its body; closed has `how`: "EOF" or the error's name.
+--- has `bytes` and `sha256` of its body; accepted has the client's `port`; closed has `how`: "EOF" or the error's name.
 ---@return table[]
 function Raw:events()
   local events = {}
@@ -51,7 +51,7 @@ function Raw:events()
     events[#events + 1] = {
       event = event, connection = tonumber(connection),
       bytes = event == "request" and tonumber(first) or nil, sha256 = event == "request" and second or nil,
-      how = event == "closed" and first or nil,
+      port = event == "accepted" and tonumber(first) or nil, how = event == "closed" and first or nil,
     }
   end
   return events
@@ -98,18 +98,20 @@ function Raw:stop()
   for _, suffix in ipairs { "", ".scenarios", ".events" } do os.remove(self.prefix .. suffix) end
 end
 
---- Starts a server on a free port of 127.0.0.1.
+--- Starts a server on a free port of 127.0.0.1, or on the address given.
 ---@param scenarios table[][]
+---@param host string?
+---@param port integer?
 ---@return lmm.spec.Raw
-function raw.start(scenarios)
+function raw.start(scenarios, host, port)
   local prefix = os.tmpname()
   shell.write(prefix .. ".scenarios", "return " .. literal(scenarios))
   shell.write(prefix .. ".events", "")
 
-  local handle = assert(child.start("spec.support.raw_server", { prefix }))
+  local handle = assert(child.start("spec.support.raw_server", { prefix, host or "127.0.0.1", tostring(port or 0) }))
   local server = setmetatable({ prefix = prefix, child = handle }, Raw)
   server.port = tonumber(handle.line:match ":(%d+)$")
-  server.url = string.format("http://127.0.0.1:%d/v1", server.port)
+  server.url = string.format("http://%s:%d/v1", host or "127.0.0.1", server.port)
   return server
 end
 

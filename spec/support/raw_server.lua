@@ -1,6 +1,7 @@
 --- The child's side of spec.support.raw: plays a scenario on raw sockets and records what it sees.
 --
--- In:  a prefix of file names; PREFIX.scenarios returns the scenarios, one for each accepted connection.
+-- In:  a prefix of file names, and where to listen; PREFIX.scenarios returns the scenarios, one for each accepted
+--      connection.
 -- Out: PREFIX.events with one line per event, in the order in which they happened, and PREFIX.received.N with all bytes
 --      that connection N brought. Every line and byte is there before the server acts on it.
 
@@ -137,7 +138,7 @@ end
 -- ---- starting --------------------------------------------------------------------------------------------------
 
 --- The program of the child process.
----@param words string[]  the prefix
+---@param words string[]  the prefix, the host, the port
 function M.main(words)
   local prefix = words[1]
   local scenarios = dofile(prefix .. ".scenarios")
@@ -145,7 +146,7 @@ function M.main(words)
   local accepted, all, totals = 0, {}, { request = 0 }
 
   local listener = uv.new_tcp()
-  assert(listener:bind("127.0.0.1", 0))
+  assert(listener:bind(words[2], tonumber(words[3])))
   assert(listener:listen(128, function()
     accepted = accepted + 1
     local scenario = scenarios[math.min(accepted, #scenarios)]
@@ -158,12 +159,12 @@ function M.main(words)
     all[accepted] = connection
     assert(listener:accept(connection.socket))
     connection.socket:nodelay(true)
-    connection:note("accepted", accepted)
+    connection:note("accepted", accepted, connection.socket:getpeername().port)
     connection.player = coroutine.create(function() connection:play(scenario) end)
     connection:read()
     connection:go_on "new"
   end))
-  child.ready(uv, string.format("listening 127.0.0.1:%d", listener:getsockname().port))
+  child.ready(uv, string.format("listening %s:%d", words[2], listener:getsockname().port))
   uv.run()
 end
 
