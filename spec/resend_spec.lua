@@ -172,6 +172,38 @@ test.case("a kept connection that ends after a while was not dead: that is a fai
   end)
 end)
 
+test.case("or that ends after a while in which the request was sent", function()
+  local large = os.tmpname()
+  os.execute("head -c 50000000 /dev/zero >" .. large)
+  local slow = { { await = "request" }, { send = WHOLE }, { await = "head" }, { await = "head" }, { deaf = true },
+    { pause = 1.3 }, reset }
+  with({ slow, after_request({ send = WHOLE }, close) }, false, function(client, server)
+    assert(client:chat(request_of()))
+    local messages = { { role = "user", content = { lmm.file(large) } } }
+    local err = test.refused("ended before an answer", client:chat { messages = messages })
+    test.equal({ err.kind, err.phase, err.attempts, err.retryable }, { "connect", "send", 1, true })
+    test.equal(#server:seen "accepted", 1)
+  end)
+  os.remove(large)
+end)
+
+test.case("time limits while the fresh one that takes its place is made", function()
+  local dying = { { await = "request" }, { send = WHOLE }, { await = "head" }, { await = "head" }, { shut = true },
+    reset }
+  for _, limit in ipairs { "connect", "first", "total" } do
+    for _ = 1, 3 do -- writing tells of the end, or reading
+      with({ dying }, false, function(client, server)
+        assert(client:chat(request_of()))
+        local request = request_of()
+        request.timeout = { [limit] = 0.5 }
+        local err = test.refused("timeout." .. limit, client:chat(request))
+        test.equal({ err.kind, err.phase, err.limit }, { "timeout", "connect", limit })
+        test.equal(#server:seen "accepted", 1)
+      end)
+    end
+  end
+end)
+
 test.case("the fresh one that takes its place counts as the attempt", function()
   for _, attempts in ipairs { 1, 3 } do
     with({ kept(reset), after_request(reset) }, quick(attempts), function(client, server)

@@ -129,7 +129,7 @@ static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, i
   if (code != CURLE_OK) return code;
   if (row->option == CURLOPT_SSL_VERIFYPEER)
     return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L);
-  if (row->option == CURLOPT_UNIX_SOCKET_PATH) /* without ports lmm_multi_end_talkative finds no connection */
+  if (row->option == CURLOPT_UNIX_SOCKET_PATH) /* without ports lmm_multi_find finds no connection */
     return curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
   return CURLE_OK;
 }

@@ -207,6 +207,8 @@ struct lmm_transfer {
   bool handshaking; /* TCP stands, and TLS is begun */
   bool sending;     /* the connection stands, and the request is or was on its way */
   int64_t sent_at;  /* since when: milliseconds, monotonic */
+  int socket;       /* on which; -1: none that is known */
+  const char *lost_in; /* the phase in which that was closed; NULL while it was not */
   bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;
   bool heard; /* a byte came back */
@@ -237,6 +239,8 @@ const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, t
 bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
 /* Whether a request is to be sent again, from its beginning, since the kept connection that it went out on was dead. */
 bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result);
+bool lmm_transfer_may_connect(lmm_transfer *transfer); /* whether libcurl is to make a connection for it */
+void lmm_transfer_lost(lmm_transfer *transfer);        /* its socket is about to be closed while it is under way */
 void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
 
 /* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
@@ -259,9 +263,8 @@ int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
 void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
-/* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So if there
- * is such on the kept connection between these addresses, it becomes one that has ended. */
-void lmm_multi_end_talkative(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port);
+/* The socket of the connection between these addresses, as libcurl writes them; -1: none. */
+int lmm_multi_find(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);

@@ -110,8 +110,10 @@ static int *find_socket(const lmm_multi *multi, int fd) {
 }
 
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
-  lmm_multi *multi = context;
+  lmm_transfer *transfer = context;
+  lmm_multi *multi = transfer->multi;
   (void)purpose;
+  if (!lmm_transfer_may_connect(transfer)) return CURL_SOCKET_BAD;
 #ifdef SOCK_CLOEXEC
   int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
@@ -126,6 +128,10 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
 
 static int on_close_socket(void *context, curl_socket_t fd) {
   lmm_multi *multi = context;
+  for (lmm_link *link = multi->ring.next; link != &multi->ring; link = link->next) {
+    lmm_transfer *transfer = (lmm_transfer *)link;
+    if (transfer->socket == fd && !transfer->done) lmm_transfer_lost(transfer);
+  }
   int *known = find_socket(multi, fd);
   if (known != NULL) {
     multi->sockets.length -= sizeof fd;
@@ -160,17 +166,13 @@ static bool has_address(int fd, name_fn *name, const char *ip, int port) {
   return ntohs(six->sin6_port) == port && memcmp(&six->sin6_addr, wanted, sizeof six->sin6_addr) == 0;
 }
 
-void lmm_multi_end_talkative(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port) {
-  char bytes[4096];
+int lmm_multi_find(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port) {
   const int *all = (const int *)(const void *)multi->sockets.data;
   for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
     if (!has_address(all[i], getsockname, local_ip, local_port)) continue;
-    if (!has_address(all[i], getpeername, ip, port)) continue;
-    if (recv(all[i], bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) continue;
-    (void)shutdown(all[i], SHUT_RDWR);
-    while (recv(all[i], bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
-    }
+    if (has_address(all[i], getpeername, ip, port)) return all[i];
   }
+  return -1;
 }
 
 /* ---- the multi ---- */
@@ -237,7 +239,7 @@ bool lmm_multi_is_ours(const lmm_multi *multi) {
 
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer) {
   curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-  curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, multi);
+  curl_easy_setopt(transfer->easy, CURLOPT_OPENSOCKETDATA, transfer);
   curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket);
   curl_easy_setopt(transfer->easy, CURLOPT_CLOSESOCKETDATA, multi);
   if (multi->handle == NULL && begin(multi) != LMM_OK) return LMM_NOMEM;
@@ -257,8 +259,8 @@ void lmm_multi_touch(lmm_transfer *transfer) {
 
 void lmm_multi_remove(lmm_transfer *transfer) {
   if (!transfer->done) transfer->multi->running--;
-  (void)curl_multi_remove_handle(transfer->multi->handle, transfer->easy);
   unlink_from_ring(&transfer->link);
+  (void)curl_multi_remove_handle(transfer->multi->handle, transfer->easy);
   transfer->multi = NULL;
 }
 

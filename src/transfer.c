@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "lmm.h"
 
@@ -64,29 +65,54 @@ static int on_rewind(void *context, curl_off_t offset, int origin) {
   return transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
-#define DEAD_WITHIN 1000 /* milliseconds of sending in which a connection that was dead shows it */
+/* What a server sends while nothing is asked belongs to no reply, but libcurl would read it as the next one. So a kept
+ * connection with such becomes one that has ended. */
+static void end_talkative(int fd) {
+  char bytes[4096];
+  if (recv(fd, bytes, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) return;
+  (void)shutdown(fd, SHUT_RDWR);
+  while (recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0) {
+  }
+}
 
 /* libcurl sends a request again by itself, up to five times, when a connection that it used before turns out to be
  * dead. Once is what we want, so the second time is on a fresh connection: if that dies, too, it is a failure like any
- * other, and is counted. One that ends later was alive, and the server may have worked on the request: so is that. */
+ * other, and is counted. */
 static int before_send(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
   long connects = 0;
-  int64_t now = lmm_multi_now();
-  if (transfer->sending && now - transfer->sent_at > DEAD_WITHIN) return CURL_PREREQFUNC_ABORT;
   transfer->sending = true;
-  transfer->sent_at = now;
+  transfer->sent_at = lmm_multi_now();
+  transfer->socket = local_port > 0 ? lmm_multi_find(transfer->multi, local_ip, local_port, ip, port) : -1;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
-  if (connects == 0 && local_port > 0) lmm_multi_end_talkative(transfer->multi, local_ip, local_port, ip, port);
+  if (connects == 0 && transfer->socket >= 0) end_talkative(transfer->socket);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
   return CURL_PREREQFUNC_OK;
 }
 
-/* It does so where reading tells it that the connection is dead, but not where writing does. */
+#define DEAD_WITHIN 1000 /* milliseconds of sending in which a connection that was dead shows it */
+
+/* A request that is on its way needs another connection only to be sent again. If its own ended late, that was alive,
+ * and the server may have worked on the request: that is a failure, and is counted. */
+bool lmm_transfer_may_connect(lmm_transfer *transfer) {
+  if (transfer->sending && lmm_multi_now() - transfer->sent_at > DEAD_WITHIN) return false;
+  transfer->sending = transfer->handshaking = false;
+  transfer->lost_in = NULL;
+  return true;
+}
+
+/* libcurl forgets how much was sent as soon as it goes on. */
+void lmm_transfer_lost(lmm_transfer *transfer) {
+  transfer->lost_in = lmm_transfer_phase(transfer);
+  transfer->socket = -1;
+}
+
+/* It sends again where reading tells it that the connection is dead, but not where writing does. */
 bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result) {
   long connects = 0;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
   if (result != CURLE_SEND_ERROR || !transfer->sending || transfer->heard || connects > 0) return false;
+  if (!lmm_transfer_may_connect(transfer)) return false;
   return transfer->body == NULL || transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK;
 }
 
@@ -150,6 +176,7 @@ static CURLcode set_request(lmm_transfer *transfer, const lmm_request *request, 
 int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error) {
   transfer->head = LMM_BUF(request->max_head);
   transfer->received = LMM_BUF(LMM_RECEIVE_BUFFER + CURL_MAX_WRITE_SIZE);
+  transfer->socket = -1;
   transfer->easy = curl_easy_duphandle(template_easy);
   if (transfer->easy == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
   set_callbacks(transfer);
@@ -224,8 +251,7 @@ static const struct {
              {CURLE_PARTIAL_FILE, "truncated", NULL, false},
              {CURLE_SEND_ERROR, NULL, NULL, false},
              {CURLE_RECV_ERROR, NULL, NULL, false},
-             {CURLE_GOT_NOTHING, NULL, NULL, false},
-             {CURLE_ABORTED_BY_CALLBACK, NULL, "wait", false}}; /* by before_send */
+             {CURLE_GOT_NOTHING, NULL, NULL, false}};
 
 /* Whether TLS ended for a reason that stays, by the words of OpenSSL and GnuTLS: the server refused what it was offered,
  * or it speaks no TLS at all. */
@@ -244,7 +270,11 @@ static bool is_proxy_refusal(const lmm_transfer *transfer) {
 static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const char *phase) {
   const char *reason = transfer->reason[0] != '\0' ? transfer->reason : curl_easy_strerror(result);
   bool in_head = transfer->status == 0 && has_passed(transfer, CURLINFO_STARTTRANSFER_TIME_T);
-  if (result == CURLE_ABORTED_BY_CALLBACK) reason = "the server closed it";
+  if (result == CURLE_COULDNT_CONNECT && transfer->sending) { /* lmm_transfer_may_connect has refused it */
+    bool is_sent = transfer->lost_in == NULL || strcmp(transfer->lost_in, "send") != 0;
+    reason = is_sent ? "the server closed it" : "it broke off while the request was sent";
+    return (lmm_failure){"connect", is_sent ? "wait" : "send", reason, false};
+  }
   bool out_of_memory = result == CURLE_OUT_OF_MEMORY;
   if (out_of_memory && !in_head) return (lmm_failure){NULL, phase, reason, false};
   if (out_of_memory) /* older versions of libcurl say this of a header line that is too long for them, too */

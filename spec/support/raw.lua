@@ -15,11 +15,13 @@
 --     { await = "request" }                the next request has come, as far as its Content-Length goes
 --     { await_all = count }                so many requests have come on all connections together
 --     { await = "close" }                  the client has closed the connection
+--     { deaf = true }                      what comes from now on is not read
+--     { shut = true }                      from now on nobody can connect any more: the system lets them wait
 --     { close = true }                     as at the end of the steps
 --     { reset = true }                     with a RST
 --     { hold = true }                      nothing more, until the client closes
 --
--- What the client sends is read and recorded all the time.
+-- What the client sends is read and recorded all the time, unless the server is deaf.
 
 local child = require "lmm.child"
 local shell = require "spec.support.shell"

@@ -110,6 +110,11 @@ local STEPS = {
   await_all = function(self, step)
     while self.totals.request < step.await_all do coroutine.yield "awaiting" end
   end,
+  deaf = function(self) self.socket:read_stop() end,
+  shut = function(self)
+    self.server:shut()
+    coroutine.yield "shutting"
+  end,
   close = function(self) self:close() end,
   reset = function(self) self:close "close_reset" end,
   hold = function() coroutine.yield "holding" end,
@@ -135,6 +140,34 @@ function Connection:go_on(state)
   self.state = next_state
 end
 
+-- ---- who is let in -----------------------------------------------------------------------------------------------
+
+local Server = {}
+Server.__index = Server
+
+local BACKLOG, GUESTS = 1, 12 -- a kernel lets in one or two more than the backlog
+
+function Server:knock(count)
+  local own = self.listener:getsockname()
+  for _ = 1, count do
+    local guest = uv.new_tcp()
+    guest:connect(own.ip, own.port, function() end)
+    self.guests[#self.guests + 1] = guest
+  end
+end
+
+-- luv holds the first guest, and takes no other before that is accepted.
+function Server:shut()
+  self.guests = {}
+  assert(self.listener:listen(BACKLOG, function() self:fill() end))
+  self:knock(1)
+end
+
+function Server:fill()
+  self:knock(GUESTS)
+  for _, connection in ipairs(self.all) do connection:go_on "shutting" end
+end
+
 -- ---- starting --------------------------------------------------------------------------------------------------
 
 --- The program of the child process.
@@ -146,15 +179,17 @@ function M.main(words)
   local accepted, all, totals = 0, {}, { request = 0 }
 
   local listener = uv.new_tcp()
+  local server = setmetatable({ listener = listener, all = all }, Server)
   assert(listener:bind(words[2], tonumber(words[3])))
   assert(listener:listen(128, function()
+    if server.guests then return server:fill() end
     accepted = accepted + 1
     local scenario = scenarios[math.min(accepted, #scenarios)]
     local connection = setmetatable({
       number = accepted, socket = uv.new_tcp(), timer = uv.new_timer(), events = events, head = "",
       received = assert(io.open(prefix .. ".received." .. accepted, "wb")), state = "new",
       seen = { head = 0, request = 0, closed = 0 }, awaited = { head = 0, request = 0, closed = 0 },
-      all = all, totals = totals,
+      server = server, all = all, totals = totals,
     }, Connection)
     all[accepted] = connection
     assert(listener:accept(connection.socket))
