@@ -115,6 +115,27 @@ test.case("a refusal that nobody can read is one by its status", function()
   end)
 end)
 
+test.case("a refusal that comes while a body is still being sent, from a server that closes then", function()
+  local large = os.tmpname()
+  os.execute("head -c 20000000 /dev/zero >" .. large)
+  local replies = {
+    { "Content-Length: 6\r\n\r\nno way", ": no way %(" },
+    { "\r\n", ": no reason given" },
+    { "Transfer-Encoding: chunked\r\n\r\n6\r\nno way\r\n0\r\n\r\n", ": no %l+ " }, -- the status at least
+  }
+  for _, row in ipairs(replies) do
+    local reply = "HTTP/1.1 413 Too Large\r\nConnection: close\r\n" .. row[1]
+    with({ { { await = "head" }, { deaf = true }, { send = reply }, close } }, quick(3), function(client, server)
+      for i = 1, 30 do
+        local messages = { { role = "user", content = { lmm.file(large) } } }
+        local err = test.refused("HTTP 413 from .*" .. row[2], client:chat { messages = messages })
+        test.equal({ err.kind, err.status, err.attempts, #server:wait("accepted", i) }, { "http", 413, 1, i })
+      end
+    end)
+  end
+  os.remove(large)
+end)
+
 test.case("a body that broke off on its way is sent again from its beginning", function()
   local scenarios = { { { await = "head" }, reset }, { { await = "head" }, close },
     after_request({ send = WHOLE }, close) }

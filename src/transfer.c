@@ -101,9 +101,29 @@ bool lmm_transfer_may_connect(lmm_transfer *transfer) {
   return true;
 }
 
+/* A server may refuse a request as soon as it has the head, and close. Then libcurl may find that it cannot send the
+ * rest before it has read what was said. What comes by TLS does not begin so. */
+static void overhear(lmm_transfer *transfer) {
+  char bytes[CURL_MAX_WRITE_SIZE];
+  if (!transfer->sending || transfer->heard || transfer->error.code != LMM_OK) return;
+  ssize_t count = recv(transfer->socket, bytes, sizeof bytes - 1, MSG_DONTWAIT);
+  if (count < 12 || memcmp(bytes, "HTTP/1.", 7) != 0) return;
+  bytes[count] = '\0';
+  const char *end = strstr(bytes, "\r\n\r\n");
+  const char *chunked = strcasestr(bytes, "\ntransfer-encoding:");
+  long status = strtol(bytes + 9, NULL, 10);
+  if (end == NULL || status < 300 || status > 599) return;
+  size_t length = (size_t)(end - bytes) + 4;
+  if (lmm_buf_add(&transfer->head, bytes, length) != LMM_OK) return;
+  if (chunked == NULL || chunked > end) (void)lmm_buf_add(&transfer->received, bytes + length, (size_t)count - length);
+  transfer->status = (int)status;
+  transfer->heard = true;
+}
+
 /* libcurl forgets how much was sent as soon as it goes on. */
 void lmm_transfer_lost(lmm_transfer *transfer) {
   transfer->lost_in = lmm_transfer_phase(transfer);
+  overhear(transfer);
   transfer->socket = -1;
 }
 
@@ -300,7 +320,8 @@ bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure) {
     *failure = (lmm_failure){kind, phase, own->message, false};
     return true;
   }
-  if (!transfer->done || (transfer->result == CURLE_OK && transfer->status != 0)) return false;
+  bool is_refusal = transfer->result == CURLE_SEND_ERROR && transfer->status >= 300; /* see overhear */
+  if (!transfer->done || is_refusal || (transfer->result == CURLE_OK && transfer->status != 0)) return false;
   *failure = transfer->result != CURLE_OK ? classify(transfer, (CURLcode)transfer->result, phase)
                                           /* libcurl takes a head without its end for a reply without a body */
                                           : (lmm_failure){"truncated", "wait", "it ended within its head", false};
