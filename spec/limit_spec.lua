@@ -174,6 +174,12 @@ test.case("a line of a head without an end", function()
   end)
 end)
 
+test.case("a head beyond what libcurl takes", function()
+  local long = "HTTP/1.1 200 OK\r\n" .. ("X: " .. ("x"):rep(1000) .. "\r\n"):rep(400)
+  with({ { { await = "request" }, { send = long }, { await = "close" } } }, { limits = { header = 1e6 } },
+    function(client) test.equal(test.refused("head is longer than 300 KB", chat(client)).kind, "limit") end)
+end)
+
 test.case("the defaults are those that are told", function()
   local told, count = settings.of_client("http://h").limits, 0
   local readme = process.read "README.md":match "### Limits(.-)\n###"

@@ -51,6 +51,24 @@ end
 
 -- ---- proxies
 
+test.case("no descriptor left for a connection", function()
+  local ended = program.run([[
+    local lmm, raw = require "lmm", require "spec.support.raw"
+    local server = raw.start { {} }
+    lmm.connect({ base_url = "http://127.0.0.1:9/v1", retry = false }):models() -- what is opened once is open
+    local files = {}
+    repeat
+      local file = io.open "/dev/null"
+      files[#files + 1] = file
+    until not file
+    local _, message, err = lmm.connect({ base_url = server.url, retry = false }):models()
+    print(err.kind, err.phase, err.retryable, message)
+    for _, file in ipairs(files) do file:close() end
+    server:stop()
+  ]], {}, "ulimit -n 100;")
+  test.match(ended.out, "^connect\tconnect\ttrue\tcannot reach .*: Too many open files %(raise ulimit")
+end)
+
 test.case("plain HTTP through a proxy by option: the request line is absolute", function()
   with(raw.start { OK }, function(proxy)
     local address = "127.0.0.1:" .. proxy.port
@@ -280,7 +298,8 @@ test.case("a redirect is an error that names where it points; nobody goes there"
       with(raw.start { redirect }, function(server)
         local client = lmm.connect { base_url = server.url, model = "m", api_key = KEY }
         for _, ask in ipairs { client.models, client.health, client.chat } do
-          local err = test.refused("HTTP " .. status:match "%d+", ask(client, { messages = {} }))
+          local request = ask == client.chat and { messages = {} } or nil
+          local err = test.refused("HTTP " .. status:match "%d+", ask(client, request))
           test.equal({ err.kind, err.status, err.attempts, err.hint }, { "http", tonumber(status:match "%d+"), 1,
             "it points to " .. location .. "; redirects are not followed" })
         end

@@ -208,6 +208,7 @@ struct lmm_transfer {
   bool sending;     /* the connection stands, and the request is or was on its way */
   int64_t sent_at;  /* since when: milliseconds, monotonic */
   int socket;       /* on which; -1: none that is known */
+  int no_socket;    /* errno where there were too many open files for one, else 0 */
   const char *lost_in; /* the phase in which that was closed; NULL while it was not */
   bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;

@@ -2,6 +2,7 @@
  * happened. libcurl's sockets are gathered behind one descriptor, so that a host's loop has one thing to watch. */
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
@@ -123,6 +124,7 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
   /* It may be known: 7.88 tells nothing of one that it closes while it connects. Where memory for it is wanting, it is
    * not looked at before it is used again. */
   if (fd >= 0 && find_socket(multi, fd) == NULL) (void)lmm_buf_add(&multi->sockets, &fd, sizeof fd);
+  transfer->no_socket = fd < 0 && (errno == EMFILE || errno == ENFILE) ? errno : 0;
   return fd;
 }
 

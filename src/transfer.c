@@ -295,11 +295,14 @@ static lmm_failure classify(const lmm_transfer *transfer, CURLcode result, const
     reason = is_sent ? "the server closed it" : "it broke off while the request was sent";
     return (lmm_failure){"connect", is_sent ? "wait" : "send", reason, false};
   }
+  if (result == CURLE_COULDNT_CONNECT && transfer->no_socket != 0)
+    return (lmm_failure){"connect", "connect", strerror(transfer->no_socket), false};
   bool out_of_memory = result == CURLE_OUT_OF_MEMORY;
   if (out_of_memory && !in_head) return (lmm_failure){NULL, phase, reason, false};
   if (out_of_memory) /* older versions of libcurl say this of a header line that is too long for them, too */
     return (lmm_failure){"limit", phase, "a header line is longer than 100 KB, or there is not enough memory", false};
-  if (result == TOO_LARGE) return (lmm_failure){"limit", phase, "a header line is longer than 100 KB", false};
+  if (result == TOO_LARGE || strncmp(reason, "Too large response headers", 26) == 0)
+    return (lmm_failure){"limit", phase, "its head is longer than 300 KB, or a line of it than 100 KB", false};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (kinds[i].result != result) continue;
     const char *kind = kinds[i].kind != NULL ? kinds[i].kind : transfer->heard ? "truncated" : "connect";

@@ -109,6 +109,7 @@ function Call:connect_hint(failure)
   if refusal then
     return refusal == 407 and server_error.hint({ status = 407, message = reason }, {}) or "the proxy refused"
   end
+  if reason:find "[Tt]oo many open files" then return "raise ulimit -n, or let fewer calls run at once" end
   if self.url:find "^https" then
     for _, row in ipairs(tls_hints) do
       if reason:find(row[1], 1, true) then return row[2] end
