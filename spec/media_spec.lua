@@ -148,6 +148,17 @@ for _, row in ipairs(types) do
   test.case("type: " .. row[1], function() unusable(image(row[2]), row[3]) end)
 end
 
+test.case("a fifo is not opened: whoever writes to it still waits for its reader", function()
+  with_folder(function(folder)
+    local out = shell.output(([[cd '%s'; mkfifo fifo; { echo written >fifo; } & pid=$!
+      until grep -q ") S" /proc/$pid/stat; do :; done
+      %s; timeout 9 cat fifo; kill $pid 2>/dev/null]]):format(folder,
+      ([[cd '%s' && '%s' -e 'print(require("lmm.part").new("image", "%s/fifo").err)'; cd '%s']]):format(
+        shell.output "pwd":gsub("%s+$", ""), arg[-1], folder, folder)))
+    test.match(out, "is a fifo, not a file.*\nwritten\n$")
+  end)
+end)
+
 test.case("a text named .jpg", function()
   with_folder(function(folder)
     local path = shell.write(folder .. "/text.jpg", "<!DOCTYPE html><html>")

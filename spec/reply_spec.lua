@@ -266,6 +266,20 @@ test.case("whole choices of one index are no reply", function()
   test.equal({ reply.text, #reply.choices, reply.choices[2].text }, { "a", 2, "b" })
 end)
 
+test.case("nulls in a list leave the others in their order", function()
+  local calls, names = {}, {}
+  for i = 1, 60 do
+    for _ = 1, 2 do calls[#calls + 1] = null end
+    names[i] = "f" .. i
+    calls[#calls + 1] = call_of("c" .. i, names[i], "{}")
+  end
+  local choices = { { index = 0, message = { tool_calls = calls }, finish_reason = "stop" } }
+  local reply = assert(fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
+  local found = {}
+  for i, call in ipairs(reply.tool_calls) do found[i] = call.name end
+  test.equal(found, names)
+end)
+
 test.case("a content that is no text is not passed over", function()
   for name, content in pairs { number = 5, boolean = false } do
     local reason = "a message whose content is a " .. name

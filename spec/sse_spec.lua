@@ -236,6 +236,14 @@ test.case("nothing comes after the maximum was reached", function()
   end
 end)
 
+test.case("nor after a line that is too long in two pieces", function()
+  local decoder = core.sse(10)
+  for _, piece in ipairs { "data:1", "23456", "\n\ndata:a\n\n" } do
+    decoder:feed(piece)
+    test.equal({ decoder:next() }, piece == "data:1" and {} or { nil, "limit" })
+  end
+end)
+
 -- ---- the binding
 
 test.case("misuse raises", function()
