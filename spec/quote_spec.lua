@@ -62,6 +62,31 @@ test.case("quoted: long texts of one kind: with quadratic work this would not en
   test.equal(redact.media(("\\"):rep(200)), "..." .. ("\\"):rep(200))
 end)
 
+test.case("quoted: each stretch is found, wherever it stands in either text", function()
+  for before = 0, 17 do
+    for after = 0, 17 do
+      local other = ("<"):rep(before) .. SAID:sub(1, 16) .. (">"):rep(after)
+      test.equal(redact.quoted(("-"):rep(after) .. SAID:sub(1, 16) .. "+", { other }), ("-"):rep(after) .. "[...]+")
+      test.equal(redact.quoted(SAID:sub(1, 15) .. "+", { other }), SAID:sub(1, 15) .. "+")
+    end
+  end
+end)
+
+test.case("quoted: of a long text that is not quoted one stretch in eight bytes is looked at", function()
+  local numbers = {}
+  for i = 1, 10000 do numbers[i] = ("%010d"):format(i) end
+  local methods, count = getmetatable("").__index, 0
+  local sub = methods.sub
+  methods.sub = function(...)
+    count = count + 1
+    return sub(...)
+  end
+  local ok, said = pcall(redact.quoted, SAID, { table.concat(numbers) })
+  methods.sub = sub
+  test.equal({ ok, said }, { true, SAID })
+  test.ok(count < 100000 / 8 + 1000, count .. " stretches")
+end)
+
 test.case("the texts of a request", function()
   local fields = { model = "model", prompt = "1", input = { "2", { "3" } }, messages = {
     { role = "user", content = "4" },

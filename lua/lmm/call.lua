@@ -94,7 +94,8 @@ local FAR = 16 -- so many times what will be shown is looked at for texts of the
 function Call:unquote(said)
   if said:find "^[%w_]+$" and #said <= LONGEST_NAME then return said end
   said = texts.line(self:redact(texts.line(said)), FAR * self.client.limits.error)
-  return redact.quoted(said, redact.texts_of(self.fields))
+  self.texts = self.texts or redact.texts_of(self.fields)
+  return redact.quoted(said, self.texts)
 end
 
 --- The status by which a proxy has refused a tunnel, in the words of older and newer libcurls.

@@ -69,15 +69,20 @@ end
 
 local LEAST = 16 -- bytes; less is found everywhere
 
---- The places at which each stretch of so many bytes begins.
+--- Of the other texts, which may be long, one short stretch in so many bytes is looked up: each of LEAST has one in it.
+local STEP = 8
+local KEY = LEAST - STEP + 1
+
+--- The places at which each stretch of LEAST bytes begins, and the stretches of KEY bytes that there are.
 local function stretches(given)
-  local places = {}
+  local places, keys = {}, {}
   for i = 1, #given - LEAST + 1 do
     local stretch = given:sub(i, i + LEAST - 1)
     places[stretch] = places[stretch] or {}
     table.insert(places[stretch], i)
   end
-  return places
+  for i = 1, #given - KEY + 1 do keys[given:sub(i, i + KEY - 1)] = true end
+  return places, keys
 end
 
 --- Whether the byte at this place goes on with a character; three bytes at most do.
@@ -109,12 +114,16 @@ end
 ---@param others string[]
 function redact.quoted(given, others)
   if #given < LEAST or #others == 0 then return given end
-  local places, starts = stretches(given), {}
+  local places, keys = stretches(given)
+  local starts = {}
   for _, other in ipairs(others) do
-    for i = 1, #other - LEAST + 1 do
-      local stretch = other:sub(i, i + LEAST - 1)
-      for _, start in ipairs(places[stretch] or {}) do starts[#starts + 1] = start end
-      places[stretch] = nil
+    for key = STEP, #other - KEY + 1, STEP do
+      local last = keys[other:sub(key, key + KEY - 1)] and math.min(key, #other - LEAST + 1) or 0
+      for i = key - STEP + 1, last do
+        local stretch = other:sub(i, i + LEAST - 1)
+        for _, start in ipairs(places[stretch] or {}) do starts[#starts + 1] = start end
+        places[stretch] = nil
+      end
     end
   end
   table.sort(starts)
