@@ -215,3 +215,35 @@ test.case("a message that is longer than limits.error is cut, and what it quotes
     check(err, length)
   end
 end)
+
+test.case("a refusal that quotes a request of any size is decoded", function()
+  local bytes = ("\0\1\2"):rep(2 ^ 19)
+  local url = "data:image/png;base64," .. core.base64.encode(bytes)
+  local net = fake.net { { status = 400, json = vllm("no number: 'hot', body: '" .. url .. "', input: '" .. url
+    .. "' so") } }
+  local err = test.refused("400 from http://fake/v1: no number: 'hot', body: 'data:image/png;base64,%.%.%.', .* so$",
+    net:connect { retry = false }:conversation():ask(PROMPT, lmm.image(url)))
+  test.equal(err.type, "BadRequestError")
+end)
+
+test.case("of a refusal without an end no more is read than can matter", function()
+  local chunks = {}
+  for i = 1, 100 do chunks[i] = ("x "):rep(2 ^ 15) end
+  local net = fake.net { { status = 400, chunks = chunks } }
+  test.refused("HTTP 400 .*: x x x", net:connect { retry = false }:conversation():ask(PROMPT))
+  local transfer = net.transfers[1]
+  test.ok(transfer.closed and not transfer.ended)
+end)
+
+test.case("no half of a key is told where a refusal is cut", function()
+  local key = ("kEy."):rep(10)
+  for before = 2 ^ 20 - 45, 2 ^ 20 + 5, 5 do
+    local body = "data:image/png;base64," .. ("A"):rep(before - 23) .. " " .. key .. (" x"):rep(2 ^ 16)
+    local event = "data: " .. json.encode { error = { message = body } } .. "\n\n"
+    for _, reply in ipairs { { status = 400, body = body }, fake.streamed { event } } do
+      local client = fake.net({ reply }):connect { retry = false, api_key = key }
+      local err = test.refused("base64,%.%.%.", client:stream({ messages = {} }):reply())
+      test.ok(not err.message:find "kEy", err.message:sub(1, 200))
+    end
+  end
+end)

@@ -80,11 +80,18 @@ local tls_hints = {
   { "unable to set private key file", own_key },
 }
 
---- What a server said, without what it quotes of secrets and media. To be called before anything is cut off.
----@param is_answer boolean?  the model's own words
-function Call:redact(text, is_answer)
-  text = self.client:redact(text, self.key, is_answer)
-  return is_answer and text or redact.media(text)
+local LOOKED_AT = 1024 * 1024 -- bytes of what a server says that are looked at
+local LONGEST_SECRET = 64 * 1024 -- bytes; servers take no longer header
+
+--- What a server said, without what it quotes of secrets and media. Of more than `most` bytes, LOOKED_AT unless given,
+--- the beginning, without its last bytes, which may be half a secret. To be called before anything else is cut off.
+---@param is_answer boolean?  the model's own words, all of which stay
+---@param most integer?
+function Call:redact(text, is_answer, most)
+  if is_answer then return self.client:redact(text, self.key, true) end
+  most = most or LOOKED_AT
+  if #text <= most then return redact.media(self.client:redact(text, self.key)) end
+  return redact.media(self.client:redact(text:sub(1, most), self.key):sub(1, -LONGEST_SECRET - 1))
 end
 
 local LONGEST_NAME = 64 -- bytes, of an error's code or type
@@ -92,6 +99,7 @@ local FAR = 16 -- so many times what will be shown is looked at for texts of the
 
 --- The same without what it quotes of the request's texts, as one line. A name stays as it is.
 function Call:unquote(said)
+  if #said > LOOKED_AT then said = self:redact(said) end
   if said:find "^[%w_]+$" and #said <= LONGEST_NAME then return said end
   said = texts.line(self:redact(texts.line(said)), FAR * self.client.limits.error)
   self.texts = self.texts or redact.texts_of(self.fields)
@@ -239,15 +247,17 @@ function Call:count(bytes)
     reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.client.limits.reply) }
 end
 
---- The rest of the reply.
-function Call:read_all()
+--- The rest of the reply; not all of it where it has more than `most` bytes.
+---@param most integer?
+function Call:read_all(most)
   local pieces = {}
-  while true do
+  while self.received <= (most or math.huge) do
     local bytes, err = self:read()
     if err then return nil, err end
-    if not bytes then return table.concat(pieces) end
+    if not bytes then break end
     pieces[#pieces + 1] = bytes
   end
+  return table.concat(pieces)
 end
 
 --- One attempt up to the head of its reply. A reply that refuses is an error.
@@ -281,12 +291,13 @@ function Call:open()
     return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
   end
   if is_success then return head end
+  local most = LOOKED_AT + 2 * (self.body and self.body:size() or 0) -- it may quote the request, even twice
   local text
-  text, err = self:read_all()
+  text, err = self:read_all(most)
   if not text and err.kind == "cancelled" then return nil, err end
   if is_encoded then text = nil end -- the status tells all that can be told
   head.headers.location = head.headers.location and self:redact(head.headers.location)
-  local fields = server_error.from_reply(head, self:redact(text or ""), self:sent())
+  local fields = server_error.from_reply(head, self:redact(text or "", false, most), self:sent())
   if self.advise then fields.hint = self.advise(fields) or fields.hint end
   return nil, self:fail(fields)
 end

@@ -27,7 +27,8 @@ end
 local LONGEST_WORD = 128
 
 --- A run of base64, also where JSON writes `\/` for `/`.
-local RUN, LONG_RUN = "[%w+/\\]+=*", ("[%w+/\\]"):rep(32) .. "+=*"
+local RUN = "[%w+/\\]+=*"
+local LONG_RUN = "%f[%w+/\\]" .. ("[%w+/\\]"):rep(32) .. "+=*" -- looked for only where a run begins
 
 --- The backslashes that a run ends with.
 local function backslashes(run)

@@ -44,6 +44,7 @@ local refusal = { status = 400, headers = { ["content-type"] = "application/json
   json = { error = { message = "Wrong number.", type = "BadRequestError", code = 400 } } }
 local to_the_end = replies.whole "to the end"
 to_the_end.is_open = true
+local endless = { status = 400, chunks = { "Wrong. " .. ("xyz "):rep(2 ^ 19), { pause = 60 } } }
 local partial = replies.streamed { replies.delta "one", replies.delta "two" }
 
 local broken = replies.streamed { replies.delta "one", { pause = 0.05 }, { fail = { kind = "truncated" } } }
@@ -256,6 +257,12 @@ return {
   case("a reply that is too long", { replies.whole(("x"):rep(5000)) }, {
     opts = { limits = { reply = 1000 } },
     run = function(client) failed("limit", client:chat(request)) end,
+  }),
+
+  case("a refusal that goes on and on is told by its beginning", { endless }, {
+    opts = { timeout = { idle = 30 } },
+    run = function(client) test.match(failed("http", client:chat(request)).message, "Wrong%. xyz xyz") end,
+    seen = closes,
   }),
 
   case("a redirect is an error that names its target", { redirect }, { run = function(client)
