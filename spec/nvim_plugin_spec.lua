@@ -147,6 +147,27 @@ case("<C-c> cancels in the buffer of !, and is the buffer's own again after it",
   wait_idle(ed)
 end)
 
+-- What <C-c> may be already in the buffer, and Lua code that tells of its having been typed.
+for name, row in pairs {
+  ["a command"] = { [[vim.cmd 'nnoremap <buffer> <silent> <C-c> :let typed = "a<Bar>b"<CR>']],
+    "return vim.g.typed == 'a|b'" },
+  ["a function"] = { "vim.keymap.set('n', '<C-c>', function() typed = true end, { buffer = true })", "return typed" },
+} do
+  for _, command in ipairs { ":Lmm q<CR>", ":Lmm! q<CR>" } do
+    case("<C-c> is the user's again after " .. command .. ": " .. name, { BEGUN }, function(ed, server)
+      ed:lua(row[1])
+      ed:keys(command)
+      server:wait "request"
+      ed:keys "<C-c>"
+      server:wait "closed"
+      ed:wait_for("its mapping", "return vim.fn.maparg('<C-c>', 'n', false, true).desc ~= 'Cancel the answer'")
+      test.ok(not ed:lua(row[2]))
+      ed:keys "<C-c>"
+      ed:wait_for("what it does", row[2])
+    end)
+  end
+end
+
 case("a question while an answer comes takes its place", { BEGUN, answer "second" }, function(ed, server)
   ed:keys ":Lmm q<CR>"
   wait_split(ed, "begun")

@@ -12,6 +12,7 @@ local namespace = api.nvim_create_namespace "lmm"
 ---@field source integer    the buffer that the question was asked in
 ---@field follow boolean?   it is the split's: a window that shows its end goes along
 ---@field has_text boolean? something has been written
+---@field mappings table<integer, table|false>?  what `<C-c>` was in the two buffers before
 local Page = {}
 Page.__index = Page
 
@@ -52,12 +53,28 @@ function Page:fail(message)
   if self.follow then self:write((self.has_text and "\n\n" or "") .. "*failed: " .. message .. "*") end
 end
 
+--- A buffer's own mapping of `<C-c>`, or nil.
+local function mapping_of(buffer)
+  for _, mapping in ipairs(api.nvim_buf_get_keymap(buffer, "n")) do
+    if mapping.lhs:upper() == "<C-C>" then return mapping end
+  end
+end
+
+local function map(buffer, mapping)
+  local opts = { callback = mapping.callback, desc = mapping.desc }
+  for _, name in ipairs { "expr", "noremap", "nowait", "replace_keycodes", "script", "silent" } do
+    opts[name] = mapping[name] == 1 or nil
+  end
+  api.nvim_buf_set_keymap(buffer, "n", "<C-c>", mapping.rhs or "", opts)
+end
+
 --- Calls `fn` when `<C-c>` is typed in the answer's or the question's buffer, or the answer's last window is closed.
 ---@param fn fun()
 function Page:on_leave(fn)
   self.group = api.nvim_create_augroup("lmm" .. self.buffer .. "." .. self.mark, {})
   api.nvim_create_autocmd({ "BufWinLeave", "BufUnload" }, { group = self.group, buffer = self.buffer, callback = fn })
-  for _, buffer in ipairs { self.buffer, self.source } do
+  self.mappings = { [self.buffer] = mapping_of(self.buffer) or false, [self.source] = mapping_of(self.source) or false }
+  for buffer in pairs(self.mappings) do
     vim.keymap.set("n", "<C-c>", fn, { buffer = buffer, desc = "Cancel the answer" })
   end
 end
@@ -65,8 +82,9 @@ end
 --- Nothing more will be written.
 function Page:close()
   if api.nvim_buf_is_loaded(self.buffer) then api.nvim_buf_del_extmark(self.buffer, namespace, self.mark) end
-  for _, buffer in ipairs { self.buffer, self.source } do
-    pcall(vim.keymap.del, "n", "<C-c>", { buffer = buffer }) -- unless the buffer is gone
+  for buffer, mapping in pairs(self.mappings) do -- unless the buffer is gone
+    pcall(vim.keymap.del, "n", "<C-c>", { buffer = buffer })
+    if mapping then pcall(map, buffer, mapping) end
   end
   vim.schedule(function() pcall(api.nvim_del_augroup_by_id, self.group) end) -- it may be what calls us
 end
