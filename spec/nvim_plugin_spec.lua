@@ -168,6 +168,23 @@ for name, row in pairs {
   end
 end
 
+case("a buffer that becomes unmodifiable ends the answer", {
+  { { await = "request" }, { send = HEAD .. replies.delta "begun" }, { await_all = 2 }, { send = replies.delta "more" },
+    { hold = true } }, MODELS }, function(ed, server)
+  ed:keys ":Lmm q<CR>"
+  wait_split(ed, "begun")
+  ed:lua [[
+    for _, buffer in ipairs(vim.api.nvim_list_bufs()) do
+      if vim.bo[buffer].buftype == "nofile" then vim.bo[buffer].modifiable = false end
+    end
+    require("lmm").go(function() require("lmm_nvim").client():models() end)]]
+  server:wait("closed", 1)
+  wait_idle(ed)
+  test.equal(#ed:wait_for("the message", "return said[1] and said"), 1)
+  test.match(ed:lua "return said[1][1]", "^[^\n]*'modifiable'[^\n]*$")
+  test.equal(ed:lua "return #vim.api.nvim_get_autocmds { event = 'BufWinLeave' }", 0)
+end)
+
 case("a question while an answer comes takes its place", { BEGUN, answer "second" }, function(ed, server)
   ed:keys ":Lmm q<CR>"
   wait_split(ed, "begun")

@@ -17,10 +17,11 @@ function M.setup(opts)
   client = nil
 end
 
---- What was raised, for the user: where a setting is refused, the line of this file that handed it on is no help.
+--- What was raised, for the user: where a setting is refused, the line of this file that handed it on is no help, and
+--- the editor's own errors go on with a traceback.
 ---@return string
 function M.words(problem)
-  return (tostring(problem):gsub("^[^\n]-:%d+: lmm: ", "lmm: "))
+  return (tostring(problem):match("^[^\n]*"):gsub("^[^\n]-:%d+: lmm: ", "lmm: "))
 end
 
 local function tell(problem, level)
@@ -132,9 +133,9 @@ local function write(stream, target)
     until not piece
     if message and err.kind ~= "cancelled" then error(message, 0) end
   end, function(ok, problem)
-    if not ok then tell(problem) end
-    if not ok and answer == mine then target:fail(problem) end
+    if not ok and answer == mine then pcall(target.fail, target, M.words(problem)) end -- it may not be writable
     stop_mine()
+    if not ok then tell(problem) end
   end)
 end
 
