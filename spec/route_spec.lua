@@ -54,6 +54,20 @@ local environments = {
   { "all_proxy=http://p:1 no_proxy='*'", "http://a.example", "a.example:80" },
 }
 
+-- Networks, as libcurl has known them since 7.86.
+for _, row in ipairs {
+  { "192.168.0.0/16", "192.168.3.4", true }, { "192.168.0.0/16", "192.169.0.1", false },
+  { "10.0.0.0/9", "10.127.0.1", true }, { "10.0.0.0/9", "10.128.0.1", false },
+  { "b,10.1.2.3/32", "10.1.2.3", true }, { "10.1.2.3/32", "10.1.2.2", false },
+  { "10.1.2.0/24", "a.10.1.2.0", false }, { "10.1.2/24", "10.1.2.3", false }, { "10.0.0.0/x", "10.0.0.0", false },
+  { "fd00::/8", "[fd12:3::4]", true }, { "fd00::/8", "[fe80::1]", false },
+  { "2001:DB8:1::/47", "[2001:db8:0:1::9]", true }, { "2001:db8::/47", "[2001:db8:2::9]", false },
+  { "::/8", "10.0.0.1", false }, { "0.0.0.0/8", "[::2]", false }, { "2001:db8:0:0::1", "[2001:db8::1]", true },
+} do
+  environments[#environments + 1] = { "all_proxy=http://p:1 no_proxy=" .. row[1], "http://" .. row[2],
+    row[3] and row[2] .. ":80" or "p:1" }
+end
+
 local SHOW = [[local to = require("lmm.transport.route").of("%s", {}) io.write(to.connect_to, ":", to.connect_port)]]
 
 for _, row in ipairs(environments) do

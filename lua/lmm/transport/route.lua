@@ -26,12 +26,39 @@ local function environment(name)
   return value ~= "" and value or nil
 end
 
---- Whether $no_proxy names the host: itself, a domain it is in, or "*".
+--- The groups of an IPv4 address and the 8 bits of each, of an IPv6 address and their 16; nil where it is neither.
+local function groups_of(address)
+  local groups = {}
+  local is_v4, is_v6 = address:find "^%d+%.%d+%.%d+%.%d+$", address:find "^[%x:]*:[%x:]*$"
+  if not (is_v4 or is_v6) then return nil end
+  local _, count = address:gsub("%x+", "")
+  for group in address:gsub("::", (":0"):rep(8 - count) .. ":"):gmatch "%x+" do
+    groups[#groups + 1] = tonumber(group, is_v4 and 10 or 16)
+  end
+  return groups, is_v4 and 8 or 16
+end
+
+--- Whether a host is an address in a network, "ADDRESS/BITS", or the address itself.
+local function is_within(host, network)
+  local address, length = network:match "^([^/]+)/?(%d*)$"
+  local groups, size = groups_of(host)
+  local others, other_size = groups_of(address or "")
+  local left = tonumber(length) or 128
+  if not groups or size ~= other_size or #groups ~= #others then return false end
+  for i, group in ipairs(groups) do
+    local unit = 2 ^ math.max(size - left, 0)
+    if math.floor(group / unit) ~= math.floor(others[i] / unit) then return false end
+    left = math.max(left - size, 0)
+  end
+  return true
+end
+
+--- Whether $no_proxy names the host: itself, a domain or a network it is in, or "*".
 local function is_excepted(host)
   host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
   for word in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
     local name = word:gsub("^%.", "")
-    if name == "*" or host == name or host:sub(-#name - 1) == "." .. name then return true end
+    if name == "*" or host == name or host:sub(-#name - 1) == "." .. name or is_within(host, name) then return true end
   end
   return false
 end
