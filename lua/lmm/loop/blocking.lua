@@ -34,7 +34,8 @@ function Loop:pass(deadline)
       self.poll(LONGEST_POLL)
     end
   end
-  self:turn()
+  local ok, problem = pcall(self.turn, self) -- what a `done` raises holds nobody else up
+  if not ok then self.problem = self.problem or { problem } end
 end
 
 return blocking

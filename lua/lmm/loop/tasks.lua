@@ -79,6 +79,14 @@ function Loop:turn()
   end
 end
 
+--- Raises what has been kept of what a `done` raised, if anything; not in a task.
+function Loop:tell()
+  local problem = self.problem
+  if not problem or self:running() then return end
+  self.problem = nil
+  error(problem[1], 0)
+end
+
 --- The task that runs, or nil.
 function Loop:running()
   local co = coroutine.running()
@@ -90,6 +98,7 @@ function Loop:wait(cell, deadline)
   local task = self:running()
   while true do
     if task and task.cancelled then return nil, "cancelled" end
+    if not cell.of_call then self:tell() end
     if cell.set then
       cell.set = false
       return true
