@@ -3,21 +3,28 @@ local json = require "lmm.json"
 local mock = require "lmm.mock"
 local nginx = require "spec.support.nginx"
 local process = require "spec.support.process"
+local raw = require "spec.support.raw"
 local test = require "spec.support.test"
 
 local upstream = assert(mock.start { delay = 0 })
 
-local server = nginx.start {
-  prefix = "examples/nginx",
-  config = function(folder)
-    local text = process.read "examples/nginx/nginx.conf"
-    return (text:gsub("listen [^;]+", "listen unix:" .. folder .. "/socket")
-      :gsub("pid [^;]+", "pid " .. folder .. "/nginx.pid")
-      :gsub("error_log [^;]+", "error_log " .. folder .. "/error.log")
-      :gsub("/tmp/lmm%-nginx", folder .. "/body"))
-  end,
-  env = "OPENAI_BASE_URL=" .. upstream.url,
-}
+--- Starts the example for a model server; `edit` may change more of its configuration.
+local function start(url, edit)
+  return nginx.start {
+    prefix = "examples/nginx",
+    config = function(folder)
+      local text = process.read "examples/nginx/nginx.conf"
+      text = text:gsub("listen [^;]+", "listen unix:" .. folder .. "/socket")
+        :gsub("pid [^;]+", "pid " .. folder .. "/nginx.pid")
+        :gsub("error_log [^;]+", "error_log " .. folder .. "/error.log")
+        :gsub("/tmp/lmm%-nginx", folder .. "/body")
+      return edit and edit(text) or text
+    end,
+    env = "OPENAI_BASE_URL=" .. url,
+  }
+end
+
+local server = start(upstream.url)
 
 local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
 local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
@@ -60,6 +67,65 @@ test.case("describe, no picture", function()
   for _, words in ipairs { "-d ''", "-X POST", "-F a=b", "-F file=@/dev/null" } do
     test.match(server:get("/describe", words .. " -w ' %{http_code}'"), "^send a picture: .*%-F file=@%S+ %S+\n 400$")
   end
+end)
+
+test.case("describe as events, to a client of HTTP/1.0", function()
+  local text = server:get("/describe", ways[1][2] .. " --http1.0 -H 'Accept: text/event-stream'")
+  test.match(text, "data: %[DONE%]\n\n$")
+end)
+
+-- ---- clients that leave
+
+-- Head and body together are what curl writes at once, and nginx has all of it as it reads the body.
+local small = process.write(os.tmpname(), process.read "examples/picture.jpg":sub(1, 50000))
+
+local TIMES = 10
+local MODELS = '{"data":[{"id":"a"},{"id":"b"}]}'
+local LISTED = ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"):format(#MODELS, MODELS)
+local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" .. PIECE
+
+--- Has a client ask and leave, ten times, each time as soon as the model server has its request and the client has
+--- `printed` that. The model server lists its models once, does the steps on every other connection, and has to see
+--- each of those close. `checks` is what lua_check_client_abort is, on unless given.
+local function leave(request, steps, printed, checks)
+  local model = raw.start { { { await = "request" }, { send = LISTED } }, steps }
+  local example = start(model.url, function(text)
+    return (text:gsub("worker_processes 2", "worker_processes 1")
+      :gsub("lua_check_client_abort on", "lua_check_client_abort " .. (checks or "on")))
+  end)
+  local out = os.tmpname()
+  local command = ("echo $$; exec env -u LD_PRELOAD curl -sN --unix-socket %s/socket http://localhost%s >%s"):format(
+    example.folder, request, out)
+  local ok, problem = pcall(function()
+    for i = 1, TIMES do
+      process.write(out, "")
+      local client = io.popen(command)
+      local pid = client:read "*l"
+      process.wait_for("the model's begin", function()
+        return #model:seen "request" > i and process.read(out):find(printed, 1, true)
+      end)
+      os.execute("kill " .. pid)
+      client:close()
+      model:wait("closed", i)
+    end
+  end)
+  os.remove(out)
+  example:stop()
+  model:stop()
+  if not ok then error(problem, 0) end
+end
+
+local AS_EVENTS = "/describe --data-binary @" .. small .. " -H 'Accept: text/event-stream'"
+
+test.case("a client that leaves its events is noticed at the next one, should nginx not look for it", function()
+  local steps = { { await = "request" }, { send = EVENTS } }
+  for _ = 1, 20 do
+    steps[#steps + 1] = { pause = 0.05 }
+    steps[#steps + 1] = { send = PIECE }
+  end
+  steps[#steps + 1] = { hold = true }
+  leave(AS_EVENTS, steps, "data: ", "off")
 end)
 
 test.case("ask", function()
@@ -113,3 +179,4 @@ end)
 
 server:stop()
 os.remove(large)
+os.remove(small)

@@ -62,19 +62,19 @@ local function question_in(arguments)
   return type(q) == "string" and q:find "%S" and q or nil
 end
 
+--- Gives whether the client still takes what it is sent.
 local function send_event(value)
-  ngx.print("data: ", type(value) == "string" and value or json.encode(value), "\n\n")
-  ngx.flush(true)
+  return ngx.print("data: ", type(value) == "string" and value or json.encode(value), "\n\n") and ngx.flush(true)
 end
 
---- The answer as events, each with a piece of its text.
+--- The answer as events, each with a piece of its text. Where the client has left, nobody waits for the rest.
 local function stream_out(stream)
   local piece, message, err = stream:next()
   if message then return refuse(message, err) end
   ngx.header.content_type = "text/event-stream"
   ngx.header.cache_control = "no-cache"
   while piece do
-    send_event { text = piece }
+    if not send_event { text = piece } then return stream:cancel() end
     piece, message = stream:next()
   end
   send_event(message and { error = message } or "[DONE]")
