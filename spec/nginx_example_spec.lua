@@ -85,29 +85,33 @@ local LISTED = ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\
 local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" .. PIECE
 
---- Has a client ask and leave, ten times, each time as soon as the model server has its request and the client has
---- `printed` that. The model server lists its models once, does the steps on every other connection, and has to see
---- each of those close. `checks` is what lua_check_client_abort is, on unless given.
-local function leave(request, steps, printed, checks)
-  local model = raw.start { { { await = "request" }, { send = LISTED } }, steps }
+--- Has a client ask and leave, ten times, each time as soon as the model server has its `calls` (1 unless given) and
+--- the client has `printed` that. The model server first lists its models, unless the request `names` them, then does
+--- the steps on each connection, and has to see all of those close. `checks` is what lua_check_client_abort is (on).
+---@param opts { request: string, steps: table[], printed: string?, calls: integer?, names: boolean?, checks: string? }
+local function leave(opts)
+  local listing = { { await = "request" }, { send = LISTED } }
+  local model = raw.start(opts.names and { opts.steps } or { listing, opts.steps })
   local example = start(model.url, function(text)
     return (text:gsub("worker_processes 2", "worker_processes 1")
-      :gsub("lua_check_client_abort on", "lua_check_client_abort " .. (checks or "on")))
+      :gsub("lua_check_client_abort on", "lua_check_client_abort " .. (opts.checks or "on")))
   end)
   local out = os.tmpname()
   local command = ("echo $$; exec env -u LD_PRELOAD curl -sN --unix-socket %s/socket http://localhost%s >%s"):format(
-    example.folder, request, out)
+    example.folder, opts.request, out)
   local ok, problem = pcall(function()
     for i = 1, TIMES do
+      local calls = i * (opts.calls or 1)
       process.write(out, "")
       local client = io.popen(command)
       local pid = client:read "*l"
       process.wait_for("the model's begin", function()
-        return #model:seen "request" > i and process.read(out):find(printed, 1, true)
+        return #model:seen "request" == calls + (opts.names and 0 or 1)
+          and process.read(out):find(opts.printed or "", 1, true)
       end)
       os.execute("kill " .. pid)
       client:close()
-      model:wait("closed", i)
+      model:wait("closed", calls)
     end
   end)
   os.remove(out)
@@ -116,7 +120,8 @@ local function leave(request, steps, printed, checks)
   if not ok then error(problem, 0) end
 end
 
-local AS_EVENTS = "/describe --data-binary @" .. small .. " -H 'Accept: text/event-stream'"
+local DESCRIBE = "/describe --data-binary @" .. small
+local AS_EVENTS = DESCRIBE .. " -H 'Accept: text/event-stream'"
 
 test.case("a client that leaves its events is noticed at the next one, should nginx not look for it", function()
   local steps = { { await = "request" }, { send = EVENTS } }
@@ -125,8 +130,22 @@ test.case("a client that leaves its events is noticed at the next one, should ng
     steps[#steps + 1] = { send = PIECE }
   end
   steps[#steps + 1] = { hold = true }
-  leave(AS_EVENTS, steps, "data: ", "off")
+  leave { request = AS_EVENTS, steps = steps, printed = "data: ", checks = "off" }
 end)
+
+local SILENT = { { await = "request" }, { hold = true } }
+
+local leaving = {
+  { "describe, as events", { request = AS_EVENTS, steps = { { await = "request" }, { send = EVENTS }, { hold = true } },
+    printed = "data: " } },
+  { "describe", { request = DESCRIBE, steps = SILENT } },
+  { "ask", { request = "/ask?q=Why", steps = SILENT } },
+  { "compare", { request = "/compare?q=Why'&'model=a'&'model=b", steps = SILENT, calls = 2, names = true } },
+}
+
+for _, row in ipairs(leaving) do
+  test.case("a client that leaves is noticed at once: " .. row[1], function() leave(row[2]) end)
+end
 
 test.case("ask", function()
   test.equal(server:get "/ask?q=Why%20so%3F", "question: Why so?\n")

@@ -46,8 +46,8 @@ local function find_in_form(form, boundary)
 end
 
 --- The picture that was sent, as a part: the body itself, or the first file in a form; nil where there is none.
+--- nginx has read the body by now (lua_need_request_body).
 local function picture()
-  ngx.req.read_body()
   local bytes, path = ngx.req.get_body_data(), ngx.req.get_body_file()
   local kind = ngx.var.http_content_type or ""
   local boundary = kind:match '^multipart/form%-data;.*boundary="?([^";]+)'
