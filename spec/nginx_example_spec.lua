@@ -62,6 +62,13 @@ test.case("describe, a picture that nginx has put into a file", function()
   end
 end)
 
+test.case("describe, a form that is too large to be read", function()
+  local huge = process.write(os.tmpname(), process.read(large) .. ("\0"):rep(10 * 1024 * 1024))
+  test.match(server:get("/describe", "-F file=@" .. huge .. " -w ' %{http_code}'"), "^a form .*data%-binary.*\n 413$")
+  test.match(server:get("/describe", "--data-binary @" .. huge), "^image 1: image/jpeg, .* 12590076 bytes")
+  os.remove(huge)
+end)
+
 test.case("describe, no picture", function()
   test.match(server:get("/describe", "-d hello -w ' %{http_code}'"), "no known type.*\n 400$")
   for _, words in ipairs { "-d ''", "-X POST", "-F a=b", "-F file=@/dev/null" } do

@@ -11,49 +11,58 @@ local client = lmm.connect()
 local QUESTION = "What is shown in the image?"
 local USAGE = "send a picture: curl --data-binary @picture.jpg URL, or in a form: curl -F file=@picture.jpg URL"
 
---- Whose fault it was: our client's where there is no error of lmm's or the request cannot be sent, else the model's.
+local FORM_MAX = 10 -- MiB: a form is read whole, and its worker does nothing else meanwhile
+local TOO_LARGE = ("a form may have %d MiB, a picture alone more: curl --data-binary @picture.jpg URL"):format(FORM_MAX)
+
+--- Whose fault it was: our client's where the request cannot be sent, else the model's.
 local function status_of(err)
-  return err and err.kind ~= "invalid" and 502 or 400
+  return err.kind == "invalid" and 400 or 502
 end
 
 --- Ends the request with what went wrong.
-local function refuse(message, err)
-  ngx.status = status_of(err)
+local function refuse(status, message)
+  ngx.status = status
   ngx.header.content_type = "text/plain"
   ngx.say(message)
 end
 
-local function read_file(path)
+--- What a file holds; nil where that is more than `limit` bytes.
+local function read_file(path, limit)
   local file = assert(io.open(path, "rb"))
-  local bytes = file:read "*a"
+  local bytes = file:seek "end" <= limit and file:seek "set" and file:read "*a" or nil
   file:close()
   return bytes
 end
 
 --- The first file in a form (RFC 7578).
 local function find_in_form(form, boundary)
-  boundary = "\r\n--" .. boundary
+  boundary = "--" .. boundary
   local at = 1
-  form = "\r\n" .. form
   while true do
     local _, begin = form:find(boundary .. "\r\n", at, true)
     local _, head = form:find("\r\n\r\n", begin or #form, true)
-    local stop = head and form:find(boundary, head + 1, true)
+    local stop = head and form:find("\r\n" .. boundary, head + 1, true)
     if not stop then return nil end
     if form:sub(begin, head):lower():find('filename="', 1, true) then return form:sub(head + 1, stop - 1) end
     at = stop
   end
 end
 
---- The picture that was sent, as a part: the body itself, or the first file in a form; nil where there is none.
+--- The picture that was sent, as a part: the body itself, or the first file in a form; else nil, a status and why.
 --- nginx has read the body by now (lua_need_request_body).
 local function picture()
   local bytes, path = ngx.req.get_body_data(), ngx.req.get_body_file()
   local kind = ngx.var.http_content_type or ""
   local boundary = kind:match '^multipart/form%-data;.*boundary="?([^";]+)'
-  if boundary then bytes, path = find_in_form(bytes or path and read_file(path) or "", boundary), nil end
-  if not path and (bytes or "") == "" then return nil end
-  return lmm.image(path or { bytes = bytes })
+  if boundary then
+    local form = bytes or not path and "" or read_file(path, FORM_MAX * 1024 * 1024)
+    if not form then return nil, 413, TOO_LARGE end
+    bytes, path = find_in_form(form, boundary), nil
+  end
+  if not path and (bytes or "") == "" then return nil, 400, USAGE end
+  local image = lmm.image(path or { bytes = bytes })
+  if image.err then return nil, 400, image.err.message end
+  return image
 end
 
 --- The argument `q`, or nil. nginx gives true where an argument has no value, and a list where it comes twice.
@@ -70,7 +79,7 @@ end
 --- The answer as events, each with a piece of its text. Where the client has left, nobody waits for the rest.
 local function stream_out(stream)
   local piece, message, err = stream:next()
-  if message then return refuse(message, err) end
+  if message then return refuse(status_of(err), message) end
   ngx.header.content_type = "text/event-stream"
   ngx.header.cache_control = "no-cache"
   while piece do
@@ -82,15 +91,14 @@ end
 
 --- POST /describe: the body is a picture.
 function service.describe()
-  local image = picture()
-  if not image then return refuse(USAGE) end
-  if image.err then return refuse(image.err.message, image.err) end
+  local image, status, problem = picture()
+  if not image then return refuse(status, problem) end
   local chat = client:conversation { system = "Answer in one sentence." }
   if (ngx.var.http_accept or ""):find("text/event-stream", 1, true) then
     return stream_out((chat:stream(QUESTION, image)))
   end
   local reply, message, err = chat:ask(QUESTION, image)
-  if not reply then return refuse(message, err) end
+  if not reply then return refuse(status_of(err), message) end
   ngx.header.content_type = "text/plain"
   ngx.say(reply.text)
 end
@@ -98,9 +106,9 @@ end
 --- GET /ask?q=...
 function service.ask()
   local question = question_in(ngx.req.get_uri_args())
-  if not question then return refuse "ask?q=...: one question is needed" end
+  if not question then return refuse(400, "ask?q=...: one question is needed") end
   local reply, message, err = client:conversation():ask(question)
-  if not reply then return refuse(message, err) end
+  if not reply then return refuse(status_of(err), message) end
   ngx.header.content_type = "text/plain"
   ngx.say(reply.text)
 end
@@ -110,14 +118,16 @@ end
 function service.compare()
   local arguments = ngx.req.get_uri_args()
   local question = question_in(arguments)
-  if not question then return refuse "compare?q=...: one question is needed" end
+  if not question then return refuse(400, "compare?q=...: one question is needed") end
   local named = type(arguments.model) == "table" and arguments.model or { arguments.model }
   for _, name in ipairs(named) do
-    if type(name) ~= "string" or not name:find "^%C+$" then return refuse "compare?model=...: a model needs a name" end
+    if type(name) ~= "string" or not name:find "^%C+$" then
+      return refuse(400, "compare?model=...: a model needs a name")
+    end
   end
   if #named < 2 then
     local models, message, err = client:models()
-    if not models then return refuse(message, err) end
+    if not models then return refuse(status_of(err), message) end
     local first = named[1] or models[1].id
     local second = models[1].id ~= first and models[1] or models[2] or models[1]
     named = { first, second.id }
