@@ -70,7 +70,12 @@ test.case("describe, a form that is too large to be read", function()
 end)
 
 test.case("describe, no picture", function()
-  test.match(server:get("/describe", "-d hello -w ' %{http_code}'"), "no known type.*\n 400$")
+  local text = process.write(os.tmpname(), ("hello "):rep(300000))
+  for _, words in ipairs { "-d hello", "--data-binary @" .. text, "-F file=@" .. text } do
+    test.match(server:get("/describe", words .. " -w ' %{http_code}'"),
+      "^the picture sent is of no known type, it seems to be text: it begins with \"hello[%a ]*\"\n 400$")
+  end
+  os.remove(text)
   for _, words in ipairs { "-d ''", "-X POST", "-F a=b", "-F file=@/dev/null" } do
     test.match(server:get("/describe", words .. " -w ' %{http_code}'"), "^send a picture: .*%-F file=@%S+ %S+\n 400$")
   end

@@ -48,6 +48,14 @@ local function find_in_form(form, boundary)
   end
 end
 
+--- What is wrong with a picture, to who sent it, who knows neither nginx's file nor what a call of Lua's may pass.
+local function tell_sender(message, path)
+  local name = path and "'" .. path .. "'" or "the data in bytes"
+  local first, last = message:find(name, 1, true)
+  if first then message = message:sub(1, first - 1) .. "the picture sent" .. message:sub(last + 1) end
+  return (message:gsub(" %(pass {[^()]*%)$", ""))
+end
+
 --- The picture that was sent, as a part: the body itself, or the first file in a form; else nil, a status and why.
 --- nginx has read the body by now (lua_need_request_body).
 local function picture()
@@ -61,7 +69,7 @@ local function picture()
   end
   if not path and (bytes or "") == "" then return nil, 400, USAGE end
   local image = lmm.image(path or { bytes = bytes })
-  if image.err then return nil, 400, image.err.message end
+  if image.err then return nil, 400, tell_sender(image.err.message, path) end
   return image
 end
 
