@@ -93,7 +93,11 @@ local small = process.write(os.tmpname(), process.read "examples/picture.jpg":su
 
 local TIMES = 10
 local MODELS = '{"data":[{"id":"a"},{"id":"b"}]}'
-local LISTED = ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"):format(#MODELS, MODELS)
+
+local function json_answer(body)
+  return ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+end
+
 local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" .. PIECE
 
@@ -102,7 +106,7 @@ local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" .. P
 --- the steps on each connection, and has to see all of those close. `checks` is what lua_check_client_abort is (on).
 ---@param opts { request: string, steps: table[], printed: string?, calls: integer?, names: boolean?, checks: string? }
 local function leave(opts)
-  local listing = { { await = "request" }, { send = LISTED } }
+  local listing = { { await = "request" }, { send = json_answer(MODELS) } }
   local model = raw.start(opts.names and { opts.steps } or { listing, opts.steps })
   local example = start(model.url, function(text)
     return (text:gsub("worker_processes 2", "worker_processes 1")
@@ -197,6 +201,26 @@ test.case("compare asks all that are named, and says where none has answered", f
   test.match(server:get("/compare?q=%FF", "-w ' %{http_code}'"), "UTF%-8.*\n 400$")
 end)
 
+test.case("compare, by what the list of models holds", function()
+  local answer = json_answer '{"choices":[{"index":0,"message":{"content":"x"},"finish_reason":"stop"}]}'
+  local one = '{"data":[{"id":"a"}]}'
+  local rows = {
+    { MODELS, answer, '^%[{.*"model":"a".*},{.*"model":"b".*}%]\n 200$' },
+    { one, answer, '^%[{.*"model":"a".*},{.*"model":"a".*}%]\n 200$' },
+    { one, "HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", '^%[{.*"HTTP 400 from .*},{.*"HTTP 400 from .*}%]\n 502$' },
+    { '{"data":[]}', answer, "no list of models: it is empty\n 502$" },
+  }
+  for _, row in ipairs(rows) do
+    local model = raw.start { { { await = "request" }, { send = json_answer(row[1]) } },
+      { { await = "request" }, { send = row[2] } } }
+    local example = start(model.url)
+    local text = example:get("/compare?q=Why", "-w ' %{http_code}'")
+    example:stop()
+    model:stop()
+    test.match(text, row[3])
+  end
+end)
+
 test.case("compare, a model without a name", function()
   for _, arguments in ipairs { "model", "model=", "model=mock'&'model=", "model=a%0Ab" } do
     test.match(server:get("/compare?q=Why'&'" .. arguments, "-w ' %{http_code}'"), "name[^\n]*\n 400$")
@@ -205,7 +229,9 @@ end)
 
 test.case("a model server that is gone", function()
   upstream.stop()
-  test.match(server:get("/ask?q=Why", "-w ' %{http_code}'"), "^cannot reach .* 502$")
+  for _, path in ipairs { "/ask?q=Why", "/compare?q=Why" } do
+    test.match(server:get(path, "-w ' %{http_code}'"), "cannot reach .* 502$")
+  end
 end)
 
 server:stop()

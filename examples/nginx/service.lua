@@ -122,7 +122,7 @@ function service.ask()
 end
 
 --- GET /compare?q=...&model=A&model=B...: all are asked at the same time, as often as they are named. Where fewer than
---- two are named, models of the server make up two.
+--- two are named, models of the server make up two; one that has a single model is asked twice.
 function service.compare()
   local arguments = ngx.req.get_uri_args()
   local question = question_in(arguments)
