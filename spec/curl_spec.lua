@@ -141,19 +141,6 @@ test.case("nothing listens; a name that does not exist; a port that does not ans
   test.equal({ failure.kind, failure.phase }, { "connect", "dns" })
 end)
 
-test.case("hosts of this machine go around the proxy of the environment, all others through it", function()
-  local curl = require "lmm.curl"
-  local connect, proxy = curl.connect, nil
-  curl.connect = function(opts) proxy = opts.proxy end -- luacheck: ignore
-  for host, direct in pairs { ["localhost"] = true, ["LOCALHOST."] = true, ["a.localhost"] = true, ["127.8.9.1"] = true,
-    ["0.0.0.0"] = true, ["[::1]"] = true, ["[::]"] = true, ["[0:0:0:0:0:0:0:1]"] = true, ["[::ffff:127.0.0.1]"] = true,
-    ["example.org"] = false, ["127.example.org"] = false, ["[::2]"] = false, ["localhost.example.org"] = false } do
-    transport.new(loop, { host = host })
-    test.equal(proxy, direct and "" or nil, host)
-  end
-  curl.connect = connect -- luacheck: ignore
-end)
-
 test.case("TLS that is never answered, and TLS spoken to a plain server", function()
   with({ { { hold = true } } }, function(server, carrier)
     local given = request(server, { url = server.url:gsub("^http:", "https:"), connect_timeout = 0.3 })

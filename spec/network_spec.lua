@@ -36,7 +36,8 @@ end
 
 local CHILD = [[
 local lmm = require "lmm"
-local models, message, err = lmm.connect { base_url = os.getenv "URL", retry = false, proxy = os.getenv "PROXY",
+local models, message, err = lmm.connect { base_url = os.getenv "URL", retry = false,
+  proxy = os.getenv "PROXY" ~= "false" and os.getenv "PROXY",
   tls = { ca = os.getenv "CA" }, timeout = 60 }:models()
 print(models and models[1].id or err.kind .. " " .. err.phase .. " " .. message)
 ]]
@@ -67,6 +68,17 @@ test.case("no descriptor left for a connection", function()
     server:stop()
   ]], {}, "ulimit -n 100;")
   test.match(ended.out, "^connect\tconnect\ttrue\tcannot reach .*: Too many open files %(raise ulimit")
+end)
+
+test.case("a proxy of the environment is named in messages; proxy = false goes around it", function()
+  local gone = raw.start { {} }
+  gone:stop()
+  local url = "http://127.0.0.1:" .. gone.port
+  test.match(list_elsewhere { URL = ELSEWHERE, http_proxy = "http://user:secret@127.0.0.1:" .. gone.port },
+    "^connect connect cannot reach " .. ELSEWHERE .. "/models through " .. url .. " %(%$http_proxy%): ")
+  test.match(list_elsewhere { URL = ELSEWHERE, all_proxy = "garbage::" },
+    "lmm: %$all_proxy 'garbage::' is not a proxy's address")
+  test.match(list_elsewhere { URL = ELSEWHERE, http_proxy = url, PROXY = "false" }, "^connect dns ")
 end)
 
 test.case("plain HTTP through a proxy by option: the request line is absolute", function()

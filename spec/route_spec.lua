@@ -68,7 +68,20 @@ for _, row in ipairs {
     row[3] and row[2] .. ":80" or "p:1" }
 end
 
-local SHOW = [[local to = require("lmm.transport.route").of("%s", {}) io.write(to.connect_to, ":", to.connect_port)]]
+test.case("hosts of this machine go around the proxy of the environment, all others through it", function()
+  local getenv = os.getenv
+  os.getenv = function(name) return name == "http_proxy" and "http://p:1" or nil end -- luacheck: ignore
+  for host, is_direct in pairs { ["localhost"] = true, ["LOCALHOST."] = true, ["a.localhost"] = true,
+    ["127.8.9.1"] = true, ["0.0.0.0"] = true, ["[::1]"] = true, ["[::]"] = true, ["[0:0:0:0:0:0:0:1]"] = true,
+    ["[::ffff:127.0.0.1]"] = true, ["example.org"] = false, ["127.example.org"] = false, ["[::2]"] = false,
+    ["localhost.example.org"] = false } do
+    test.equal({ route.proxy_of_environment("http", host) }, is_direct and {} or { "http://p:1", "$http_proxy" }, host)
+  end
+  os.getenv = getenv -- luacheck: ignore
+end)
+
+local SHOW = [[local client = require("lmm").connect "%s"
+local to = require("lmm.transport.route").of(client.base_url, client) io.write(to.connect_to, ":", to.connect_port)]]
 
 for _, row in ipairs(environments) do
   test.case(row[1] .. " for " .. row[2], function()

@@ -139,6 +139,7 @@ function Call:target()
   local client = self.client
   return self.url:gsub("/chat/completions$", "")
     .. (client.proxy and " through " .. texts.without_user(client.proxy) or "")
+    .. (client.proxy_variable and " (" .. client.proxy_variable .. ")" or "")
     .. (client.unix_socket and " at " .. client.unix_socket or "")
 end
 

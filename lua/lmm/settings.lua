@@ -2,13 +2,14 @@
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local retry = require "lmm.retry"
+local route = require "lmm.transport.route"
 local text = require "lmm.text"
 
 local settings = {}
 
 local rows = {
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
-  retry = "table|function|boolean", proxy = "string", tls = "table", unix_socket = "string", limits = "table",
+  retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
   transport = "table",
 }
 
@@ -68,18 +69,29 @@ end
 
 local proxy_schemes = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
 
-local function check_proxy(url)
-  settings.line("proxy", url)
+---@param what string  where the URL comes from, for messages
+local function check_proxy(url, what)
+  settings.line(what, url)
   local shown = text.without_user(url)
   local scheme, rest = url:match "^(%a[%w+.-]*)://(.*)$"
   local authority = (rest or url):match "^[^/?#]*"
   if scheme and not proxy_schemes[scheme:lower()] then
-    errors.misuse("proxy '%s': http, https, socks4 and socks5 proxies can be used, not %s", shown, scheme)
+    errors.misuse("%s '%s': http, https, socks4 and socks5 proxies can be used, not %s", what, shown, scheme)
   elseif not host_of(authority:gsub("^[^@%s]*@", "")) then
-    errors.misuse("proxy '%s' is not a proxy's address%s", shown,
+    errors.misuse("%s '%s' is not a proxy's address%s", what, shown,
       url:find "@" and ": a user name and a password are written with %40 for @, %2F for / and so on" or "")
   end
   return url
+end
+
+--- The proxy to go through, or nil, and the variable of the environment that names it.
+local function find_proxy(opts, base_url, host)
+  local given = opts.proxy
+  if given == true then errors.misuse "proxy is a URL, or false for none, not true" end
+  if given then return check_proxy(given, "proxy") end
+  if given == false or opts.unix_socket then return nil end
+  local url, variable = route.proxy_of_environment(base_url:match "^%a+", host)
+  return url and check_proxy(url, variable), variable
 end
 
 local LONGEST_SOCKET = 107 -- bytes, on Linux: see unix(7)
@@ -183,12 +195,12 @@ function settings.of_client(opts)
     limits = check_limits(opts.limits),
     tls = check_tls(opts.tls),
     given_model = opts.model and settings.model(opts.model),
-    proxy = opts.proxy and check_proxy(opts.proxy),
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
     carrier = opts.transport,
   }
   local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   out.base_url, out.host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
+  out.proxy, out.proxy_variable = find_proxy(opts, out.base_url, out.host)
   if type(out.api_key) == "string" then settings.line(opts.api_key and "api_key" or "$OPENAI_API_KEY", out.api_key) end
   return out
 end

@@ -1,7 +1,6 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
 local curl = require "lmm.curl"
 local heads = require "lmm.head"
-local routes = require "lmm.transport.route"
 
 ---@class lmm.TransportRequest
 ---@field method string
@@ -47,17 +46,16 @@ local function poller(loop)
   return { poll = poll, watch = curl.watch, timeout = curl.timeout }
 end
 
---- Makes a transport for one server. Options: `host`, `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
+--- Makes a transport for one server. Options: `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
 ---@return lmm.Transport
 function transport.new(loop, opts)
   local tls = opts.tls or {}
-  local direct = opts.unix_socket or routes.is_loopback(opts.host)
   loop:poller(poller(loop))
   return setmetatable({
     loop = loop,
     connection = curl.connect {
-      proxy = opts.proxy or direct and "" or nil,
-      no_proxy = opts.proxy and "" or nil, -- $no_proxy is about the environment's
+      proxy = opts.proxy or "", -- the environment was asked when the client was made
+      no_proxy = "",
       unix_socket = opts.unix_socket,
       ca = tls.ca,
       cert = tls.cert,

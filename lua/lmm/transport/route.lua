@@ -63,12 +63,15 @@ local function is_excepted(host)
   return false
 end
 
---- The proxy that the environment names for a URL; as with curl, HTTP_PROXY is not heeded, since whoever calls a CGI
---- program sets it.
-local function proxy_of_environment(scheme, host)
+--- The proxy that the environment names for a host, and the variable that does; as with curl, HTTP_PROXY is not heeded,
+--- since whoever calls a CGI program sets it.
+---@return string? url, string? variable
+function route.proxy_of_environment(scheme, host)
   if route.is_loopback(host) or is_excepted(host) then return nil end
-  return environment(scheme .. "_proxy") or scheme == "https" and environment "HTTPS_PROXY"
-    or environment "all_proxy" or environment "ALL_PROXY" or nil
+  for _, name in ipairs { scheme .. "_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } do
+    local url = (name ~= "HTTPS_PROXY" or scheme == "https") and environment(name)
+    if url then return url, "$" .. name end
+  end
 end
 
 local function unescape(given)
@@ -120,8 +123,7 @@ function route.of(url, opts)
     self.connect_to = "unix:" .. opts.unix_socket
     return self
   end
-  local proxy = opts.proxy or proxy_of_environment(scheme, host)
-  self.proxy = proxy and parse_proxy(proxy)
+  self.proxy = opts.proxy and parse_proxy(opts.proxy)
   if self.proxy and scheme == "https" then
     self.tunnel = host .. ":" .. port
   elseif self.proxy then
