@@ -138,6 +138,12 @@ for _, row in ipairs(ways) do
   end)
 end
 
+test.case("numbers that make no sense", function()
+  for name, value in pairs { delay = 0 / 0, limit_image = -1, limit_video = 1.5, max_model_len = math.huge } do
+    test.raises("mock: option '" .. name .. "' must be a .*number, at least 0, not ", mock.start, { [name] = value })
+  end
+end)
+
 local misuses = {
   { { "org/name", "--tensor-parallel-sise", "2" }, "unknown option '%-%-tensor%-parallel%-sise': did you mean" },
   { { "one", "two" }, "too many arguments" },

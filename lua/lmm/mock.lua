@@ -35,6 +35,12 @@ local OPTIONS = {
 ---@return lmm.Error? err
 function M.start(opts)
   opts = options.check("mock", OPTIONS, opts)
+  for name, value in pairs(opts) do
+    if type(value) == "number" and not (value >= 0 and value < math.huge and (name == "delay" or value % 1 == 0)) then
+      errors.misuse("mock: option '%s' must be a %snumber, at least 0, not %s", name,
+        name == "delay" and "" or "whole ", tostring(value))
+    end
+  end
   local words = {}
   for name in pairs(OPTIONS) do
     if opts[name] ~= nil and name ~= "interpreter" then words[#words + 1] = "--" .. name .. "=" .. opts[name] end

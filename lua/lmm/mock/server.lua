@@ -127,6 +127,8 @@ local function answer_request(server, request, response)
   handle(server, request, response)
 end
 
+local LARGE = 1024 * 1024 -- bytes of a body, of which several copies are made: they are not left to the collector
+
 -- ---- starting --------------------------------------------------------------------------------------------------
 
 --- Serves on 127.0.0.1 while the loop runs.
@@ -152,6 +154,7 @@ function M.serve(opts, log)
     on_request = function(request, response)
       response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
       answer_request(server, request, response)
+      if #(request.body or "") > LARGE then collectgarbage() end
     end,
   }
 end
