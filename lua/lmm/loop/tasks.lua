@@ -75,8 +75,12 @@ function Loop:turn()
   for _, task in ipairs(late) do self:resume_soon(task) end
   for _ = 1, #self.ready do
     local task = table.remove(self.ready, 1)
-    if task then task:resume() end
+    if task then self:go_on(task) end
   end
+end
+
+function Loop.go_on(_, task)
+  task:resume()
 end
 
 --- Raises what has been kept of what a `done` raised, if anything; not in a task.
@@ -147,6 +151,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 function Task:finish(...)
   self.result = pack(...)
   for _, cell in ipairs(self.watchers) do self.loop:wake(cell) end
+  self.is_over = true
   if self.done then self.done(...) end
 end
 
