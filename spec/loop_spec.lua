@@ -206,33 +206,6 @@ test.case("a gather in whose wait something raises cancels its tasks", function(
   test.equal(seen, "cancelled")
 end)
 
-test.case("what `done` raises costs no call its answer: the next one raises it, and sends nothing", function()
-  local slow = fake.whole "first"
-  slow.delay = 5
-  local net = fake.net { slow, fake.whole "second" }
-  local chat, ended = net:connect():conversation(), 0
-  local function fail(name, seconds)
-    lmm.go(function() sleep(seconds) end, function() error("in done " .. name, 0) end)
-  end
-  fail("a", 1)
-  fail("b", 2)
-  lmm.go(function() sleep(1) end, function() ended = ended + 1 end)
-  test.equal({ assert(chat:ask "1").text, ended }, { "first", 1 })
-  test.raises("^in done a$", chat.ask, chat, "2")
-  test.equal(#net.requests, 1)
-  test.equal({ assert(chat:ask "2").text, #chat.messages }, { "second", 4 })
-  fail("c", 1)
-  test.raises("^in done c$", sleep, 9)
-  sleep(1)
-end)
-
-test.case("what `done` raises during a retry comes out of the next wait", function()
-  local client = fake.net({ { status = 503 }, fake.whole "now" }):connect { retry = lmm.retry { base = 9 } }
-  lmm.go(function() sleep(1) end, function() error("in done", 0) end)
-  test.equal(assert(client:chat { messages = {} }).text, "now")
-  test.raises("^in done$", sleep, 0.001)
-end)
-
 test.case("waits that nothing can end raise instead of hanging", function()
   local one, other
   one = lmm.go(function()

@@ -22,10 +22,9 @@ Call.__index = Call
 
 local call = {}
 
---- Makes a call; nothing is sent yet. What somebody's `done` raised during an earlier one is raised here.
+--- Makes a call; nothing is sent yet.
 ---@param terms { timeout: table, policy: table|function, started: number, fields: any }
 function call.new(client, method, url, body, terms)
-  if client.loop.tell then client.loop:tell() end
   local self = setmetatable({
     client = client,
     loop = client.loop,
@@ -37,7 +36,7 @@ function call.new(client, method, url, body, terms)
     started = terms.started,
     fields = terms.fields,
     deadline = terms.timeout.total and terms.started + terms.timeout.total,
-    cell = { of_call = true },
+    cell = {},
     attempts = 0,
     received = 0,
   }, Call)

@@ -131,7 +131,7 @@ function Net:start(request)
   local seen = { method = request.method, url = request.url, headers = request.headers, text = text, time = clock.time,
     connect_timeout = request.connect_timeout, body = text and json.decode(text) }
   self.requests[#self.requests + 1] = seen
-  local transfer = setmetatable({ cell = { of_call = true }, bytes = {} }, Transfer)
+  local transfer = setmetatable({ cell = {}, bytes = {} }, Transfer)
   self.transfers[#self.transfers + 1] = transfer
   play(transfer, self.replies[math.min(#self.requests, #self.replies)])
   return transfer

@@ -37,12 +37,4 @@ function Loop:pass(deadline)
   self:turn()
 end
 
---- Lets a task go on. What its `done` raises holds nobody else up: it is kept for `tell`.
-function Loop:go_on(task)
-  local ok, problem = pcall(task.resume, task)
-  if ok then return end
-  if not task.is_over then error(problem, 0) end -- memory is wanting
-  self.problem = self.problem or { problem }
-end
-
 return blocking

@@ -1,8 +1,7 @@
 --- The loop that everything waits in. There is one for each Lua state, chosen at the first call.
 local errors = require "lmm.errors"
 
----@class lmm.Cell              what a wait is for: a table, owned by whoever waits
----@field of_call boolean?      a call waits: somebody else's error is not to cost its answer
+---@class lmm.Cell              what a wait is for: an empty table, owned by whoever waits
 ---@class lmm.Task
 ---@field cancel fun(self)      makes the current and every later wait in it give "cancelled"
 ---@field wait fun(self): boolean, ...  waits for its end; gives what `pcall` of its function would
@@ -13,7 +12,6 @@ local errors = require "lmm.errors"
 ---@field wake fun(self, cell)                   sets the cell; never resumes in the caller's stack
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
----@field tell nil|fun(self)                    raises what a `done` raised while a call outside of tasks was under way
 ---@field poller fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
 ---@field transport string?                     the module of its transport, unless that is lmm.transport.curl
 

@@ -75,20 +75,8 @@ function Loop:turn()
   for _, task in ipairs(late) do self:resume_soon(task) end
   for _ = 1, #self.ready do
     local task = table.remove(self.ready, 1)
-    if task then self:go_on(task) end
+    if task then task:resume() end
   end
-end
-
-function Loop.go_on(_, task)
-  task:resume()
-end
-
---- Raises what has been kept of what a `done` raised, if anything; not in a task.
-function Loop:tell()
-  local problem = self.problem
-  if not problem or self:running() then return end
-  self.problem = nil
-  error(problem[1], 0)
 end
 
 --- The task that runs, or nil.
@@ -102,7 +90,6 @@ function Loop:wait(cell, deadline)
   local task = self:running()
   while true do
     if task and task.cancelled then return nil, "cancelled" end
-    if not cell.of_call then self:tell() end
     if cell.set then
       cell.set = false
       return true
@@ -151,7 +138,6 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 function Task:finish(...)
   self.result = pack(...)
   for _, cell in ipairs(self.watchers) do self.loop:wake(cell) end
-  self.is_over = true
   if self.done then self.done(...) end
 end
 

@@ -68,7 +68,7 @@ end
 function Transport:start(request)
   local handle, reason = self.connection:start(request)
   if not handle then return nil, { kind = "invalid", phase = "send", reason = reason } end
-  local cell = { set = false, of_call = true } -- a place for `set`, so that waking allocates nothing
+  local cell = { set = false } -- a place for `set`, so that waking allocates nothing
   cells[handle] = cell
   return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
 end
