@@ -110,6 +110,14 @@ case("with ! it goes under the cursor, whatever is written elsewhere", {
   test.equal(buffer(ed), { "above", "first", "one", "two", "three", "last" })
 end)
 
+case("with ! and a selection it goes below the selection", { answer "three" }, function(ed, server)
+  ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'one', 'two', 'last' })"
+  ed:keys "ggVj:Lmm! Count<CR>"
+  ed:wait_for("text", "return vim.fn.getline(3) == 'three'")
+  test.equal(buffer(ed), { "one", "two", "three", "last" })
+  test.equal(sent(server, 1)[2].text, "one\ntwo")
+end)
+
 case("with ! one undo takes a whole answer back", { answer("a", "b", "\nc", "d") }, function(ed)
   ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'first' })"
   ed:keys ":Lmm! q<CR>"

@@ -141,7 +141,7 @@ end
 
 --- Asks in the conversation and streams the answer.
 ---@param question string
----@param opts { images: string[]?, text: string[]?, inline: boolean? }?  inline: under the cursor, not in the split
+---@param opts { images: string[]?, text: string[]?, below: integer? }?  below: a line of the buffer, not in the split
 function M.ask(question, opts)
   opts = opts or {}
   M.stop()
@@ -151,7 +151,7 @@ function M.ask(question, opts)
   for _, path in ipairs(opts.images or {}) do parts[#parts + 1] = require("lmm").image(path) end
   if M.chosen then parts[#parts + 1] = { model = M.chosen } end
   local stream = chat:stream(unpack(parts))
-  write(stream, opts.inline and page.under_cursor() or page.in_split { "> " .. question })
+  write(stream, opts.below and page.below(opts.below) or page.in_split { "> " .. question })
 end
 
 --- The command :Lmm.
@@ -162,7 +162,8 @@ function M.command(given)
   if question == "" then return tell("a question is missing" .. example) end
   if given.bang and not vim.bo.modifiable then return tell "this buffer cannot be changed: use :Lmm without !" end
   local text = given.range > 0 and vim.api.nvim_buf_get_lines(0, given.line1 - 1, given.line2, false) or nil
-  local ok, problem = pcall(M.ask, question, { images = images, text = text, inline = given.bang })
+  local below = given.bang and given.line2 or nil -- which is the cursor's without a range
+  local ok, problem = pcall(M.ask, question, { images = images, text = text, below = below })
   if not ok then tell(problem) end
 end
 

@@ -89,10 +89,10 @@ function Page:close()
   vim.schedule(function() pcall(api.nvim_del_augroup_by_id, self.group) end) -- it may be what calls us
 end
 
---- Under the cursor of the current window.
+--- Below a line of the current buffer.
+---@param row integer
 ---@return lmm_nvim.Page
-function page.under_cursor()
-  local row = api.nvim_win_get_cursor(0)[1]
+function page.below(row)
   api.nvim_buf_set_lines(0, row, row, true, { "" })
   local buffer = api.nvim_get_current_buf()
   return at(buffer, row, buffer)
