@@ -127,6 +127,30 @@ case("with ! one undo takes a whole answer back", { answer("a", "b", "\nc", "d")
   test.equal(buffer(ed), { "first" })
 end)
 
+-- An answer that waits in its middle until the models are asked for.
+local IN_TWO = { { await = "request" }, { send = HEAD .. replies.delta "one" .. replies.delta ", two" },
+  { await_all = 2 }, { send = replies.delta ", three" .. replies.delta ", four" .. END } }
+local GO_ON = "require('lmm').go(function() require('lmm_nvim').client():models() end)"
+
+-- What is typed elsewhere while an answer comes, and what the buffer is after each undo.
+for name, row in pairs {
+  ["in normal mode"] = { "ggAx<Esc>", { "firstx", "one, two", "last" }, { "first", "one, two", "last" } },
+  ["and undone"] = { "ggAx<Esc>u", { "first", "one, two", "last" }, { "first", "last" } },
+} do
+  case("with ! an undo leaves apart what is typed meanwhile " .. name, { IN_TWO, MODELS }, function(ed)
+    ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'first', 'last' })"
+    ed:keys(":Lmm! q<CR>" .. (row.before or ""))
+    ed:wait_for("text", "return vim.fn.getline(2) == 'one, two'")
+    ed:keys(row[1])
+    ed:lua(GO_ON)
+    ed:wait_for("the end", "return vim.fn.getline(2) == 'one, two, three, four'")
+    ed:keys "<Esc>u"
+    test.equal(buffer(ed), row[2])
+    ed:keys "u"
+    test.equal(buffer(ed), row[3])
+  end)
+end
+
 for name, how in pairs {
   ["<C-c>"] = "<C-c>", ["<C-c> in the split"] = "<C-c>", ["closing the window of the split"] = "<C-w>c",
   ["wiping the buffer of the split"] = ":bwipeout!<CR>", [":LmmStop"] = ":LmmStop<CR>",

@@ -12,6 +12,7 @@ local namespace = api.nvim_create_namespace "lmm"
 ---@field source integer    the buffer that the question was asked in
 ---@field follow boolean?   it is the split's: a window that shows its end goes along
 ---@field has_text boolean? something has been written
+---@field state integer?    the buffer's, as `undotree()` counts, after the last piece
 ---@field mappings table<integer, table|false>?  what `<C-c>` was in the two buffers before
 local Page = {}
 Page.__index = Page
@@ -30,6 +31,15 @@ local function followers(buffer)
   return found
 end
 
+local function undo_state()
+  return api.nvim_eval "undotree().seq_cur"
+end
+
+--- Ends a block of changes that are undone together.
+local function end_block()
+  vim.cmd "noautocmd let &g:undolevels = &g:undolevels"
+end
+
 --- Writes a piece of text; false where the buffer is gone.
 ---@param text string
 function Page:write(text)
@@ -39,8 +49,11 @@ function Page:write(text)
   local lines = vim.split(text:gsub("\r", ""), "\n", { plain = true })
   local windows = self.follow and followers(buffer) or {}
   api.nvim_buf_call(buffer, function()
-    pcall(vim.cmd, "undojoin") -- one undo takes the whole answer back
+    end_block()
+    if undo_state() == self.state then pcall(vim.cmd, "undojoin") end -- which is not allowed after an undo
     api.nvim_buf_set_text(buffer, place[1], place[2], place[1], place[2], lines)
+    self.state = undo_state()
+    end_block()
   end)
   for _, window in ipairs(windows) do api.nvim_win_set_cursor(window, { api.nvim_buf_line_count(buffer), 0 }) end
   self.has_text = true
@@ -95,7 +108,9 @@ end
 function page.below(row)
   api.nvim_buf_set_lines(0, row, row, true, { "" })
   local buffer = api.nvim_get_current_buf()
-  return at(buffer, row, buffer)
+  local self = at(buffer, row, buffer)
+  self.state = undo_state()
+  return self
 end
 
 local scratch -- the buffer of the conversation
