@@ -135,6 +135,7 @@ local GO_ON = "require('lmm').go(function() require('lmm_nvim').client():models(
 -- What is typed elsewhere while an answer comes, and what the buffer is after each undo.
 for name, row in pairs {
   ["in normal mode"] = { "ggAx<Esc>", { "firstx", "one, two", "last" }, { "first", "one, two", "last" } },
+  ["in insert mode"] = { "", { "firstx", "last" }, { "first", "last" }, before = "ggAx" },
   ["and undone"] = { "ggAx<Esc>u", { "first", "one, two", "last" }, { "first", "last" } },
 } do
   case("with ! an undo leaves apart what is typed meanwhile " .. name, { IN_TWO, MODELS }, function(ed)
@@ -313,11 +314,11 @@ case("what is cancelled before anything came leaves the question", { { { await =
     test.equal(ed:lua(SPLIT), "> q\n\n")
   end)
 
-case("with ! a failure changes nothing but the line for the answer", nil, function(ed)
+case("with ! a failure changes nothing", nil, function(ed)
   ed:keys ":Lmm! q<CR>"
   ed:wait_for("the message", "return said[1]")
   wait_idle(ed)
-  test.equal(buffer(ed), { "", "" })
+  test.equal({ buffer(ed), ed:lua "return vim.bo.modified" }, { { "" }, false })
 end)
 
 for name, row in pairs {

@@ -11,6 +11,7 @@ local namespace = api.nvim_create_namespace "lmm"
 ---@field mark integer      where the next piece goes
 ---@field source integer    the buffer that the question was asked in
 ---@field follow boolean?   it is the split's: a window that shows its end goes along
+---@field is_below boolean? the answer begins a line of its own below the mark's, which comes with the first piece
 ---@field has_text boolean? something has been written
 ---@field state integer?    the buffer's, as `undotree()` counts, after the last piece
 ---@field mappings table<integer, table|false>?  what `<C-c>` was in the two buffers before
@@ -51,6 +52,11 @@ function Page:write(text)
   api.nvim_buf_call(buffer, function()
     end_block()
     if undo_state() == self.state then pcall(vim.cmd, "undojoin") end -- which is not allowed after an undo
+    if self.is_below and not self.has_text then
+      place = { place[1] + 1, 0 }
+      api.nvim_buf_set_lines(buffer, place[1], place[1], true, { "" })
+      api.nvim_buf_set_extmark(buffer, namespace, place[1], 0, { id = self.mark })
+    end
     api.nvim_buf_set_text(buffer, place[1], place[2], place[1], place[2], lines)
     self.state = undo_state()
     end_block()
@@ -106,10 +112,9 @@ end
 ---@param row integer
 ---@return lmm_nvim.Page
 function page.below(row)
-  api.nvim_buf_set_lines(0, row, row, true, { "" })
   local buffer = api.nvim_get_current_buf()
-  local self = at(buffer, row, buffer)
-  self.state = undo_state()
+  local self = at(buffer, row - 1, buffer)
+  self.is_below = true
   return self
 end
 
