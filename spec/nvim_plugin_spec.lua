@@ -166,19 +166,23 @@ for name, how in pairs {
     ed:keys(how)
     server:wait "closed"
     ed:keys ":Lmm r<CR>"
-    wait_split(ed, "second")
+    local first = name:find "wiping" and "" or "> q\n\nbegun\n\n*cancelled*\n\n"
+    test.equal(wait_split(ed, "second"), first .. "> r\n\nsecond")
     test.equal(#select(2, sent(server, 2)), 1) -- what was cancelled is not in the history
     test.equal(ed:lua "return said", {})
   end)
 end
 
-case("<C-c> cancels in the buffer of !, and is the buffer's own again after it", { BEGUN }, function(ed, server)
-  ed:keys ":Lmm! q<CR>"
-  ed:wait_for("text", "return vim.fn.getline(2) == 'begun'")
-  ed:keys "<C-c>"
-  server:wait "closed"
-  wait_idle(ed)
-end)
+for name, how in pairs { ["<C-c>"] = "<C-c>", ["hiding the buffer"] = ":enew<CR>", ["a question"] = ":Lmm r<CR>" } do
+  case(name .. " cancels an answer of !, and that is told", { BEGUN, answer "second" }, function(ed, server)
+    ed:keys ":Lmm! q<CR>"
+    ed:wait_for("text", "return vim.fn.getline(2) == 'begun'")
+    ed:keys(how)
+    server:wait "closed"
+    wait_idle(ed)
+    test.equal(ed:lua "return { #said, said[1][1] }", { 1, "lmm: the answer is cancelled" })
+  end)
+end
 
 -- What <C-c> may be already in the buffer, and Lua code that tells of its having been typed.
 for name, row in pairs {
@@ -222,7 +226,7 @@ case("a question while an answer comes takes its place", { BEGUN, answer "second
   ed:keys ":Lmm q<CR>"
   wait_split(ed, "begun")
   ed:keys ":Lmm r<CR>"
-  test.match(wait_split(ed, "second"), "begun\n\n> r\n\nsecond$")
+  test.match(wait_split(ed, "second"), "begun\n\n%*cancelled%*\n\n> r\n\nsecond$")
   test.equal(server:wait("closed")[1].connection, 1)
 end)
 
@@ -311,7 +315,7 @@ case("what is cancelled before anything came leaves the question", { { { await =
     ed:keys "<C-c>"
     server:wait "closed"
     wait_idle(ed)
-    test.equal(ed:lua(SPLIT), "> q\n\n")
+    test.equal(ed:lua(SPLIT), "> q\n\n*cancelled*")
   end)
 
 case("with ! a failure changes nothing", nil, function(ed)

@@ -101,13 +101,21 @@ end
 
 -- ---- asking -------------------------------------------------------------------------------------------------------
 
---- Cancels the answer that is under way, if any; the server sees the connection close.
-function M.stop()
-  if not answer then return end
-  local mine = answer
+--- Nothing more comes of an answer; `note` says in the split why.
+local function finish(mine, note)
+  if answer ~= mine then return end
   answer = nil
   mine.stream:cancel()
+  if note then pcall(mine.page.note, mine.page, note) end -- it may not be writable
   mine.page:close()
+end
+
+--- Cancels the answer that is under way, if any; the server sees the connection close.
+function M.stop()
+  local mine = answer
+  if not mine then return end
+  finish(mine, "cancelled")
+  if not mine.page.follow then tell("lmm: the answer is cancelled", vim.log.levels.INFO) end
 end
 
 --- Ends the conversation; the next question begins a new one.
@@ -133,8 +141,7 @@ local function write(stream, target)
     until not piece
     if message and err.kind ~= "cancelled" then error(message, 0) end
   end, function(ok, problem)
-    if not ok and answer == mine then pcall(target.fail, target, M.words(problem)) end -- it may not be writable
-    stop_mine()
+    finish(mine, not ok and "failed: " .. M.words(problem))
     if not ok then tell(problem) end
   end)
 end

@@ -67,9 +67,9 @@ function Page:write(text)
 end
 
 --- Says in the split why no more comes; a buffer of the user's own is left alone.
----@param message string
-function Page:fail(message)
-  if self.follow then self:write((self.has_text and "\n\n" or "") .. "*failed: " .. message .. "*") end
+---@param note string
+function Page:note(note)
+  if self.follow then self:write((self.has_text and "\n\n" or "") .. "*" .. note .. "*") end
 end
 
 --- A buffer's own mapping of `<C-c>`, or nil.
@@ -91,7 +91,8 @@ end
 ---@param fn fun()
 function Page:on_leave(fn)
   self.group = api.nvim_create_augroup("lmm" .. self.buffer .. "." .. self.mark, {})
-  api.nvim_create_autocmd({ "BufWinLeave", "BufUnload" }, { group = self.group, buffer = self.buffer, callback = fn })
+  api.nvim_create_autocmd({ "BufWinLeave", "BufUnload" }, { group = self.group, buffer = self.buffer,
+    callback = vim.schedule_wrap(function() fn() end) }) -- meanwhile nothing can be written
   self.mappings = { [self.buffer] = mapping_of(self.buffer) or false, [self.source] = mapping_of(self.source) or false }
   for buffer in pairs(self.mappings) do
     vim.keymap.set("n", "<C-c>", fn, { buffer = buffer, desc = "Cancel the answer" })
@@ -105,7 +106,7 @@ function Page:close()
     pcall(vim.keymap.del, "n", "<C-c>", { buffer = buffer })
     if mapping then pcall(map, buffer, mapping) end
   end
-  vim.schedule(function() pcall(api.nvim_del_augroup_by_id, self.group) end) -- it may be what calls us
+  pcall(api.nvim_del_augroup_by_id, self.group) -- unless an error came before it
 end
 
 --- Below a line of the current buffer.
