@@ -173,6 +173,33 @@ for name, how in pairs {
   end)
 end
 
+-- What takes the place of an answer of ! away, and what the buffer is then.
+for name, row in pairs {
+  ["an undo"] = { "u", { "top", "", "bottom" } },
+  ["an undo, and typing after it"] = { "uggAx<Esc>", { "topx", "", "bottom" } },
+  ["a deletion"] = { "2Gdd", { "top", "", "bottom" } },
+  ["a deletion to the end"] = { "2GdG", { "top" } },
+  ["joined lines"] = { "3GddkJ", { "top", "one, two bottom" } },
+  ["a mark that was removed"] = { ":call nvim_buf_clear_namespace(0, -1, 0, -1)<CR>",
+    { "top", "one, two", "", "bottom" } },
+  ["a change of all lines"] = { ":call nvim_buf_set_lines(0, 0, -1, 1, ['new'])<CR>", { "new" } },
+} do
+  local scenario = { IN_TWO[1], IN_TWO[2], IN_TWO[3], { send = replies.delta ", three" }, { hold = true } }
+  case("with ! the answer's place is gone: " .. name, { scenario, MODELS }, function(ed, server)
+    ed:lua "vim.api.nvim_buf_set_lines(0, 0, -1, true, { 'top', '', 'bottom' })"
+    ed:keys "gg:Lmm! q<CR>"
+    ed:wait_for("text", "return vim.fn.getline(2) == 'one, two'")
+    ed:keys(row[1])
+    test.equal(buffer(ed), row[2])
+    ed:lua(GO_ON)
+    server:wait "closed"
+    wait_idle(ed)
+    test.equal(buffer(ed), row[2])
+    test.equal(ed:lua "return { #said, said[1][1] }", { 1,
+      "lmm: the answer is cancelled: its place in the buffer is gone" })
+  end)
+end
+
 for name, how in pairs { ["<C-c>"] = "<C-c>", ["hiding the buffer"] = ":enew<CR>", ["a question"] = ":Lmm r<CR>" } do
   case(name .. " cancels an answer of !, and that is told", { BEGUN, answer "second" }, function(ed, server)
     ed:keys ":Lmm! q<CR>"

@@ -111,11 +111,14 @@ local function finish(mine, note)
 end
 
 --- Cancels the answer that is under way, if any; the server sees the connection close.
-function M.stop()
+---@param why string?
+function M.stop(why)
   local mine = answer
   if not mine then return end
   finish(mine, "cancelled")
-  if not mine.page.follow then tell("lmm: the answer is cancelled", vim.log.levels.INFO) end
+  if why or not mine.page.follow then
+    tell("lmm: the answer is cancelled" .. (why and ": " .. why or ""), vim.log.levels.INFO)
+  end
 end
 
 --- Ends the conversation; the next question begins a new one.
@@ -129,15 +132,18 @@ end
 local function write(stream, target)
   local mine = { stream = stream, page = target }
   answer = mine
-  local function stop_mine()
-    if answer == mine then M.stop() end
+  local function stop_mine(why)
+    if answer == mine then M.stop(why) end
   end
-  target:on_leave(stop_mine)
+  target:on_leave(function() stop_mine() end)
   require("lmm").go(function()
     local piece, message, err
     repeat
       piece, message, err = stream:next()
-      if piece and not target:write(piece) then stop_mine() end
+      if piece then
+        local is_written, why = target:write(piece)
+        if not is_written then stop_mine(why) end
+      end
     until not piece
     if message and err.kind ~= "cancelled" then error(message, 0) end
   end, function(ok, problem)

@@ -1,5 +1,5 @@
 --- Where an answer is written: pieces of text come in, and a buffer grows at a place that edits elsewhere move along.
--- luacheck: globals vim
+-- luacheck: globals vim unpack
 local api = vim.api
 
 local page = {}
@@ -8,7 +8,7 @@ local namespace = api.nvim_create_namespace "lmm"
 
 ---@class lmm_nvim.Page
 ---@field buffer integer
----@field mark integer      where the next piece goes
+---@field mark integer      around what has been written
 ---@field source integer    the buffer that the question was asked in
 ---@field follow boolean?   it is the split's: a window that shows its end goes along
 ---@field is_below boolean? the answer begins a line of its own below the mark's, which comes with the first piece
@@ -18,9 +18,14 @@ local namespace = api.nvim_create_namespace "lmm"
 local Page = {}
 Page.__index = Page
 
+--- A mark at the beginning of a line that takes in what is written there.
+local function set_mark(buffer, row, id)
+  return api.nvim_buf_set_extmark(buffer, namespace, row, 0, { id = id, end_row = row, end_col = 0,
+    right_gravity = false, end_right_gravity = true })
+end
+
 local function at(buffer, row, source)
-  local mark = api.nvim_buf_set_extmark(buffer, namespace, row, 0, {})
-  return setmetatable({ buffer = buffer, mark = mark, source = source }, Page)
+  return setmetatable({ buffer = buffer, mark = set_mark(buffer, row), source = source }, Page)
 end
 
 --- The windows that show the end of the buffer stay there.
@@ -41,28 +46,45 @@ local function end_block()
   vim.cmd "noautocmd let &g:undolevels = &g:undolevels"
 end
 
---- Writes a piece of text; false where the buffer is gone.
+--- Where the next piece goes: the end of what has been written. Nil where an undo or a deletion took that away.
+---@return integer? row, integer? column
+function Page:place()
+  local buffer = self.buffer
+  local row, column, mark = unpack(api.nvim_buf_get_extmark_by_id(buffer, namespace, self.mark, { details = true }))
+  if not mark then return nil end
+  local line = api.nvim_buf_get_lines(buffer, mark.end_row, mark.end_row + 1, false)[1]
+  if self.is_below then return line and row, 0 end
+  local is_empty = row == mark.end_row and column == mark.end_col
+  if not line or #line ~= mark.end_col or is_empty and self.has_text then return nil end
+  if api.nvim_buf_call(buffer, undo_state) < (self.state or 0) then return nil end
+  return mark.end_row, mark.end_col
+end
+
+--- Writes a piece of text; false where its buffer or its place is gone, and in the latter case why.
 ---@param text string
+---@return boolean is_written, string? why
 function Page:write(text)
   local buffer = self.buffer
   if not api.nvim_buf_is_loaded(buffer) then return false end
-  local place = api.nvim_buf_get_extmark_by_id(buffer, namespace, self.mark, {})
-  local lines = vim.split(text:gsub("\r", ""), "\n", { plain = true })
+  local row, column = self:place()
+  if not row then return false, "its place in the buffer is gone" end
+  text = text:gsub("\r", "")
+  local lines = vim.split(text, "\n", { plain = true })
   local windows = self.follow and followers(buffer) or {}
   api.nvim_buf_call(buffer, function()
     end_block()
     if undo_state() == self.state then pcall(vim.cmd, "undojoin") end -- which is not allowed after an undo
-    if self.is_below and not self.has_text then
-      place = { place[1] + 1, 0 }
-      api.nvim_buf_set_lines(buffer, place[1], place[1], true, { "" })
-      api.nvim_buf_set_extmark(buffer, namespace, place[1], 0, { id = self.mark })
+    if self.is_below then
+      row, self.is_below = row + 1, false
+      api.nvim_buf_set_lines(buffer, row, row, true, { "" })
+      set_mark(buffer, row, self.mark)
     end
-    api.nvim_buf_set_text(buffer, place[1], place[2], place[1], place[2], lines)
+    api.nvim_buf_set_text(buffer, row, column, row, column, lines)
     self.state = undo_state()
     end_block()
   end)
   for _, window in ipairs(windows) do api.nvim_win_set_cursor(window, { api.nvim_buf_line_count(buffer), 0 }) end
-  self.has_text = true
+  self.has_text = self.has_text or text ~= ""
   return true
 end
 
@@ -92,7 +114,7 @@ end
 function Page:on_leave(fn)
   self.group = api.nvim_create_augroup("lmm" .. self.buffer .. "." .. self.mark, {})
   api.nvim_create_autocmd({ "BufWinLeave", "BufUnload" }, { group = self.group, buffer = self.buffer,
-    callback = vim.schedule_wrap(function() fn() end) }) -- meanwhile nothing can be written
+    callback = vim.schedule_wrap(fn) }) -- meanwhile nothing can be written
   self.mappings = { [self.buffer] = mapping_of(self.buffer) or false, [self.source] = mapping_of(self.source) or false }
   for buffer in pairs(self.mappings) do
     vim.keymap.set("n", "<C-c>", fn, { buffer = buffer, desc = "Cancel the answer" })
