@@ -265,6 +265,10 @@ for name, row in pairs {
   ["<cfile>"] = { "see picture.jpg there", "ggfj:Lmm What is <lt>cfile><CR>", "What is", nil, 1 },
   ["-i <cfile>"] = { "see picture.jpg there", "ggfj:Lmm -i <lt>cfile> What?<CR>", "What?", nil, 1 },
   ["an image link under the cursor"] = { "a ![b](picture.jpg) c", "ggfb:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link with a space"] = { "![b](a b.jpg 'c')", "gg:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link with escaped brackets"] = { "![\\[](a\\(b.jpg)", "gg:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link with % in the file's name"] = { "![b](a%25b.jpg)", "gg:Lmm What?<CR>", "What?", nil, 1 },
+  ["an image link without a path"] = { "![b]()", "gg:Lmm What?<CR>", "What?" },
   ["an image link with an encoded space"] = { "![b](a%20b.jpg)", "gg:Lmm What?<CR>", "What?", nil, 1 },
   ["an image link in angle brackets"] = { "![a [b]](<a b.jpg>)", "gg:Lmm What?<CR>", "What?", nil, 1 },
   ["an image link with a title"] = { '![b]( picture.jpg "of (it)")', "gg$:Lmm What?<CR>", "What?", nil, 1 },
@@ -275,7 +279,7 @@ for name, row in pairs {
   ["a URL"] = { "", ":Lmm -i https://example.org/a.jpg What?<CR>", "What?", nil, 1, "https://example.org/a.jpg" },
 } do
   case("what goes along: " .. name, { answer "Seen." }, function(ed, server)
-    process.shell("cp " .. ed.folder .. "/picture.jpg '" .. ed.folder .. "/a b.jpg'")
+    process.shell("cd " .. ed.folder .. " && for i in ' ' '(' %25; do cp picture.jpg \"a${i}b.jpg\"; done")
     ed:lua(("vim.api.nvim_buf_set_lines(0, 0, -1, true, vim.split(%q, ' / '))"):format(row[1]))
     ed:keys(row[2])
     wait_split(ed, "Seen.")
@@ -297,6 +301,12 @@ case("a path is looked for beside the buffer's file first", { answer "Seen." }, 
   ed:keys ":edit notes/a.md<CR>:Lmm What?<CR>"
   wait_split(ed, "Seen.")
   test.match(sent(server, 1)[2].image_url.url, "^data:image/jpeg;base64,/9j/")
+end)
+
+case("a picture that is missing is named beside the buffer's file", nil, function(ed)
+  process.shell("cd " .. ed.folder .. " && mkdir notes && echo '![a](gone%20.jpg)' >notes/a.md")
+  ed:keys ":edit notes/a.md<CR>:Lmm What?<CR>"
+  test.match(wait_split(ed, "*"), "cannot read '[^\n]*/notes/gone %.jpg'")
 end)
 
 case(":Lmm completes paths after -i", { { { hold = true } } }, function(ed)

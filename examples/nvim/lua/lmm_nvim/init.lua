@@ -61,22 +61,36 @@ local function is_url(path)
   return path:find "^%a[%w+.-]+:" ~= nil
 end
 
---- A path as the file of a buffer sees it: beside that file first, then in the working directory.
+--- A path as the file of a buffer sees it: beside that file first, then in the working directory. Where it is in
+--- neither, the former is named.
+---@return string path, boolean is_there
 local function resolve(path)
-  if is_url(path) then return path end
-  local beside = vim.fn.expand "%:p:h" .. "/" .. path
-  if not path:find "^[/~]" and vim.fn.filereadable(beside) == 1 then return beside end
-  return vim.fn.fnamemodify(path, ":p")
+  if is_url(path) then return path, true end
+  local folder, plain = vim.fn.expand "%:p:h", vim.fn.fnamemodify(path, ":p")
+  local beside = folder .. "/" .. path
+  if path:find "^[/~]" or vim.fn.isdirectory(folder) == 0 then beside = plain end
+  if vim.fn.filereadable(beside) == 1 then return beside, true end
+  if vim.fn.filereadable(plain) == 1 then return plain, true end
+  return beside, false
 end
 
---- The target of the Markdown image link under the cursor, if there is one: `![alt](target "title")`, or `<target>`.
+--- What a Markdown link names in its brackets: `(target "title")`, or `<target>`, also with spaces as they are.
+local function target_of(inside)
+  local target = inside:match "^%(%s*<([^>]+)>" or inside:sub(2, -2):gsub("%s+\".*\"%s*$", ""):gsub("%s+'.*'%s*$", "")
+  return vim.trim((target:gsub("%z(.)", function(c) return string.char(c:byte() - 128) end)))
+end
+
+--- The file or URL of the Markdown image link under the cursor, if there is one.
 local function link_under_cursor()
   local line, column = vim.api.nvim_get_current_line(), vim.api.nvim_win_get_cursor(0)[2] + 1
+  line = line:gsub("\\(%p)", function(c) return "\0" .. string.char(c:byte() + 128) end) -- as long, but no bracket
   for first, inside, last in line:gmatch "()!%b[](%b())()" do
     if first <= column and column < last then
-      local target = inside:match "^%(%s*<([^>]+)>" or inside:sub(2, -2):match "%S+"
-      if not target or is_url(target) then return target end
-      return (target:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
+      local target = target_of(inside)
+      if target == "" then return nil end
+      local path, is_there = resolve(target)
+      if is_there then return path end
+      return resolve((target:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end)))
     end
   end
 end
