@@ -264,6 +264,12 @@ for name, row in pairs {
   ["-i twice, with a space in a name"] = { "", ":Lmm -i a\\ b.jpg -i picture.jpg What?<CR>", "What?", nil, 2 },
   ["<cfile>"] = { "see picture.jpg there", "ggfj:Lmm What is <lt>cfile><CR>", "What is", nil, 1 },
   ["-i <cfile>"] = { "see picture.jpg there", "ggfj:Lmm -i <lt>cfile> What?<CR>", "What?", nil, 1 },
+  ["<cfile> among punctuation"] = { "see picture.jpg there", "ggfj:Lmm What (<lt>cfile>)?<CR>", "What ()?", nil, 1 },
+  ["-i in a question"] = { "", ":Lmm What does ls -i file do?<CR>", "What does ls -i file do?" },
+  ["-i at a question's end"] = { "", ":Lmm -i picture.jpg What is -i<CR>", "What is -i", nil, 1 },
+  ["what is behind --"] = { "picture.jpg", ":Lmm -- -i  a\\ b <lt>cfile> --<CR>", "-i  a\\ b <cfile> --" },
+  ["what is behind -i and --"] = { "", ":Lmm -i picture.jpg -- -i<CR>", "-i", nil, 1 },
+  ["a variable in a path"] = { "", ":Lmm -i $HOME/picture.jpg What?<CR>", "What?", nil, 1 },
   ["an image link under the cursor"] = { "a ![b](picture.jpg) c", "ggfb:Lmm What?<CR>", "What?", nil, 1 },
   ["an image link with a space"] = { "![b](a b.jpg 'c')", "gg:Lmm What?<CR>", "What?", nil, 1 },
   ["an image link with escaped brackets"] = { "![\\[](a\\(b.jpg)", "gg:Lmm What?<CR>", "What?", nil, 1 },
@@ -313,8 +319,9 @@ case(":Lmm completes paths after -i", { { { hold = true } } }, function(ed)
   local got = ed:lua [[
     vim.fn.writefile({}, "a b.jpg")
     return { vim.fn.getcompletion("Lmm -i pic", "cmdline"), vim.fn.getcompletion("Lmm -i a", "cmdline"),
-      vim.fn.getcompletion("Lmm pic", "cmdline") }]]
-  test.equal(got, { { "picture.jpg" }, { "a\\ b.jpg" }, {} })
+      vim.fn.getcompletion("'<,'>Lmm! -i a\\ b.jpg -i pic", "cmdline"),
+      vim.fn.getcompletion("Lmm pic", "cmdline"), vim.fn.getcompletion("Lmm What is -i pic", "cmdline") }]]
+  test.equal(got, { { "picture.jpg" }, { "a\\ b.jpg" }, { "picture.jpg" }, {}, {} })
 end)
 
 case(":LmmModel completes from the server, and is asked", { MODELS, answer "ok" }, function(ed, server)
@@ -365,7 +372,9 @@ end)
 for name, row in pairs {
   ["a question"] = { ":Lmm -i gone.jpg<CR>", "^a question is missing: :Lmm %-i picture%.jpg What is this%?$" },
   ["a path"] = { ":Lmm -i<CR>", "^a path is missing behind %-i: :Lmm %-i picture%.jpg What is this%?$" },
-  ["a path behind a question"] = { ":Lmm What is this? -i <CR>", "^a path is missing behind %-i" },
+  ["a path behind a path"] = { ":Lmm -i picture.jpg -i <CR>", "^a path is missing behind %-i" },
+  ["how a space is written"] = { ":Lmm -i \"my pics/x.jpg\" What?<CR>",
+    "^a path stands without quotes, and a space in it is \"\\ \": \"my$" },
 } do
   case("what is missing is told: " .. name, nil, function(ed)
     ed:keys(row[1])

@@ -95,22 +95,38 @@ local function link_under_cursor()
   end
 end
 
---- Takes `-i path` and `<cfile>` out of the words of a command; a space in a path is written "\ ".
----@return string question, string[] images
+--- Takes the options off the words of a command: "-i path", where "\ " is a space, and "--", which ends them.
+---@return string[] paths, string question, boolean is_plain  behind "--"
+local function read_options(words)
+  local paths, rest = {}, words:gsub("\\ ", "\0")
+  repeat
+    local path, behind = rest:match "^%s*%-i%s+(%S+)(.*)"
+    if path then paths[#paths + 1], rest = path:gsub("%z", " "), behind end
+  until not path
+  local plain = rest:match "^%s*%-%-%s+(.*)"
+  return paths, vim.trim(((plain or rest):gsub("%z", "\\ "))), plain ~= nil
+end
+
+--- The question in the words of a command, and what goes along; nil and why where they make no sense.
+---@return string? question, string[]|string images
 local function read_words(words)
-  local images = {}
-  words = (" " .. words):gsub("\\ ", "\0")
-  words = words:gsub("%s%-i%s+(%S+)", function(path)
-    images[#images + 1] = (path == "<cfile>" and vim.fn.expand(path) or path:gsub("%z", " "))
-    return ""
-  end)
-  words = words:gsub("%s<cfile>", function()
-    images[#images + 1] = vim.fn.expand "<cfile>"
-    return ""
-  end)
+  local example = ": :Lmm -i picture.jpg What is this?"
+  local images, question, is_plain = read_options(words)
+  if question == "-i" and not is_plain then return nil, "a path is missing behind -i" .. example end
+  for i, path in ipairs(images) do
+    if path:find "^[\"']" then return nil, "a path stands without quotes, and a space in it is \"\\ \": " .. path end
+    images[i] = path:gsub("^<cfile>$", vim.fn.expand):gsub("%$([%w_]+)", vim.env)
+  end
+  if not is_plain then
+    question = question:gsub("%s*<cfile>", function()
+      images[#images + 1] = vim.fn.expand "<cfile>"
+      return ""
+    end)
+  end
+  if question == "" then return nil, "a question is missing" .. example end
   if #images == 0 then images[1] = link_under_cursor() end
   for i, path in ipairs(images) do images[i] = resolve(path) end
-  return vim.trim((words:gsub("%z", "\\ "))), images
+  return question, images
 end
 
 -- ---- asking -------------------------------------------------------------------------------------------------------
@@ -184,9 +200,7 @@ end
 --- The command :Lmm.
 function M.command(given)
   local question, images = read_words(given.args)
-  local example = ": :Lmm -i picture.jpg What is this?"
-  if (" " .. question):find "%s%-i$" then return tell("a path is missing behind -i" .. example) end
-  if question == "" then return tell("a question is missing" .. example) end
+  if not question then return tell(images) end
   if given.bang and not vim.bo.modifiable then return tell "this buffer cannot be changed: use :Lmm without !" end
   local text = given.range > 0 and vim.api.nvim_buf_get_lines(0, given.line1 - 1, given.line2, false) or nil
   local below = given.bang and given.line2 or nil -- which is the cursor's without a range
@@ -197,7 +211,8 @@ end
 --- The files that begin with `lead`, where a path stands in the command :Lmm.
 ---@return string[]
 function M.complete(lead, line, position)
-  if not line:sub(1, position - #lead):find "%s%-i%s+$" then return {} end
+  local _, before = read_options(line:sub(1, position - #lead):match "Lmm!?%s(.*)" or "")
+  if before ~= "-i" then return {} end
   local files = vim.fn.getcompletion(lead:gsub("\\ ", " "), "file")
   return vim.tbl_map(function(path) return (path:gsub(" ", "\\ ")) end, files)
 end
