@@ -347,6 +347,17 @@ end)
 
 local CUT = { { await = "request" }, { send = HEAD .. replies.delta "begun" } }
 
+case("a split that cannot be changed is told", { answer "a", answer "b" }, function(ed)
+  ed:keys ":Lmm q<CR>"
+  wait_split(ed, "a")
+  wait_idle(ed)
+  ed:keys "<C-w>j:set nomodifiable<CR>:Lmm r<CR>"
+  test.equal(ed:wait_for("the message", "return said[1] and said[1][1]"),
+    "lmm: the answers' buffer is locked: :set modifiable in it")
+  ed:keys ":set modifiable<CR>:Lmm r<CR>"
+  wait_split(ed, "> r\n\nb")
+end)
+
 case("what breaks off says so under what had come", { CUT }, function(ed)
   ed:keys ":Lmm q<CR>"
   test.match(wait_split(ed, "*"), "^> q\n\nbegun\n\n%*failed: [^\n]*%*$")

@@ -193,8 +193,8 @@ function M.ask(question, opts)
   if opts.text then parts[#parts + 1] = table.concat(opts.text, "\n") end
   for _, path in ipairs(opts.images or {}) do parts[#parts + 1] = require("lmm").image(path) end
   if M.chosen then parts[#parts + 1] = { model = M.chosen } end
-  local stream = chat:stream(unpack(parts))
-  write(stream, opts.below and page.below(opts.below) or page.in_split { "> " .. question })
+  local target = opts.below and page.below(opts.below) or page.in_split { "> " .. question }
+  write(chat:stream(unpack(parts)), target)
 end
 
 --- The command :Lmm.

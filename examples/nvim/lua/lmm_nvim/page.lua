@@ -153,6 +153,7 @@ function page.in_split(heading)
     vim.bo[scratch].filetype = "markdown"
     vim.bo[scratch].bufhidden = "hide"
   end
+  if not vim.bo[scratch].modifiable then error("lmm: the answers' buffer is locked: :set modifiable in it", 0) end
   if vim.fn.bufwinid(scratch) == -1 then
     local before = api.nvim_get_current_win()
     vim.cmd("botright split")
