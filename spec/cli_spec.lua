@@ -266,7 +266,7 @@ test.case("what the printed text does not show of an answer is said on standard 
   test.equal(said { choice("stop", { refusal = "I\ncannot." }) }, "lmm: the model refuses: I cannot.\n")
   local call = { id = "a", type = "function", ["function"] = { name = "f", arguments = "{}" } }
   test.equal(said { choice("tool_calls", { tool_calls = { call } }) },
-    "lmm: the model calls 1 tools (--json shows them)\n")
+    "lmm: the model calls 1 tool (--json shows all)\n")
   local second = choice "stop"
   second.index = 1
   test.equal(said { choice "stop", second }, "lmm: this is the first of 2 answers (--json shows all)\n")

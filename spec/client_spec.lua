@@ -60,6 +60,8 @@ test.case("misuse of connect raises and says what to do", function()
     { { base_url = "HTTP:/host" }, "has no scheme" },
     { { base_url = "http://h\195\164/v1" }, "not a server's address: write the host as DNS has it, xn%-%-" },
     { { base_url = "http://host:80a/v1" }, "not a server's address: a port is from 1 to 65535" },
+    { { base_url = "http://host:80/v1 " }, "not a server's address: it holds a space" },
+    { { base_url = "http://::1/v1" }, "not a server's address: an IPv6 address stands in brackets" },
     { 7, "a table of options expected, got number" },
   }
   for _, case in ipairs(cases) do
@@ -82,6 +84,7 @@ end)
 
 test.case("a scheme may have capitals, and settings of the environment are called by their names", function()
   test.equal(lmm.connect("HTTP://127.0.0.1:1/v1/").base_url, "http://127.0.0.1:1/v1")
+  test.equal(lmm.connect("http://127.0.0.1:1/\195\188").base_url, "http://127.0.0.1:1/\195\188")
   test.raises("lmm.connect takes one argument", lmm.connect, "http://127.0.0.1:1/v1", { timeout = 5 })
   local settings, getenv = require "lmm.settings", os.getenv
   for name, value in pairs { OPENAI_BASE_URL = "foo", OPENAI_API_KEY = "key\n" } do
@@ -154,7 +157,7 @@ end)
 
 test.case("a list of models is what is one in it, or it is refused", function()
   local function models(json) return fake.net({ { json = json } }):connect():models() end
-  local mixed = { data = { 5, { id = "a" }, {}, { id = 7 }, "b", { id = "c", owned_by = "d" } } }
+  local mixed = { data = { lmm.null, 5, { id = "a" }, {}, { id = 7 }, "b", { id = "c", owned_by = "d" } } }
   test.equal(models(mixed), { { id = "a" }, { id = "c", owned_by = "d" } })
   test.refused("no list of models: it names no model", models { data = lmm.array {} })
   test.refused("no list of models: it names no model", models { data = { 5, { id = 7 } } })

@@ -151,14 +151,16 @@ test.case("misuse raises", function()
 end)
 
 test.case("an answer with a broken character can be sent back", function()
-  local call = { id = "t", type = "function", ["function"] = { name = "f", arguments = '{"a":"\255"}' } }
+  local call = { id = "t\255", type = "function", ["function"] = { name = "f\255", arguments = '{"a":"\255"}' } }
   local net = fake.net { fake.whole("a\226\130b\255", { tool_calls = { call }, refusal = "no\195" }), fake.whole "b" }
   local chat = net:connect():conversation()
   test.equal(assert(chat:ask "a").text, "a\226\130b\255")
   assert(chat:ask "b")
   local message = net.requests[2].body.messages[2]
-  test.equal({ message.content, message.refusal, message.tool_calls[1]["function"].arguments },
-    { "a\239\191\189b\239\191\189", "no\239\191\189", '{"a":"\239\191\189"}' })
+  call = message.tool_calls[1]
+  test.equal({ message.content, message.refusal }, { "a\239\191\189b\239\191\189", "no\239\191\189" })
+  test.equal({ call.id, call["function"].name, call["function"].arguments },
+    { "t\239\191\189", "f\239\191\189", '{"a":"\239\191\189"}' })
 end)
 
 test.case("a refusal stays in the history", function()
@@ -181,6 +183,27 @@ test.case("what was given does not change with the caller's tables", function()
   test.equal(net.requests[2].body.messages[1].content[1].text, "first")
   test.equal(net.requests[2].body.stop, { "a" })
   test.match(net.requests[2].text, '"tools":%[%]')
+  local options = { stop = { "c" } }
+  local stream = chat:stream("third", options)
+  options.stop[1], chat.messages[1].content[1].text = "d", "edited later"
+  assert(stream:reply())
+  test.equal({ net.requests[3].body.stop, net.requests[3].body.messages[1].content[1].text }, { { "c" }, "first" })
+end)
+
+test.case("a table that holds itself, more than once, is refused", function()
+  local a, b = {}, {}
+  a.peers, b.peers = { a, b }, { a, b }
+  local chat = fake.net({ fake.whole "1" }):connect():conversation { metadata = a }
+  test.refused("nested more than 1000 deep: does it hold itself", chat:ask "q")
+end)
+
+test.case("what a question's answer is to be wins over what the conversation's are", function()
+  local net = fake.net { fake.whole "{}" }
+  local client, json_object = net:connect(), { type = "json_object" }
+  assert(client:conversation({ response_format = json_object }):ask("q", { schema = { type = "object" } }))
+  assert(client:conversation({ schema = { type = "object" } }):ask("q", { response_format = json_object }))
+  test.equal({ net.requests[1].body.response_format.type, net.requests[2].body.response_format.type },
+    { "json_schema", "json_object" })
 end)
 
 test.case("misuse of a conversation's options raises", function()

@@ -244,6 +244,19 @@ test.case("a data: URL is decoded: its bytes say what it is", function()
   test.equal(usable(parts.new("file", "data:text/csv;base64,YSxi")).mime, "text/csv")
 end)
 
+test.case("a data: URL of a video that is said to be sound", function()
+  for name, mime in pairs { ["clip.webm"] = "audio/webm", ["clip.mp4"] = "audio/mp4" } do
+    local url = "data:" .. mime .. ";codecs=opus;base64," .. core.base64.encode(shell.read("spec/media/" .. name))
+    test.equal(usable(parts.new("audio", url)).mime, mime)
+    unusable(parts.new("audio", (url:gsub("audio", "text", 1))), "the data: URL is video/")
+  end
+end)
+
+test.case("a long data: URL without a comma: with quadratic work this would not end", function()
+  unusable(image("data:" .. ("A"):rep(1000000)), "does not begin with")
+  unusable(image("data:" .. (";base64"):rep(200000) .. ","), "is empty")
+end)
+
 test.case("a data: URL of something else", function()
   local sound = core.base64.encode(shell.read "spec/media/sound.wav")
   unusable(image("data:image/png;base64," .. sound), "^the data: URL is audio/wav, not image %(pass { mime")
@@ -257,8 +270,9 @@ test.case("a data: URL of a video's frames goes as it is", function()
   local function video(url) return parts.new("video", url) end
   local part = usable(video("Data:video/jpeg;base64," .. encoded .. "," .. encoded))
   test.equal({ part.url, part.mime }, { "data:video/jpeg;base64," .. encoded .. "," .. encoded, "video/jpeg" })
-  unusable(video "data:video/jpeg;base64,AAAA,", "the data: URL is empty")
-  unusable(video "data:video/jpeg;base64,AAAA,,AAAA", "the data: URL is empty")
+  unusable(video "data:video/jpeg;base64,", "the data: URL is empty")
+  unusable(video "data:VIDEO/JPEG;base64,AAAA,", "an empty frame at character 29")
+  unusable(video "data:video/jpeg;base64,AAAA,,AAAA", "an empty frame at character 29")
   unusable(video "data:video/jpeg;base64,AAAA,AA A", "not base64 at character 31")
 end)
 

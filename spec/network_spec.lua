@@ -79,6 +79,8 @@ test.case("a proxy of the environment is named in messages; proxy = false goes a
   test.match(list_elsewhere { URL = ELSEWHERE, all_proxy = "garbage::" },
     "lmm: %$all_proxy 'garbage::' is not a proxy's address")
   test.match(list_elsewhere { URL = ELSEWHERE, http_proxy = url, PROXY = "false" }, "^connect dns ")
+  test.match(list_elsewhere { URL = ELSEWHERE, all_proxy = "socks://127.0.0.1:" .. gone.port .. "/" },
+    "^connect connect cannot reach .* through socks://127.0.0.1:")
 end)
 
 test.case("plain HTTP through a proxy by option: the request line is absolute", function()

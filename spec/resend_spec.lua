@@ -118,9 +118,11 @@ end)
 test.case("a refusal that comes while a body is still being sent, from a server that closes then", function()
   local large = os.tmpname()
   os.execute("head -c 20000000 /dev/zero >" .. large)
+  local long = '{"error":{"param":"' .. ("x"):rep(40000) .. '","message":"no way"}}'
   local replies = {
     { "Content-Length: 6\r\n\r\nno way", ": no way %(" },
     { "\r\n", ": no reason given" },
+    { ("Content-Length: %d\r\n\r\n%s"):format(#long, long), ": no way %(" }, -- more than is read at once
     { "Transfer-Encoding: chunked\r\n\r\n6\r\nno way\r\n0\r\n\r\n", ": no %l+ " }, -- the status at least
   }
   for _, row in ipairs(replies) do

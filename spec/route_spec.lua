@@ -50,6 +50,7 @@ local environments = {
   { "all_proxy=http://p:1", "http://[::1]:8000", "[::1]:8000" },
   { "all_proxy=http://p:1 no_proxy=b,.example", "http://a.example", "a.example:80" },
   { "all_proxy=http://p:1 no_proxy=a.EXAMPLE", "http://A.example.", "A.example.:80" },
+  { "all_proxy=http://p:1 no_proxy=example.", "http://a.example", "a.example:80" },
   { "all_proxy=http://p:1 NO_PROXY=xample", "http://a.example", "p:1" },
   { "all_proxy=http://p:1 no_proxy='*'", "http://a.example", "a.example:80" },
 }

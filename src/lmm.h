@@ -207,7 +207,7 @@ struct lmm_transfer {
   bool handshaking; /* TCP stands, and TLS is begun */
   bool sending;     /* the connection stands, and the request is or was on its way */
   int64_t sent_at;  /* since when: milliseconds, monotonic */
-  int socket;       /* on which; -1: none that is known */
+  int socket;       /* on which; before, the last that was opened for it; -1: none that is known */
   int no_socket;    /* errno where there were too many open files for one, else 0 */
   const char *lost_in; /* the phase in which that was closed; NULL while it was not */
   bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
@@ -264,8 +264,8 @@ int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
 void lmm_multi_touch(lmm_transfer *transfer);
 void lmm_multi_remove(lmm_transfer *transfer);
 void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
-/* The socket of the connection between these addresses, as libcurl writes them; -1: none. */
-int lmm_multi_find(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port);
+/* The socket of the connection between these addresses, as libcurl writes them: `likely`, or another; -1: none. */
+int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int local_port, const char *ip, int port);
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);

@@ -124,6 +124,7 @@ static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct 
   /* It may be known: 7.88 tells nothing of one that it closes while it connects. Where memory for it is wanting, it is
    * not looked at before it is used again. */
   if (fd >= 0 && find_socket(multi, fd) == NULL) (void)lmm_buf_add(&multi->sockets, &fd, sizeof fd);
+  transfer->socket = fd;
   transfer->no_socket = fd < 0 && (errno == EMFILE || errno == ENFILE) ? errno : 0;
   return fd;
 }
@@ -168,11 +169,11 @@ static bool has_address(int fd, name_fn *name, const char *ip, int port) {
   return ntohs(six->sin6_port) == port && memcmp(&six->sin6_addr, wanted, sizeof six->sin6_addr) == 0;
 }
 
-int lmm_multi_find(const lmm_multi *multi, const char *local_ip, int local_port, const char *ip, int port) {
+int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int local_port, const char *ip, int port) {
   const int *all = (const int *)(const void *)multi->sockets.data;
-  for (size_t i = 0; i < multi->sockets.length / sizeof *all; i++) {
-    if (!has_address(all[i], getsockname, local_ip, local_port)) continue;
-    if (has_address(all[i], getpeername, ip, port)) return all[i];
+  for (size_t i = 0; i <= multi->sockets.length / sizeof *all; i++) {
+    int fd = i == 0 ? likely : all[i - 1];
+    if (fd >= 0 && has_address(fd, getsockname, local_ip, local_port) && has_address(fd, getpeername, ip, port)) return fd;
   }
   return -1;
 }
@@ -294,10 +295,10 @@ static void restart(lmm_multi *multi) {
   for (lmm_link *link = multi->ring.next; link != &multi->ring; link = next) {
     lmm_transfer *transfer = (lmm_transfer *)link;
     next = link->next;
+    if (!transfer->done) transfer->error.code = LMM_NOMEM; /* so nothing more is heard as its socket is closed */
     (void)curl_multi_remove_handle(multi->handle, transfer->easy);
     if (transfer->done) continue;
     transfer->done = true;
-    transfer->error.code = LMM_NOMEM;
     multi->running--;
     lmm_multi_touch(transfer);
   }

@@ -83,7 +83,8 @@ static int before_send(void *context, char *ip, char *local_ip, int port, int lo
   long connects = 0;
   transfer->sending = true;
   transfer->sent_at = lmm_multi_now();
-  transfer->socket = local_port > 0 ? lmm_multi_find(transfer->multi, local_ip, local_port, ip, port) : -1;
+  transfer->socket =
+      local_port > 0 ? lmm_multi_find(transfer->multi, transfer->socket, local_ip, local_port, ip, port) : -1;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
   if (connects == 0 && transfer->socket >= 0) end_talkative(transfer->socket);
   (void)curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
@@ -115,9 +116,12 @@ static void overhear(lmm_transfer *transfer) {
   if (end == NULL || status < 300 || status > 599) return;
   size_t length = (size_t)(end - bytes) + 4;
   if (lmm_buf_add(&transfer->head, bytes, length) != LMM_OK) return;
-  if (chunked == NULL || chunked > end) (void)lmm_buf_add(&transfer->received, bytes + length, (size_t)count - length);
   transfer->status = (int)status;
   transfer->heard = true;
+  if (chunked != NULL && chunked < end) return;
+  int code = lmm_buf_add(&transfer->received, bytes + length, (size_t)count - length);
+  while (code == LMM_OK && (count = recv(transfer->socket, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+    code = lmm_buf_add(&transfer->received, bytes, (size_t)count);
 }
 
 /* libcurl forgets how much was sent as soon as it goes on. */

@@ -118,8 +118,8 @@ local function list_models(self, terms, run)
   local value, err, exchange = self:fetch_json("GET", self.base_url .. "/models", nil, terms, run)
   if not value then return nil, err end
   local models = {}
-  for _, model in ipairs(type(value.data) == "table" and value.data or {}) do
-    if type(model) == "table" and type(model.id) == "string" then models[#models + 1] = model end
+  for _, model in json.items(value.data) do
+    if type(model.id) == "string" then models[#models + 1] = model end
   end
   if #models > 0 then return models end
   local fields = server_error.find(value)

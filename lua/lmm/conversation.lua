@@ -22,11 +22,15 @@ end
 local DEEPEST = 1000 -- what is nested deeper is refused when it is sent
 
 --- A copy that does not change with the caller's tables. Parts never change.
-local function snapshot(value, depth)
-  depth = depth or 1
+---@param copies table?  of the tables met so far: each is copied once
+local function snapshot(value, depth, copies)
+  depth, copies = depth or 1, copies or {}
   if type(value) ~= "table" or parts.is(value) or depth > DEEPEST then return value end
-  local out, meta = {}, getmetatable(value)
-  for key, item in pairs(value) do out[key] = snapshot(item, depth + 1) end
+  local out, meta = copies[value], getmetatable(value)
+  if out then return out end
+  out = {}
+  copies[value] = out
+  for key, item in pairs(value) do out[key] = snapshot(item, depth + 1, copies) end
   return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
 end
 
@@ -89,8 +93,9 @@ function Conversation:exchange(streamed, ...)
   end
   check_fields(given)
   local fields = copy(self.fields)
-  for name, value in pairs(given) do fields[name] = value end
-  fields.messages = copy(self.messages)
+  if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
+  for name, value in pairs(given) do fields[name] = snapshot(value) end
+  fields.messages = snapshot(self.messages)
   table.insert(fields.messages, message)
   local stream = self.client:exchange(fields, streamed)
   if before then before:cancel() end
@@ -103,15 +108,18 @@ function Conversation:exchange(streamed, ...)
   return stream
 end
 
+local function utf8(value)
+  return type(value) == "string" and texts.utf8(value) or value
+end
+
 --- The history's message for a reply. A broken character in it could not be sent back.
 function conversation.message_of(reply)
-  local message = { role = "assistant", content = texts.utf8(reply.text) }
-  message.refusal = reply.refusal and texts.utf8(reply.refusal)
+  local message = { role = "assistant", content = utf8(reply.text), refusal = utf8(reply.refusal) }
   if reply.tool_calls then
     message.tool_calls = {}
     for i, tool_call in ipairs(reply.tool_calls) do
-      message.tool_calls[i] = { id = tool_call.id, type = "function",
-        ["function"] = { name = tool_call.name, arguments = texts.utf8(tool_call.arguments) } }
+      message.tool_calls[i] = { id = utf8(tool_call.id), type = "function",
+        ["function"] = { name = utf8(tool_call.name), arguments = utf8(tool_call.arguments) } }
     end
   end
   return message

@@ -147,4 +147,18 @@ function json.clean(value)
   return copy
 end
 
+--- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
+function json.items(list)
+  local places = {}
+  for place, item in pairs(type(list) == "table" and list or {}) do
+    if type(place) == "number" and type(item) == "table" then places[#places + 1] = place end
+  end
+  table.sort(places)
+  local i = 0
+  return function()
+    i = i + 1
+    if places[i] then return places[i], list[places[i]] end
+  end
+end
+
 return json

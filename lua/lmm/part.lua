@@ -52,7 +52,8 @@ end
 --- The type that the caller names, else the one that the bytes have, else the one that a data: URL claims; it must be
 --- one of this kind. A file may be of any.
 local function set_type(self, name, info, mime, claimed)
-  self.mime = mime or info.mime or claimed
+  local is_track = self.kind == "audio" and (claimed or ""):find "^audio/" and (info.mime or ""):find "^video/"
+  self.mime = mime or is_track and claimed or info.mime or claimed -- a video without pictures begins like any other
   self.size, self.width, self.height = info.size, info.width, info.height
   if self.kind == "file" then
     self.mime = self.mime or text_of(info.first) and "text/plain" or "application/octet-stream"
@@ -75,7 +76,6 @@ end
 
 --- The bytes of base64 in a data: URL, which is as strict about it as a server. `start` is where it stands in the URL.
 local function decode(self, base64, start)
-  if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
   local bytes, offset = core.base64.decode(base64)
   if bytes then return bytes end
   invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
@@ -86,11 +86,14 @@ local TYPE = "[%w!#$&^_.+-]+/[%w!#$&^_.+-]+"
 
 --- A video may be a list of JPEG frames, which goes as it is; everything else is decoded and sent as bytes are.
 local function from_data_url(self, url, mime)
-  local claimed, start = url:match "^%a+:([^,;]*)[^,]*;base64,()"
-  if not start then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
+  local head, start = url:match "^([^,]*),()"
+  local claimed = head and head:find ";base64$" and head:match "^%a+:([^;]*)":lower()
+  if not claimed then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
   local base64 = url:sub(start)
+  if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
   if self.kind == "video" and (mime or claimed) == "video/jpeg" then
     for at, frame in (base64 .. ","):gmatch "()([^,]*)," do
+      if frame == "" then return invalid(self, "the data: URL has an empty frame at character %d", start + at - 1) end
       if not decode(self, frame, start + at - 1) then return end
     end
     self.url, self.mime = "data:video/jpeg;base64," .. base64, "video/jpeg"

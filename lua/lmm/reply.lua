@@ -54,21 +54,6 @@ local function table_or_empty(value)
   return type(value) == "table" and value or {}
 end
 
---- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
-local function items(list)
-  list = table_or_empty(list)
-  local places = {}
-  for place, item in pairs(list) do
-    if type(place) == "number" and type(item) == "table" then places[#places + 1] = place end
-  end
-  table.sort(places)
-  local i = 0
-  return function()
-    i = i + 1
-    return places[i], list[places[i]]
-  end
-end
-
 local function append(choice, name, text)
   if type(text) ~= "string" or text == "" then return nil end
   local pieces = choice[name] or {}
@@ -182,7 +167,7 @@ function Accumulator:add_message(choice, message, is_whole, spell)
   local reasoning = add("reasoning", message.reasoning, message.reasoning_content)
   local refusal = add("refusal", message.refusal)
   local called
-  for i, call in items(not (is_late and choice.calls) and message.tool_calls) do
+  for i, call in json.items(not (is_late and choice.calls) and message.tool_calls) do
     choice.calls = choice.calls or {}
     local function spell_arguments() return spell("tool_calls", i, "function", "arguments") end
     called = add_call(choice.calls, call, is_whole, spell_arguments) or called
@@ -239,7 +224,7 @@ function Accumulator:add(raw, event, source)
   self.usage = type(event.usage) == "table" and event.usage or self.usage
   local spell = speller(source, self.limits.depth)
   local text, content
-  for i, given in items(event.choices) do
+  for i, given in json.items(event.choices) do
     local added, failure = self:add_choice(given, i - 1, spell)
     if not added then return nil, nil, failure end
     if added.index == 0 and added.text then text = (text or "") .. added.text end

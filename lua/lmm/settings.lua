@@ -67,7 +67,9 @@ local function host_of(authority)
   return port and port >= 1 and port <= 65535 and host or nil
 end
 
-local proxy_schemes = { http = true, https = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true }
+local proxy_schemes = {
+  http = true, https = true, socks = true, socks4 = true, socks4a = true, socks5 = true, socks5h = true,
+}
 
 ---@param what string  where the URL comes from, for messages
 local function check_proxy(url, what)
@@ -89,7 +91,7 @@ local function find_proxy(opts, base_url, host)
   local given = opts.proxy
   if given == true then errors.misuse "proxy is a URL, or false for none, not true" end
   if given then return check_proxy(given, "proxy") end
-  if given == false or opts.unix_socket then return nil end
+  if given == false or opts.unix_socket or opts.transport then return nil end
   local url, variable = route.proxy_of_environment(base_url:match "^%a+", host)
   return url and check_proxy(url, variable), variable
 end
@@ -152,10 +154,12 @@ local function check_base_url(url, what)
     errors.misuse("%s holds a user name or password: pass api_key or headers instead", what)
   end
   local name = host_of(host)
-  if not name or url:find "[%s?#\128-\255]" then
+  if not name or url:find "[%s?#]" or host:find "[\128-\255]" then
     errors.misuse("%s '%s' is not a server's address%s", what, shown, url:find "[?#]" and ": it has a query"
+      or url:find "%s" and ": it holds a space"
       or host:find "[\128-\255]" and ": write the host as DNS has it, xn--..."
-      or host:find ":[^:%]]*$" and ": a port is from 1 to 65535" or "")
+      or host:find "^[^:]+:[^:]*$" and ": a port is from 1 to 65535"
+      or host:find "^[%x:]+$" and ": an IPv6 address stands in brackets" or "")
   end
   return scheme:lower() .. url:sub(#scheme + 1):gsub("/+$", ""), name
 end

@@ -140,7 +140,8 @@ local function warn(reply)
     console.note "lmm: the answer is cut: the server's content filter ended it"
   end
   if reply.refusal then console.note("lmm: the model refuses: %s", texts.line(reply.refusal)) end
-  if reply.tool_calls then console.note("lmm: the model calls %d tools (--json shows them)", #reply.tool_calls) end
+  local calls = reply.tool_calls and #reply.tool_calls
+  if calls then console.note("lmm: the model calls %d tool%s (--json shows all)", calls, calls > 1 and "s" or "") end
   if #reply.choices > 1 then
     console.note("lmm: this is the first of %d answers (--json shows all)", #reply.choices)
   end

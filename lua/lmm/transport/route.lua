@@ -57,7 +57,7 @@ end
 local function is_excepted(host)
   host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
   for word in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
-    local name = word:gsub("^%.", "")
+    local name = word:gsub("^%.", ""):gsub("%.$", "")
     if name == "*" or host == name or host:sub(-#name - 1) == "." .. name or is_within(host, name) then return true end
   end
   return false
