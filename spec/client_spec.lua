@@ -603,6 +603,9 @@ test.case("errors carry what the README promises", function()
   local err = test.refused("HTTP 429", ask(fake.net { { status = 429, headers = { ["retry-after"] = "600" } } }))
   test.equal({ err.phase, err.attempts, err.retry_after, err.partial }, { "receive", 1, 600, "" })
   test.match(err.message, " %(the server asks to wait 600 s%)$")
+  local date = { status = 503, headers = { ["retry-after"] = "Fri, 29 Sep 2023 16:26:39 GMT" } } -- 2 s on by that clock
+  err = test.refused("HTTP 503", ask(fake.net { date }, { retry = { attempts = 1, clock = quick.clock } }))
+  test.equal(err.retry_after, 2)
   err = test.refused("an HTML page", ask(fake.net { { body = "<html>" } }, { model = "" }))
   test.equal({ err.phase, err.attempts }, { "receive", 1 })
   err = test.refused("the connection to .* ended before an answer", ask(

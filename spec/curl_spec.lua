@@ -208,6 +208,16 @@ test.case("connections are used again, and a dead one is replaced once without a
   end)
 end)
 
+test.case("a connection idle for 4 s is not used again", function()
+  local twice = { { await = "request" }, { send = OK }, { await = "request" }, { send = OK } }
+  with({ twice }, function(server, carrier)
+    fetch(carrier, request(server))
+    loop:wait({}, loop:now() + 4.01)
+    fetch(carrier, request(server))
+    test.equal(#server:seen "accepted", 2)
+  end)
+end)
+
 test.case("a request is sent at most twice by libcurl itself, the second time on a fresh connection", function()
   local dies = { { await = "request" }, { send = OK }, { await = "request" }, { reset = true } }
   with({ dies, dies, dies, { { await = "request" }, { reset = true } } }, function(server, carrier)

@@ -36,6 +36,13 @@ test.case("describe.lua", function()
   test.match(errors, ": cannot reach [^\n]*\n")
 end)
 
+test.case("demo.lua", function()
+  local out, errors, status = run(quote(LUA) .. " examples/demo.lua")
+  test.equal({ errors, status }, { "", 0 })
+  test.ok(out:find(PICTURE .. "question: What is shown in the image?\n", 1, true), out)
+  test.match(out, "file: +" .. sum .. "\n[^\n]*server: +" .. sum .. "\nThe same bytes%.")
+end)
+
 test.case("compare.lua", function()
   local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
   local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"

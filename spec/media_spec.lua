@@ -229,6 +229,13 @@ for _, row in ipairs(urls) do
   test.case(("a URL cannot be used: %q"):format(row[1]), function() unusable(image(row[1]), row[2]) end)
 end
 
+test.case("what no server fetches has to be bytes; the URL, which may hold a key, is not told", function()
+  local url, rest = "https://example.org/a?key=secret", ": read it and pass { bytes = ... }"
+  test.equal(parts.new("file", url).err.message, "no server fetches a file part" .. rest)
+  test.equal(parts.new("audio", url, { format = "wav" }).err.message, "no server fetches audio that has a format" .. rest)
+  test.equal(parts.new("audio", url).err, nil)
+end)
+
 local encoded = core.base64.encode(shell.read(jpeg))
 
 test.case("a data: URL is decoded: its bytes say what it is", function()

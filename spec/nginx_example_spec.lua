@@ -227,6 +227,18 @@ test.case("compare, a model without a name", function()
   end
 end)
 
+test.case("the README's lines", function()
+  local block = process.read "README.md":match "```nginx\n(.-)\n```"
+  local readme = start(upstream.url, function(example)
+    local head, paths = example:match "^(.-)http {", example:match "\n[^\n]*lua_package_path[^\n]*\n[^\n]*\n"
+    block = block:gsub("http {", "%0\n  access_log off;" .. paths:gsub("%%", "%%%%"), 1)
+    return head:gsub("\nenv [^\n]*", "") .. block:gsub("listen 8080;", example:match "listen [^;]+;"
+      .. " location = /ping { return 200 pong; }")
+  end)
+  test.equal(readme:get("/ask?q=Why%20not"), "question: Why not")
+  readme:stop()
+end)
+
 test.case("a model server that is gone", function()
   upstream.stop()
   for _, path in ipairs { "/ask?q=Why", "/compare?q=Why" } do

@@ -164,14 +164,6 @@ test.case("options cannot take the place of the source", function()
   end
 end)
 
-test.case("what only the server can fetch does not go as bytes; the URL, which may hold a key, is not told", function()
-  for kind, opts in pairs { audio = { format = "wav" }, file = {} } do
-    local body, err = request.body(ask(parts.new(kind, "https://example.org/a?key=secret", opts)))
-    test.equal({ body, err.message },
-      { nil, ("the server cannot fetch %s in this form: read it and pass { bytes = ... }"):format(kind) })
-  end
-end)
-
 test.case("parts may stand anywhere, and more than once", function()
   local part = parts.new("image", jpeg)
   local fields = { input = part, list = { part, { deep = part } } }

@@ -111,7 +111,7 @@ static CURLcode set_defaults(CURL *easy) {
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 4L);
+  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 3L); /* whole seconds: one idle for 4 s is not used again */
   curl_easy_setopt(easy, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks the terminal for a key's, and waits */
 #if LIBCURL_VERSION_NUM >= 0x075700 /* else closing a transfer waits for its DNS look-up */
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);

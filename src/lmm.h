@@ -2,7 +2,7 @@
  *
  *     sniff -> media -> base64 -> body -> transfer, multi -> sse
  *
- * lmm.core (sniff, media, base64, body, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
+ * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
  * core describes. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.

@@ -177,7 +177,8 @@ function Call:fail(failure)
   if failure.kind == "connect" or failure.kind == "protocol" then
     fields.hint = failure.hint or self:connect_hint(failure)
   end
-  fields.retry_after = self.headers and retry.requested(self.headers, os.time) or nil
+  local clock = type(self.policy) == "table" and self.policy.clock or os.time
+  fields.retry_after = self.headers and retry.requested(self.headers, clock) or nil
   if fields.retry_after and failure.kind == "http" and not fields.hint then
     fields.hint = ("the server asks to wait %g s"):format(fields.retry_after)
   end

@@ -215,13 +215,12 @@ end
 --- not run. It removes that file unless SIGTERM has come: then somebody reads it to the end. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
----@param opts? { interpreter: string?, files: string[]?, orphan: fun(lines: string[])? }  interpreter: as in `start`;
---- files: removed when it is gone; orphan: called with its lines where it was killed before it could tidy up
+---@param opts? { files: string[]?, orphan: fun(lines: string[])? }  files: removed when it is gone; orphan: called with its lines where it was killed before it could tidy up
 ---@return lmm.HeldChild? handle
 ---@return string? message  why it could not be started
 function M.hold(module, input, opts)
   sweep()
-  local interpreter = opts and opts.interpreter or own_interpreter()
+  local interpreter = own_interpreter()
   local named, path = pcall(os.tmpname)
   if not named then return nil, "there is no place for a temporary file: " .. path end
   local program = HELD_PROGRAM:format(package.path, package.cpath, module, path, path)

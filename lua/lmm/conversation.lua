@@ -1,6 +1,7 @@
 --- A conversation: questions come in, answers go out, and both stay as its history. It is transactional: an exchange
 --- that fails or is cancelled leaves the history as it was.
 local errors = require "lmm.errors"
+local json = require "lmm.json"
 local options = require "lmm.options"
 local parts = require "lmm.part"
 local texts = require "lmm.text"
@@ -19,13 +20,11 @@ local function copy(list)
   return out
 end
 
-local DEEPEST = 1000 -- what is nested deeper is refused when it is sent
-
---- A copy that does not change with the caller's tables. Parts never change.
+--- A copy that does not change with the caller's tables. Parts never change; what is nested too deep is refused later.
 ---@param copies table?  of the tables met so far: each is copied once
 local function snapshot(value, depth, copies)
   depth, copies = depth or 1, copies or {}
-  if type(value) ~= "table" or parts.is(value) or depth > DEEPEST then return value end
+  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
   local out, meta = copies[value], getmetatable(value)
   if out then return out end
   out = {}
@@ -85,6 +84,23 @@ local function read_arguments(...)
   return { role = "user", content = content }, fields or {}
 end
 
+local function utf8(value)
+  return type(value) == "string" and texts.utf8(value) or value
+end
+
+--- The history's message for a reply. A broken character in it could not be sent back.
+local function message_of(reply)
+  local message = { role = "assistant", content = utf8(reply.text), refusal = utf8(reply.refusal) }
+  if reply.tool_calls then
+    message.tool_calls = {}
+    for i, tool_call in ipairs(reply.tool_calls) do
+      message.tool_calls[i] = { id = utf8(tool_call.id), type = "function",
+        ["function"] = { name = utf8(tool_call.name), arguments = utf8(tool_call.arguments) } }
+    end
+  end
+  return message
+end
+
 function Conversation:exchange(streamed, ...)
   local message, given = read_arguments(...)
   local before = self.current.stream
@@ -102,27 +118,10 @@ function Conversation:exchange(streamed, ...)
   function stream.on_end(reply)
     if not reply then return end
     table.insert(self.messages, message)
-    table.insert(self.messages, conversation.message_of(reply))
+    table.insert(self.messages, message_of(reply))
   end
   self.current.stream = stream
   return stream
-end
-
-local function utf8(value)
-  return type(value) == "string" and texts.utf8(value) or value
-end
-
---- The history's message for a reply. A broken character in it could not be sent back.
-function conversation.message_of(reply)
-  local message = { role = "assistant", content = utf8(reply.text), refusal = utf8(reply.refusal) }
-  if reply.tool_calls then
-    message.tool_calls = {}
-    for i, tool_call in ipairs(reply.tool_calls) do
-      message.tool_calls[i] = { id = utf8(tool_call.id), type = "function",
-        ["function"] = { name = utf8(tool_call.name), arguments = utf8(tool_call.arguments) } }
-    end
-  end
-  return message
 end
 
 --- Asks and waits for the whole answer. Strings are text parts, the order is kept; a last table without `type` holds

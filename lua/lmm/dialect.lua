@@ -4,24 +4,14 @@ local errors = require "lmm.errors"
 
 local dialect = {}
 
-local function invalid(format, ...)
-  error(errors.new { kind = "invalid", message = string.format(format, ...) }, 0)
-end
-
---- The base64 alone, of a part that is not for the server to fetch.
-local function bare(part, embed)
-  if part.media then return embed(part.media) end
-  invalid("the server cannot fetch %s in this form: read it and pass { bytes = ... }", part.kind)
-end
-
 local function data_url(part, embed)
-  return "data:" .. part.mime .. ";base64," .. bare(part, embed)
+  return part.url or "data:" .. part.mime .. ";base64," .. embed(part.media)
 end
 
 --- { type, [type] = { url, ...names } }, the names among the part's options that belong inside.
 local function by_url(kind, inside)
   return function(part, embed)
-    local content = { type = kind, [kind] = { url = part.url or data_url(part, embed) } }
+    local content = { type = kind, [kind] = { url = data_url(part, embed) } }
     for _, name in ipairs(inside) do content[kind][name] = part.options[name] end
     return content, inside
   end
@@ -35,7 +25,7 @@ local writers = {
   --- Named by its `format`, audio goes as OpenAI itself and llama-server take it.
   audio = function(part, embed)
     if not part.options.format then return audio_url(part, embed) end
-    local input = { data = bare(part, embed), format = part.options.format }
+    local input = { data = embed(part.media), format = part.options.format }
     return { type = "input_audio", input_audio = input }, { "format" }
   end,
   file = function(part, embed)
@@ -52,7 +42,10 @@ function dialect.content(part, embed)
   for _, name in ipairs(inside) do used[name] = true end
   for name, value in pairs(part.options) do
     if not used[name] then
-      if content[name] ~= nil then invalid("the option '%s' of the %s is written by lmm itself", name, part.kind) end
+      if content[name] ~= nil then
+        local message = ("the option '%s' of the %s is written by lmm itself"):format(name, part.kind)
+        error(errors.new { kind = "invalid", message = message }, 0)
+      end
       content[name] = value
     end
   end

@@ -19,6 +19,10 @@ local text = require "lmm.text"
 ---@field attempts integer?   how often it was tried
 ---@field elapsed number?     seconds from the call to the failure
 ---@field partial string?     the text that had arrived
+---@field limit string?       of a timeout: connect, first, idle, total or ready
+---@field retry_after number? seconds that the server asks to wait
+---@field last lmm.Error?     of wait_ready: what the last try met
+---@field log string?         of lmm.serve: the last lines that the server said
 local Error = {}
 Error.__name = "lmm.Error"
 Error.__tostring = function(err) return err.message end

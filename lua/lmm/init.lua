@@ -51,7 +51,7 @@ function lmm.file(source, opts)
 end
 
 --- Makes a retry policy, to be given as `retry` to a client or a call.
----@param opts table|function|false|nil
+---@param opts table|function|boolean|nil  see lmm.Retry; false: try once
 function lmm.retry(opts)
   return (require("lmm.retry").new(opts))
 end
@@ -67,12 +67,13 @@ end
 --- Runs functions as tasks, some at a time, and waits for all.
 ---@param fns (fun(): any)[]
 ---@param opts { limit: integer? }?
----@return any[] results, table errors
+---@return any[]? results, table|string errors, lmm.Error? err  nil, a message and an error where its task was cancelled
 function lmm.gather(fns, opts)
   return require("lmm.gather")(fns, opts)
 end
 
---- Names the loop to wait in, before the first call.
+--- Names the loop to wait in, first of all: lmm.connect takes one, too.
+---@param loop "luv"|"blocking"|"nvim"|"nginx"|lmm.Loop
 function lmm.use(loop)
   require("lmm.loop").use(loop)
 end
@@ -83,7 +84,8 @@ function lmm.array(items)
 end
 
 --- Starts a model server as a child process and waits until it answers. See lmm.Server.
----@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table?, client: table? }
+---@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table?, client: table?,
+--- on_log: function?, on_wait: function? }
 ---@return lmm.Server? server, string? message, lmm.Error? err
 function lmm.serve(opts)
   return require("lmm.serve").start(opts)

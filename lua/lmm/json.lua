@@ -42,11 +42,11 @@ function json.is_empty_array(value)
   return getmetatable(value) == Array and next(value) == nil
 end
 
-local MAX_DEPTH = 1000 -- of what is encoded; the codec says so where it ends
+json.MAX_DEPTH = 1000 -- of what is encoded; the codec says so where it ends
 
 --- A copy in which an empty table is marked as an object, which Neovim's codec would write as a list.
 local function with_objects(value, depth)
-  if type(value) ~= "table" or depth > MAX_DEPTH then return value end
+  if type(value) ~= "table" or depth > json.MAX_DEPTH then return value end
   if next(value) == nil then return setmetatable({}, getmetatable(value) ~= Array and Dict or nil) end
   local copy = {}
   for key, item in pairs(value) do copy[key] = with_objects(item, depth + 1) end
@@ -87,7 +87,7 @@ end
 ---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message
 function json.decode(text, depth)
-  depth = depth or MAX_DEPTH
+  depth = depth or json.MAX_DEPTH
   if codec.decode_max_depth then codec.decode_max_depth(depth) end
   local value, message = try(codec.decode, text)
   if codec.decode_max_depth or message then return value, message end

@@ -155,6 +155,11 @@ function part.new(kind, source, opts)
       from_media(self, "'" .. source .. "'", source, mime)
     end
   end
+  local needs_bytes = kind == "file" or kind == "audio" and self.options.format
+  if self.url and needs_bytes then
+    invalid(self, "no server fetches %s: read it and pass { bytes = ... }",
+      kind == "file" and "a file part" or "audio that has a format")
+  end
   return self
 end
 

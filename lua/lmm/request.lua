@@ -7,8 +7,6 @@ local parts = require "lmm.part"
 
 local request = {}
 
-local MAX_DEPTH = 1000
-
 local function invalid(format, ...)
   error(errors.new { kind = "invalid", message = string.format(format, ...) }, 0)
 end
@@ -73,7 +71,9 @@ local function check_keys(value, path)
 end
 
 local function copy_table(state, value, path, depth)
-  if depth > MAX_DEPTH then invalid("the request is nested more than %d deep: does it hold itself?", MAX_DEPTH) end
+  if depth > json.MAX_DEPTH then
+    invalid("the request is nested more than %d deep: does it hold itself?", json.MAX_DEPTH)
+  end
   if json.is_empty_array(value) then return splice(state, "[]") end
   check_keys(value, path)
   local out = {}

@@ -203,7 +203,8 @@ end
 ---  that it says until it is ready; on_wait is called about four times a second until then
 ---@return lmm.Server? server  keep it or its client: the server ends when both are collected
 ---@return string? message
----@return lmm.Error? err  its `log` holds the last lines that the server said; the file that holds all is kept
+---@return lmm.Error? err  its `log` holds the last lines that the server said; where there are more, the file
+--- that holds all is kept
 function serve.start(opts)
   check(opts)
   new_client("http://127.0.0.1/v1", opts.client):close() -- raises before anything is started

@@ -10,8 +10,8 @@ Ask a model a question, about pictures or without any, and print its answer as i
 
 local EPILOG = [[
 QUESTION is one argument, so put it in quotes. @FILE stands for the text of that
-file, @@ for an @ at the beginning. Without a question, or with -, it is read from standard input. An argument
-that begins with - comes after --.
+file, @@ for an @ at the beginning. Without a question, or with -, it is read
+from standard input. An argument that begins with - comes after --.
 
 The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,
 "...", [...], {...}); anything else is a text.
@@ -34,14 +34,15 @@ function ask.declare(parser)
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
     .. " http://127.0.0.1:8000/v1)."):argname "URL"
-  command:option("-p --param", "A field of the request, by the server's name, such as temperature=0. May be given"
-    .. " several times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
-  command:option("--timeout", "How long to wait for the whole answer, all attempts included."):argname("SECONDS")
+  command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, retry"
+    .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
+  command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
+    .. " 600 for the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
   command:flag("--no-stream", "Print the answer when it is complete.")
   command:flag("--json", "Print the server's reply as it is, as JSON on one line. Implies --no-stream.")
-  command:flag("-v --verbose", "Say on standard error, after the answer, which model gave it, how long it took and how"
-    .. " many tokens it has.")
+  command:flag("-v --verbose", "Say on standard error, after the answer, which model gave it, why it ended, how long it"
+    .. " took, in how many attempts, and how many tokens it has.")
 end
 
 --- Only one thing can come from standard input, and there is one question.
@@ -80,11 +81,14 @@ local function read_images(lmm, args)
   return images
 end
 
+--- Fields that are given in another way.
+local own = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
+
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
   local fields = {}
   for _, given in ipairs(args.param) do
-    if given.name == "system" then console.misuse "the system message is given by -s, not by -p" end
+    if own[given.name] then console.misuse("-p does not set '%s': %s", given.name, own[given.name]) end
     fields[given.name] = given.value
   end
   if args.system then fields.system = console.text(args.system, "the system message") end

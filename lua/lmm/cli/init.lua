@@ -15,7 +15,7 @@ Environment:
                          of the machine can read a program's arguments
 
 Exit status:
-   0 answered, 1 failed, 2 wrong usage, 130 interrupted
+   0 done, 1 failed, 2 wrong usage, 130 interrupted; `lmm serve --help` has more
 
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
@@ -32,7 +32,7 @@ local function refuse(parser, message)
 end
 
 local function print_version()
-  print("lmm " .. (require "lmm".version or "scm"))
+  print("lmm " .. require "lmm".version)
   os.exit(0)
 end
 

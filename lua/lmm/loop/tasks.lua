@@ -18,7 +18,7 @@ Loop.__index = Loop
 
 local tasks = {}
 
---- A class of loops to which `pass` and, where it is needed, `arm` and `rest` are to be added.
+--- A class of loops to which `pass` and, where they are needed, the others are to be added.
 function tasks.class()
   local class = setmetatable({}, Loop)
   class.__index = class
