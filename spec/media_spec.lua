@@ -232,7 +232,8 @@ end
 test.case("what no server fetches has to be bytes; the URL, which may hold a key, is not told", function()
   local url, rest = "https://example.org/a?key=secret", ": read it and pass { bytes = ... }"
   test.equal(parts.new("file", url).err.message, "no server fetches a file part" .. rest)
-  test.equal(parts.new("audio", url, { format = "wav" }).err.message, "no server fetches audio that has a format" .. rest)
+  test.equal(parts.new("audio", url, { format = "wav" }).err.message,
+    "no server fetches audio that has a format" .. rest)
   test.equal(parts.new("audio", url).err, nil)
 end)
 

@@ -215,7 +215,8 @@ end
 --- not run. It removes that file unless SIGTERM has come: then somebody reads it to the end. Nothing is waited for.
 ---@param module string
 ---@param input string  what it reads first; seen by nobody else
----@param opts? { files: string[]?, orphan: fun(lines: string[])? }  files: removed when it is gone; orphan: called with its lines where it was killed before it could tidy up
+---@param opts? { files: string[]?, orphan: fun(lines: string[])? }  files: removed when it is gone; orphan:
+--- called with its lines where it was killed before it could tidy up
 ---@return lmm.HeldChild? handle
 ---@return string? message  why it could not be started
 function M.hold(module, input, opts)

@@ -28,8 +28,8 @@ local OPTIONS = {
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
----  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number unless given;
----  interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
+---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
+---  unless given; interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err

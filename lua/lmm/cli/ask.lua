@@ -35,7 +35,8 @@ function ask.declare(parser)
   command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
     .. " http://127.0.0.1:8000/v1)."):argname "URL"
   command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, retry"
-    .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
+    .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
+    :convert(field.parse)
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 for the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)

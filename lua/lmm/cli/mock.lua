@@ -69,8 +69,8 @@ Examples:
   command:option("--served-model-name"):argname("NAME"):hidden(true)
   command:option("--api-key", "Refuse requests without this key. Other users of this machine can see it, so invent"
     .. " one."):argname "KEY"
-  command:option("--max-model-len", "Refuse what has more tokens than N, which is listed with the model (default: 32768)."):argname "N"
-    :convert(count)
+  command:option("--max-model-len", "Refuse what has more tokens than N, which is listed with the model (default:"
+    .. " 32768)."):argname("N"):convert(count)
   for kind in pairs(KINDS) do
     command:option("--limit-mm-per-prompt." .. kind, kind == "image" and "Refuse prompts with more pictures than N, as "
       .. "vLLM does; also .video and .audio, or all as JSON." or nil)
