@@ -278,6 +278,13 @@ test.case("an answer that broke off before its first word prints no empty line",
   test.equal(complained(run, 1, "broke off"), "")
 end)
 
+test.case("-p refuses what is given in another way", function()
+  for _, word in ipairs { "system=x", "stream=true", "messages=[]" } do
+    complained(lmm { "ask", "q", "-p", word }, 2, "%-p does not set '" .. word:match "%l+" .. "': ")
+  end
+  complained(lmm { "ask", "q", "-p", "headers={}" }, 2, "'headers' is an option of lmm.connect")
+end)
+
 --- Interrupts `lmm` once `ready` (a shell command) is true.
 local function interrupted(words, ready, before)
   return script((before or "") .. command(words) .. [[ >$out 2>$err & pid=$!
