@@ -120,6 +120,23 @@ test.case("fork goes its own way, undo forgets the last exchange", function()
   test.equal(other.messages, { { role = "system", content = "s" } })
 end)
 
+test.case("undo while an answer is under way", function()
+  local slow = fake.streamed { fake.delta "a", { pause = 50 }, fake.delta("b", "stop") }
+  local net = fake.net { fake.whole "1", slow, slow }
+  local chat = net:connect():conversation()
+  assert(chat:ask "one")
+  local task = lmm.go(function() return chat:stream("two"):reply() end)
+  test.raises("this conversation waits for an answer", chat.undo, chat)
+  task:wait()
+  test.equal(#chat.messages, 4)
+  local stream = chat:stream "three" -- which nobody reads on
+  stream:next()
+  chat:undo()
+  test.equal({ #chat.messages, stream.err.kind, net.transfers[3].closed }, { 4, "cancelled", true })
+  chat:undo()
+  test.equal(#chat.messages, 2)
+end)
+
 test.case("tool calls of an answer stay in the history", function()
   local net = fake.net { fake.whole("", { tool_calls = { { id = "t", type = "function",
     ["function"] = { name = "f", arguments = "{}" } } } }), fake.whole "b" }

@@ -237,8 +237,8 @@ test.case("misuse raises", function()
   test.raises("done is a number", lmm.go, function() end, 1)
   test.raises("a list of functions", lmm.gather, 1)
   test.raises("entry 2 is a string", lmm.gather, { function() end, "x" })
-  for _, limit in ipairs { 0, -math.huge, 0 / 0 } do
-    test.raises("limit is at least 1, not ", lmm.gather, { function() end }, { limit = limit })
+  for _, limit in ipairs { 0, -math.huge, 0 / 0, 1.5 } do
+    test.raises("limit is at least 1, and whole, not ", lmm.gather, { function() end }, { limit = limit })
   end
   test.equal(lmm.gather({ function() return 1 end }, { limit = math.huge }), { 1 })
   test.raises("did you mean 'limit'", lmm.gather, { function() end }, { limt = 1 })

@@ -128,6 +128,27 @@ test.case("a call that would have to wait in a callback raises, names lmm.go, an
   end)
 end)
 
+test.case("a stream that cannot be read in a callback stays as it was", function()
+  with({ replies.streamed { replies.delta "a", { pause = 0.1 }, replies.delta("b", "stop") } }, function(client)
+    local stream, timer = client:stream(request), uv.new_timer()
+    test.equal(stream:next(), "a")
+    timer:start(0, 0, function()
+      timer:close()
+      test.raises("lmm%.go", stream.next, stream)
+    end)
+    uv.run()
+    test.equal(assert(stream:reply()).text, "ab")
+  end)
+end)
+
+test.case("what a done raises comes out of a wait outside of tasks", function()
+  with({ replies.whole "yes", { hang = true } }, function(client)
+    lmm.go(function() return client:chat(request) end, function() error "in done" end)
+    test.raises("in done", client.chat, client, request)
+    uv.run()
+  end)
+end)
+
 test.case("cancelled from a timer: uv.run ends, and the server sees it", function()
   with({ { hang = true } }, function(client, server)
     local result

@@ -1,6 +1,7 @@
 -- The transport of nginx in a real nginx, against servers that do byte by byte what a case says.
 local authorities = require "spec.support.authority"
 local nginx = require "spec.support.nginx"
+local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local relay = require "spec.support.relay"
 local test = require "spec.support.test"
@@ -107,6 +108,49 @@ test.case("a stream, piece by piece", function()
         since = now() - 0.15
       end
       return unpack(pieces)]]), "a\na late")
+  end)
+end)
+
+test.case("a request that replaces its ngx.ctx can still cancel, be told of time limits, and gather", function()
+  local steps = { { await = "request" }, { send = EVENTS .. "\r\n" .. PIECE }, { await = "close" } }
+  local ways = {
+    { [[stream:cancel() return "cancelled"]], "cancelled" },
+    { [[return (select(2, stream:next()))]], "the answer from .* stopped for 0.2 s .*" },
+    { [[
+      local task = lmm.go(function() ngx.ctx = {} return stream:next() end)
+      ngx.ctx = { x = 1 }
+      task:cancel()
+      return (select(3, task:wait()))]], "the request was cancelled" },
+    { [[
+      local ok, problem = pcall(lmm.gather, { function() ngx.ctx = {} stream:reply() end, function() error "mine" end })
+      return problem]], ".*mine" },
+  }
+  for _, way in ipairs(ways) do
+    with(raw.start { steps }, function(upstream)
+      local begin = "local stream = client:stream { messages = {}, timeout = { idle = %s } } stream:next() ngx.ctx = {} "
+      local idle = way[2]:find "stopped" and 0.2 or 60
+      test.match(run(upstream, begin:format(idle) .. way[1]), "^" .. way[2] .. "$")
+      test.equal(upstream:wait("closed")[1].how, "EOF")
+    end)
+  end
+end)
+
+test.case("a stream of another request", function()
+  local steps = { { await = "request" }, { send = EVENTS .. "\r\n" .. PIECE }, { await = "close" } }
+  with(raw.start { steps }, function(upstream)
+    local kept = ("'%s/kept'"):format(server.folder)
+    local pipe = io.popen(server:command(([[
+      local client = require("lmm").connect { base_url = "%s", model = "m" }
+      shared = client:stream { messages = {} }
+      shared:next()
+      io.open(%s, "w"):close()
+      repeat ngx.sleep(0.01) until not shared
+      return "done"]]):format(upstream.url, kept)))
+    process.wait_for("the stream", function() return process.read(server.folder .. "/kept") end)
+    test.match(run(upstream, "local ok, problem = pcall(shared.next, shared) shared = nil return problem"),
+      "lmm: this stream belongs to another request of nginx$")
+    test.equal(pipe:read "*a", "done\n")
+    pipe:close()
   end)
 end)
 

@@ -101,12 +101,18 @@ local function message_of(reply)
   return message
 end
 
-function Conversation:exchange(streamed, ...)
-  local message, given = read_arguments(...)
-  local before = self.current.stream
-  if before and before:is_read() then
+--- The stream of the question before, if there is one, which nobody reads.
+local function abandoned(self)
+  local stream = self.current.stream
+  if stream and stream:is_read() then
     errors.misuse "this conversation waits for an answer: use conversation:fork() to ask something else meanwhile"
   end
+  return stream
+end
+
+function Conversation:exchange(streamed, ...)
+  local message, given = read_arguments(...)
+  local before = abandoned(self)
   check_fields(given)
   local fields = copy(self.fields)
   if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
@@ -151,8 +157,10 @@ function Conversation:fork()
   return other
 end
 
---- Forgets the last question and its answer. Without one it does nothing.
+--- Forgets the last question and its answer; one that nobody reads is cancelled. Without one it does nothing.
 function Conversation:undo()
+  local stream = abandoned(self)
+  if stream and not stream.stopped then return stream:cancel() end
   for i = #self.messages, 1, -1 do
     if self.messages[i].role == "user" then
       for j = #self.messages, i, -1 do self.messages[j] = nil end

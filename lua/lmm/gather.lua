@@ -17,7 +17,9 @@ local function gather(fns, opts)
     local given = type(fns[i])
     if given ~= "function" then errors.misuse("lmm.gather: entry %d is a %s, not a function", i, given) end
   end
-  if not (limit >= 1) then errors.misuse("lmm.gather: limit is at least 1, not %s", tostring(limit)) end
+  if not (limit >= 1 and (limit % 1 == 0 or limit == math.huge)) then
+    errors.misuse("lmm.gather: limit is at least 1, and whole, not %s", tostring(limit))
+  end
 
   local loop = loops.current()
   local cell, running, count, started, results, failures = {}, {}, 0, 0, {}, {}

@@ -237,6 +237,7 @@ end
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
+  loops.current():check() -- here, where the stream is left as it was
   self.reader = coroutine.running() or "main"
   local ok, entry, err = loops.pcall(self.take, self)
   self.reader = nil

@@ -12,7 +12,9 @@ local errors = require "lmm.errors"
 ---@field wake fun(self, cell)                   sets the cell; never resumes in the caller's stack
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
----@field poller fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
+---@field check fun(self)                        raises where nothing can wait
+---@field name string?                           "luv", ...
+---@field poller nil|fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
 ---@field transport string?                     the module of its transport, unless that is lmm.transport.curl
 
 local loop = {}

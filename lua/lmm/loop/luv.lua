@@ -23,7 +23,8 @@ function luv.new(uv, soon)
     self.is_coming = false
     local ok, problem = pcall(self.turn, self) -- what a caller's `done` raises holds nobody else up
     self:arm()
-    if not ok then error(problem, 0) end
+    if not ok and self.waiting == 0 then error(problem, 0) end
+    self.raised = self.raised or not ok and { problem } or nil -- it comes out of the wait
   end
   return self
 end
@@ -79,22 +80,28 @@ function Loop:disarm()
   if handle then handle:close() end
 end
 
---- Runs libuv's loop until something has happened.
-function Loop:run_once()
-  if self.uv.loop_mode() then
+function Loop:check()
+  if self.uv.loop_mode() and not self:running() then
     errors.misuse "this would have to wait inside a callback of uv.run: call it in a task, lmm.go(function() ... end)"
   end
+end
+
+--- Runs libuv's loop until something has happened.
+function Loop:run_once()
   self.uv.run "once"
 end
 
 function Loop:pass(deadline)
+  self:check()
   self.waiting = self.waiting + 1
   self:arm(deadline)
   local ok, problem = pcall(self.run_once, self, deadline)
   self.waiting = self.waiting - 1
-  if not ok then
+  local raised = not ok and { problem } or self.raised
+  if raised then
+    self.raised = nil
     self:rest()
-    error(problem, 0)
+    error(raised[1], 0)
   end
 end
 

@@ -43,18 +43,33 @@ function Loop.check()
   if advice then errors.misuse("nginx allows no waiting in %s_by_lua: %s", phase, advice) end
 end
 
+--- Where there is no request with variables: in ngx.timer.at, and before one begins.
+local no_variables = { timer = true, init_worker = true, exit_worker = true }
+
+--- What tells this request from all others of the worker. A program may replace its ngx.ctx.
+---@return string|table
+function Loop.request()
+  local phase = ngx.get_phase()
+  if no_variables[phase] or phase:find "^ssl_" then return ngx.ctx end
+  return ngx.var.connection .. ":" .. ngx.var.connection_requests
+end
+
+local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
+
 --- What is known of this request's coroutines, by a coroutine: its task, and the light threads that it has begun and
 --- that have ended. nginx gives a coroutine of a request that is over to another one, so it is not known beyond it.
 local function of_request(name)
-  local context = ngx.ctx
-  context[name] = context[name] or {}
-  return context[name]
+  local request = Loop.request()
+  local known = requests[request] or {}
+  requests[request], ngx.ctx.lmm = known, known -- kept as long as the request and its light threads
+  known[name] = known[name] or {}
+  return known[name]
 end
 
 --- The task that runs, or nil.
 function Loop.running()
   local co = coroutine.running()
-  return co and not no_waiting[ngx.get_phase()] and of_request "lmm_tasks"[co] or nil
+  return co and not no_waiting[ngx.get_phase()] and of_request "tasks"[co] or nil
 end
 
 local function post(cell)
@@ -90,7 +105,7 @@ end
 
 --- Has nginx forget the light threads of this one that have ended, which it keeps for somebody to wait for them.
 local function forget_ended()
-  local all, co = of_request "lmm_ended", coroutine.running()
+  local all, co = of_request "ended", coroutine.running()
   local ended = all[co] or {}
   all[co] = ended
   for _ = 1, #ended do ngx.thread.kill(table.remove(ended)) end
@@ -101,14 +116,14 @@ function Loop:spawn(fn, done)
   self.check()
   local task, ended = new_task(self, done), forget_ended()
   ngx.thread.spawn(function()
-    local own, co = of_request "lmm_tasks", coroutine.running()
+    local own, co = of_request "tasks", coroutine.running()
     own[co] = task
     local function finish(...)
       own[co] = nil
       task:finish(...)
     end
     finish(pcall(fn))
-    of_request "lmm_ended"[co] = nil
+    of_request "ended"[co] = nil
     ended[#ended + 1] = co
   end)
   return task

@@ -7,11 +7,14 @@ local nvim = {}
 
 local LONGEST = 100 -- milliseconds; Neovim 0.7 looks for Ctrl-C only when vim.wait ends
 
---- A wait outside of tasks, in which the editor goes on: it draws, and runs timers and scheduled functions.
-local function run_once(loop, deadline)
-  if vim.in_fast_event() then
+local function check(loop)
+  if vim.in_fast_event() and not loop:running() then
     errors.misuse "this would have to wait in a callback of libuv's: call it in a task, lmm.go(function() ... end)"
   end
+end
+
+--- A wait outside of tasks, in which the editor goes on: it draws, and runs timers and scheduled functions.
+local function run_once(loop, deadline)
   local before = loop.events -- counted, since a wait may be begun within another
   local patience = math.min(math.ceil(loop:patience(deadline) * 1000), LONGEST)
   local _, why = vim.wait(patience, function() return loop.events ~= before end, 50)
@@ -22,7 +25,7 @@ function nvim.new()
   local loop = luv.new(vim.uv or vim.loop, vim.schedule)
   local spawn = loop.spawn
   loop.events = 0
-  loop.run_once = run_once
+  loop.check, loop.run_once = check, run_once
   loop.rest = loop.arm
 
   function loop:stir()

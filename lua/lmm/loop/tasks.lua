@@ -7,6 +7,7 @@
 --     loop:arm()            something waits, or may go on: see to it that `turn` is called when it is time
 --     loop:stir()           something happened that a wait outside of tasks may be for: `pass` is to return
 --     loop:rest()           a wait outside of tasks is over
+--     loop:check()          raises where nothing can wait
 local errors = require "lmm.errors"
 
 local Task = {}
@@ -41,6 +42,8 @@ function Loop.arm() end
 function Loop.stir() end
 
 function Loop.rest() end
+
+function Loop.check() end
 
 function Loop:wake(cell)
   cell.set = true

@@ -6,6 +6,7 @@
 -- A transfer belongs to its request. Only nginx's own pool of idle connections is shared.
 -- luacheck: globals ngx
 local cosocket = require "lmm.transport.cosocket"
+local errors = require "lmm.errors"
 local http1 = require "lmm.transport.http1"
 
 local Transfer = {}
@@ -39,11 +40,11 @@ function Transport:start(request)
     request = request,
     size = request.body and request.body:size(),
     route = self.connector:route(request.url),
-    context = ngx.ctx, -- tells this request from others
-    cell = {},         -- for whoever waits in head or read
-    demand = {},       -- for the worker
-    threads = {},      -- by name
-    active = {},       -- name -> a token, unless it has ended
+    owned_by = self.loop.request(), -- the request that this is part of
+    cell = {},    -- for whoever waits in head or read
+    demand = {},  -- for the worker
+    threads = {}, -- by name
+    active = {},  -- name -> a token, unless it has ended
     stage = "connect",
   }, Transfer)
 end
@@ -193,7 +194,7 @@ end
 --- Ends the light threads and closes the socket. In another request nothing of this one can be touched; and a worker
 --- that somebody else has started ends by itself, since it is told to.
 function Transfer:halt()
-  if ngx.ctx ~= self.context then return end
+  if self.loop.request() ~= self.owned_by then return end
   for _, thread in pairs(self.threads) do pcall(ngx.thread.kill, thread) end
   self.demand.is_over = true
   self.loop:wake(self.demand)
@@ -223,6 +224,7 @@ end
 
 --- Waits until `look` gives something, or the reply ends.
 function Transfer:await(look, deadline)
+  if self.loop.request() ~= self.owned_by then errors.misuse "this stream belongs to another request of nginx" end
   while not self.closed do
     local value = look(self)
     if value then return value end
