@@ -191,15 +191,15 @@ test.case("misuse raises", function()
   test.raises("string expected", base64.decode, {})
 end)
 
--- What a new process prints, or fails with, when $LMM_BASE64 is `value`.
+-- What a new process prints, or fails with, when $LMM_BASE64 is `value`: the kernel in use and the fastest.
 local function with_environment(value)
-  local code = [[print(select(2, require "lmm.core".base64.kernels()))]]
+  local code = [[local names, default = require "lmm.core".base64.kernels() print(default, names[1])]]
   return shell.output(string.format("LMM_BASE64='%s' '%s' -e '%s' 2>&1", value, arg[-1], code))
 end
 
 test.case("$LMM_BASE64 names the default kernel", function()
-  for _, kernel in ipairs(kernels) do test.equal(with_environment(kernel), kernel .. "\n") end
-  test.equal(with_environment "", kernels[1] .. "\n")
+  for _, kernel in ipairs(kernels) do test.match(with_environment(kernel), "^" .. kernel .. "\t") end
+  test.match(with_environment "", "^(%w+)\t%1\n$")
 end)
 
 test.case("an unknown $LMM_BASE64 is an error, not ignored", function()

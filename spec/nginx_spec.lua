@@ -127,9 +127,9 @@ test.case("a request that replaces its ngx.ctx can still cancel, be told of time
   }
   for _, way in ipairs(ways) do
     with(raw.start { steps }, function(upstream)
-      local begin = "local stream = client:stream { messages = {}, timeout = { idle = %s } } stream:next() ngx.ctx = {} "
+      local begin = "local stream = client:stream { messages = {}, timeout = { idle = %s } } stream:next() ngx.ctx = {}"
       local idle = way[2]:find "stopped" and 0.2 or 60
-      test.match(run(upstream, begin:format(idle) .. way[1]), "^" .. way[2] .. "$")
+      test.match(run(upstream, begin:format(idle) .. " " .. way[1]), "^" .. way[2] .. "$")
       test.equal(upstream:wait("closed")[1].how, "EOF")
     end)
   end
