@@ -61,6 +61,7 @@ test.case("misuse of connect raises and says what to do", function()
     { { base_url = "http://h\195\164/v1" }, "not a server's address: write the host as DNS has it, xn%-%-" },
     { { base_url = "http://host:80a/v1" }, "not a server's address: a port is from 1 to 65535" },
     { { base_url = "http://host:80/v1 " }, "not a server's address: it holds a space" },
+    { { base_url = "http://:80/v1" }, "not a server's address: it names no host" },
     { { base_url = "http://::1/v1" }, "not a server's address: an IPv6 address stands in brackets" },
     { 7, "a table of options expected, got number" },
   }

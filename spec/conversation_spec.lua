@@ -122,7 +122,7 @@ end)
 
 test.case("undo while an answer is under way", function()
   local slow = fake.streamed { fake.delta "a", { pause = 50 }, fake.delta("b", "stop") }
-  local net = fake.net { fake.whole "1", slow, slow }
+  local net = fake.net { fake.whole "1", slow, slow, slow }
   local chat = net:connect():conversation()
   assert(chat:ask "one")
   local task = lmm.go(function() return chat:stream("two"):reply() end)
@@ -133,6 +133,14 @@ test.case("undo while an answer is under way", function()
   stream:next()
   chat:undo()
   test.equal({ #chat.messages, stream.err.kind, net.transfers[3].closed }, { 4, "cancelled", true })
+  do
+    local dropped = chat:stream "four"
+    dropped:next()
+  end
+  collectgarbage()
+  collectgarbage()
+  chat:undo()
+  test.equal(#chat.messages, 4)
   chat:undo()
   test.equal(#chat.messages, 2)
 end)

@@ -149,6 +149,22 @@ test.case("what a done raises comes out of a wait outside of tasks", function()
   end)
 end)
 
+test.case("and so does what others raise, one after the other", function()
+  local answers = {}
+  for i = 1, 200 do answers[i] = replies.whole "yes" end
+  with(answers, function(client)
+    for i = 1, 20 do
+      lmm.go(function() return client:chat(request) end, function() error("done " .. i, 0) end)
+    end
+    local seen = {}
+    for _ = 1, 100 do
+      local ok, problem = pcall(client.chat, client, request)
+      if not ok then seen[problem] = true end
+    end
+    for i = 1, 20 do test.ok(seen["done " .. i], i) end
+  end)
+end)
+
 test.case("cancelled from a timer: uv.run ends, and the server sees it", function()
   with({ { hang = true } }, function(client, server)
     local result

@@ -135,21 +135,49 @@ test.case("a request that replaces its ngx.ctx can still cancel, be told of time
   end
 end)
 
+test.case("a timer that replaces its ngx.ctx reads on", function()
+  local begin = EVENTS .. "\r\n" .. PIECE
+  with(raw.start { { { await = "request" }, { send = begin }, { pause = 0.3 }, { send = PIECE .. LAST } } }, function(upstream)
+    test.equal(run(upstream, [[
+      local cell, loop, text = {}, require("lmm.loop").current(), nil
+      assert(ngx.timer.at(0, function()
+        local stream = client:stream { messages = {} }
+        text = stream:next()
+        ngx.ctx = {}
+        text = text .. tostring(stream:next()) .. tostring(stream:next())
+        loop:wake(cell)
+      end))
+      loop:wait(cell, loop:now() + 9)
+      return text]]), "aanil")
+  end)
+end)
+
+test.case("what a request takes does not grow with its waits", function()
+  test.ok(tonumber(server:run [[
+    local loop = require("lmm.loop").current()
+    local function resident() return tonumber(io.open "/proc/self/statm":read "*a":match "%S+ (%d+)") * 4 end
+    for _ = 1, 1000 do loop.running() end
+    local before = resident()
+    for _ = 1, 100000 do loop.running() end
+    return resident() - before]]) < 2000)
+end)
+
 test.case("a stream of another request", function()
   local steps = { { await = "request" }, { send = EVENTS .. "\r\n" .. PIECE }, { await = "close" } }
   with(raw.start { steps }, function(upstream)
     local kept = ("'%s/kept'"):format(server.folder)
     local pipe = io.popen(server:command(([[
       local client = require("lmm").connect { base_url = "%s", model = "m" }
-      shared = client:stream { messages = {} }
-      shared:next()
+      local stream = client:stream { messages = {} }
+      stream:next()
+      shared = stream
       io.open(%s, "w"):close()
       repeat ngx.sleep(0.01) until not shared
-      return "done"]]):format(upstream.url, kept)))
+      return stream.err or "as it was"]]):format(upstream.url, kept)))
     process.wait_for("the stream", function() return process.read(server.folder .. "/kept") end)
     test.match(run(upstream, "local ok, problem = pcall(shared.next, shared) shared = nil return problem"),
       "lmm: this stream belongs to another request of nginx$")
-    test.equal(pipe:read "*a", "done\n")
+    test.equal(pipe:read "*a", "as it was\n")
     pipe:close()
   end)
 end)

@@ -331,6 +331,11 @@ function Call:run(attempt)
   end
 end
 
+--- Raises where this call cannot go on from here.
+function Call:check()
+  if self.transfer and self.transfer.check then self.transfer:check() end
+end
+
 --- Ends the transfer under way; its connection is closed unless the reply was complete.
 function Call:close()
   if self.transfer then self.transfer:close() end

@@ -86,7 +86,7 @@ end
 --- One exchange whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
 ---@return { status: integer, headers: table, body: string }? reply, lmm.Error? err, lmm.Call call
 function Client:fetch(method, url, body, terms, run)
-  self.loop:check()
+  loops.check()
   local exchange = call.new(self, method, url, body, terms)
   local function attempt()
     local head, err = exchange:open()

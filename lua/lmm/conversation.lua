@@ -121,12 +121,14 @@ function Conversation:exchange(streamed, ...)
   table.insert(fields.messages, message)
   local stream = self.client:exchange(fields, streamed)
   if before then before:cancel() end
+  local current = self.current
   function stream.on_end(reply)
+    if current.stream == stream then current.is_open = nil end
     if not reply then return end
     table.insert(self.messages, message)
     table.insert(self.messages, message_of(reply))
   end
-  self.current.stream = stream
+  current.stream, current.is_open = stream, true
   return stream
 end
 
@@ -159,8 +161,11 @@ end
 
 --- Forgets the last question and its answer; one that nobody reads is cancelled. Without one it does nothing.
 function Conversation:undo()
-  local stream = abandoned(self)
-  if stream and not stream.stopped then return stream:cancel() end
+  local stream, current = abandoned(self), self.current
+  if current.is_open then -- also where the stream was collected
+    current.is_open = nil
+    return stream and stream:cancel()
+  end
   for i = #self.messages, 1, -1 do
     if self.messages[i].role == "user" then
       for j = #self.messages, i, -1 do self.messages[j] = nil end

@@ -159,7 +159,8 @@ local function check_base_url(url, what)
       or url:find "%s" and ": it holds a space"
       or host:find "[\128-\255]" and ": write the host as DNS has it, xn--..."
       or host:find "^[^:]+:[^:]*$" and ": a port is from 1 to 65535"
-      or host:find "^[%x:]+$" and ": an IPv6 address stands in brackets" or "")
+      or host:find "^[%x:]*:[%x:]*:" and ": an IPv6 address stands in brackets"
+      or host:find "^:" and ": it names no host" or "")
   end
   return scheme:lower() .. url:sub(#scheme + 1):gsub("/+$", ""), name
 end

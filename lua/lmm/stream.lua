@@ -237,7 +237,8 @@ end
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
-  loops.current():check() -- here, where the stream is left as it was
+  loops.check() -- here, where the stream is left as it was
+  if self.call then self.call:check() end
   self.reader = coroutine.running() or "main"
   local ok, entry, err = loops.pcall(self.take, self)
   self.reader = nil

@@ -12,7 +12,7 @@ local errors = require "lmm.errors"
 ---@field wake fun(self, cell)                   sets the cell; never resumes in the caller's stack
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
----@field check fun(self)                        raises where nothing can wait
+---@field check nil|fun(self)                    raises where nothing can wait
 ---@field name string?                           "luv", ...
 ---@field poller nil|fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
 ---@field transport string?                     the module of its transport, unless that is lmm.transport.curl
@@ -68,6 +68,12 @@ function loop.go(fn, done)
   if type(fn) ~= "function" then errors.misuse("lmm.go: a function expected, got %s", type(fn)) end
   if done ~= nil and type(done) ~= "function" then errors.misuse("lmm.go: done is a %s", type(done)) end
   return loop.current():spawn(fn, done)
+end
+
+--- Raises where the loop in use cannot wait.
+function loop.check()
+  local loop_in_use = loop.current()
+  if loop_in_use.check then loop_in_use:check() end
 end
 
 local resumable = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil

@@ -21,10 +21,11 @@ function luv.new(uv, soon)
   self.on_event = function() self:event() end
   self.on_turn = function()
     self.is_coming = false
+    if self.raised then return end -- the wait that it comes out of goes on from there
     local ok, problem = pcall(self.turn, self) -- what a caller's `done` raises holds nobody else up
     self:arm()
     if not ok and self.waiting == 0 then error(problem, 0) end
-    self.raised = self.raised or not ok and { problem } or nil -- it comes out of the wait
+    self.raised = not ok and { problem } or nil
   end
   return self
 end
@@ -97,11 +98,13 @@ function Loop:pass(deadline)
   self:arm(deadline)
   local ok, problem = pcall(self.run_once, self, deadline)
   self.waiting = self.waiting - 1
-  local raised = not ok and { problem } or self.raised
-  if raised then
-    self.raised = nil
+  local raised = self.raised
+  if ok and raised then
+    ok, problem, self.raised = false, raised[1], nil
+  end
+  if not ok then
     self:rest()
-    error(raised[1], 0)
+    error(problem, 0)
   end
 end
 

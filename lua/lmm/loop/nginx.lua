@@ -46,12 +46,24 @@ end
 --- Where there is no request with variables: in ngx.timer.at, and before one begins.
 local no_variables = { timer = true, init_worker = true, exit_worker = true }
 
---- What tells this request from all others of the worker. A program may replace its ngx.ctx.
+local names = setmetatable({}, { __mode = "k" }) -- by ngx.ctx: each look at a variable takes memory of the request
+local subrequests = 0
+
+--- What tells this request from all others of the worker. A program may replace its ngx.ctx; where there are no
+--- variables, that has to do.
 ---@return string|table
 function Loop.request()
-  local phase = ngx.get_phase()
-  if no_variables[phase] or phase:find "^ssl_" then return ngx.ctx end
-  return ngx.var.connection .. ":" .. ngx.var.connection_requests
+  local phase, context = ngx.get_phase(), ngx.ctx
+  if no_variables[phase] or phase:find "^ssl_" then return context end
+  local name = names[context]
+  if name then return name end
+  name = ngx.var.connection .. ":" .. (ngx.var.connection_requests or "")
+  if ngx.is_subrequest then
+    subrequests = subrequests + 1
+    name = name .. ":" .. subrequests
+  end
+  names[context] = name
+  return name
 end
 
 local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
@@ -61,8 +73,8 @@ local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
 local function of_request(name)
   local request = Loop.request()
   local known = requests[request] or {}
-  requests[request], ngx.ctx.lmm = known, known -- kept as long as the request and its light threads
-  known[name] = known[name] or {}
+  requests[request], ngx.ctx.lmm = known, known -- kept as long as the request, or one of its light threads has a part
+  known[name] = known[name] or setmetatable({}, { known })
   return known[name]
 end
 

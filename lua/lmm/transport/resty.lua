@@ -222,9 +222,16 @@ function Transfer:drive()
   self:launch("worker", self.work)
 end
 
+--- Raises where nothing of this transfer can be touched.
+function Transfer:check()
+  local request = self.loop.request()
+  if type(request) == "string" and request ~= self.owned_by then
+    errors.misuse "this stream belongs to another request of nginx"
+  end
+end
+
 --- Waits until `look` gives something, or the reply ends.
 function Transfer:await(look, deadline)
-  if self.loop.request() ~= self.owned_by then errors.misuse "this stream belongs to another request of nginx" end
   while not self.closed do
     local value = look(self)
     if value then return value end
