@@ -136,8 +136,9 @@ test.case("a request that replaces its ngx.ctx can still cancel, be told of time
 end)
 
 test.case("a timer that replaces its ngx.ctx reads on", function()
-  local begin = EVENTS .. "\r\n" .. PIECE
-  with(raw.start { { { await = "request" }, { send = begin }, { pause = 0.3 }, { send = PIECE .. LAST } } }, function(upstream)
+  local steps = { { await = "request" }, { send = EVENTS .. "\r\n" .. PIECE }, { pause = 0.3 } }
+  steps[4] = { send = PIECE .. LAST }
+  with(raw.start { steps }, function(upstream)
     test.equal(run(upstream, [[
       local cell, loop, text = {}, require("lmm.loop").current(), nil
       assert(ngx.timer.at(0, function()
