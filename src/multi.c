@@ -173,7 +173,8 @@ int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int
   const int *all = (const int *)(const void *)multi->sockets.data;
   for (size_t i = 0; i <= multi->sockets.length / sizeof *all; i++) {
     int fd = i == 0 ? likely : all[i - 1];
-    if (fd >= 0 && has_address(fd, getsockname, local_ip, local_port) && has_address(fd, getpeername, ip, port)) return fd;
+    if (fd < 0 || !has_address(fd, getsockname, local_ip, local_port)) continue;
+    if (has_address(fd, getpeername, ip, port)) return fd;
   }
   return -1;
 }

@@ -95,7 +95,7 @@ function Client:fetch(method, url, body, terms, run)
     text, err = exchange:read_all()
     return text and { status = head.status, headers = head.headers, body = text }, err
   end
-  -- What is raised in between (where a wait is not allowed, or by a function of the caller's) ends the exchange, too.
+  -- What is raised in between (by a function of the caller's, by Ctrl-C) ends the exchange, too.
   local ok, reply, err = loops.pcall(run or exchange.run, exchange, attempt)
   exchange:close()
   if not ok then error(reply, 0) end
@@ -173,9 +173,7 @@ end
 ---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
 function Client:wait_ready(opts)
   opts = options.check("client:wait_ready", ready_rows, opts)
-  if opts.timeout and not (opts.timeout > 0) then
-    errors.misuse("client:wait_ready: timeout must be more than 0 seconds, not %s", tostring(opts.timeout))
-  end
+  options.check_seconds("client:wait_ready: timeout", opts.timeout)
   self:check_open()
   local loop, timeout = self.loop, opts.timeout or READY_TIMEOUT
   local started, cell = loop:now(), {}
@@ -310,8 +308,12 @@ local function split(given, streamed)
     errors.misuse("schema must be a table (a JSON schema), not a %s", type(opts.schema))
   end
   if fields.stream ~= nil then errors.misuse "'stream' is what client:stream and client:chat are for: leave it out" end
-  local stream_options = fields.stream_options or { include_usage = true }
-  fields.stream, fields.stream_options = streamed or nil, streamed and stream_options or nil
+  if streamed then
+    fields.stream = true
+    fields.stream_options = fields.stream_options or { include_usage = true }
+  else
+    fields.stream_options = nil -- a conversation has it for both
+  end
   if opts.schema and fields.response_format then
     errors.misuse "schema and response_format are two ways to say the same: give one"
   end

@@ -14,12 +14,6 @@ Conversation.__name = "lmm.Conversation"
 
 local conversation = {}
 
-local function copy(list)
-  local out = {}
-  for key, value in pairs(list) do out[key] = value end
-  return out
-end
-
 --- A copy that does not change with the caller's tables. Parts never change; what is nested too deep is refused later.
 ---@param copies table?  of the tables met so far: each is copied once
 local function snapshot(value, depth, copies)
@@ -114,7 +108,7 @@ function Conversation:exchange(streamed, ...)
   local message, given = read_arguments(...)
   local before = abandoned(self)
   check_fields(given)
-  local fields = copy(self.fields)
+  local fields = snapshot(self.fields)
   if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
   for name, value in pairs(given) do fields[name] = snapshot(value) end
   fields.messages = snapshot(self.messages)

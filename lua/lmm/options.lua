@@ -28,6 +28,14 @@ function options.nearest(name, names)
   return least and least <= math.max(2, #name / 3) and best or nil
 end
 
+--- Refuses a time that is not above 0; nil is none.
+---@param what string  for the message
+function options.check_seconds(what, seconds)
+  if seconds and not (seconds > 0) then
+    errors.misuse("%s must be more than 0 seconds, not %s", what, tostring(seconds))
+  end
+end
+
 local function list(names)
   local sorted = {}
   for name in pairs(names) do sorted[#sorted + 1] = name end

@@ -34,11 +34,7 @@ end
 function settings.timeout(where, given, base)
   if type(given) == "number" then given = { total = given } end
   given = options.check(where .. " timeout", timeout_rows, given)
-  for name, seconds in pairs(given) do
-    if not (seconds > 0) then
-      errors.misuse("%s: timeout.%s must be more than 0 seconds, not %s", where, name, tostring(seconds))
-    end
-  end
+  for name, seconds in pairs(given) do options.check_seconds(where .. ": timeout." .. name, seconds) end
   return merged(base, given)
 end
 
@@ -179,12 +175,6 @@ local function check_headers(headers)
   return merged({}, headers)
 end
 
---- An environment variable; an empty one counts as unset.
-local function environment(name)
-  local value = os.getenv(name)
-  return value ~= "" and value or nil
-end
-
 --- The settings of a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
 --- $OPENAI_API_KEY and the defaults.
 ---@param opts string|table|nil
@@ -193,7 +183,7 @@ function settings.of_client(opts)
   if type(opts) == "string" then opts = { base_url = opts } end
   opts = options.check("lmm.connect", rows, opts)
   local out = {
-    api_key = opts.api_key or environment "OPENAI_API_KEY",
+    api_key = opts.api_key or route.environment "OPENAI_API_KEY",
     headers = check_headers(opts.headers or {}),
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
     policy = retry.new(opts.retry),
@@ -203,9 +193,9 @@ function settings.of_client(opts)
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
     carrier = opts.transport,
   }
-  local url = opts.base_url or environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
-  out.base_url, out.host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
-  out.proxy, out.proxy_variable = find_proxy(opts, out.base_url, out.host)
+  local url = opts.base_url or route.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
+  local base_url, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
+  out.base_url, out.proxy, out.proxy_variable = base_url, find_proxy(opts, base_url, host)
   if type(out.api_key) == "string" then settings.line(opts.api_key and "api_key" or "$OPENAI_API_KEY", out.api_key) end
   return out
 end

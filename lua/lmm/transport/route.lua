@@ -21,7 +21,8 @@ function route.is_address(host)
   return host:find "^%[" ~= nil or host:find "^%d+%.%d+%.%d+%.%d+$" ~= nil
 end
 
-local function environment(name)
+--- An environment variable; an empty one counts as unset.
+function route.environment(name)
   local value = os.getenv(name)
   return value ~= "" and value or nil
 end
@@ -56,7 +57,7 @@ end
 --- Whether $no_proxy names the host: itself, a domain or a network it is in, or "*".
 local function is_excepted(host)
   host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
-  for word in (environment "no_proxy" or environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
+  for word in (route.environment "no_proxy" or route.environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
     local name = word:gsub("^%.", ""):gsub("%.$", "")
     if name == "*" or host == name or host:sub(-#name - 1) == "." .. name or is_within(host, name) then return true end
   end
@@ -69,7 +70,7 @@ end
 function route.proxy_of_environment(scheme, host)
   if route.is_loopback(host) or is_excepted(host) then return nil end
   for _, name in ipairs { scheme .. "_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } do
-    local url = (name ~= "HTTPS_PROXY" or scheme == "https") and environment(name)
+    local url = (name ~= "HTTPS_PROXY" or scheme == "https") and route.environment(name)
     if url then return url, "$" .. name end
   end
 end
