@@ -1,5 +1,7 @@
 -- One standard for all of it: what every Lua from 5.1 on has; what only later ones have is asked for before it is used.
 std = "min"
+files["spec"] = { std = "+busted" }
+files[".busted"] = { std = "+busted" }
 max_line_length = 120
 self = false
 ignore = {

@@ -1,6 +1,6 @@
 -- A child process lives as long as its owner wants and never longer.
 
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local shell = require "spec.support.shell"
 local test = require "spec.support.test"
 
@@ -126,7 +126,7 @@ local ends = {
 }
 
 local OWNER = [[
-local handle = assert(require("lmm.child").start(%q, {}))
+local handle = assert(require("lmm.server.child").start(%q, {}))
 local function hold() os.execute "sleep 30 >/dev/null 2>&1 & echo holder $!" end
 print("child " .. string.format("%%d", handle.pid))
 io.flush()

@@ -87,7 +87,7 @@ test.case("a scheme may have capitals, and settings of the environment are calle
   test.equal(lmm.connect("HTTP://127.0.0.1:1/v1/").base_url, "http://127.0.0.1:1/v1")
   test.equal(lmm.connect("http://127.0.0.1:1/\195\188").base_url, "http://127.0.0.1:1/\195\188")
   test.raises("lmm.connect takes one argument", lmm.connect, "http://127.0.0.1:1/v1", { timeout = 5 })
-  local settings, getenv = require "lmm.settings", os.getenv
+  local settings, getenv = require "lmm.call.settings", os.getenv
   for name, value in pairs { OPENAI_BASE_URL = "foo", OPENAI_API_KEY = "key\n" } do
     os.getenv = function(asked) return asked == name and value or nil end -- luacheck: ignore
     local ok, message = pcall(settings.of_client)

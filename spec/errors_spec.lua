@@ -3,7 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local options = require "lmm.options"
-local server_error = require "lmm.server_error"
+local server_error = require "lmm.answer.server_error"
 local test = require "spec.support.test"
 local text = require "lmm.text"
 
@@ -96,7 +96,7 @@ test.case("misuse points at the line that called the library", function()
   check_place(line_here(), function() options.check("f", {}, 5) end)
   check_place(line_here(), function() options.check("f", {}, { a = 1 }) end)
   check_place(line_here(), function() require("lmm.part").new("image") end)
-  check_place(line_here(), function() require("lmm.retry").new { bogus = 1 } end)
+  check_place(line_here(), function() require("lmm.call.retry").new { bogus = 1 } end)
   check_place(line_here(), function() require("lmm").retry { bogus = 1 } end)
   check_place(line_here(), function() require("lmm").connect { bogus = 1 } end)
   check_place(line_here(), function() require("lmm").image(5) end)

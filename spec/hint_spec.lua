@@ -167,7 +167,7 @@ test.case("what is no refusal of that kind has no advice", function()
 end)
 
 test.case("long runs of anything: with quadratic work this would not end", function()
-  local server_error = require "lmm.server_error"
+  local server_error = require "lmm.answer.server_error"
   for _, piece in ipairs { "a", "requires", "At most 1 ", "HTTP code 1", "--tool-call-parser", " ", "<" } do
     local text = piece:rep(math.floor(2 ^ 20 / #piece))
     local fields = server_error.from_reply({ status = 400, headers = {} }, text, {})

@@ -3,7 +3,7 @@
 local lmm = require "lmm"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
-local settings = require "lmm.settings"
+local settings = require "lmm.call.settings"
 local test = require "spec.support.test"
 
 local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"

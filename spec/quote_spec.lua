@@ -4,7 +4,7 @@ local core = require "lmm.core"
 local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
-local redact = require "lmm.redact"
+local redact = require "lmm.call.redact"
 local test = require "spec.support.test"
 
 -- ---- the parts of it

@@ -1,7 +1,7 @@
 -- Retry policies: which failures are tried again, and after how long, on a clock and a random source of the spec's own.
 
 local errors = require "lmm.errors"
-local retry = require "lmm.retry"
+local retry = require "lmm.call.retry"
 local test = require "spec.support.test"
 
 local NOW = 1696004797 -- Fri, 29 Sep 2023 16:26:37 GMT

@@ -1,19 +1,18 @@
 -- usage: LUA spec/run.lua [SPEC_FILE...]      from the project's folder; without names, every spec
 --
--- Each spec file runs in a process of its own, so that a crash in one is counted and the others still run.
+-- Runs each spec file with busted in a process of its own, so that a crash in one is counted and the others still run.
 -- $LMM_TEST_WRAP is put before the interpreter (valgrind, for one). Ends with `N passed, N failed`.
-
 local interpreter = arg[-1]
-local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
 if arg[1] == "--one" then
-  dofile(arg[2])
+  table.remove(arg, 1)
+  require "busted.runner" { standalone = false, output = "spec/support/output.lua" }
   collectgarbage()
   collectgarbage()
-  print(string.format("%d %d %d", test.passed, test.failed, test.skipped))
   os.exit(0, true)
 end
+
+local shell = require "spec.support.shell"
 
 local files = {}
 for i = 1, #arg do files[i] = arg[i] end
@@ -22,28 +21,25 @@ if #files == 0 then
 end
 
 local passed, failed, skipped = 0, 0, 0
+local wrap = os.getenv "LMM_TEST_WRAP" or ""
+local command = wrap .. " " .. shell.quote(interpreter) .. " spec/run.lua --one %s 2>&1; echo \"status: $?\""
 for _, file in ipairs(files) do
-  local wrap = os.getenv "LMM_TEST_WRAP" or ""
-  local run = assert(io.popen(wrap .. " " .. shell.quote(interpreter) .. " spec/run.lua --one " .. shell.quote(file)
-    .. " 2>&1; echo \"exit $?\""))
-  local last, before
   print(file)
+  local counts, status
+  local run = assert(io.popen(command:format(shell.quote(file))))
   for line in run:lines() do
-    if before then print(before) end
-    before, last = last, line
+    counts = line:match "^counts: (.*)$" or counts
+    status = line:match "^status: (.*)$" or status
+    if not line:find "^counts: " and not line:find "^status: " then print(line) end
   end
   run:close()
-  local p, f, s = (before or ""):match "^(%d+) (%d+) (%d+)$"
-  if not p then
-    if before then print(before) end
-    p, f, s = 0, 0, 0
+  local p, f, s = (counts or "0 0 0"):match "^(%d+) (%d+) (%d+)$"
+  if not counts or status ~= "0" and f == "0" then
+    print("  FAILED: " .. file .. " ended with status " .. tostring(status))
+    f = f + 1
   end
-  if last ~= "exit 0" then
-    print("  FAILED: " .. file .. " ended with " .. tostring(last))
-    f = tonumber(f) + 1
-  end
-  passed, failed, skipped = passed + tonumber(p), failed + tonumber(f), skipped + tonumber(s)
+  passed, failed, skipped = passed + p, failed + f, skipped + s
 end
 
-print(string.format("%d passed, %d failed%s", passed, failed, skipped > 0 and ", " .. skipped .. " skipped" or ""))
+print(("%d passed, %d failed%s"):format(passed, failed, skipped > 0 and (", %d skipped"):format(skipped) or ""))
 os.exit(failed == 0 and 0 or 1)

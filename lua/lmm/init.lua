@@ -53,7 +53,7 @@ end
 --- Makes a retry policy, to be given as `retry` to a client or a call.
 ---@param opts table|function|boolean|nil  see lmm.Retry; false: try once
 function lmm.retry(opts)
-  return (require("lmm.retry").new(opts))
+  return (require("lmm.call.retry").new(opts))
 end
 
 --- Runs `fn` as a task, begun at once up to its first wait. `done(ok, ...)` gets what `pcall` would give.
@@ -69,7 +69,7 @@ end
 ---@param opts { limit: integer? }?
 ---@return any[]? results, table|string errors, lmm.Error? err  nil, a message and an error where its task was cancelled
 function lmm.gather(fns, opts)
-  return require("lmm.gather")(fns, opts)
+  return require("lmm.loop.gather")(fns, opts)
 end
 
 --- Names the loop to wait in, first of all: lmm.connect takes one, too.
@@ -88,7 +88,7 @@ end
 --- on_log: function?, on_wait: function? }
 ---@return lmm.Server? server, string? message, lmm.Error? err
 function lmm.serve(opts)
-  return require("lmm.serve").start(opts)
+  return require("lmm.server").start(opts)
 end
 
 --- Starts the built-in server that needs no model, as a child process.

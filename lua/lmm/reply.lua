@@ -1,6 +1,6 @@
 --- A reply: the chunks of a stream, or the one object of an unstreamed answer, come in; what they add up to goes out.
 local json = require "lmm.json"
-local server_error = require "lmm.server_error"
+local server_error = require "lmm.answer.server_error"
 
 ---@class lmm.ToolCall
 ---@field id string

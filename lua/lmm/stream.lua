@@ -5,7 +5,7 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local loops = require "lmm.loop"
 local reply = require "lmm.reply"
-local server_error = require "lmm.server_error"
+local server_error = require "lmm.answer.server_error"
 
 ---@class lmm.Stream
 ---@field err lmm.Error?  why it broke

@@ -77,7 +77,7 @@ static size_t count_fields(lua_State *L) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
   static lua_State *L;
   size_t headers = 0, names = 0;
-  if (L == NULL) L = fuzz_lua("lmm.head", "parse");
+  if (L == NULL) L = fuzz_lua("lmm.transport.header", "parse");
   lua_pushvalue(L, 1);
   lua_pushlstring(L, (const char *)bytes, count);
   fuzz_call(L, 1, 1, count);

@@ -61,7 +61,7 @@ static double requested(const char *after, size_t after_count, const char *ms, s
 }
 
 static lua_State *open_lua(void) {
-  lua_State *L = fuzz_lua("lmm.retry", "new");
+  lua_State *L = fuzz_lua("lmm.call.retry", "new");
   fuzz_check_lua(L, luaL_loadstring(L, setup));
   fuzz_check_lua(L, lua_pcall(L, 0, 1, 0));
   lua_getfield(L, -1, "try");

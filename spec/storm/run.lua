@@ -1,6 +1,6 @@
 -- The client of a storm: plans come in, drawn from a seed; counts of what must not happen go out. It knows lmm's public
 -- face alone, and nothing of the loop that it runs in.
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local lmm = require "lmm"
 local plans = require "spec.storm.plan"
 

@@ -6,7 +6,7 @@
 --     GET /storm/sleep?MS         answers after so many milliseconds
 --     GET /storm/rest             closes the connections that nobody uses, waits until no exchange is under way, and
 --                                 answers { busy, open, closed, requests, replays, complaints }
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local cjson = require "cjson"
 local plan = require "spec.storm.plan"
 local uv = require "luv"

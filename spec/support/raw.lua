@@ -23,7 +23,7 @@
 --
 -- What the client sends is read and recorded all the time, unless the server is deaf.
 
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local shell = require "spec.support.shell"
 
 local raw = {}

@@ -6,7 +6,7 @@
 --      that connection N brought. Every line and byte is there before the server acts on it.
 
 local uv = require "luv"
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local digest = require "openssl.digest"
 
 local M = {}

@@ -10,7 +10,7 @@
 -- Out: a handle; what came, and what happened, in order: "accepted N", "stalled N", "closed N", "query",
 --      "full".
 
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local process = require "spec.support.process"
 
 local relay = {}

@@ -4,7 +4,7 @@
 -- Out: PREFIX with a line for each event; PREFIX.received with all that the clients have sent.
 
 local uv = require "luv"
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 
 local M = {}
 

@@ -5,7 +5,7 @@
 
 local uv = require "luv"
 local chat = require "lmm.mock.chat"
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local core = require "lmm.core"
 local http = require "lmm.mock.http"
 local options = require "lmm.options"

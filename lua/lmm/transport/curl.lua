@@ -1,6 +1,6 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
 local curl = require "lmm.curl"
-local heads = require "lmm.head"
+local heads = require "lmm.transport.header"
 
 ---@class lmm.TransportRequest
 ---@field method string

@@ -1,6 +1,6 @@
 --- HTTP/1.1 as a client speaks it, without a socket: the head of a request goes out; the bytes of a reply come in,
 --- however they are split, and its head and its body go out.
-local heads = require "lmm.head"
+local heads = require "lmm.transport.header"
 
 local http1 = {}
 

@@ -1,7 +1,7 @@
 --- What a client is told: the options of lmm.connect and of a call come in; checked settings go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
-local retry = require "lmm.retry"
+local retry = require "lmm.call.retry"
 local route = require "lmm.transport.route"
 local text = require "lmm.text"
 

@@ -1,9 +1,9 @@
 --- A model server as a child process: a command comes in; a server that answers goes out, or why there is none. The
 --- server ends when it is stopped, when its handle is collected, and when this process is gone, however that happens.
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
-local log_tail = require "lmm.log_tail"
+local log_tail = require "lmm.server.log"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
 local text = require "lmm.text"
@@ -219,7 +219,7 @@ function serve.start(opts)
   self.on_log = opts.on_log
   local order = { command = opts.command, env = opts.env or {}, log = path, temporary = not opts.log, port = opts.port }
   local temporary, problem = { not opts.log and path or nil }
-  self.guard, problem = child.hold("lmm.guard", json.encode(order) .. "\n", { files = temporary, orphan = kill_group })
+  self.guard, problem = child.hold("lmm.server.guard", json.encode(order) .. "\n", { files = temporary, orphan = kill_group })
   if not self.guard then
     for _, file in ipairs(temporary) do os.remove(file) end
     return errors.public(nil, errors.new { kind = "invalid", message = "the server was not started: " .. problem })

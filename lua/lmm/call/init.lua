@@ -1,9 +1,9 @@
 --- One call: a request comes in, and a transfer whose reply has begun well goes out, tried again as the policy says.
 --- Every wait of the call passes through here, so that its time limits and its cancelling are in one place.
 local errors = require "lmm.errors"
-local redact = require "lmm.redact"
-local retry = require "lmm.retry"
-local server_error = require "lmm.server_error"
+local redact = require "lmm.call.redact"
+local retry = require "lmm.call.retry"
+local server_error = require "lmm.answer.server_error"
 local texts = require "lmm.text"
 
 ---@class lmm.Call

@@ -1,7 +1,5 @@
 -- The head of a reply: which lines are headers, and what becomes of their names and values.
-
-local head = require "lmm.head"
-local test = require "spec.support.test"
+local header = require "lmm.transport.header"
 
 local rows = {
   { "names in lower case, values trimmed", "HTTP/1.1 200 OK\r\nX-A: \t one \t\r\nB:two\r\n\r\n",
@@ -19,11 +17,13 @@ local rows = {
   { "nothing", "", {} },
 }
 
-for _, row in ipairs(rows) do
-  test.case(row[1], function() test.equal(head.parse(row[2]), row[3]) end)
-end
+describe("the head of a reply", function()
+  for _, row in ipairs(rows) do
+    it("takes " .. row[1], function() assert.same(row[3], header.parse(row[2])) end)
+  end
 
-test.case("a header repeated 100,000 times: joining one by one would move 20 GB", function()
-  local headers = head.parse("H" .. ("\nA: b"):rep(100000))
-  test.equal(#headers.a, 3 * 100000 - 2)
+  it("joins a header repeated 100,000 times in linear time: one by one would move 20 GB", function()
+    local headers = header.parse("H" .. ("\nA: b"):rep(100000))
+    assert.equal(3 * 100000 - 2, #headers.a)
+  end)
 end)

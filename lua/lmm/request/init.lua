@@ -1,6 +1,6 @@
 --- A request table comes in; a body that core can pull goes out. Media never passes through JSON: tokens stand for it.
 local core = require "lmm.core"
-local dialect = require "lmm.dialect"
+local dialect = require "lmm.request.dialects"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local parts = require "lmm.part"

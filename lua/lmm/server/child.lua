@@ -21,7 +21,7 @@ M.owner = nil
 local PROGRAM = [[
 package.path, package.cpath = %q, %q
 local ok, problem = pcall(function()
-  require("lmm.child").owner = owner
+  require("lmm.server.child").owner = owner
   require(%q).main({%s})
 end)
 if not ok then print((tostring(problem):gsub("%%s+", " "))) os.exit(1) end
@@ -110,7 +110,7 @@ end
 -- since writing to a pipe that nobody reads ends the writer.
 local HELD_PROGRAM = [[
 package.path, package.cpath = %q, %q
-local ok, problem = pcall(function() require("lmm.child").owner = owner require(%q).main(%q) end)
+local ok, problem = pcall(function() require("lmm.server.child").owner = owner require(%q).main(%q) end)
 if not ok then
   local notes = io.open(%q, "a")
   notes:write("failed ", (tostring(problem):gsub("%%s+", " ")), "\ngone\n")

@@ -7,7 +7,7 @@
 --      the group is left.
 
 local uv = require "luv"
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local json = require "lmm.json"
 
 local guard = {}

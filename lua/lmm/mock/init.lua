@@ -4,7 +4,7 @@
 -- Out: a server with the URL to connect to; it ends when it is stopped or collected, and when this process ends,
 --      however that happens.
 
-local child = require "lmm.child"
+local child = require "lmm.server.child"
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 
