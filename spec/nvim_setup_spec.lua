@@ -1,7 +1,6 @@
 -- The example plugin where it is not set up well: each command tells what is wrong in one line.
 local nvim = require "spec.support.nvim"
 local process = require "spec.support.process"
-local test = require "spec.support.test"
 
 local plugin = nvim.plugin()
 
@@ -9,20 +8,20 @@ local plugin = nvim.plugin()
 local function case(name, folder, init, fn)
   for _, editor in ipairs(nvim.editors()) do
     test.case(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then test.skip "it is not there" end
+      if not editor.program then pending "it is not there" end
       local said = nvim.with({ program = editor.program, plugin = folder, init = init }, fn)
-      test.ok(not said:find "Error", said)
+      assert.truthy(not said:find "Error", said)
     end)
   end
 end
 
 --- Uses every command that needs a server; each is to tell one message, which matches.
 local function check_commands(ed, pattern)
-  test.equal(ed:lua "return vim.fn.getcompletion('LmmModel ', 'cmdline')", {})
+  assert.same({}, ed:lua "return vim.fn.getcompletion('LmmModel ', 'cmdline')")
   ed:keys ":LmmNew<CR>:LmmModel<CR>:Lmm q<CR>:Lmm! again<CR>:LmmStop<CR>"
   ed:wait_for("the messages", "return #said >= 4")
-  for _, row in ipairs(ed:lua "return said") do test.match(row[1], pattern) end
-  test.equal(ed:lua "return { #said, #vim.api.nvim_list_wins(), vim.fn.line '$' }", { 4, 1, 1 })
+  for _, row in ipairs(ed:lua "return said") do assert.matches(pattern, row[1]) end
+  assert.same({ 4, 1, 1 }, ed:lua "return { #said, #vim.api.nvim_list_wins(), vim.fn.line '$' }")
 end
 
 for settings, pattern in pairs {
@@ -32,19 +31,17 @@ for settings, pattern in pairs {
 } do
   case("bad settings are told: " .. settings, plugin, ("require('lmm_nvim').setup(%s)"):format(settings), function(ed)
     check_commands(ed, pattern)
-    test.match(ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')",
-      "ERROR:? " .. pattern:gsub("^%^", ""):gsub("%$$", "\n"))
+    assert.matches("ERROR:? " .. pattern:gsub("^%^", ""):gsub("%$$", "\n"), ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')")
   end)
 end
 
 case("a system message that is no text is told", plugin, "require('lmm_nvim').setup { system = 5 }", function(ed)
   ed:keys ":Lmm q<CR>"
-  test.equal(ed:wait_for("the message", "return said[1] and said[1][1]"), "lmm: system is a string, not a number")
+  assert.equal("lmm: system is a string, not a number", ed:wait_for("the message", "return said[1] and said[1][1]"))
 end)
 
 case("setup takes a table", plugin, "", function(ed)
-  test.match(ed:lua "return select(2, pcall(require('lmm_nvim').setup, 'http://127.0.0.1/v1'))",
-    "lmm_nvim%.setup takes a table, not a string$")
+  assert.matches("lmm_nvim%.setup takes a table, not a string$", ed:lua "return select(2, pcall(require('lmm_nvim').setup, 'http://127.0.0.1/v1'))")
 end)
 
 -- What is done to a built library, and what is told then.
@@ -58,8 +55,7 @@ for name, row in pairs {
   case("a library that " .. name .. " is told", folder, "", function(ed)
     local pattern = row[2] .. "run `make nvim` in " .. folder:gsub("%-", "%%-")
     check_commands(ed, "^" .. pattern .. "$")
-    test.match(ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')",
-      "ERROR:? " .. pattern .. "\n")
+    assert.matches("ERROR:? " .. pattern .. "\n", ed:lua "vim.cmd 'checkhealth lmm' return table.concat(vim.fn.getline(1, '$'), '\\n')")
   end)
   process.shell("rm -rf " .. folder)
 end

@@ -3,7 +3,6 @@ local nvim = require "spec.support.nvim"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local replies = require "spec.support.replies"
-local test = require "spec.support.test"
 
 local HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 local OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -40,13 +39,13 @@ local plugin = nvim.plugin()
 local function case(name, scenarios, fn)
   for _, editor in ipairs(editors) do
     test.case(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then test.skip "it is not there" end
+      if not editor.program then pending "it is not there" end
       local server = raw.start(scenarios)
       local opts = { program = editor.program, plugin = plugin, url = server.url, init = INIT:format(here) }
       local ok, problem = pcall(nvim.with, opts, function(ed) fn(ed, server) end)
       server:stop()
       if not ok then error(problem, 0) end
-      test.ok(not problem:find "Error", problem)
+      assert.truthy(not problem:find "Error", problem)
     end)
   end
 end
@@ -56,26 +55,26 @@ local NOTHING = { { { hold = true } } }
 case("require loads neither libcurl nor JSON; a first call loads what it needs", { { { await = "request" },
   { send = OK } } }, function(ed)
   local maps = "io.open('/proc/self/maps'):read '*a'"
-  test.equal(ed:lua("return " .. maps .. ":find 'libcurl' ~= nil"), false)
-  test.equal(ed:lua "return package.loaded['lmm.json'] ~= nil or package.loaded['lmm.core'] ~= nil", false)
-  test.equal(ed:lua "return client():health()", true)
-  test.equal(ed:lua("return " .. maps .. ":find('lua/lmm/core.so', 1, true) ~= nil"), true)
+  assert.equal(false, ed:lua("return " .. maps .. ":find 'libcurl' ~= nil"))
+  assert.equal(false, ed:lua "return package.loaded['lmm.json'] ~= nil or package.loaded['lmm.core'] ~= nil")
+  assert.equal(true, ed:lua "return client():health()")
+  assert.equal(true, ed:lua("return " .. maps .. ":find('lua/lmm/core.so', 1, true) ~= nil"))
 end)
 
 case("vim.loader, where there is one, finds the C modules", { { { await = "request" }, { send = OK } } }, function(ed)
-  test.equal(ed:lua "if vim.loader then vim.loader.enable() end return client():health()", true)
+  assert.equal(true, ed:lua "if vim.loader then vim.loader.enable() end return client():health()")
 end)
 
 for _, editor in ipairs(editors) do
   test.case("make install LUA=lua5.1 puts the library where Neovim finds it (" .. editor.name .. ")", function()
-    if not editor.program then test.skip "it is not there" end
+    if not editor.program then pending "it is not there" end
     local text = nvim.run(plugin, [[make install LUA=lua5.1 DESTDIR="$PWD/stage" >/dev/null && cd stage/usr/local &&
       ]] .. editor.program .. [[ --headless -n -i NONE -u NONE --cmd "lua
         local function here(paths) return (paths:gsub('/usr/local', vim.fn.getcwd())) end
         package.path, package.cpath = here(package.path), here(package.cpath)
         require('lmm').connect({ base_url = 'http://127.0.0.1:9/v1', retry = false }):health()
         io.write(require('lmm.core') and package.loaded['lmm.curl'] and 'loaded\n')" --cmd 'qa!']])
-    test.equal(text, "loaded\nexit 0\n")
+    assert.equal("loaded\nexit 0\n", text)
   end)
 end
 
@@ -84,7 +83,7 @@ case("an answer comes as the server meant it, however its bytes are split", { { 
   { dribble = replies.delta "\nend" .. END, every = 0 } } }, function(ed)
   ed:lua "local stream = client():conversation():stream 'q' lmm.go(function() read(stream, state) end)"
   ed:wait_for("the end", "return state.ended")
-  test.equal(ed:lua "return state", { text = "z\195\164he \240\159\152\128\n\nend", ended = true })
+  assert.same({ text = "z\195\164he \240\159\152\128\n\nend", ended = true }, ed:lua "return state")
 end)
 
 -- Each goes on until the editor says so, by a ninth request.
@@ -113,13 +112,13 @@ case("while 8 streams run a timer ticks, and keys are taken", scenarios, functio
   local before = ed:lua "return state.ticks"
   ed:keys "ityped meanwhile<Esc>"
   ed:wait_for("ticks", ("return state.ticks > %d + 20"):format(before))
-  test.equal(ed:lua "return vim.api.nvim_get_current_line()", "typed meanwhile")
+  assert.equal("typed meanwhile", ed:lua "return vim.api.nvim_get_current_line()")
   ed:wait_for("text", "return #(state.texts[8].text or '') >= 60 * 5")
-  test.equal(ed:lua "return state.running", 8)
+  assert.equal(8, ed:lua "return state.running")
   ed:lua "lmm.go(function() client():health() end)"
   ed:wait_for("the end", "return state.running == 0")
   for i, one in ipairs(ed:lua "return state.texts") do
-    test.equal(one, { text = ("word "):rep(60) .. ".", ended = true }, "stream " .. i)
+    assert.same({ text = ("word "):rep(60) .. ".", ended = true }, one, "stream " .. i)
   end
 end)
 
@@ -129,12 +128,12 @@ case("a cancelled stream's server sees it", { ENDLESS }, function(ed, server)
   ed:lua "stream:cancel()"
   server:wait "closed"
   ed:wait_for("the end", "return state.ended")
-  test.match(ed:lua "return state.message", "cancelled")
+  assert.matches("cancelled", ed:lua "return state.message")
 end)
 
 case("an abandoned stream is collected, and its server sees it", { ENDLESS }, function(ed, server)
   ed:lua "state.piece = client():conversation():stream('q'):next()"
-  test.equal(ed:lua "return state.piece", "word ")
+  assert.equal("word ", ed:lua "return state.piece")
   process.wait_for("the end of the connection", function()
     ed:lua "collectgarbage() collectgarbage()" -- what a place of the stack still holds, another call overwrites
     return #server:seen "closed" > 0
@@ -156,10 +155,10 @@ case("what would wait where nothing may wait raises, and says what to do", { { {
         timer:close()
       end)]]
     ed:wait_for("the task's end", "return state.done")
-    test.equal(ed:lua "return state.ok", false)
-    test.match(ed:lua "return state.problem", "in a callback of libuv.*lmm%.go")
-    test.equal(ed:lua "return state.buffer", 1)
-    test.equal(ed:lua "return state.done", { true, true })
+    assert.equal(false, ed:lua "return state.ok")
+    assert.matches("in a callback of libuv.*lmm%.go", ed:lua "return state.problem")
+    assert.equal(1, ed:lua "return state.buffer")
+    assert.same({ true, true }, ed:lua "return state.done")
   end)
 
 -- vim.wait is made to wait for its condition alone, so that only what tells the loop ends it.
@@ -174,8 +173,8 @@ case("a wait outside of tasks ends when a scheduled function ends it, or a task"
     local task = lmm.go(function() return loop:wait(cell) end)
     vim.schedule(function() loop:wake(cell) end)
     state.waited = { task:wait() }]])
-  test.match(ed:lua "return state.cancelled", "cancelled")
-  test.equal(ed:lua "return state.waited", { true, true })
+  assert.matches("cancelled", ed:lua "return state.cancelled")
+  assert.same({ true, true }, ed:lua "return state.waited")
 end)
 
 case("a wait within another leaves that one its event", { { { await = "request" }, { send = OK } } }, function(ed)
@@ -186,7 +185,7 @@ case("a wait within another leaves that one its event", { { { await = "request" 
       state.inner = client():health()
     end)
     state.outer = loop:wait(cell)]])
-  test.equal(ed:lua "return { state.inner, state.outer }", { true, true })
+  assert.same({ true, true }, ed:lua "return { state.inner, state.outer }")
 end)
 
 case("Ctrl-C ends a wait", NOTHING, function(ed, server)
@@ -194,7 +193,7 @@ case("Ctrl-C ends a wait", NOTHING, function(ed, server)
   server:wait "request"
   ed:keys "<C-c>"
   server:wait "closed"
-  test.equal(ed:wait_for("the end", "return state.asked"), { false, "interrupted" })
+  assert.same({ false, "interrupted" }, ed:wait_for("the end", "return state.asked"))
 end)
 
 for name, code in pairs {
@@ -206,7 +205,7 @@ for name, code in pairs {
     ed:lua(code)
     ed:wait_for("text", "return state.text")
     ed:remote "--remote-expr 'execute(\"qa!\")'"
-    test.equal({ ed:code(), ed:said() }, { 0, "" })
+    assert.same({ 0, "" }, { ed:code(), ed:said() })
     server:wait "closed"
   end)
 end
@@ -214,7 +213,7 @@ end
 -- What the client does, with the JSON of the editor itself.
 for _, editor in ipairs(editors) do
   test.case("the client's specs hold with cjson hidden (" .. editor.name .. ")", function()
-    if not editor.program then test.skip "it is not there" end
+    if not editor.program then pending "it is not there" end
     local command = "unset LMM_TEST_VERBOSE; timeout 300 %s --headless -n -i NONE -u NONE --cmd 'set rtp^=%s' "
       .. "--cmd 'luafile spec/nvim/specs.lua' -- json request stream conversation client retry errors loop sse body"
     local text = nvim.run(here, command:format(editor.program, plugin))
