@@ -482,7 +482,7 @@ describe("the client", function()
   it("a key or a header that the server quotes back is not in the error", function()
     local err = assert.refused("bad key %[redacted%]", ask(
       fake.net { { status = 401, json = { error = { message = "bad key sk-secret%1 for tenant-77" } } } },
-      { api_key = "sk-secret%1", headers = { ["X-Tenant"] = "tenant-77" }, retry = false }))
+      { api_key = "sk-secret%1", headers = { ["X-Tenant-Token"] = "tenant-77" }, retry = false }))
     assert.falsy(err.message:find "tenant")
     assert.refused("bad key %[redacted%]", fake.net {
       { json = { object = "error", message = "bad key sk-se\0cret%1", param = "sk-secret%1" } } }:connect {
@@ -494,6 +494,55 @@ describe("the client", function()
       fake.net { { status = 302, headers = { location = "https://other/?key=sk-secret%1" } } },
       { api_key = "sk-secret%1", retry = false }))
     assert.falsy((err.hint .. err.message):find("sk-secret", 1, true))
+  end)
+
+  for _, row in ipairs {
+    { "a key that is a common word", "no null, ollama, none, local or test here", { api_key = "null" } },
+    { "ollama's", "is ollama running?", { api_key = "ollama" } },
+    { "none", "none of these", { api_key = "none" } },
+    { "local", "a local file", { api_key = "local" } },
+    { "test", "the test failed", { api_key = "test" } },
+    { "a longer placeholder", "anything but lm-studio is placeholder", { api_key = "lm-studio" } },
+    { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
+    { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
+    { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
+    { "any Chinese sentence", "\u{6a21}\u{578b}\u{4e0d}\u{5b58}\u{5728}", {} },
+  } do
+    it("what is no secret stays in a message: " .. row[1], function()
+      local words = row[2]:gsub("\\u{(%x+)}", "\\u%1")
+      local body = '{"error":{"message":"' .. words .. '"}}'
+      local opts = { retry = false }
+      for name, value in pairs(row[3]) do opts[name] = value end
+      local err = assert.refused("HTTP 400", ask(fake.net { { status = 400, body = body } }, opts, {
+        messages = { { role = "user", content = "What is shown in this image, please?" } } }))
+      local shown = row[2]:find "u{" and "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" or row[2]
+      assert(err.message:find(shown, 1, true), err.message)
+    end)
+  end
+
+  it("a request's own id comes back", function()
+    local refusal = { status = 500, json = { error = "x" }, headers = { ["x-request-id"] = "my-req-77" } }
+    local err = assert.refused("HTTP 500", ask(fake.net { refusal }, { retry = false,
+      headers = { ["X-Request-Id"] = "my-req-77" } }))
+    assert.equal("my-req-77", err.request_id)
+  end)
+
+  it("the model's own words stay as they came, the key's word among them", function()
+    local net = fake.net { fake.streamed { fake.delta "the word is sk-secret-77" } }
+    local stream = net:connect({ api_key = "sk-secret-77", retry = false }):stream { messages = {} }
+    assert.equal("the word is sk-secret-77", stream:next())
+    local err = assert.refused("broke off", stream:next())
+    assert.equal("the word is sk-secret-77", err.partial)
+  end)
+
+  it("media and keys go from what a server quotes, decoded or within a text", function()
+    local data = ("QUJD/+/a"):rep(40)
+    for _, words in ipairs { "data:image/png;base64," .. data, "data:image/png;base64,abcd", data,
+      (data:gsub("/", "\\\\/")) } do
+      local body = '{"error":{"message":"bad ' .. words .. ' end"}}'
+      local err = assert.refused("bad .*%.%.%. end", ask(fake.net { { status = 400, body = body } }, { retry = false }))
+      assert.falsy(err.message:find("QUJD", 1, true) or err.message:find("abcd", 1, true))
+    end
   end)
 
   it("models and health", function()

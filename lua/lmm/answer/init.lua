@@ -94,7 +94,11 @@ function Answer:next()
       return nil
     end
     local is_error = data and name and name:lower() == "error"
-    if data and (is_error or data:find "%S") then return self:take(data, is_error) end
+    if data and (is_error or data:find "%S") then
+      local exact, event = self:decode(data, is_error)
+      if not exact then return nil, event end
+      return self:add(exact, event, data)
+    end
     if not data and name == "limit" then
       return nil, { kind = "limit", phase = "receive",
         reason = ("an event is longer than %d bytes (limits.event)"):format(self.limits.event) }
@@ -136,9 +140,8 @@ function Answer:decode(text, is_error)
 end
 
 --- Adds what an event, or the whole reply, holds.
-function Answer:take(text, is_error)
-  local exact, event = self:decode(text, is_error)
-  if not exact then return nil, event end
+---@param text string  what it was decoded from
+function Answer:add(exact, event, text)
   local piece, has_content, failure = self.choices:add(exact, event, text)
   if not failure then return { event = event, text = piece, has_content = has_content } end
   failure.phase = "receive"
@@ -177,7 +180,7 @@ function Answer:finish(failure)
   if type(first.message) ~= "table" and type(first.delta) ~= "table" then
     return protocol "a choice without a message"
   end
-  return self:take(text)
+  return self:add(exact, value, text)
 end
 
 --- The text of the first choice so far.

@@ -24,6 +24,15 @@ local call = {
   retry = retry.new,
 }
 
+--- A text that a client's server said, of several lines perhaps, without the client's secrets.
+---@param client lmm.Client
+---@param text string
+---@return string
+function call.without_secrets(client, text)
+  local redact = require "lmm.call.redact"
+  return redact.without_secrets(text, redact.secrets(client, type(client.api_key) == "string" and client.api_key or nil))
+end
+
 --- The options of one call: what `timeout` and `retry` make of the client's own.
 ---@param client lmm.Client
 ---@param opts { timeout: number|table?, retry: table|function|boolean|nil }

@@ -57,7 +57,7 @@ end
 --- Kinds of failures in which the server's own words stand, and the fields that may hold them.
 local is_from_server = { http = true, protocol = true }
 local words = { message = true, reason = true, code = true, type = true, param = true, request_id = true,
-  location = true, quote = true }
+  location = true, quote = true, hint = true }
 
 local QUOTED = 60 -- bytes of a text that is no JSON
 

@@ -42,12 +42,11 @@ function redact.secrets(client, key)
   return found
 end
 
---- A text as one line, with `[redacted]` in the place of secrets.
+--- A text with `[redacted]` in the place of secrets.
 ---@param given string
 ---@param secrets string[]
 ---@return string
 function redact.without_secrets(given, secrets)
-  given = text.line(given) -- first: a secret may be split by what is dropped here
   for _, secret in ipairs(secrets) do given = given:gsub(secret:gsub("%p", "%%%0"), "[redacted]") end
   return given
 end
@@ -71,7 +70,8 @@ end
 ---@return string
 function redact.clean(given, secrets)
   local is_cut = #given > LOOKED_AT
-  given = redact.without_secrets(is_cut and given:sub(1, LOOKED_AT) or given, secrets)
+  given = text.line(is_cut and given:sub(1, LOOKED_AT) or given) -- first: a secret may be split by what is dropped here
+  given = redact.without_secrets(given, secrets)
   return without_media(is_cut and given:sub(1, -LONGEST_SECRET - 1) or given)
 end
 
