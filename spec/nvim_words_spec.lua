@@ -65,6 +65,48 @@ describe("what goes along", function()
     end)
   end
 
+  -- What is selected: the buffer, the keys that select it, settings, and the text that is sent.
+  local umlauts = { "one z\195\164hle", "\240\159\152\128e\204\129 two", "\tthree" }
+  for name, row in pairs {
+    ["characters, the last of several bytes"] = { "ggfzvl", "z\195\164" },
+    ["one character of four bytes"] = { "2G0v", "\240\159\152\128" },
+    ["a character with one that combines"] = { "2G0lv", "e\204\129" },
+    ["characters of several lines"] = { "ggfzvj0", "z\195\164hle\n\240\159\152\128" },
+    ["to the end of a line"] = { "ggfzv$", "z\195\164hle" },
+    ["backwards"] = { "ggfhvb", "z\195\164h" },
+    ["characters without the last"] = { "ggfzvll", "z\195\164", "set selection=exclusive" },
+    ["whole lines"] = { "ggfzVj", "one z\195\164hle\n\240\159\152\128e\204\129 two" },
+    ["a block"] = { "gg0l<C-v>lj", "ne\n\240\159\152\128e\204\129" },
+    ["a block with a tab"] = { "gg0l<C-v>ljj", "one z\195\164hl\n\240\159\152\128e\204\129 two\n\t" },
+    ["a block to the ends"] = { "gg0f <C-v>j$", " z\195\164hle\n two" },
+    ["a block to the ends, from below"] = { "2Gf <C-v>k$", " z\195\164hle\n two" },
+    ["a block without its last column"] = { "gg0<C-v>jll", "one\n\240\159\152\128e\204\129",
+      "set selection=exclusive" },
+    ["a range beside a selection of the same lines"] = { "ggfzvl<Esc>:1,1Lmm q<CR>", "one z\195\164hle" },
+    ["a range beside a selection of other lines"] = { "ggfzvl<Esc>:1,2",
+      "one z\195\164hle\n\240\159\152\128e\204\129 two" },
+    ["the selection by its marks"] = { "ggfzvl<Esc>G:'<lt>,'>", "z\195\164" },
+    ["one line by its number"] = { "ggfzvl<Esc>:1", "one z\195\164hle" },
+  } do
+    case("a selection goes along: " .. name, { plugin.answer "Seen." }, function(ed, server)
+      plugin.fill(ed, umlauts)
+      ed:lua(("vim.cmd %q"):format(row[3] or ""))
+      local keys = row[1]
+      if not keys:find ":" then keys = keys .. ":" end
+      ed:keys(keys:find "Lmm" and keys or keys .. "Lmm q<CR>")
+      plugin.wait_split(ed, "Seen.")
+      assert.equal(row[2], plugin.sent(server, 1)[2].text)
+    end)
+  end
+
+  case("a selection goes along by a mapping", { plugin.answer "Seen." }, function(ed, server)
+    plugin.fill(ed, umlauts)
+    ed:lua "vim.keymap.set('x', 'Q', ':Lmm What?<CR>')"
+    ed:keys ":1Lmm<CR>ggfzvlQ"
+    plugin.wait_split(ed, "Seen.")
+    assert.equal("z\195\164", plugin.sent(server, 1)[2].text)
+  end)
+
   case("a path is looked for beside the buffer's file first", { plugin.answer "Seen." }, function(ed, server)
     process.shell("cd " .. ed.folder
       .. " && mkdir notes && mv picture.jpg notes && echo '![a](picture.jpg)' >notes/a.md")

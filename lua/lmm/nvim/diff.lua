@@ -16,6 +16,7 @@ local HINT = " ga accepts, gr or u takes it back"
 ---@field buffer integer
 ---@field mark integer       around the new lines
 ---@field before string[]    the lines as they were
+---@field is_above boolean?   some of them are shown above the buffer's first line
 ---@field state integer      the buffer's, as `undotree()` counts, after the change
 ---@field restore_keys fun()
 ---@field group integer      of autocommands
@@ -33,26 +34,31 @@ local function virtual_line(buffer, line)
   return { { (line .. " "):gsub("\t", (" "):rep(vim.bo[buffer].tabstop)), "DiffDelete" } }
 end
 
---- Shows the lines that went, under a line; above the first one, where there is none, a window that begins with it is
---- scrolled to show them.
+--- Makes room for so many virtual lines above the first line, where a window begins with it: they are not shown else,
+--- and Neovim 0.7 keeps the room when they are gone.
+local function set_room_above(buffer, count)
+  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
+    api.nvim_win_call(window, function()
+      if vim.fn.winsaveview().topline == 1 then vim.fn.winrestview { topfill = count } end
+    end)
+  end
+end
+
+--- Shows the lines that went, under a line.
 ---@param row integer  from 0; -1 is above the first line
 local function show_deleted(buffer, row, lines)
   local virtual = {}
   for i, line in ipairs(lines) do virtual[i] = virtual_line(buffer, line) end
   api.nvim_buf_set_extmark(buffer, namespace, math.max(row, 0), 0, { virt_lines = virtual, virt_lines_above = row < 0 })
-  if row >= 0 then return end
-  for _, window in ipairs(vim.fn.win_findbuf(buffer)) do
-    api.nvim_win_call(window, function()
-      if vim.fn.winsaveview().topline == 1 then vim.fn.winrestview { topfill = #lines } end
-    end)
-  end
+  if row < 0 then set_room_above(buffer, #lines) end
 end
 
 --- Marks what differs: the old lines are shown in red above the new ones, which are green.
----@return integer? row  the first that differs
+---@return integer row         the first that differs
+---@return boolean is_above    lines are shown above the buffer's first one
 local function show(buffer, first, before, after)
   local old_text, new_text = table.concat(before, "\n") .. "\n", table.concat(after, "\n") .. "\n"
-  local top
+  local top, is_above
   for _, hunk in ipairs(compare(old_text, new_text, { result_type = "indices" })) do
     local old, old_count, new, new_count = unpack(hunk)
     local row = first + new - (new_count > 0 and 1 or 0) -- of the first new line, or the one behind what went
@@ -61,9 +67,9 @@ local function show(buffer, first, before, after)
       api.nvim_buf_set_extmark(buffer, namespace, row, 0, { end_row = row + new_count, end_col = 0,
         hl_group = "DiffAdd", hl_eol = true, strict = false })
     end
-    top = top or math.min(row, first + #after - 1)
+    top, is_above = top or math.min(row, first + #after - 1), is_above or row == 0 and old_count > 0
   end
-  return top
+  return top, is_above
 end
 
 --- Nothing is marked any more, and the keys are the user's again.
@@ -72,7 +78,9 @@ function Diff:close()
   pending = nil
   self.restore_keys()
   api.nvim_del_augroup_by_id(self.group)
-  if api.nvim_buf_is_loaded(self.buffer) then api.nvim_buf_clear_namespace(self.buffer, namespace, 0, -1) end
+  if not api.nvim_buf_is_loaded(self.buffer) then return end
+  api.nvim_buf_clear_namespace(self.buffer, namespace, 0, -1)
+  if self.is_above then set_room_above(self.buffer, 0) end
 end
 
 function Diff:reject()
@@ -101,18 +109,16 @@ end
 ---@param buffer integer
 ---@param first integer     the row of the first new line, from 0
 ---@param before string[]   the lines that stood there
----@param after string[]    the lines that stand there now
----@return boolean differs  else there is nothing to show
+---@param after string[]    the lines that stand there now, which differ
 function diff.show(buffer, first, before, after)
   diff.accept()
-  local top = show(buffer, first, before, after)
-  if not top then return false end
-  api.nvim_buf_set_extmark(buffer, namespace, top, 0, { virt_text = { { HINT, "LmmHint" } } })
+  local top, is_above = show(buffer, first, before, after)
   vim.cmd "highlight default link LmmHint Comment"
+  api.nvim_buf_set_extmark(buffer, namespace, top, 0, { virt_text = { { HINT, "LmmHint" } } })
   local last = first + #after - 1
   local mark = api.nvim_buf_set_extmark(buffer, namespace, first, 0, { end_row = last, end_col = #after[#after],
     right_gravity = false, end_right_gravity = true })
-  local self = setmetatable({ buffer = buffer, mark = mark, before = before,
+  local self = setmetatable({ buffer = buffer, mark = mark, before = before, is_above = is_above,
     state = api.nvim_buf_call(buffer, undo_state) }, Diff)
   self.restore_keys = keys.map({ buffer }, {
     ga = { fn = diff.accept, desc = "Keep the model's text" },
@@ -120,21 +126,21 @@ function diff.show(buffer, first, before, after)
   })
   watch(self)
   pending = self
-  return true
 end
 
 --- Keeps the change that is shown.
 ---@return boolean is_done  false: none is
 function diff.accept()
   if not pending then return false end
+  local is_there = api.nvim_buf_is_loaded(pending.buffer)
   pending:close()
-  return true
+  return is_there
 end
 
 --- Takes the change that is shown back.
 ---@return boolean is_done  false: none is
 function diff.reject()
-  if not pending then return false end
+  if not pending or not api.nvim_buf_is_loaded(pending.buffer) then return false end
   pending:reject()
   return true
 end

@@ -15,6 +15,7 @@ local namespace = api.nvim_create_namespace "lmm.replacement"
 ---@field first_row integer
 ---@field block { left: integer, right: integer }?
 ---@field mark integer      around what is to be replaced
+---@field is_whole boolean  that is whole lines
 ---@field before string[]   the text inside the mark
 ---@field pieces string[]
 local Replacement = {}
@@ -62,10 +63,12 @@ end
 function Replacement:place()
   local buffer = self.buffer
   local row1, column1, mark = unpack(api.nvim_buf_get_extmark_by_id(buffer, namespace, self.mark, { details = true }))
-  if not row1 then return nil end
-  local found, text = pcall(api.nvim_buf_get_text, buffer, row1, column1, mark.end_row, mark.end_col, {})
+  if not row1 or mark.end_row < row1 then return nil end
+  local lines, column2 = api.nvim_buf_get_lines(buffer, row1, mark.end_row + 1, false), mark.end_col
+  if self.is_whole and #lines > 0 then column1, column2 = 0, #lines[#lines] end
+  local found, text = pcall(api.nvim_buf_get_text, buffer, row1, column1, mark.end_row, column2, {})
   if not (found and vim.deep_equal(text, self.before)) then return nil end
-  return row1, column1, mark.end_row, mark.end_col
+  return row1, column1, mark.end_row, column2
 end
 
 --- Puts the answer into the buffer, as one change, and shows what differs.
@@ -80,13 +83,13 @@ function Replacement:finish()
   local before = api.nvim_buf_get_lines(buffer, row1, row2 + 1, false)
   local lines = vim.split(text, "\n", { plain = true })
   if self.block then lines = put_block(before, self.block, lines) end
+  if vim.deep_equal(lines, self.before) then return false, "the answer is what stands there already" end
   api.nvim_buf_call(buffer, function()
     vim.cmd "noautocmd let &g:undolevels = &g:undolevels" -- ends a block of changes that are undone together
     api.nvim_buf_set_text(buffer, row1, column1, row2, column2, lines)
     vim.cmd "noautocmd let &g:undolevels = &g:undolevels"
   end)
-  local after = api.nvim_buf_get_lines(buffer, row1, row1 + #lines, false)
-  if not diff.show(buffer, row1, before, after) then return false, "the answer is what stands there already" end
+  diff.show(buffer, row1, before, api.nvim_buf_get_lines(buffer, row1, row1 + #lines, false))
   return true
 end
 
@@ -101,9 +104,9 @@ end
 function replacement.of(selected)
   local buffer, row1, column1, row2, column2 = selected.buffer, selected.row1, selected.column1, selected.row2,
     selected.column2
-  local mark = api.nvim_buf_set_extmark(buffer, namespace, row1, column1, { end_row = row2, end_col = column2,
-    end_right_gravity = false })
+  local mark = api.nvim_buf_set_extmark(buffer, namespace, row1, column1, { end_row = row2, end_col = column2 })
   return setmetatable({ buffer = buffer, first_row = row1, block = selected.block, mark = mark, pieces = {},
+    is_whole = column1 == 0 and column2 == #api.nvim_buf_get_lines(buffer, row2, row2 + 1, true)[1],
     before = api.nvim_buf_get_text(buffer, row1, column1, row2, column2, {}) }, Replacement)
 end
 

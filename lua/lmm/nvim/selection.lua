@@ -14,7 +14,7 @@ local selection = {}
 ---@field lines string[]    what is selected
 
 local BLOCK = "\22"            -- CTRL-V, as visualmode() says
-local TO_THE_ENDS = 2147483647 -- the column that `$` wants, as winsaveview() says
+local TO_THE_ENDS = 2147483647 -- the column that `$` wants, as getcurpos() says
 
 --- The characters of a line, each with the ones that combine with it, and the screen columns where they begin.
 local function characters(line)
@@ -82,13 +82,23 @@ local function columns_at(mark, line)
   return behind, behind
 end
 
+--- Whether `$` made the block that is selected. Neovim says so only while it is.
+local function is_to_the_ends()
+  local view = vim.fn.winsaveview()
+  vim.cmd "noautocmd normal! gv"
+  local wanted = vim.fn.getcurpos()[5]
+  vim.cmd "noautocmd normal! \27"
+  vim.fn.winrestview(view)
+  return wanted == TO_THE_ENDS
+end
+
 --- Narrows whole lines to the block that is selected in them.
 local function to_block(self)
   local left1, right1 = columns_at("'<", self.lines[1])
   local left2, right2 = columns_at("'>", self.lines[#self.lines])
   local right = math.max(right1, right2)
   if vim.o.selection == "exclusive" and right2 > right1 then right = math.max(right1, left2 - 1) end
-  if vim.fn.winsaveview().curswant == TO_THE_ENDS then right = TO_THE_ENDS end
+  if is_to_the_ends() then right = TO_THE_ENDS end
   self.block = { left = math.min(left1, left2), right = right }
   for i, line in ipairs(self.lines) do self.lines[i] = select(2, selection.cut(line, self.block)) end
 end

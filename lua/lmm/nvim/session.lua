@@ -83,8 +83,7 @@ end
 local function emit(event, data)
   local opts = { pattern = event, modeline = false }
   if vim.fn.has "nvim-0.8" == 1 then opts.data = data end
-  local ok, problem = pcall(api.nvim_exec_autocmds, "User", opts)
-  if not ok then notify.error(problem) end
+  api.nvim_exec_autocmds("User", opts) -- which itself tells what a callback raises
 end
 
 --- Ends an answer, unless it has ended; `note` says in the split why there is no more.
