@@ -24,6 +24,7 @@ enum {
   LMM_NOMEM = -1,   /* no memory: the binding raises */
   LMM_LIMIT = -2,   /* a stated maximum was reached */
   LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
+  LMM_CUT = -5,     /* the input ended where more of it was needed */
   LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
 };
 
@@ -165,21 +166,93 @@ void lmm_body_close(lmm_body *body);
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
 
-/* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+/* ---- read: the tokens of a JSON text ----------------------------------------------------------------------------- */
+
+typedef struct lmm_number {
+  bool is_integer;
+  int64_t integer;
+  double value; /* where it is no integer */
+} lmm_number;
+
+/* Reads the number at `*at`, as JSON spells it: a whole one that fits becomes an integer. Moves `*at` behind it, or to
+ * where it is wrong (LMM_INVALID), or needs more than there is before `end` (LMM_CUT). */
+int lmm_number_read(const char **at, const char *end, lmm_number *number);
+
+enum {
+  LMM_JSON_MORE = 0, /* the text that was fed is used up */
+  LMM_JSON_OBJECT,
+  LMM_JSON_OBJECT_END,
+  LMM_JSON_LIST,
+  LMM_JSON_LIST_END,
+  LMM_JSON_KEY,    /* a name in an object; like a string: json->start, count, escaped */
+  LMM_JSON_STRING,
+  LMM_JSON_NUMBER, /* json->number */
+  LMM_JSON_TRUE,
+  LMM_JSON_FALSE,
+  LMM_JSON_NULL,
+  LMM_JSON_END     /* the whole text was read, and nothing follows */
+};
+
+typedef struct lmm_json {
+  const char *text; /* borrowed */
+  size_t length;
+  bool is_last;   /* nothing comes behind `length` */
+  bool lenient;   /* NaN, Infinity and -Infinity are numbers */
+  bool escaped;   /* the string holds escapes: lmm_json_unescape */
+  int expect;     /* what may come next */
+  int failed;     /* the code, once it did */
+  size_t at;      /* where in the text the next token begins */
+  size_t scanned; /* up to where that token was looked at before it was all there */
+  size_t start, count; /* of the string, without its quotes */
+  lmm_number number;
+  size_t *levels; /* borrowed: for each list and object around, twice the values begun in it, and 1 for an object */
+  size_t depth, max_depth;
+  size_t containers;    /* lists and objects begun so far */
+  size_t fault;         /* where it failed, and what should have stood there, or what was cut off */
+  const char *expected;
+} lmm_json;
+
+/* `levels` has room for max_depth entries. */
+void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient);
+/* Gives the text from its first byte on, as far as it is there: the same bytes as before, at any place, and more. */
+void lmm_json_feed(lmm_json *json, const char *text, size_t length, bool is_last);
+/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time is
+ * linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
+int lmm_json_next(lmm_json *json);
+/* Reads the rest of the value that began with `token`; gives its last token, LMM_JSON_MORE or a code. */
+int lmm_json_skip(lmm_json *json, int token);
+void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, in a sentence */
+/* Writes what a string's bytes stand for, at most `count` of them; `out` may be `raw`. Half a surrogate pair becomes
+ * U+FFFD. With `halves`, a low half at the beginning and a high one at the end are kept, as three bytes each, and
+ * *halves becomes true: what is before or behind may have the other half. */
+size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
+
+/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
 
 typedef struct lmm_sse {
-  lmm_buf line, data, event; /* the unfinished line; the event's data and name so far */
-  bool begun;                /* the place for a byte order mark has passed */
-  bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
+  size_t max;        /* bytes, of each line and of each event's data */
+  size_t at;         /* where in the text the line under way begins */
+  size_t lf, cr;     /* up to where a line end of either kind was looked for */
+  size_t data, count; /* the event's data, where it has one line: in the text */
+  lmm_buf joined;    /* the same, where it has more lines */
+  lmm_buf event;     /* the event's name */
+  bool is_joined;
   bool has_data;
+  bool begun;     /* the place for a byte order mark has passed */
+  bool after_cr;  /* a CR ended the last line: a LF that follows belongs to it */
   bool delivered; /* the event was given by the last lmm_sse_next */
-  const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
+  bool failed;
 } lmm_sse;
 
 void lmm_sse_init(lmm_sse *sse, size_t max_event);
-void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed until lmm_sse_next gives 0 */
-/* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
-int lmm_sse_next(lmm_sse *sse);
+/* `text` is the stream from its first byte on, as far as it is there. 1: an event is complete, until the next call. 0:
+ * more bytes are needed. < 0: a code. Time is linear in the text, in however many pieces it comes. */
+int lmm_sse_next(lmm_sse *sse, const char *text, size_t length);
+/* Takes what stands behind the last line end for a line, and the end of the text for an empty one. */
+int lmm_sse_finish(lmm_sse *sse, const char *text, size_t length);
+const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /* the event's data */
+/* The beginning of the text that is no longer needed: so many bytes, which the caller takes off. */
+int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
 
 /* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
@@ -280,5 +353,8 @@ int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
+int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
+int lmm_null_open(struct lua_State *L);   /* what stands for null */
 
 #endif
