@@ -37,6 +37,7 @@ static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
 
 #define LMM_DEPTH 1000
 #define LMM_MAX_DEPTH 1000000
+#define LMM_CONTAINER_BYTES 32 /* of a reply's limit count for each list and object, which take memory beyond their text */
 
 typedef struct lmm_decoding {
   size_t depth;      /* at most LMM_MAX_DEPTH */

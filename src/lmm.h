@@ -50,6 +50,7 @@ typedef struct lmm_buf {
 
 #define LMM_BUF(maximum) ((lmm_buf){NULL, 0, 0, (maximum)})
 
+int lmm_buf_reserve(lmm_buf *buf, size_t count); /* makes room for so many more behind `length` */
 int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
 void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
 
@@ -255,6 +256,80 @@ const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /
 int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
 
+/* ---- delta: what one event adds to a streamed answer --------------------------------------------------------------- */
+
+typedef struct lmm_delta {
+  size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
+  bool escaped;        /* it holds escapes: lmm_json_unescape */
+  bool is_reasoning;
+  bool has_id, has_model; /* the event names the reply or the model */
+} lmm_delta;
+
+/* Whether the event's JSON is well-formed and a plain delta: one choice, with index 0 or none, that has not ended and
+ * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs or
+ * citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here. */
+bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
+
+/* ---- answer: all of one reply's body, and what is in it ------------------------------------------------------------ */
+
+/* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
+typedef struct lmm_text {
+  lmm_buf bytes;
+  bool has_half; /* the last three bytes are half of a surrogate pair, as lmm_json_unescape keeps them */
+} lmm_text;
+
+/* A part of a text that is now complete; valid until the text grows. */
+typedef struct lmm_piece {
+  const char *bytes;
+  size_t count;
+} lmm_piece;
+
+int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
+bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
+
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. */
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
+
+enum {
+  LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */
+  LMM_ANSWER_TEXT,      /* a plain delta with a piece of the text */
+  LMM_ANSWER_REASONING, /* a plain delta with a piece of the reasoning */
+  LMM_ANSWER_EMPTY,     /* a plain delta that says nothing */
+  LMM_ANSWER_EVENT,     /* any other event */
+  LMM_ANSWER_DONE,      /* [DONE] */
+  LMM_ANSWER_WHOLE      /* the reply is one JSON text, and this is it */
+};
+
+typedef struct lmm_answer {
+  lmm_buf bytes; /* all that came */
+  lmm_sse sse;
+  lmm_text text, reasoning;
+  int kind;            /* LMM_REPLY_... */
+  size_t given;        /* the events up to here were given */
+  size_t begin, end;   /* a JSON text */
+  bool has_current;    /* lmm_answer_data is the JSON of what was given last */
+  bool has_first, has_id, has_model;
+  bool is_full;     /* more came than bytes.max */
+  bool is_finished; /* no more will come */
+  bool is_ended;    /* and what stood behind the last event was looked at */
+  bool is_done;     /* [DONE] is to be given next */
+} lmm_answer;
+
+void lmm_answer_init(lmm_answer *answer, size_t max_reply, size_t max_event);
+/* LMM_LIMIT beyond max_reply; lmm_answer_next gives it, too, after what came before. */
+int lmm_answer_feed(lmm_answer *answer, const char *bytes, size_t count);
+void lmm_answer_finish(lmm_answer *answer); /* the input ended well */
+int lmm_answer_kind(lmm_answer *answer);
+/* What comes next, LMM_ANSWER_..., or a code: LMM_LIMIT where an event or (is_full) the reply is too long. Skips what
+ * holds nothing: comments, empty data, null, and what LMM_ANSWER_EMPTY is, unless `all`. The first event, and the first
+ * that names the reply or its model, are given as LMM_ANSWER_EVENT whatever they hold. */
+int lmm_answer_next(lmm_answer *answer, bool all, lmm_piece *piece);
+const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what was given last */
+/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at the
+ * end; or a code. */
+int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
+void lmm_answer_free(lmm_answer *answer);
+
 /* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
 
 #define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
@@ -353,6 +428,8 @@ int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
+int lmm_text_open(struct lua_State *L);   /* join(pieces) */
 int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
