@@ -131,7 +131,7 @@ test.case("a variable that is closed stops it", function()
   gone(run(mock_words()))
 end)
 
-local function guard_of(server) return server.guard.notes()[1]:match "%d+" end
+local function guard_of(server) return server.guard.reports()[1]:match "%d+" end
 
 test.case("it goes although the process that watches over it was killed", function()
   local server = assert(lmm.serve { command = mock_words() })

@@ -1,7 +1,5 @@
---- `lmm mock`: the server that needs no model, until it is interrupted. It takes vLLM's way of being called, so that it
---- can stand where `vllm serve` stands.
-local json = require "lmm.json"
-
+--- `lmm mock`: the built-in server that needs no model, until it is interrupted. It takes the arguments of
+--- `vllm serve`, so that it can be run in its place.
 local mock = {}
 
 local function port(text)
@@ -26,6 +24,7 @@ local KINDS = { image = true, video = true, audio = true }
 
 --- vLLM's other form of the limits: {"image": 2, "video": {"count": 1, ...}}.
 local function limits(text)
+  local json = require "lmm.json"
   local given, found = json.clean((json.decode(text))), {}
   for kind, limit in pairs(type(given) == "table" and given or { text }) do
     found[kind] = type(limit) == "table" and limit.count or limit
@@ -36,8 +35,8 @@ local function limits(text)
   return found
 end
 
--- Options of vLLM's that make no difference here, and the names of their values; false for a flag.
-local UNHEEDED = {
+-- Options of vLLM's that are taken and ignored, with the names of their values; false for a flag.
+local IGNORED = {
   ["--host"] = "HOST", ["--tensor-parallel-size"] = "N", ["--pipeline-parallel-size"] = "N",
   ["--data-parallel-size"] = "N", ["--gpu-memory-utilization"] = "SHARE", ["--dtype"] = "TYPE", ["--seed"] = "N",
   ["--max-num-seqs"] = "N", ["--max-num-batched-tokens"] = "N", ["--chat-template"] = "FILE",
@@ -57,6 +56,7 @@ function mock.declare(parser)
 Examples:
    lmm mock --port 8000
    lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
+   lmm ask -p 'mock={"status": 503}' -p retry=false "Busy?"  a fault on demand
    lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]])
   command:summary "Run a server that needs no model."
   command:usage "Usage: lmm mock [OPTION]... [MODEL]"
@@ -80,14 +80,14 @@ Examples:
   command:option("--start-delay", "Begin to listen only after so long."):argname("SECONDS"):convert(delay)
   command:option("--log-lines", "Say N lines before that."):argname("N"):convert(count)
   command:flag("--fail-start", "End then with an error in place of listening, as if memory ran out.")
-  for names, value in pairs(UNHEEDED) do
+  for names, value in pairs(IGNORED) do
     if value then command:option(names):argname(value):hidden(true) else command:flag(names):hidden(true) end
   end
 end
 
 function mock.run(args)
   local given = args.limits or {}
-  return require "lmm.mock.server".run({
+  return require "lmm.mock".run({
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio,
