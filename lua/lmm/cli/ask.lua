@@ -82,14 +82,14 @@ local function read_images(lmm, args)
   return images
 end
 
---- Fields that are given in another way.
-local own = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
+--- Fields that options of their own set, or that are no choice.
+local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
 
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
   local fields = {}
   for _, given in ipairs(args.param) do
-    if own[given.name] then console.misuse("-p does not set '%s': %s", given.name, own[given.name]) end
+    if reserved[given.name] then console.misuse("-p does not set '%s': %s", given.name, reserved[given.name]) end
     fields[given.name] = given.value
   end
   if args.system then fields.system = console.text(args.system, "the system message") end
