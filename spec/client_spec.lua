@@ -2,6 +2,8 @@
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local function ask(net, opts, request)
   request = request or {}
   request.messages = request.messages or { { role = "user", content = "q" } }
@@ -543,6 +545,79 @@ describe("the client", function()
       local err = assert.refused("bad .*%.%.%. end", ask(fake.net { { status = 400, body = body } }, { retry = false }))
       assert.falsy(err.message:find("QUJD", 1, true) or err.message:find("abcd", 1, true))
     end
+  end)
+
+  describe("without a model of its own", function()
+    local LIST = { json = { data = { { id = "first" } } }, delay = 1 }
+
+    --- Asks in so many tasks at once; gives the network and what came of each.
+    local function ask_at_once(count, replies, meanwhile)
+      local net = fake.net(replies)
+      local client, results, tasks = net:connect { model = "", retry = false }, {}, {}
+      for i = 1, count do
+        tasks[i] = lmm.go(function() results[i] = { client:chat { messages = {} } } end)
+      end
+      if meanwhile then meanwhile(tasks) end
+      for i = 1, count do tasks[i]:wait() end
+      return net, results
+    end
+
+    local function lists_in(net)
+      local count = 0
+      for _, request in ipairs(net.requests) do count = count + (request.method == "GET" and 1 or 0) end
+      return count
+    end
+
+    it("16 tasks on a fresh client list the models once", function()
+      local net, results = ask_at_once(16, { LIST, fake.whole "a" })
+      assert.equal(1, lists_in(net))
+      assert.equal(17, #net.requests)
+      for i = 1, 16 do assert.equal("a", tostring(results[i][1])) end
+      for i = 2, 17 do assert.equal("first", net.requests[i].body.model) end
+    end)
+
+    it("all of them are told when there is no list, which is asked for once", function()
+      local net, results = ask_at_once(3, { { status = 400, json = { error = "no" }, delay = 1 } })
+      assert.equal(1, lists_in(net))
+      for i = 1, 3 do assert.refused("HTTP 400", unpack(results[i], 1, 3)) end
+    end)
+
+    it("another one lists them when the first is cancelled", function()
+      local net, results = ask_at_once(3, { LIST, LIST, fake.whole "a" }, function(tasks) tasks[1]:cancel() end)
+      assert.equal(2, lists_in(net))
+      assert.refused("cancelled", unpack(results[1], 1, 3))
+      assert.equal("a", tostring(results[2][1]))
+      assert.equal("a", tostring(results[3][1]))
+    end)
+
+    it("one that waits for the list can be cancelled", function()
+      local net, results = ask_at_once(3, { LIST, fake.whole "a" }, function(tasks) tasks[2]:cancel() end)
+      assert.equal(1, lists_in(net))
+      assert.refused("cancelled", unpack(results[2], 1, 3))
+      assert.equal("a", tostring(results[3][1]))
+    end)
+
+    it("the time limit of one that waits for the list is its own", function()
+      local net = fake.net { LIST, fake.whole "a" }
+      local client, late = net:connect { model = "", retry = false }, nil
+      local first = lmm.go(function() assert(client:chat { messages = {} }) end)
+      local second = lmm.go(function() late = { client:chat { messages = {}, timeout = 0.5 } } end)
+      assert.is_true(first:wait())
+      second:wait()
+      assert.refused("within 0.5 s", unpack(late, 1, 3))
+    end)
+  end)
+
+  it("a dot in the place of the colon is told", function()
+    local client = fake.net({}):connect()
+    assert.raises("client_spec.lua:%d+: lmm: write client:chat%(...%), with a colon", function() client.chat {} end)
+    assert.raises("write chat:ask%(...%), with a colon", function() client:conversation().ask "x" end)
+    assert.raises("write chat:undo%(...%)", function() client:conversation().undo() end)
+  end)
+
+  it("options that are not documented are not listed", function()
+    local message = assert.raises("there are: api_key, base_url", function() lmm.connect { bogus_name = 1 } end)
+    assert.falsy(message:find("transport", 1, true))
   end)
 
   it("models and health", function()

@@ -43,7 +43,7 @@ function call.options(client, opts)
   ---@field policy table|function
   ---@field started number
   return {
-    timeout = settings.timeout("call", opts.timeout, client.timeout),
+    timeout = opts.timeout == nil and client.timeout or settings.timeout("call", opts.timeout, client.timeout),
     policy = opts.retry == nil and client.policy or retry.new(opts.retry),
     started = client.loop:now(),
   }

@@ -13,6 +13,15 @@ local ours = { timeout = true, retry = true, schema = true }
 local removed = { guided_json = "schema", guided_regex = "structured_outputs", guided_choice = "structured_outputs",
   guided_grammar = "structured_outputs" }
 
+--- The fields that requests mostly have, which need no closer look.
+local usual = {}
+for name in ([[messages model stream_options temperature top_p top_k min_p max_tokens max_completion_tokens stop seed n
+  logprobs top_logprobs response_format tools tool_choice parallel_tool_calls frequency_penalty presence_penalty
+  repetition_penalty logit_bias user metadata reasoning_effort chat_template_kwargs mm_processor_kwargs
+  structured_outputs]]):gmatch "%S+" do
+  usual[name] = true
+end
+
 --- Refuses a name that no server takes: one of the client's own options, or one of ours misspelt.
 local function check_name(name)
   if removed[name] then errors.misuse("'%s' is no longer heeded by servers: use '%s'", name, removed[name]) end
@@ -46,7 +55,7 @@ function fields.split(given, streamed)
     if ours[name] then
       opts[name] = value
     else
-      if name ~= "model" then check_name(name) end
+      if not usual[name] then check_name(name) end
       sent[name] = value
     end
   end

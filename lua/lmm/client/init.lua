@@ -23,6 +23,7 @@ local client = {}
 function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
   self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.lines = {} -- header lines, by whether there is a body
   self.loop = loops.current()
   if self.loop.transport then self:get_transport() end -- which refuses what it cannot do
   return self
@@ -46,26 +47,33 @@ function Client:get_transport()
   return self.transport
 end
 
---- The header lines of a request; a key may come from a function, asked for each attempt.
----@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
-function Client:header_lines(has_body)
+--- The header lines of a request with this key, the same each time.
+local function make_lines(headers, has_body, key)
   local lines, own = {}, {}
-  for name in pairs(self.headers) do own[name:lower()] = true end
+  for name in pairs(headers) do own[name:lower()] = true end
   if has_body and not own["content-type"] then lines[1] = "Content-Type: application/json" end
-  local key = self.api_key
-  if type(key) == "function" then
-    local why
-    key, why = key()
-    if type(key) ~= "string" or key:find "%c" then
-      return nil, { kind = "invalid", reason = "the api_key function gave no key: "
-        .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
-    end
-  end
   if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
-  for name, value in pairs(self.headers) do
+  for name, value in pairs(headers) do
     lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
   end
-  return lines, key
+  return lines
+end
+
+--- The header lines of a request; a key may come from a function, asked for each attempt.
+---@param has_body boolean
+---@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
+function Client:header_lines(has_body)
+  local key = self.api_key
+  if type(key) ~= "function" then
+    local lines = self.lines[has_body] or make_lines(self.headers, has_body, key)
+    self.lines[has_body] = lines
+    return lines, key
+  end
+  local why
+  key, why = key()
+  if type(key) == "string" and not key:find "%c" then return make_lines(self.headers, has_body, key), key end
+  return nil, { kind = "invalid", reason = "the api_key function gave no key: "
+    .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
 end
 
 --- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
