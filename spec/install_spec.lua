@@ -21,7 +21,7 @@ local function check(paths, command, lua)
     print(package.searchpath and package.searchpath("lmm.core", package.cpath) or "found")']])
   assert.matches("1280%s+nil\n.*exit 0\n$", text)
   assert(not text:find(here .. "/build", 1, true), text)
-  assert.matches("^lmm %d.*exit 0\n$", (run("cd / && " .. command .. " --version")))
+  assert.matches("^lmm %d.*exit 0\n$", run("cd / && " .. command .. " --version"))
 end
 
 local function make_for(lua) return "make --no-print-directory -C " .. here .. " LUA=" .. lua .. " " end
@@ -39,50 +39,85 @@ teardown(function() os.execute("rm -rf '" .. scratch .. "'") end)
 describe("installing", function()
   it("make install into a PREFIX; make uninstall", function()
     local prefix = scratch .. "/usr"
-    assert.matches("exit 0\n$", (run(make .. "install PREFIX=" .. prefix)))
+    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     check(paths_of(prefix, version), prefix .. "/bin/lmm")
-    assert.matches("exit 0\n$", (run(make .. "uninstall PREFIX=" .. prefix)))
+    assert.matches("exit 0\n$", run(make .. "uninstall PREFIX=" .. prefix))
     assert.equal("exit 0\n", run("find " .. prefix .. " -type f"))
   end)
 
   it("a PREFIX may hold a space", function()
     local prefix = scratch .. "/my usr"
-    assert.matches("exit 0\n$", (run(make .. "install PREFIX='" .. prefix .. "'")))
+    assert.matches("exit 0\n$", run(make .. "install PREFIX='" .. prefix .. "'"))
     check(paths_of(prefix, version), "'" .. prefix .. "/bin/lmm'")
-    assert.matches("exit 0\n$", (run(make .. "uninstall PREFIX='" .. prefix .. "'")))
+    assert.matches("exit 0\n$", run(make .. "uninstall PREFIX='" .. prefix .. "'"))
     assert.equal("exit 0\n", run("find '" .. prefix .. "' -type f"))
   end)
 
-  it("installs for two Luas side by side, the command being the last one's", function()
+  it("installs for two Luas side by side, and leaves the command to the first one until it is moved", function()
     local other = version == "5.4" and "5.1" or "5.4"
     local lua = "lua" .. other
     if run(("command -v %s && [ -e /usr/include/%s/lua.h ]"):format(lua, lua)):find "exit [^0]" then
       pending("there is no " .. lua .. " with its headers")
     end
     local prefix = scratch .. "/both"
-    local into = "install PREFIX=" .. prefix
-    assert.matches("exit 0\n$", (run(make_for(lua) .. into .. " && " .. make .. into)))
-    check(paths_of(prefix, version), prefix .. "/bin/lmm")
-    check(paths_of(prefix, other), prefix .. "/bin/lmm", lua)
-    assert.matches("^#!/usr/bin/env " .. interpreter .. "\n", shell.read(prefix .. "/bin/lmm"))
-    assert.matches("exit 0\n$", (run(make_for(lua) .. "un" .. into)))
-    check(paths_of(prefix, version), prefix .. "/bin/lmm")
-    assert.matches("exit 0\n$", (run(make .. "un" .. into)))
+    local command, into = prefix .. "/bin/lmm", " PREFIX=" .. prefix
+    assert.matches("exit 0\n$", run(make_for(lua) .. "install" .. into))
+    local text = run(make .. "install" .. into)
+    assert.matches("/bin/lmm stays as it is; 'make install%-command LUA=" .. interpreter .. "' [^\n]*\nexit 0\n$", text)
+    assert.matches("^#!/usr/bin/env " .. lua .. "\n", shell.read(command))
+    check(paths_of(prefix, version), command)
+    check(paths_of(prefix, other), command, lua)
+
+    assert.matches("exit 0\n$", run(make .. "install-command" .. into))
+    assert.matches("^#!/usr/bin/env " .. interpreter .. "\n", shell.read(command))
+    assert.matches("exit 0\n$", run(make_for(lua) .. "install" .. into))
+    assert.matches("^#!/usr/bin/env " .. interpreter .. "\n", shell.read(command))
+    check(paths_of(prefix, version), command)
+
+    assert.matches("exit 0\n$", run(make .. "uninstall" .. into)) -- for both
     assert.equal("exit 0\n", run("find " .. prefix .. " -type f"))
   end)
 
+  it("make install brings the command up to date where it is of the same Lua", function()
+    local prefix = scratch .. "/again"
+    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
+    local written = shell.read(prefix .. "/bin/lmm")
+    shell.write(prefix .. "/bin/lmm", written:match "^[^\n]*\n")
+    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
+    assert.equal(written, shell.read(prefix .. "/bin/lmm"))
+  end)
+
+  it("leaves a program alone that somebody else has installed as lmm", function()
+    local prefix = scratch .. "/theirs"
+    run("mkdir -p " .. prefix .. "/bin")
+    shell.write(prefix .. "/bin/lmm", "#!/bin/sh\n")
+    assert.matches("stays as it is.*exit 0\n$", run(make .. "install PREFIX=" .. prefix))
+    assert.matches("exit 0\n$", run(make .. "uninstall PREFIX=" .. prefix))
+    assert.equal(prefix .. "/bin/lmm\nexit 0\n", run("find " .. prefix .. " -type f"))
+    assert.equal("#!/bin/sh\n", shell.read(prefix .. "/bin/lmm"))
+  end)
+
+  it("make install-command needs the library for that Lua", function()
+    local text = run(make .. "install-command PREFIX=" .. scratch .. "/none")
+    assert.matches("lmm is not installed for " .. interpreter .. ": make install LUA=" .. interpreter, text)
+    assert.matches("exit 2\n$", text)
+    assert.equal("exit 0\n", run("find " .. scratch .. "/none -type f 2>/dev/null; true"))
+  end)
+
   it("make install honours DESTDIR", function()
-    assert.matches("exit 0\n$", (run(make .. "install DESTDIR=" .. scratch .. "/stage PREFIX=/usr")))
+    assert.matches("exit 0\n$", run(make .. "install DESTDIR=" .. scratch .. "/stage PREFIX=/usr"))
     local files = run("find stage -type f")
     for _, name in ipairs { "/usr/bin/lmm", "/usr/lib/lua/" .. version .. "/lmm/core.so", "/usr/share/lua/" .. version
       .. "/lmm/init.lua" } do
       assert(files:find("stage" .. name .. "\n", 1, true), name .. " is not in " .. files)
     end
+    assert.matches("exit 0\n$", run(make .. "uninstall DESTDIR=" .. scratch .. "/stage PREFIX=/usr"))
+    assert.equal("exit 0\n", run("find stage -type f"))
   end)
 
   it("the rockspec is sound, and LuaRocks installs it", function()
     if run("command -v luarocks"):find "exit 1" then pending "there is no luarocks" end
-    assert.matches("exit 0\n$", (run("luarocks lint " .. here .. "/lmm-scm-1.rockspec")))
+    assert.matches("exit 0\n$", run("luarocks lint " .. here .. "/lmm-scm-1.rockspec"))
     -- In a copy, since LuaRocks builds in the tree.
     local rocks = "luarocks --lua-version=" .. version .. " --tree " .. scratch .. "/rocks "
     local text = run("git clone -q " .. here .. " copy && cd copy && " .. rocks .. "make --deps-mode=none")
