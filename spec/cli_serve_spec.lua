@@ -229,7 +229,7 @@ describe("lmm wait", function()
     assert.same({ "", "", 130 }, { result.out, result.err, result.status })
   end)
 
-  it("the help tells of every option, with examples", function()
+  it("the help names every option, with examples", function()
     local names = { serve = "-- --with --ready-timeout --log --port {port}", wait = "--url --timeout" }
     for command, options in pairs(names) do
       local result = program.run { command, "--help" }

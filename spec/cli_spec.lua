@@ -363,12 +363,14 @@ describe("lmm", function()
     assert.matches("^mock: .*max_model_len 32768.*\n$", run.err)
   end)
 
-  it("the help tells of every option, with examples", function()
+  it("the help names every option, with examples", function()
     local cases = {
       { {}, "ask models mock --help --version OPENAI_BASE_URL OPENAI_API_KEY" },
       { { "ask" }, "-i --image -m --model -s --system --url -p --param --timeout --no-stream --json -v --verbose" },
       { { "models" }, "--url -v --verbose" },
-      { { "mock" }, "--port --delay --model --api-key" },
+      { { "mock" }, "--port --delay --model --api-key --max-model-len --start-delay --log-lines --fail-start reply"
+        .. " status retry_after fail_times key html empty not_json first_delay delay cut_after end_after reset_after"
+        .. " error_after" },
     }
     for _, case in ipairs(cases) do
       for _, flag in ipairs { "--help", "-h" } do

@@ -38,7 +38,7 @@ function ask.declare(parser)
     .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
     :convert(field.parse)
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
-    .. " 600 for the first piece and 120 between two)."):argname("SECONDS")
+    .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
   command:flag("--no-stream", "Print the answer when it is complete.")
   command:flag("--json", "Print the server's reply as it is, as JSON on one line. Implies --no-stream.")
