@@ -49,8 +49,8 @@ local IGNORED = {
 
 local DESCRIPTION = "Run a server on this machine that needs no model: it answers every question with what it received "
   .. "(the type, size and SHA-256 of each picture, the question), so that it shows whether a request arrived intact. "
-  .. "Each request is logged on standard error. Ctrl-C ends it. The usual options of `vllm serve` are taken, most of which "
-  .. "make no difference, so that `lmm mock MODEL` can be run in the place of `vllm serve MODEL`."
+  .. "Each request is logged on standard error. Ctrl-C ends it. The usual options of `vllm serve` are taken, most of "
+  .. "which make no difference, so that `lmm mock MODEL` can be run in the place of `vllm serve MODEL`."
 
 local EPILOG = [[
 The field mock of a request asks for another answer or a fault:
