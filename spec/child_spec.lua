@@ -1,6 +1,7 @@
 -- A child process lives as long as its owner wants and never longer.
 
 local child = require "lmm.server.child"
+local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
 local PROGRAM = "lmm.mock.server" -- it announces itself, and then waits for nothing but its end
@@ -68,6 +69,16 @@ describe("a child process", function()
     handle.stop()
     assert.equal(nil, state(handle.pid))
     handle.stop()
+  end)
+
+  it("is started without the client, libcurl, luv and what starts model servers", function()
+    local run = program.run [[
+      local server = assert(require("lmm").mock())
+      for _, name in ipairs { "lmm.client", "lmm.curl", "luv", "lmm.server.serve", "lmm.loop" } do
+        print(name, package.loaded[name])
+      end
+      server.stop()]]
+    assert.equal("lmm.client\tnil\nlmm.curl\tnil\nluv\tnil\nlmm.server.serve\tnil\nlmm.loop\tnil\n", run.out)
   end)
 
   it("ends when its handle is collected", function()
