@@ -75,7 +75,8 @@ describe("what the mock serves", function()
     assert.equal('{"object":"list","data":[{"id":"mock","object":"model","created":0,'
       .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0",'
       .. '"object":"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,'
-      .. '"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
+      .. '"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,'
+      .. '"allow_fine_tuning":false,"organization":"*","group":null,'
       .. '"is_blocking":false}]}]}', settled(answer.body))
   end)
 
