@@ -26,10 +26,10 @@ function program.run(text, words, prefix)
   -- What `env` would set is in the environment already, and the prefix may have added to it.
   local wrap = os.getenv "LMM_TEST_WRAP" or ""
   local paths = ("LUA_PATH=%s LUA_CPATH=%s"):format(process.quote(package.path), process.quote(package.cpath))
-  local command = ("timeout %d %s %s %s %s"):format(LIMIT, wrap:find "^env " and "" or wrap, process.quote(arg[-1]), name,
-    table.concat(list, " "))
-  os.execute(("%s %s %s </dev/null >%s.out 2>%s.err; echo $? >%s.status"):format(paths, prefix or "", command, name, name,
-    name))
+  local command = ("timeout %d %s %s %s %s"):format(LIMIT, wrap:find "^env " and "" or wrap, process.quote(arg[-1]),
+    name, table.concat(list, " "))
+  os.execute(("%s %s %s </dev/null >%s.out 2>%s.err; echo $? >%s.status"):format(paths, prefix or "", command,
+    name, name, name))
   local ended = {
     status = tonumber(process.read(name .. ".status")), out = process.read(name .. ".out"),
     err = process.read(name .. ".err"),
