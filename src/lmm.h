@@ -1,9 +1,20 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transfer, multi -> sse
+ *     sniff -> media -> base64 -> body -> transfer -> sse
  *
- * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
- * core describes. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
+ * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl moves what core describes.
+ * In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
+ *
+ * A part calls only what is declared above it here. In lmm.curl, from the lowest to the highest:
+ *
+ *     fork      whether this process is still the one that opened something
+ *     watch     epoll or kqueue
+ *     sockets   libcurl's sockets, by descriptor and by address
+ *     transfer  one request and its response on an easy handle
+ *     quirks    what works around faults of libcurl, a section for each
+ *     failure   how a transfer failed, in the words of lmm's errors
+ *     multi     all transfers of a Lua state on a multi handle
+ *     curl      the binding
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
@@ -16,6 +27,9 @@
 #include <time.h>
 
 struct lua_State;
+
+/* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
+#define LMM_VERSION "0.1.0"
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -182,41 +196,115 @@ void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed un
 int lmm_sse_next(lmm_sse *sse);
 void lmm_sse_free(lmm_sse *sse);
 
-/* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
+/* ---- fork: whether this process is still the one that opened something ------------------------------------------- */
+
+int lmm_fork_watch(void);          /* once in a process, before the next; LMM_NOMEM where forks would go unnoticed */
+unsigned lmm_fork_generation(void); /* another number in a child than in its parent */
+
+/* ---- watch: one descriptor that is readable when one of many is ready -------------------------------------------- */
+
+enum { LMM_IN = 1, LMM_OUT = 2, LMM_ERROR = 4 };
+
+typedef struct lmm_ready {
+  int fd;
+  int events; /* LMM_IN, LMM_OUT, LMM_ERROR */
+} lmm_ready;
+
+int lmm_watch_open(void); /* the descriptor, to be closed by close(); -1 */
+/* Watches for `events`, of which `before` are watched for already as far as is known; 0: not at all. 0 or -1. */
+int lmm_watch_set(int watch, int fd, int before, int events);
+/* Waits at most so long; gives how many are ready, at most LMM_MOST_READY, or -1 where a signal came. */
+int lmm_watch_wait(int watch, lmm_ready *ready, int milliseconds);
+
+#define LMM_MOST_READY 64 /* those that are left over are found by the next call */
+
+/* ---- sockets: those that libcurl has opened, by descriptor and by address ---------------------------------------- */
+
+#define LMM_ADDRESS_BYTES 36 /* both ends of a TCP connection, each 16 bytes of IP and a port */
+#define LMM_SOCKET_BUCKETS 1024
+
+typedef struct lmm_address {
+  unsigned char bytes[LMM_ADDRESS_BYTES];
+} lmm_address;
+
+typedef struct lmm_socket {
+  void *user;      /* the transfer that opened it or has it in use; NULL while it is idle */
+  lmm_address address;
+  int next;        /* the next one of its bucket, or -1 */
+  bool known;      /* it is open, as far as libcurl tells */
+  bool connected;  /* from here on libcurl tells when it closes it */
+  bool has_address;
+  bool idle;       /* libcurl wants to hear nothing of it */
+  unsigned char watched; /* LMM_IN, LMM_OUT */
+} lmm_socket;
+
+typedef struct lmm_sockets {
+  int watch;       /* readable when one of them is ready; -1 while closed */
+  lmm_socket *all; /* by descriptor */
+  int capacity, count;
+  int buckets[LMM_SOCKET_BUCKETS]; /* by the local port: a descriptor, or -1 */
+} lmm_sockets;
+
+int lmm_sockets_open(lmm_sockets *sockets);
+void lmm_sockets_close(lmm_sockets *sockets); /* of the table, not of the sockets */
+void lmm_sockets_clear(lmm_sockets *sockets); /* libcurl has closed all of them */
+int lmm_sockets_add(lmm_sockets *sockets, int fd, void *user);
+lmm_socket *lmm_sockets_get(const lmm_sockets *sockets, int fd); /* NULL: not one of them; valid until the next add */
+void *lmm_sockets_remove(lmm_sockets *sockets, int fd);          /* it is about to be closed; gives its user */
+/* It is connected; `address` may be NULL where it has none. */
+void lmm_sockets_connect(lmm_sockets *sockets, int fd, const lmm_address *address);
+int lmm_sockets_find(const lmm_sockets *sockets, const lmm_address *address); /* -1: none is connected so */
+/* Watches for `events`, or for none: then libcurl is called for it no more. 0 or -1. */
+int lmm_sockets_watch(lmm_sockets *sockets, int fd, int events);
+/* As lmm_watch_wait, but only for those that libcurl wants to hear of. */
+int lmm_sockets_wait(lmm_sockets *sockets, lmm_ready *ready, int milliseconds);
+
+/* The two ends as libcurl writes them; false where they are no IP addresses. */
+bool lmm_address_parse(lmm_address *address, const char *local_ip, int local_port, const char *ip, int port);
+bool lmm_address_is_of(const lmm_address *address, int fd); /* as the system tells */
+
+/* ---- transfer: one request and its response; what comes in waits here until it is consumed ------------------------ */
 
 #define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
-#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes untaken the transfer pauses */
+#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes waiting the transfer pauses */
+#define LMM_MOST_ATTEMPTS 8                     /* sockets of one attempt to connect that are remembered */
 
 typedef struct lmm_multi lmm_multi;
 typedef struct lmm_transfer lmm_transfer;
 
-/* A ring of transfers; the multi's own link is where it begins and ends. */
+/* A ring of transfers; a link of its own is where it begins and ends. */
 typedef struct lmm_link {
   struct lmm_link *previous, *next;
 } lmm_link;
 
 struct lmm_transfer {
   lmm_link link;    /* first, so that a link of the ring is a transfer */
-  lmm_multi *multi; /* NULL while it is not under way */
+  lmm_link *ring;   /* that it is in, those that changed first; NULL while it is not under way */
+  lmm_multi *multi; /* whose ring that is; of no concern to the parts below it */
   void *easy;       /* CURL */
   struct curl_slist *headers;
-  lmm_source *body; /* borrowed; NULL without one */
-  lmm_buf head;     /* the reply's status line and header lines as they came */
-  lmm_buf received; /* the reply's body, as much as was not taken yet */
-  int status;       /* 0 until the head is complete */
-  bool handshaking; /* TCP stands, and TLS is begun */
-  bool sending;     /* the connection stands, and the request is or was on its way */
-  int64_t sent_at;  /* since when: milliseconds, monotonic */
-  int socket;       /* on which; before, the last that was opened for it; -1: none that is known */
-  int no_socket;    /* errno where there were too many open files for one, else 0 */
-  const char *lost_in; /* the phase in which that was closed; NULL while it was not */
-  bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
+  lmm_source *body;  /* borrowed; NULL without one */
+  lmm_buf head;      /* the response's status line and header lines as they came */
+  lmm_buf received;  /* the response's body: the first `consumed` bytes are used */
+  size_t consumed;
+  int status;        /* 0 until the head is complete */
+  bool changed;      /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;
-  bool heard; /* a byte came back */
+  bool responded;    /* a byte came back */
   bool done;
-  int result;      /* CURLcode, once done */
-  lmm_error error; /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
-  char reason[256]; /* libcurl's words for the result (CURL_ERROR_SIZE) */
+  int result;        /* CURLcode, once done */
+  lmm_error error;   /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
+  char reason[256];  /* libcurl's words for the result (CURL_ERROR_SIZE) */
+
+  /* What quirks.c knows of its connection, since libcurl does not tell. */
+  lmm_sockets *sockets;
+  bool in_handshake; /* TCP stands, and TLS is begun */
+  bool connected;    /* the connection stands, and the request is or was on its way */
+  int64_t connected_at;  /* milliseconds, monotonic */
+  int socket;            /* on which; before, the last that was opened for it; -1: none that is known */
+  int attempts[LMM_MOST_ATTEMPTS], attempt_count; /* the sockets opened for this connection */
+  int socket_errno;      /* EMFILE or ENFILE where there were too many open files for a socket, else 0 */
+  const char *closed_in; /* the phase in which its socket was closed; NULL while it was not */
 };
 
 typedef struct lmm_request {
@@ -225,6 +313,29 @@ typedef struct lmm_request {
   size_t max_head; /* bytes */
 } lmm_request;
 
+int64_t lmm_transfer_now(void); /* milliseconds, monotonic */
+void lmm_link_insert(lmm_link *place, lmm_link *link); /* behind `place` */
+void lmm_link_remove(lmm_link *link);
+
+/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
+ * After a failure, too, lmm_transfer_close is owed. */
+int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
+void lmm_transfer_close(lmm_transfer *transfer); /* once it is no longer under way */
+void lmm_transfer_mark_changed(lmm_transfer *transfer);
+const char *lmm_transfer_received(const lmm_transfer *transfer, size_t *count); /* valid until the next call */
+/* The first `count` of the received bytes are used. LMM_NOMEM: libcurl could not go on, see lmm_multi_break. */
+int lmm_transfer_consume(lmm_transfer *transfer, size_t count);
+const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
+
+/* ---- quirks: what works around faults of libcurl ------------------------------------------------------------------ */
+
+void *lmm_quirks_multi_init(void);                  /* curl_multi_init */
+int lmm_quirks_set_defaults(void *easy, bool unix_socket); /* of a template handle; CURLcode */
+void lmm_quirks_attach(lmm_transfer *transfer, lmm_sockets *sockets); /* before it is added to the multi handle */
+void lmm_quirks_detach(lmm_transfer *transfer);     /* after it was removed */
+bool lmm_quirks_resend(lmm_transfer *transfer, int result); /* whether one that ended so is to be started again */
+int lmm_quirks_abandon(void *multi_handle, lmm_link *ring); /* ends all that are under way; gives how many */
+
 /* How a transfer failed, in the words of lmm's errors. */
 typedef struct lmm_failure {
   const char *kind; /* NULL: no memory */
@@ -232,40 +343,32 @@ typedef struct lmm_failure {
   bool permanent; /* the same request would fail the same way again */
 } lmm_failure;
 
-/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
- * After a failure, too, lmm_transfer_close is owed. */
-int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
-void lmm_transfer_take(lmm_transfer *transfer, size_t count); /* the first bytes of `received` are used */
-const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
-bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
-/* Whether a request is to be sent again, from its beginning, since the kept connection that it went out on was dead. */
-bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result);
-bool lmm_transfer_may_connect(lmm_transfer *transfer); /* whether libcurl is to make a connection for it */
-void lmm_transfer_lost(lmm_transfer *transfer);        /* its socket is about to be closed while it is under way */
-void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
+/* Whether what libcurl gave as the result, or as success, means this failure instead. */
+bool lmm_quirks_failure(const lmm_transfer *transfer, lmm_failure *failure);
+bool lmm_quirks_is_success(const lmm_transfer *transfer); /* whether what libcurl gave as a failure is none */
+
+/* ---- failure ------------------------------------------------------------------------------------------------------ */
+
+bool lmm_failure_of(const lmm_transfer *transfer, lmm_failure *failure); /* false: it has not failed (so far) */
 
 /* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
 
 struct lmm_multi {
-  void *handle;    /* CURLM; NULL where there was no memory for it */
-  lmm_link ring;   /* of transfers; those that changed come first */
-  long process;    /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
-  int watch;       /* a descriptor that is readable when a socket is ready, for a host's loop; -1 while closed */
-  int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
-  int running;     /* transfers under way */
-  bool broken;     /* libcurl ran out of memory, and is not to go on with what it has */
-  lmm_buf sockets; /* (int) of its connections, those that may serve a further request among them */
+  void *handle;        /* CURLM; NULL where there was no memory for it */
+  lmm_link ring;       /* of transfers; those that changed come first */
+  lmm_sockets sockets; /* its `watch` is what a host's loop is to watch */
+  unsigned generation; /* of the process that it belongs to: a forked child leaves it alone */
+  int64_t due;         /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
+  int running;         /* transfers under way */
+  bool broken;         /* libcurl ran out of memory, and is not to go on with what it has */
 };
 
-int64_t lmm_multi_now(void); /* milliseconds, monotonic */
 int lmm_multi_open(lmm_multi *multi);
 bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
-void lmm_multi_touch(lmm_transfer *transfer);
-void lmm_multi_remove(lmm_transfer *transfer);
-void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
-/* The socket of the connection between these addresses, as libcurl writes them: `likely`, or another; -1: none. */
-int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int local_port, const char *ip, int port);
+void lmm_multi_remove(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
+void lmm_multi_break(lmm_multi *multi);        /* libcurl ran out of memory: all transfers end with the next poll */
+void lmm_multi_close_idle(lmm_multi *multi);   /* where nothing is under way, closes the connections kept for later */
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
  * are still under way. */
 int lmm_multi_poll(lmm_multi *multi, int milliseconds);
