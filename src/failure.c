@@ -26,8 +26,8 @@ static const struct {
              {CURLE_RECV_ERROR, NULL, NULL, false},
              {CURLE_GOT_NOTHING, NULL, NULL, false}};
 
-/* Whether TLS ended for a reason that stays, by the words of OpenSSL and GnuTLS: the server refused what it was offered,
- * or it speaks no TLS at all. */
+/* Whether TLS ended for a reason that stays, by the words of OpenSSL and GnuTLS: the server refused what it was
+ * offered, or it speaks no TLS at all. */
 static bool is_tls_refusal(const char *reason) {
   if (strstr(reason, " alert ") != NULL) return strstr(reason, "internal error") == NULL;
   return strstr(reason, "wrong version number") != NULL || strstr(reason, "unexpected TLS packet") != NULL;

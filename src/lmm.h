@@ -263,7 +263,7 @@ int lmm_sockets_wait(lmm_sockets *sockets, lmm_ready *ready, int milliseconds);
 bool lmm_address_parse(lmm_address *address, const char *local_ip, int local_port, const char *ip, int port);
 bool lmm_address_is_of(const lmm_address *address, int fd); /* as the system tells */
 
-/* ---- transfer: one request and its response; what comes in waits here until it is consumed ------------------------ */
+/* ---- transfer: one request and its response; what comes in waits here until it is consumed ----------------------- */
 
 #define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
 #define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes waiting the transfer pauses */
@@ -327,7 +327,7 @@ const char *lmm_transfer_received(const lmm_transfer *transfer, size_t *count); 
 int lmm_transfer_consume(lmm_transfer *transfer, size_t count);
 const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
 
-/* ---- quirks: what works around faults of libcurl ------------------------------------------------------------------ */
+/* ---- quirks: what works around faults of libcurl ----------------------------------------------------------------- */
 
 void *lmm_quirks_multi_init(void);                  /* curl_multi_init */
 int lmm_quirks_set_defaults(void *easy, bool unix_socket); /* of a template handle; CURLcode */
@@ -347,7 +347,7 @@ typedef struct lmm_failure {
 bool lmm_quirks_failure(const lmm_transfer *transfer, lmm_failure *failure);
 bool lmm_quirks_is_success(const lmm_transfer *transfer); /* whether what libcurl gave as a failure is none */
 
-/* ---- failure ------------------------------------------------------------------------------------------------------ */
+/* ---- failure ----------------------------------------------------------------------------------------------------- */
 
 bool lmm_failure_of(const lmm_transfer *transfer, lmm_failure *failure); /* false: it has not failed (so far) */
 

@@ -20,8 +20,9 @@ static int on_timer(CURLM *handle, long milliseconds, void *context) {
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known) {
   lmm_multi *multi = context;
   (void)easy, (void)known;
-  int events = what == CURL_POLL_REMOVE ? 0 : (what & CURL_POLL_IN ? LMM_IN : 0) | (what & CURL_POLL_OUT ? LMM_OUT : 0);
-  return lmm_sockets_watch(&multi->sockets, fd, events);
+  int in = what == CURL_POLL_IN || what == CURL_POLL_INOUT ? LMM_IN : 0;
+  int out = what == CURL_POLL_OUT || what == CURL_POLL_INOUT ? LMM_OUT : 0;
+  return lmm_sockets_watch(&multi->sockets, fd, in | out);
 }
 
 int lmm_multi_timeout(const lmm_multi *multi) {
@@ -155,10 +156,10 @@ static int run_ready(lmm_multi *multi, int milliseconds) {
   if (multi->handle == NULL) return count; /* for want of memory: nothing is under way */
   CURLMcode code = CURLM_OK;
   for (int i = 0; i < count && code == CURLM_OK; i++) {
-    int running, events = (ready[i].events & LMM_IN ? CURL_CSELECT_IN : 0) |
-                          (ready[i].events & LMM_OUT ? CURL_CSELECT_OUT : 0) |
-                          (ready[i].events & LMM_ERROR ? CURL_CSELECT_ERR : 0);
-    code = curl_multi_socket_action(multi->handle, ready[i].fd, events, &running);
+    int events = ready[i].events, running;
+    int bits = ((events & LMM_IN) != 0 ? CURL_CSELECT_IN : 0) | ((events & LMM_OUT) != 0 ? CURL_CSELECT_OUT : 0) |
+               ((events & LMM_ERROR) != 0 ? CURL_CSELECT_ERR : 0);
+    code = curl_multi_socket_action(multi->handle, ready[i].fd, bits, &running);
   }
   collect_completions(multi);
   if (code != CURLM_OK || multi->broken) restart(multi);

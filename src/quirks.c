@@ -16,7 +16,7 @@
 
 #include "lmm.h"
 
-/* ---- which socket a transfer uses --------------------------------------------------------------------------------
+/* ---- which socket a transfer uses -----------------------------------------------------------------------------------
  * Shows:    CURLINFO_ACTIVESOCKET gives none before a transfer has ended, and the callback before the request tells
  *           addresses only. The sections below need the socket.
  * Versions: all so far (curl issue 5299).
@@ -46,7 +46,7 @@ static void use_socket(lmm_transfer *transfer, int fd) {
   if (socket != NULL) socket->user = transfer;
 }
 
-/* ---- connections that talk while nothing is asked ------------------------------------------------------------------
+/* ---- connections that talk while nothing is asked -------------------------------------------------------------------
  * Shows:    what a server sends after its response is read as the response to the next request on that connection.
  * Versions: before 8.0.0 (curl pull request 10690).
  * So:       such a connection is shut down before the request is sent, so that it becomes one that has ended.
@@ -67,9 +67,9 @@ static void drop_unsolicited(int fd, const lmm_address *address) {
 
 static CURLcode forbid_reuse(CURL *easy) { return curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L); }
 
-/* ---- requests that are sent again ----------------------------------------------------------------------------------
- * Shows:    when a kept connection turns out to be dead, libcurl sends the request again, up to five times, also a POST,
- *           and also when the connection lived long enough for the server to have worked on it.
+/* ---- requests that are sent again -----------------------------------------------------------------------------------
+ * Shows:    when a kept connection turns out to be dead, libcurl sends the request again, up to five times, also a
+ *           POST, and also when the connection lived long enough for the server to have worked on it.
  * Versions: all so far; five times since 7.70.0 (curl pull requests 5074, 5800; 18417 proposes an option).
  * So:       the second time is on a fresh connection, so that its end is a failure like any other, and is counted; and
  *           no connection is made for it unless the first one ended soon after the request was begun.
@@ -87,7 +87,7 @@ static bool may_reconnect(lmm_transfer *transfer) {
 
 static int before_request(void *context, char *ip, char *local_ip, int port, int local_port) {
   lmm_transfer *transfer = context;
-  lmm_address address;
+  lmm_address address = {{0}};
   bool has_address = lmm_address_parse(&address, local_ip, local_port, ip, port);
   long connects = 0;
   (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
@@ -99,7 +99,7 @@ static int before_request(void *context, char *ip, char *local_ip, int port, int
   return CURL_PREREQFUNC_OK;
 }
 
-/* ---- requests that are not sent again ------------------------------------------------------------------------------
+/* ---- requests that are not sent again -------------------------------------------------------------------------------
  * Shows:    CURLE_SEND_ERROR where writing, and not reading, tells that a kept connection is dead.
  * Versions: since 7.65.0 at least (curl issue 4246).
  * So:       the transfer is started once more, as libcurl does in the other case.
@@ -114,7 +114,7 @@ bool lmm_quirks_resend(lmm_transfer *transfer, int result) {
   return transfer->body == NULL || transfer->body->rewind(transfer->body, &transfer->error) == LMM_OK;
 }
 
-/* ---- responses that come while the body is still being sent --------------------------------------------------------
+/* ---- responses that come while the body is still being sent ---------------------------------------------------------
  * Shows:    a server refuses a request as soon as it has the head (413, 401), and closes. libcurl finds that it cannot
  *           send the rest, and closes the socket without having read what was said.
  * Versions: 7.88 at least.
@@ -157,8 +157,9 @@ static int on_close_socket(void *context, curl_socket_t fd) {
   return close(fd);
 }
 
-/* ---- descriptors that stay open across exec ------------------------------------------------------------------------
- * Shows:    a process that is started meanwhile inherits connections, and the pair by which a multi handle wakes itself.
+/* ---- descriptors that stay open across exec -------------------------------------------------------------------------
+ * Shows:    a process that is started meanwhile inherits connections, and the pair by which a multi handle wakes
+ *           itself.
  * Versions: all so far (curl issues 2252, 13618). The pair is sockets to 8.4.0, then a pipe, from 8.9.0 on an eventfd.
  * So:       sockets are opened here; and the pair gets the lowest descriptors that are free, so these are looked at.
  * Spec:     network_spec "a process that is started meanwhile inherits no socket".
@@ -202,11 +203,11 @@ void *lmm_quirks_multi_init(void) {
   return handle;
 }
 
-/* ---- sockets that are closed without a word ------------------------------------------------------------------------
+/* ---- sockets that are closed without a word -------------------------------------------------------------------------
  * Shows:    CURLOPT_CLOSESOCKETFUNCTION is not called for a socket that never was connected.
  * Versions: 7.88.0 to 8.1.2 (curl pull request 11439).
- * So:       lmm_sockets_add takes a descriptor that it knows for a new one, and nothing is done to a socket that was not
- *           connected: its descriptor may be somebody else's by now.
+ * So:       lmm_sockets_add takes a descriptor that it knows for a new one, and nothing is done to a socket that was
+ *           not connected: its descriptor may be somebody else's by now.
  * Spec:     phase_spec "timeout.connect in the phase connect".
  * Goes:     with 8.1. */
 
@@ -220,9 +221,9 @@ void lmm_quirks_detach(lmm_transfer *transfer) {
   transfer->attempt_count = 0;
 }
 
-/* ---- what a transfer is doing ----------------------------------------------------------------------------------------
- * Shows:    libcurl tells when TCP stood or TLS was done only afterwards, as a time; a limit that is reached before then
- *           could not be told by its phase.
+/* ---- what a transfer is doing ---------------------------------------------------------------------------------------
+ * Shows:    libcurl tells when TCP stood or TLS was done only afterwards, as a time; a limit that is reached before
+ *           then could not be told by its phase.
  * Versions: all so far. CURLOPT_SSL_CTX_FUNCTION is not called with every TLS library: then the phase is "connect".
  * Spec:     phase_spec, curl_spec "TLS that is never answered".
  * Goes:     when there is a callback for each phase. */
@@ -248,10 +249,10 @@ void lmm_quirks_attach(lmm_transfer *transfer, lmm_sockets *sockets) {
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, transfer);
 }
 
-/* ---- results that mean something else --------------------------------------------------------------------------------
+/* ---- results that mean something else -------------------------------------------------------------------------------
  * Shows:    a header line of more than 100 KB is CURLE_OUT_OF_MEMORY before 8.6.0 (curl pull request 12269); a head of
- *           more than 300 KB is CURLE_RECV_ERROR from 8.3.0 on; a head without its end is a success with no status (7.88
- *           at least); and a reconnection that may_reconnect refuses is one that was not possible.
+ *           more than 300 KB is CURLE_RECV_ERROR from 8.3.0 on; a head without its end is a success with no status
+ *           (7.88 at least); and a reconnection that may_reconnect refuses is one that was not possible.
  * Spec:     curl_spec "how a transfer fails", resend_spec "a kept connection that ends after a while".
  * Goes:     with 8.5; the others stay. */
 
@@ -286,7 +287,7 @@ bool lmm_quirks_failure(const lmm_transfer *transfer, lmm_failure *failure) {
   return true;
 }
 
-/* ---- a multi handle that memory has run out for ----------------------------------------------------------------------
+/* ---- a multi handle that memory has run out for ---------------------------------------------------------------------
  * Shows:    curl_multi_socket_action gives an error, or curl_easy_pause does; asked to go on, libcurl crashes.
  * Versions: 7.88 at least.
  * So:       all transfers are ended, and its owner makes another multi handle.
@@ -309,7 +310,7 @@ int lmm_quirks_abandon(void *multi_handle, lmm_link *ring) {
   return count;
 }
 
-/* ---- defaults that a library cannot have -----------------------------------------------------------------------------
+/* ---- defaults that a library cannot have ----------------------------------------------------------------------------
  * Shows:    OpenSSL asks the terminal for the pass phrase of a key, and waits; closing a transfer waits for its DNS
  *           look-up.
  * Versions: all so far; the second before 7.87.0, which has an option.

@@ -155,8 +155,7 @@ static bool read_end(unsigned char *end, const struct sockaddr_storage *from) {
 bool lmm_address_is_of(const lmm_address *address, int fd) {
   struct sockaddr_storage local = {.ss_family = AF_UNSPEC}, remote = {.ss_family = AF_UNSPEC};
   socklen_t local_length = sizeof local, remote_length = sizeof remote;
-  lmm_address actual;
-  memset(&actual, 0, sizeof actual);
+  lmm_address actual = {{0}};
   if (getsockname(fd, (struct sockaddr *)&local, &local_length) != 0) return false;
   if (getpeername(fd, (struct sockaddr *)&remote, &remote_length) != 0) return false;
   return read_end(actual.bytes, &local) && read_end(actual.bytes + LMM_ADDRESS_BYTES / 2, &remote) &&

@@ -57,7 +57,9 @@ static int change(int watch, int fd, short filter, bool wanted) {
 
 int lmm_watch_set(int watch, int fd, int before, int events) {
   (void)before;
-  return change(watch, fd, EVFILT_READ, (events & LMM_IN) != 0) | change(watch, fd, EVFILT_WRITE, (events & LMM_OUT) != 0);
+  int in = change(watch, fd, EVFILT_READ, (events & LMM_IN) != 0);
+  int out = change(watch, fd, EVFILT_WRITE, (events & LMM_OUT) != 0);
+  return in != 0 || out != 0 ? -1 : 0;
 }
 
 int lmm_watch_wait(int watch, lmm_ready *ready, int milliseconds) {
