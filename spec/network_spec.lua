@@ -318,6 +318,25 @@ describe("a redirect", function()
 end)
 
 describe("its sockets", function()
+  it("are told apart where the host has several addresses: nothing stale is read on a kept connection", function()
+    local function reply(id)
+      local body = ('{"data":[{"id":"%s"}]}'):format(id)
+      return ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
+    end
+    local long = reply(("a"):rep(16384 - #reply(("a"):rep(10000)) + 10000)) -- libcurl takes as much at a time
+    local talkative = { { await = "request" }, { send = long .. reply "stale" }, { await = "close" } }
+    with(raw.start { talkative, { { await = "request" }, { send = reply "two" }, { hold = true } } }, function(server)
+      local library = program.library "two_addresses"
+      local ended = program.run([[
+        local client = require("lmm").connect { base_url = ..., retry = false, timeout = 60 }
+        print(#assert(client:models())[1].id > 10000)
+        print(assert(client:models())[1].id)]],
+        { "http://two.addresses:" .. server.port .. "/v1" }, 'LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+      os.remove(library)
+      assert.same({ 0, "", "true\ntwo\n" }, { ended.status, ended.err, ended.out })
+    end)
+  end)
+
   it("no descriptor left for a connection", function()
     local ended = program.run([[
       local lmm, raw = require "lmm", require "spec.support.raw"

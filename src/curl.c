@@ -284,11 +284,9 @@ static int transfer_head(lua_State *L) {
 static int transfer_read(lua_State *L) {
   lmm_transfer *transfer = check_transfer(L);
   lmm_failure failure;
-  size_t count;
-  const char *bytes = lmm_transfer_received(transfer, &count);
-  if (count > 0) {
-    lua_pushlstring(L, bytes, count);
-    if (lmm_transfer_consume(transfer, count) != LMM_OK) lmm_multi_break(transfer->multi);
+  if (transfer->received.length > 0) {
+    lmm_push_buf(L, &transfer->received);
+    if (lmm_transfer_consume(transfer) != LMM_OK) lmm_multi_break(transfer->multi);
     return 1;
   }
   if (lmm_failure_of(transfer, &failure)) return push_failure(L, &failure);

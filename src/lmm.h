@@ -285,8 +285,7 @@ struct lmm_transfer {
   struct curl_slist *headers;
   lmm_source *body;  /* borrowed; NULL without one */
   lmm_buf head;      /* the response's status line and header lines as they came */
-  lmm_buf received;  /* the response's body: the first `consumed` bytes are used */
-  size_t consumed;
+  lmm_buf received;  /* the response's body, as much as was not consumed yet */
   int status;        /* 0 until the head is complete */
   bool changed;      /* something came in, or it ended, since lmm_multi_next gave it last */
   bool paused;
@@ -322,9 +321,8 @@ void lmm_link_remove(lmm_link *link);
 int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
 void lmm_transfer_close(lmm_transfer *transfer); /* once it is no longer under way */
 void lmm_transfer_mark_changed(lmm_transfer *transfer);
-const char *lmm_transfer_received(const lmm_transfer *transfer, size_t *count); /* valid until the next call */
-/* The first `count` of the received bytes are used. LMM_NOMEM: libcurl could not go on, see lmm_multi_break. */
-int lmm_transfer_consume(lmm_transfer *transfer, size_t count);
+/* All that is in `received` is used. LMM_NOMEM: libcurl could not go on, see lmm_multi_break. */
+int lmm_transfer_consume(lmm_transfer *transfer);
 const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
 
 /* ---- quirks: what works around faults of libcurl ----------------------------------------------------------------- */

@@ -59,25 +59,15 @@ static size_t on_header(char *line, size_t size, size_t count, void *context) {
   return length;
 }
 
-/* Fewer bytes wait than the half of the buffer, so each is moved to its front at most once. */
-static void move_to_front(lmm_transfer *transfer) {
-  lmm_buf *received = &transfer->received;
-  received->length -= transfer->consumed;
-  memmove(received->data, received->data + transfer->consumed, received->length);
-  transfer->consumed = 0;
-}
-
 static size_t on_receive(char *bytes, size_t size, size_t count, void *context) {
   lmm_transfer *transfer = context;
-  lmm_buf *received = &transfer->received;
   size_t length = size * count;
-  if (received->length - transfer->consumed >= LMM_RECEIVE_BUFFER) {
+  if (transfer->received.length >= LMM_RECEIVE_BUFFER) {
     transfer->paused = true;
     return CURL_WRITEFUNC_PAUSE;
   }
   transfer->responded = true;
-  if (transfer->consumed > 0 && length > received->max - received->length) move_to_front(transfer);
-  int code = lmm_buf_add(received, bytes, length);
+  int code = lmm_buf_add(&transfer->received, bytes, length);
   if (code != LMM_OK) {
     lmm_fail(&transfer->error, code, "not enough memory");
     return 0;
@@ -148,7 +138,7 @@ static CURLcode set_request(lmm_transfer *transfer, const lmm_request *request, 
 
 int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error) {
   transfer->head = LMM_BUF(request->max_head);
-  transfer->received = LMM_BUF(2 * LMM_RECEIVE_BUFFER + CURL_MAX_WRITE_SIZE);
+  transfer->received = LMM_BUF(LMM_RECEIVE_BUFFER + CURL_MAX_WRITE_SIZE);
   transfer->easy = curl_easy_duphandle(template_easy);
   if (transfer->easy == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
   set_callbacks(transfer);
@@ -166,19 +156,12 @@ void lmm_transfer_close(lmm_transfer *transfer) {
   transfer->body = NULL;
   lmm_buf_free(&transfer->head);
   lmm_buf_free(&transfer->received);
-  transfer->consumed = 0;
 }
 
-/* ---- what came ---- */
+/* ---- how it goes ---- */
 
-const char *lmm_transfer_received(const lmm_transfer *transfer, size_t *count) {
-  *count = transfer->received.length - transfer->consumed;
-  return *count > 0 ? transfer->received.data + transfer->consumed : "";
-}
-
-int lmm_transfer_consume(lmm_transfer *transfer, size_t count) {
-  transfer->consumed += count;
-  if (transfer->consumed == transfer->received.length) transfer->consumed = transfer->received.length = 0;
+int lmm_transfer_consume(lmm_transfer *transfer) {
+  transfer->received.length = 0;
   if (!transfer->paused || transfer->done) return LMM_OK; /* one that has ended refuses to go on */
   transfer->paused = false;
   return curl_easy_pause(transfer->easy, CURLPAUSE_CONT) == CURLE_OK ? LMM_OK : LMM_NOMEM;
