@@ -1,6 +1,6 @@
 /* quirks.c: what works around faults of libcurl, a section for each: how the fault shows, which versions have it, the
- * spec that would fail without this, and when it can go. Sections are named "7.88 at least" where nobody has looked at
- * other versions. A transfer comes in; callbacks are set on its easy handle, and what they have learnt goes out.
+ * spec that would fail without the remedy, and when it can go. "7.88 at least" means that other versions were not
+ * tried. A transfer comes in; callbacks are set on its easy handle, and what they learn stands in the transfer.
  *
  * Two need the multi handle's owner and stand in multi.c: that completions are asked for after every step, since the
  * last transfer may end when libcurl no longer counts any as running; and that the idle connections are closed by
@@ -20,9 +20,9 @@
  * Shows:    CURLINFO_ACTIVESOCKET gives none before a transfer has ended, and the callback before the request tells
  *           addresses only. The sections below need the socket.
  * Versions: all so far (curl issue 5299).
- * So:       a fresh connection is on one of the sockets that were opened for it, an old one on that with its addresses.
+ * Remedy:   a fresh connection has one of the sockets that were opened for it, a kept one that with its addresses.
  * Spec:     network_spec "two hosts on one port", and those of the sections below.
- * Goes:     with the sections below. */
+ * Can go:   with the sections below. */
 
 static int socket_of(lmm_transfer *transfer, const lmm_address *address, bool is_fresh) {
   lmm_sockets *sockets = transfer->sockets;
@@ -49,9 +49,9 @@ static void use_socket(lmm_transfer *transfer, int fd) {
 /* ---- connections that talk while nothing is asked -------------------------------------------------------------------
  * Shows:    what a server sends after its response is read as the response to the next request on that connection.
  * Versions: before 8.0.0 (curl pull request 10690).
- * So:       such a connection is shut down before the request is sent, so that it becomes one that has ended.
+ * Remedy:   such a connection is shut down before the request is sent, so that it becomes one that has ended.
  * Spec:     network_spec "what a server says ... is not taken for the next one".
- * Goes:     with libcurl 7. */
+ * Can go:   with libcurl 7. */
 
 static void drop_unsolicited(int fd, const lmm_address *address) {
   char bytes[4096];
@@ -71,10 +71,10 @@ static CURLcode forbid_reuse(CURL *easy) { return curl_easy_setopt(easy, CURLOPT
  * Shows:    when a kept connection turns out to be dead, libcurl sends the request again, up to five times, also a
  *           POST, and also when the connection lived long enough for the server to have worked on it.
  * Versions: all so far; five times since 7.70.0 (curl pull requests 5074, 5800; 18417 proposes an option).
- * So:       the second time is on a fresh connection, so that its end is a failure like any other, and is counted; and
+ * Remedy:   the second time is on a fresh connection, so that its end is a failure like any other, and is counted. And
  *           no connection is made for it unless the first one ended soon after the request was begun.
  * Spec:     curl_spec "sent at most twice", resend_spec "a kept connection that ends after a while".
- * Goes:     when libcurl can be told not to. */
+ * Can go:   when libcurl can be told not to. */
 
 #define DEAD_WITHIN 1000 /* milliseconds in which a connection that was dead shows it */
 
@@ -101,10 +101,10 @@ static int before_request(void *context, char *ip, char *local_ip, int port, int
 
 /* ---- requests that are not sent again -------------------------------------------------------------------------------
  * Shows:    CURLE_SEND_ERROR where writing, and not reading, tells that a kept connection is dead.
- * Versions: since 7.65.0 at least (curl issue 4246).
- * So:       the transfer is started once more, as libcurl does in the other case.
+ * Versions: 7.65.3 (curl issue 4246) and 7.88 at least.
+ * Remedy:   the transfer is started once more, as libcurl does in the other case.
  * Spec:     resend_spec "one that dies while the request is still going out".
- * Goes:     not soon. */
+ * Can go:   not soon. */
 
 bool lmm_quirks_resend(lmm_transfer *transfer, int result) {
   long connects = 0;
@@ -118,9 +118,9 @@ bool lmm_quirks_resend(lmm_transfer *transfer, int result) {
  * Shows:    a server refuses a request as soon as it has the head (413, 401), and closes. libcurl finds that it cannot
  *           send the rest, and closes the socket without having read what was said.
  * Versions: 7.88 at least.
- * So:       what is there is read as the socket is closed. What comes by TLS does not begin as it should, and is left.
+ * Remedy:   what is there is read as the socket is closed. What comes by TLS does not begin as it should, and is left.
  * Spec:     resend_spec "a refusal that comes while a body is still being sent".
- * Goes:     when libcurl reads before it gives up. */
+ * Can go:   when libcurl reads before it gives up. */
 
 static void read_early_response(lmm_transfer *transfer) {
   char bytes[CURL_MAX_WRITE_SIZE];
@@ -160,10 +160,10 @@ static int on_close_socket(void *context, curl_socket_t fd) {
 /* ---- descriptors that stay open across exec -------------------------------------------------------------------------
  * Shows:    a process that is started meanwhile inherits connections, and the pair by which a multi handle wakes
  *           itself.
- * Versions: all so far (curl issues 2252, 13618). The pair is sockets to 8.4.0, then a pipe, from 8.9.0 on an eventfd.
- * So:       sockets are opened here; and the pair gets the lowest descriptors that are free, so these are looked at.
+ * Versions: all so far (curl issues 2252, 13618). The pair is two sockets in 7.88, later a pipe or an eventfd.
+ * Remedy:   sockets are opened here; and the pair gets the lowest descriptors that are free, so these are looked at.
  * Spec:     network_spec "a process that is started meanwhile inherits no socket".
- * Goes:     when libcurl sets FD_CLOEXEC. */
+ * Can go:   when libcurl sets FD_CLOEXEC. */
 
 static curl_socket_t on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
   lmm_transfer *transfer = context;
@@ -206,10 +206,10 @@ void *lmm_quirks_multi_init(void) {
 /* ---- sockets that are closed without a word -------------------------------------------------------------------------
  * Shows:    CURLOPT_CLOSESOCKETFUNCTION is not called for a socket that never was connected.
  * Versions: 7.88.0 to 8.1.2 (curl pull request 11439).
- * So:       lmm_sockets_add takes a descriptor that it knows for a new one, and nothing is done to a socket that was
+ * Remedy:   lmm_sockets_add takes a descriptor that it knows for a new one, and nothing is done to a socket that was
  *           not connected: its descriptor may be somebody else's by now.
  * Spec:     phase_spec "timeout.connect in the phase connect".
- * Goes:     with 8.1. */
+ * Can go:   with 8.1. */
 
 void lmm_quirks_detach(lmm_transfer *transfer) {
   int count = transfer->attempt_count < LMM_MOST_ATTEMPTS ? transfer->attempt_count : LMM_MOST_ATTEMPTS;
@@ -226,7 +226,7 @@ void lmm_quirks_detach(lmm_transfer *transfer) {
  *           then could not be told by its phase.
  * Versions: all so far. CURLOPT_SSL_CTX_FUNCTION is not called with every TLS library: then the phase is "connect".
  * Spec:     phase_spec, curl_spec "TLS that is never answered".
- * Goes:     when there is a callback for each phase. */
+ * Can go:   when there is a callback for each phase. */
 
 static CURLcode before_handshake(CURL *easy, void *tls, void *context) {
   lmm_transfer *transfer = context;
@@ -254,7 +254,7 @@ void lmm_quirks_attach(lmm_transfer *transfer, lmm_sockets *sockets) {
  *           more than 300 KB is CURLE_RECV_ERROR from 8.3.0 on; a head without its end is a success with no status
  *           (7.88 at least); and a reconnection that may_reconnect refuses is one that was not possible.
  * Spec:     curl_spec "how a transfer fails", resend_spec "a kept connection that ends after a while".
- * Goes:     with 8.5; the others stay. */
+ * Can go:   with 8.5; the others stay. */
 
 #if LIBCURL_VERSION_NUM >= 0x080600
 #define TOO_LARGE CURLE_TOO_LARGE
@@ -290,9 +290,9 @@ bool lmm_quirks_failure(const lmm_transfer *transfer, lmm_failure *failure) {
 /* ---- a multi handle that memory has run out for ---------------------------------------------------------------------
  * Shows:    curl_multi_socket_action gives an error, or curl_easy_pause does; asked to go on, libcurl crashes.
  * Versions: 7.88 at least.
- * So:       all transfers are ended, and its owner makes another multi handle.
+ * Remedy:   all transfers are ended, and its owner makes another multi handle.
  * Spec:     `make oom`.
- * Goes:     not soon. */
+ * Can go:   not soon. */
 
 int lmm_quirks_abandon(void *multi_handle, lmm_link *ring) {
   lmm_link *next;
@@ -315,12 +315,12 @@ int lmm_quirks_abandon(void *multi_handle, lmm_link *ring) {
  *           look-up.
  * Versions: all so far; the second before 7.87.0, which has an option.
  * Spec:     tls_spec "nobody at the terminal", close_spec "looking up a name".
- * Goes:     never. */
+ * Can go:   never. */
 
 int lmm_quirks_set_defaults(void *easy, bool unix_socket) {
   CURLcode code = curl_easy_setopt(easy, CURLOPT_KEYPASSWD, "");
 #if LIBCURL_VERSION_NUM >= 0x075700
-  if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  (void)curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
   return (int)(code == CURLE_OK && unix_socket ? forbid_reuse(easy) : code);
 }
