@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "binding.h"
+#include "transport.h"
 
 #define LMM_MULTI "lmm.multi"
 #define LMM_CONNECTION "lmm.connection"

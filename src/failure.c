@@ -2,7 +2,7 @@
 #include <curl/curl.h>
 #include <string.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 /* What a result means; NULL: it depends on whether anything came back before. */
 static const struct {

@@ -2,7 +2,7 @@
  * goes out that differs in the child, without a system call each time somebody asks. */
 #include <pthread.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 static unsigned generation;
 

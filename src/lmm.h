@@ -1,20 +1,10 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transfer -> sse
+ *     sniff -> media -> base64 -> body -> transport -> sse -> answer
  *
- * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl moves what core describes.
- * In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
- *
- * A part calls only what is declared above it here. In lmm.curl, from the lowest to the highest:
- *
- *     fork      whether this process is still the one that opened something
- *     watch     epoll or kqueue
- *     sockets   libcurl's sockets, by descriptor and by address
- *     transfer  one request and its response on an easy handle
- *     quirks    what works around faults of libcurl, a section for each
- *     failure   how a transfer failed, in the words of lmm's errors
- *     multi     all transfers of a Lua state on a multi handle
- *     curl      the binding
+ * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
+ * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part calls
+ * only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
@@ -38,6 +28,7 @@ enum {
   LMM_NOMEM = -1,   /* no memory: the binding raises */
   LMM_LIMIT = -2,   /* a stated maximum was reached */
   LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
+  LMM_CUT = -5,     /* the input ended where more of it was needed */
   LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
 };
 
@@ -63,6 +54,7 @@ typedef struct lmm_buf {
 
 #define LMM_BUF(maximum) ((lmm_buf){NULL, 0, 0, (maximum)})
 
+int lmm_buf_reserve(lmm_buf *buf, size_t count); /* makes room for so many more behind `length` */
 int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
 void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
 
@@ -179,201 +171,168 @@ void lmm_body_close(lmm_body *body);
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
 
-/* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+/* ---- read: the tokens of a JSON text ----------------------------------------------------------------------------- */
+
+typedef struct lmm_number {
+  bool is_integer;
+  int64_t integer;
+  double value; /* where it is no integer */
+} lmm_number;
+
+/* Reads the number at `*at`, as JSON spells it: a whole one that fits becomes an integer. Moves `*at` behind it, or to
+ * where it is wrong (LMM_INVALID), or needs more than there is before `end` (LMM_CUT). */
+int lmm_number_read(const char **at, const char *end, lmm_number *number);
+
+enum {
+  LMM_JSON_MORE = 0, /* the text that was fed is used up */
+  LMM_JSON_OBJECT,
+  LMM_JSON_OBJECT_END,
+  LMM_JSON_LIST,
+  LMM_JSON_LIST_END,
+  LMM_JSON_KEY,    /* a name in an object; like a string: json->start, count, escaped */
+  LMM_JSON_STRING,
+  LMM_JSON_NUMBER, /* json->number */
+  LMM_JSON_TRUE,
+  LMM_JSON_FALSE,
+  LMM_JSON_NULL,
+  LMM_JSON_END     /* the whole text was read, and nothing follows */
+};
+
+typedef struct lmm_json {
+  const char *text; /* borrowed */
+  size_t length;
+  bool is_last;   /* nothing comes behind `length` */
+  bool lenient;   /* NaN, Infinity and -Infinity are numbers */
+  bool escaped;   /* the string holds escapes: lmm_json_unescape */
+  int expect;     /* what may come next */
+  int failed;     /* the code, once it did */
+  size_t at;      /* where in the text the next token begins */
+  size_t scanned; /* up to where that token was looked at before it was all there */
+  size_t start, count; /* of the string, without its quotes */
+  lmm_number number;
+  size_t *levels; /* borrowed: for each list and object around, twice the values begun in it, and 1 for an object */
+  size_t depth, max_depth;
+  size_t containers;    /* lists and objects begun so far */
+  size_t fault;         /* where it failed, and what should have stood there, or what was cut off */
+  const char *expected;
+} lmm_json;
+
+/* `levels` has room for max_depth entries. */
+void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient);
+/* Gives the text from its first byte on, as far as it is there: the same bytes as before, at any place, and more. */
+void lmm_json_feed(lmm_json *json, const char *text, size_t length, bool is_last);
+/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time is
+ * linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
+int lmm_json_next(lmm_json *json);
+/* Reads the rest of the value that began with `token`; gives its last token, LMM_JSON_MORE or a code. */
+int lmm_json_skip(lmm_json *json, int token);
+void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, in a sentence */
+/* Writes what a string's bytes stand for, at most `count` of them; `out` may be `raw`. Half a surrogate pair becomes
+ * U+FFFD. With `halves`, a low half at the beginning and a high one at the end are kept, as three bytes each, and
+ * *halves becomes true: what is before or behind may have the other half. */
+size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
+
+/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
 
 typedef struct lmm_sse {
-  lmm_buf line, data, event; /* the unfinished line; the event's data and name so far */
-  bool begun;                /* the place for a byte order mark has passed */
-  bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
+  size_t max;        /* bytes, of each line and of each event's data */
+  size_t at;         /* where in the text the line under way begins */
+  size_t lf, cr;     /* up to where a line end of either kind was looked for */
+  size_t data, count; /* the event's data, where it has one line: in the text */
+  lmm_buf joined;    /* the same, where it has more lines */
+  lmm_buf event;     /* the event's name */
+  bool is_joined;
   bool has_data;
+  bool begun;     /* the place for a byte order mark has passed */
+  bool after_cr;  /* a CR ended the last line: a LF that follows belongs to it */
   bool delivered; /* the event was given by the last lmm_sse_next */
-  const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
+  bool failed;
 } lmm_sse;
 
 void lmm_sse_init(lmm_sse *sse, size_t max_event);
-void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed until lmm_sse_next gives 0 */
-/* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
-int lmm_sse_next(lmm_sse *sse);
+/* `text` is the stream from its first byte on, as far as it is there. 1: an event is complete, until the next call. 0:
+ * more bytes are needed. < 0: a code. Time is linear in the text, in however many pieces it comes. */
+int lmm_sse_next(lmm_sse *sse, const char *text, size_t length);
+/* Takes what stands behind the last line end for a line, and the end of the text for an empty one. */
+int lmm_sse_finish(lmm_sse *sse, const char *text, size_t length);
+const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /* the event's data */
+/* The beginning of the text that is no longer needed: so many bytes, which the caller takes off. */
+int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
 
-/* ---- fork: whether this process is still the one that opened something ------------------------------------------- */
+/* ---- delta: what one event adds to a streamed answer --------------------------------------------------------------- */
 
-int lmm_fork_watch(void);          /* once in a process, before the next; LMM_NOMEM where forks would go unnoticed */
-unsigned lmm_fork_generation(void); /* another number in a child than in its parent */
+typedef struct lmm_delta {
+  size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
+  bool escaped;        /* it holds escapes: lmm_json_unescape */
+  bool is_reasoning;
+  bool has_id, has_model; /* the event names the reply or the model */
+} lmm_delta;
 
-/* ---- watch: one descriptor that is readable when one of many is ready -------------------------------------------- */
+/* Whether the event's JSON is well-formed and a plain delta: one choice, with index 0 or none, that has not ended and
+ * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs or
+ * citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here. */
+bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
 
-enum { LMM_IN = 1, LMM_OUT = 2, LMM_ERROR = 4 };
+/* ---- answer: all of one reply's body, and what is in it ------------------------------------------------------------ */
 
-typedef struct lmm_ready {
-  int fd;
-  int events; /* LMM_IN, LMM_OUT, LMM_ERROR */
-} lmm_ready;
+/* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
+typedef struct lmm_text {
+  lmm_buf bytes;
+  bool has_half; /* the last three bytes are half of a surrogate pair, as lmm_json_unescape keeps them */
+} lmm_text;
 
-int lmm_watch_open(void); /* the descriptor, to be closed by close(); -1 */
-/* Watches for `events`, of which `before` are watched for already as far as is known; 0: not at all. 0 or -1. */
-int lmm_watch_set(int watch, int fd, int before, int events);
-/* Waits at most so long; gives how many are ready, at most LMM_MOST_READY, or -1 where a signal came. */
-int lmm_watch_wait(int watch, lmm_ready *ready, int milliseconds);
+/* A part of a text that is now complete; valid until the text grows. */
+typedef struct lmm_piece {
+  const char *bytes;
+  size_t count;
+} lmm_piece;
 
-#define LMM_MOST_READY 64 /* those that are left over are found by the next call */
+int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
+bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
 
-/* ---- sockets: those that libcurl has opened, by descriptor and by address ---------------------------------------- */
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. */
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
 
-#define LMM_ADDRESS_BYTES 36 /* both ends of a TCP connection, each 16 bytes of IP and a port */
-#define LMM_SOCKET_BUCKETS 1024
-
-typedef struct lmm_address {
-  unsigned char bytes[LMM_ADDRESS_BYTES];
-} lmm_address;
-
-typedef struct lmm_socket {
-  void *user;      /* the transfer that opened it or has it in use; NULL while it is idle */
-  lmm_address address;
-  int next;        /* the next one of its bucket, or -1 */
-  bool known;      /* it is open, as far as libcurl tells */
-  bool connected;  /* from here on libcurl tells when it closes it */
-  bool has_address;
-  bool idle;       /* libcurl wants to hear nothing of it */
-  unsigned char watched; /* LMM_IN, LMM_OUT */
-} lmm_socket;
-
-typedef struct lmm_sockets {
-  int watch;       /* readable when one of them is ready; -1 while closed */
-  lmm_socket *all; /* by descriptor */
-  int capacity, count;
-  int buckets[LMM_SOCKET_BUCKETS]; /* by the local port: a descriptor, or -1 */
-} lmm_sockets;
-
-int lmm_sockets_open(lmm_sockets *sockets);
-void lmm_sockets_close(lmm_sockets *sockets); /* of the table, not of the sockets */
-void lmm_sockets_clear(lmm_sockets *sockets); /* libcurl has closed all of them */
-int lmm_sockets_add(lmm_sockets *sockets, int fd, void *user);
-lmm_socket *lmm_sockets_get(const lmm_sockets *sockets, int fd); /* NULL: not one of them; valid until the next add */
-void *lmm_sockets_remove(lmm_sockets *sockets, int fd);          /* it is about to be closed; gives its user */
-/* It is connected; `address` may be NULL where it has none. */
-void lmm_sockets_connect(lmm_sockets *sockets, int fd, const lmm_address *address);
-int lmm_sockets_find(const lmm_sockets *sockets, const lmm_address *address); /* -1: none is connected so */
-/* Watches for `events`, or for none: then libcurl is called for it no more. 0 or -1. */
-int lmm_sockets_watch(lmm_sockets *sockets, int fd, int events);
-/* As lmm_watch_wait, but only for those that libcurl wants to hear of. */
-int lmm_sockets_wait(lmm_sockets *sockets, lmm_ready *ready, int milliseconds);
-
-/* The two ends as libcurl writes them; false where they are no IP addresses. */
-bool lmm_address_parse(lmm_address *address, const char *local_ip, int local_port, const char *ip, int port);
-bool lmm_address_is_of(const lmm_address *address, int fd); /* as the system tells */
-
-/* ---- transfer: one request and its response; what comes in waits here until it is consumed ----------------------- */
-
-#define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
-#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes waiting the transfer pauses */
-#define LMM_MOST_ATTEMPTS 8                     /* sockets of one attempt to connect that are remembered */
-
-typedef struct lmm_multi lmm_multi;
-typedef struct lmm_transfer lmm_transfer;
-
-/* A ring of transfers; a link of its own is where it begins and ends. */
-typedef struct lmm_link {
-  struct lmm_link *previous, *next;
-} lmm_link;
-
-struct lmm_transfer {
-  lmm_link link;    /* first, so that a link of the ring is a transfer */
-  lmm_link *ring;   /* that it is in, those that changed first; NULL while it is not under way */
-  lmm_multi *multi; /* whose ring that is; of no concern to the parts below it */
-  void *easy;       /* CURL */
-  struct curl_slist *headers;
-  lmm_source *body;  /* borrowed; NULL without one */
-  lmm_buf head;      /* the response's status line and header lines as they came */
-  lmm_buf received;  /* the response's body, as much as was not consumed yet */
-  int status;        /* 0 until the head is complete */
-  bool changed;      /* something came in, or it ended, since lmm_multi_next gave it last */
-  bool paused;
-  bool responded;    /* a byte came back */
-  bool done;
-  int result;        /* CURLcode, once done */
-  lmm_error error;   /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
-  char reason[256];  /* libcurl's words for the result (CURL_ERROR_SIZE) */
-
-  /* What quirks.c knows of its connection, since libcurl does not tell. */
-  lmm_sockets *sockets;
-  bool in_handshake; /* TCP stands, and TLS is begun */
-  bool connected;    /* the connection stands, and the request is or was on its way */
-  int64_t connected_at;  /* milliseconds, monotonic */
-  int socket;            /* on which; before, the last that was opened for it; -1: none that is known */
-  int attempts[LMM_MOST_ATTEMPTS], attempt_count; /* the sockets opened for this connection */
-  int socket_errno;      /* EMFILE or ENFILE where there were too many open files for a socket, else 0 */
-  const char *closed_in; /* the phase in which its socket was closed; NULL while it was not */
+enum {
+  LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */
+  LMM_ANSWER_TEXT,      /* a plain delta with a piece of the text */
+  LMM_ANSWER_REASONING, /* a plain delta with a piece of the reasoning */
+  LMM_ANSWER_EMPTY,     /* a plain delta that says nothing */
+  LMM_ANSWER_EVENT,     /* any other event */
+  LMM_ANSWER_DONE,      /* [DONE] */
+  LMM_ANSWER_WHOLE      /* the reply is one JSON text, and this is it */
 };
 
-typedef struct lmm_request {
-  const char *method, *url;
-  long connect_ms; /* for DNS, TCP and TLS together; 0: no limit of its own */
-  size_t max_head; /* bytes */
-} lmm_request;
+typedef struct lmm_answer {
+  lmm_buf bytes; /* all that came */
+  lmm_sse sse;
+  lmm_text text, reasoning;
+  int kind;            /* LMM_REPLY_... */
+  size_t given;        /* the events up to here were given */
+  size_t begin, end;   /* a JSON text */
+  bool has_current;    /* lmm_answer_data is the JSON of what was given last */
+  bool has_first, has_id, has_model;
+  bool is_full;     /* more came than bytes.max */
+  bool is_finished; /* no more will come */
+  bool is_ended;    /* and what stood behind the last event was looked at */
+  bool is_done;     /* [DONE] is to be given next */
+} lmm_answer;
 
-int64_t lmm_transfer_now(void); /* milliseconds, monotonic */
-void lmm_link_insert(lmm_link *place, lmm_link *link); /* behind `place` */
-void lmm_link_remove(lmm_link *link);
-
-/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
- * After a failure, too, lmm_transfer_close is owed. */
-int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
-void lmm_transfer_close(lmm_transfer *transfer); /* once it is no longer under way */
-void lmm_transfer_mark_changed(lmm_transfer *transfer);
-/* All that is in `received` is used. LMM_NOMEM: libcurl could not go on, see lmm_multi_break. */
-int lmm_transfer_consume(lmm_transfer *transfer);
-const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
-
-/* ---- quirks: what works around faults of libcurl ----------------------------------------------------------------- */
-
-void *lmm_quirks_multi_init(void);                  /* curl_multi_init */
-int lmm_quirks_set_defaults(void *easy, bool unix_socket); /* of a template handle; CURLcode */
-void lmm_quirks_attach(lmm_transfer *transfer, lmm_sockets *sockets); /* before it is added to the multi handle */
-void lmm_quirks_detach(lmm_transfer *transfer);     /* after it was removed */
-bool lmm_quirks_resend(lmm_transfer *transfer, int result); /* whether one that ended so is to be started again */
-int lmm_quirks_abandon(void *multi_handle, lmm_link *ring); /* ends all that are under way; gives how many */
-
-/* How a transfer failed, in the words of lmm's errors. */
-typedef struct lmm_failure {
-  const char *kind; /* NULL: no memory */
-  const char *phase, *reason;
-  bool permanent; /* the same request would fail the same way again */
-} lmm_failure;
-
-/* Whether what libcurl gave as the result, or as success, means this failure instead. */
-bool lmm_quirks_failure(const lmm_transfer *transfer, lmm_failure *failure);
-bool lmm_quirks_is_success(const lmm_transfer *transfer); /* whether what libcurl gave as a failure is none */
-
-/* ---- failure ----------------------------------------------------------------------------------------------------- */
-
-bool lmm_failure_of(const lmm_transfer *transfer, lmm_failure *failure); /* false: it has not failed (so far) */
-
-/* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
-
-struct lmm_multi {
-  void *handle;        /* CURLM; NULL where there was no memory for it */
-  lmm_link ring;       /* of transfers; those that changed come first */
-  lmm_sockets sockets; /* its `watch` is what a host's loop is to watch */
-  unsigned generation; /* of the process that it belongs to: a forked child leaves it alone */
-  int64_t due;         /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
-  int running;         /* transfers under way */
-  bool broken;         /* libcurl ran out of memory, and is not to go on with what it has */
-};
-
-int lmm_multi_open(lmm_multi *multi);
-bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
-int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
-void lmm_multi_remove(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
-void lmm_multi_break(lmm_multi *multi);        /* libcurl ran out of memory: all transfers end with the next poll */
-void lmm_multi_close_idle(lmm_multi *multi);   /* where nothing is under way, closes the connections kept for later */
-/* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
- * are still under way. */
-int lmm_multi_poll(lmm_multi *multi, int milliseconds);
-/* In how many milliseconds lmm_multi_poll is to be called even where `watch` tells nothing; -1: then it is not. */
-int lmm_multi_timeout(const lmm_multi *multi);
-lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
-void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */
+void lmm_answer_init(lmm_answer *answer, size_t max_reply, size_t max_event);
+/* LMM_LIMIT beyond max_reply; lmm_answer_next gives it, too, after what came before. */
+int lmm_answer_feed(lmm_answer *answer, const char *bytes, size_t count);
+void lmm_answer_finish(lmm_answer *answer); /* the input ended well */
+int lmm_answer_kind(lmm_answer *answer);
+/* What comes next, LMM_ANSWER_..., or a code: LMM_LIMIT where an event or (is_full) the reply is too long. Skips what
+ * holds nothing: comments, empty data, null, and what LMM_ANSWER_EMPTY is, unless `all`. The first event, and the first
+ * that names the reply or its model, are given as LMM_ANSWER_EVENT whatever they hold. */
+int lmm_answer_next(lmm_answer *answer, bool all, lmm_piece *piece);
+const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what was given last */
+/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at the
+ * end; or a code. */
+int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
+void lmm_answer_free(lmm_answer *answer);
 
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 
@@ -381,5 +340,10 @@ int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
+int lmm_text_open(struct lua_State *L);   /* join(pieces) */
+int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
+int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
+int lmm_null_open(struct lua_State *L);   /* what stands for null */
 
 #endif

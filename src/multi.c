@@ -4,7 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 #define MOST_STEPS 16 /* of one poll */
 

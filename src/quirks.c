@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 /* ---- which socket a transfer uses -----------------------------------------------------------------------------------
  * Shows:    CURLINFO_ACTIVESOCKET gives none before a transfer has ended, and the callback before the request tells

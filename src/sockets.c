@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 /* ---- the table ---- */
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lmm.h"
+#include "transport.h"
 
 #if LIBCURL_VERSION_NUM < 0x075000
 #error "lmm needs libcurl 7.80 or later (CURLOPT_PREREQFUNCTION)"

@@ -10,7 +10,7 @@
 #include <sys/event.h>
 #endif
 
-#include "lmm.h"
+#include "transport.h"
 
 #ifdef __linux__
 
