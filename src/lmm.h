@@ -3,8 +3,8 @@
  *     sniff -> media -> base64 -> body -> transport -> sse -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
- * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part calls
- * only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
+ * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
+ * calls only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
