@@ -87,7 +87,9 @@ describe("a response that ends too soon", function()
             local expected = ""
             if row.way == "stream" then
               local sent = body:sub(1, cut):gsub("\r\n%x+\r\n", ""):gsub("^%x+\r\n", "")
-              for content in sent:gmatch '"content":"(%l+)"[^\n]*\n\n' do expected = expected .. content end
+              -- At the clean end of a reply the last event may lack its blank line.
+              local event_end = row[1] == "a stream without an end" and "}}%]}" or "[^\n]*\n\n"
+              for content in sent:gmatch('"content":"(%l+)"' .. event_end) do expected = expected .. content end
             end
             if ending == "reset" then -- it may take back what was not read yet, all of it
               assert.truthy(err.kind == "truncated" or err.kind == "connect", where)
