@@ -34,7 +34,7 @@ BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PAC
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')

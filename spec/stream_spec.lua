@@ -369,7 +369,7 @@ describe("streams", function()
   end)
 
   it("break out of a loop cancels on Lua 5.4", function()
-    if not rawget(_G, "warn") then pending "only 5.4 closes the loop's value" end
+    if _VERSION < "Lua 5.4" then pending "only 5.4 closes the loop's value" end
     local net = fake.net { streamed { delta "a", delta "b", { pause = 100 }, delta "c" } }
     for piece in net:connect():stream { messages = {} } do
       if piece == "b" then break end
