@@ -2,6 +2,8 @@
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local function ask(net, opts, request)
   request = request or {}
   request.messages = request.messages or { { role = "user", content = "q" } }
@@ -482,7 +484,7 @@ describe("the client", function()
   it("a key or a header that the server quotes back is not in the error", function()
     local err = assert.refused("bad key %[redacted%]", ask(
       fake.net { { status = 401, json = { error = { message = "bad key sk-secret%1 for tenant-77" } } } },
-      { api_key = "sk-secret%1", headers = { ["X-Tenant"] = "tenant-77" }, retry = false }))
+      { api_key = "sk-secret%1", headers = { ["X-Tenant-Token"] = "tenant-77" }, retry = false }))
     assert.falsy(err.message:find "tenant")
     assert.refused("bad key %[redacted%]", fake.net {
       { json = { object = "error", message = "bad key sk-se\0cret%1", param = "sk-secret%1" } } }:connect {
@@ -494,6 +496,128 @@ describe("the client", function()
       fake.net { { status = 302, headers = { location = "https://other/?key=sk-secret%1" } } },
       { api_key = "sk-secret%1", retry = false }))
     assert.falsy((err.hint .. err.message):find("sk-secret", 1, true))
+  end)
+
+  for _, row in ipairs {
+    { "a key that is a common word", "no null, ollama, none, local or test here", { api_key = "null" } },
+    { "ollama's", "is ollama running?", { api_key = "ollama" } },
+    { "none", "none of these", { api_key = "none" } },
+    { "local", "a local file", { api_key = "local" } },
+    { "test", "the test failed", { api_key = "test" } },
+    { "a longer placeholder", "anything but lm-studio is placeholder", { api_key = "lm-studio" } },
+    { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
+    { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
+    { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
+    { "any Chinese sentence", "\u{6a21}\u{578b}\u{4e0d}\u{5b58}\u{5728}", {} },
+  } do
+    it("what is no secret stays in a message: " .. row[1], function()
+      local words = row[2]:gsub("\\u{(%x+)}", "\\u%1")
+      local body = '{"error":{"message":"' .. words .. '"}}'
+      local opts = { retry = false }
+      for name, value in pairs(row[3]) do opts[name] = value end
+      local err = assert.refused("HTTP 400", ask(fake.net { { status = 400, body = body } }, opts, {
+        messages = { { role = "user", content = "What is shown in this image, please?" } } }))
+      local shown = row[2]:find "u{" and "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" or row[2]
+      assert(err.message:find(shown, 1, true), err.message)
+    end)
+  end
+
+  it("a request's own id comes back", function()
+    local refusal = { status = 500, json = { error = "x" }, headers = { ["x-request-id"] = "my-req-77" } }
+    local err = assert.refused("HTTP 500", ask(fake.net { refusal }, { retry = false,
+      headers = { ["X-Request-Id"] = "my-req-77" } }))
+    assert.equal("my-req-77", err.request_id)
+  end)
+
+  it("the model's own words stay as they came, the key's word among them", function()
+    local net = fake.net { fake.streamed { fake.delta "the word is sk-secret-77" } }
+    local stream = net:connect({ api_key = "sk-secret-77", retry = false }):stream { messages = {} }
+    assert.equal("the word is sk-secret-77", stream:next())
+    local err = assert.refused("broke off", stream:next())
+    assert.equal("the word is sk-secret-77", err.partial)
+  end)
+
+  it("media and keys go from what a server quotes, decoded or within a text", function()
+    local data = ("QUJD/+/a"):rep(40)
+    for _, words in ipairs { "data:image/png;base64," .. data, "data:image/png;base64,abcd", data,
+      (data:gsub("/", "\\\\/")) } do
+      local body = '{"error":{"message":"bad ' .. words .. ' end"}}'
+      local err = assert.refused("bad .*%.%.%. end", ask(fake.net { { status = 400, body = body } }, { retry = false }))
+      assert.falsy(err.message:find("QUJD", 1, true) or err.message:find("abcd", 1, true))
+    end
+  end)
+
+  describe("without a model of its own", function()
+    local LIST = { json = { data = { { id = "first" } } }, delay = 1 }
+
+    --- Asks in so many tasks at once; gives the network and what came of each.
+    local function ask_at_once(count, replies, meanwhile)
+      local net = fake.net(replies)
+      local client, results, tasks = net:connect { model = "", retry = false }, {}, {}
+      for i = 1, count do
+        tasks[i] = lmm.go(function() results[i] = { client:chat { messages = {} } } end)
+      end
+      if meanwhile then meanwhile(tasks) end
+      for i = 1, count do tasks[i]:wait() end
+      return net, results
+    end
+
+    local function lists_in(net)
+      local count = 0
+      for _, request in ipairs(net.requests) do count = count + (request.method == "GET" and 1 or 0) end
+      return count
+    end
+
+    it("16 tasks on a fresh client list the models once", function()
+      local net, results = ask_at_once(16, { LIST, fake.whole "a" })
+      assert.equal(1, lists_in(net))
+      assert.equal(17, #net.requests)
+      for i = 1, 16 do assert.equal("a", tostring(results[i][1])) end
+      for i = 2, 17 do assert.equal("first", net.requests[i].body.model) end
+    end)
+
+    it("all of them are told when there is no list, which is asked for once", function()
+      local net, results = ask_at_once(3, { { status = 400, json = { error = "no" }, delay = 1 } })
+      assert.equal(1, lists_in(net))
+      for i = 1, 3 do assert.refused("HTTP 400", unpack(results[i], 1, 3)) end
+    end)
+
+    it("another one lists them when the first is cancelled", function()
+      local net, results = ask_at_once(3, { LIST, LIST, fake.whole "a" }, function(tasks) tasks[1]:cancel() end)
+      assert.equal(2, lists_in(net))
+      assert.refused("cancelled", unpack(results[1], 1, 3))
+      assert.equal("a", tostring(results[2][1]))
+      assert.equal("a", tostring(results[3][1]))
+    end)
+
+    it("one that waits for the list can be cancelled", function()
+      local net, results = ask_at_once(3, { LIST, fake.whole "a" }, function(tasks) tasks[2]:cancel() end)
+      assert.equal(1, lists_in(net))
+      assert.refused("cancelled", unpack(results[2], 1, 3))
+      assert.equal("a", tostring(results[3][1]))
+    end)
+
+    it("the time limit of one that waits for the list is its own", function()
+      local net = fake.net { LIST, fake.whole "a" }
+      local client, late = net:connect { model = "", retry = false }, nil
+      local first = lmm.go(function() assert(client:chat { messages = {} }) end)
+      local second = lmm.go(function() late = { client:chat { messages = {}, timeout = 0.5 } } end)
+      assert.is_true(first:wait())
+      second:wait()
+      assert.refused("within 0.5 s", unpack(late, 1, 3))
+    end)
+  end)
+
+  it("a dot in the place of the colon is told", function()
+    local client = fake.net({}):connect()
+    assert.raises("client_spec.lua:%d+: lmm: write client:chat%(...%), with a colon", function() client.chat {} end)
+    assert.raises("write chat:ask%(...%), with a colon", function() client:conversation().ask "x" end)
+    assert.raises("write chat:undo%(...%)", function() client:conversation().undo() end)
+  end)
+
+  it("options that are not documented are not listed", function()
+    local message = assert.raises("there are: api_key, base_url", function() lmm.connect { bogus_name = 1 } end)
+    assert.falsy(message:find("transport", 1, true))
   end)
 
   it("models and health", function()

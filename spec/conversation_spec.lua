@@ -21,6 +21,16 @@ describe("conversations", function()
     assert.equal(7, #chat.messages)
   end)
 
+  it("a nil at the end is no argument", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = net:connect():conversation()
+    assert(chat:ask("q", nil))
+    assert(chat:ask("r", { max_tokens = 5 }, nil))
+    assert.equal("q", net.requests[1].body.messages[1].content)
+    assert.equal(5, net.requests[2].body.max_tokens)
+    assert.raises("argument 1 is a nil", function() chat:ask(nil, "q") end)
+  end)
+
   it("parts keep their order; raw parts go as they are; ours do not go at all", function()
     local net = fake.net { fake.whole "a" }
     local chat = net:connect():conversation()

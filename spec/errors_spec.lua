@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local options = require "lmm.options"
+local hints = require "lmm.call.hints"
 local server_error = require "lmm.answer.server_error"
 local text = require "lmm.text"
 
@@ -187,7 +188,9 @@ end)
 
 local function reply(status, body, headers, size)
   local sent = { size = size, url = "http://host/health", base_url = "http://host" }
-  return server_error.from_reply({ status = status, headers = headers or {} }, body, sent)
+  local fields = server_error.from_reply({ status = status, headers = headers or {} }, body)
+  fields.hint, fields.location = fields.hint or hints.for_refusal(fields, sent, fields.location), nil
+  return fields
 end
 
 --- The fields of a reply's error, checked as far as `expected` names them; false stands for a field that is not there.
@@ -338,8 +341,8 @@ describe("what servers refuse with", function()
 
   it("hints are found for errors in a stream", function()
     assert.equal("client:models(), or lmm models, lists those that are served",
-      server_error.hint({ status = 404, message = "The model `x` does not exist." }, {}))
-    assert.is_nil(server_error.hint({ status = 500, message = "m" }, {}))
-    assert.is_nil(server_error.hint({ status = 301, message = "m" }, {}))
+      hints.for_refusal({ status = 404, message = "The model `x` does not exist." }, {}))
+    assert.is_nil(hints.for_refusal({ status = 500, message = "m" }, {}))
+    assert.is_nil(hints.for_refusal({ status = 301, message = "m" }, {}))
   end)
 end)
