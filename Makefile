@@ -38,7 +38,7 @@ TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKA
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples
+ALL_LUA   := lua bin/lmm spec bench examples .busted $(wildcard plugin)
 
 all: $(MODULES) ## builds both modules into build/
 core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
@@ -81,6 +81,24 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
+
+# What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
+LEFT_OUT := nvim% nginx% compat serve% cli% secret install resend parity storm fuzz phase
+CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
+CHANGED   = $(shell .ci/changed)
+CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
+CHANGED_C   = $(if $(filter src/%.h,$(CHANGED)),$(wildcard src/*.c),$(filter src/%.c,$(CHANGED)))
+check: ## what to run all day: the linters on what differs from main, then the quick specs on one Lua
+	@$(NEED) $(DEMO_PACKAGES) lua-busted lua-check curl openssl
+	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done
+	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
+	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
+
+rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
+	@$(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.text(rooms.files()))'
+	@mkdir -p build
+	@! command -v dot >/dev/null || { $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.dot(rooms.files()))' | \
+	  dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
 
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
@@ -194,4 +212,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo nvim test check rooms test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
