@@ -94,11 +94,11 @@ check: ## what to run all day: the linters on what differs from main, then the q
 	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
 	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
 
+ROOMS_AS = $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.$1(rooms.files()))'
 rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
-	@$(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.text(rooms.files()))'
+	@$(call ROOMS_AS,text)
 	@mkdir -p build
-	@! command -v dot >/dev/null || { $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.dot(rooms.files()))' | \
-	  dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
+	@! command -v dot >/dev/null || { $(call ROOMS_AS,dot) | dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
 
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
