@@ -55,6 +55,8 @@ describe("the checker of the layout", function()
     { "one after comments and quotes", "lua/lmm/client/models.lua",
       [==[local a = "\"" -- it's
         --[[ " ]] local b, c = '"\\', [[']] local d = require "lmm.call.retry"]==], IN_CALL },
+    { "one after a quote in quotes", "lua/lmm/client/models.lua", [[local a = "\"" local b = require "lmm.call.retry"]],
+      IN_CALL },
     { "any file behind a door", "lua/lmm/client/models.lua", 'require("lmm.call." .. name)',
       "%s requires lmm.call., which is inside lmm.call" },
     { "a module that does not exist", "lua/lmm/client/models.lua", 'require "lmm.calls"',
