@@ -82,6 +82,7 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
 
+.PHONY: check rooms
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
 LEFT_OUT := nvim% nginx% compat serve% cli% secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
@@ -212,4 +213,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
 
-.PHONY: all core demo nvim test check rooms test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
