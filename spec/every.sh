@@ -12,16 +12,17 @@ run='said=$(make -s --no-print-directory LUA="$2" spec SPEC="$3" 2>&1)
 count=$(printf "%s\n" "$said" | grep "^[0-9]* passed, [0-9]* failed" || echo "0 passed, 1 failed")
 echo "$count on $2" >>"$1"
 echo "$2 $3: $count"
-printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make: \*\*\*/d"'
+printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: \*\*\*/d"'
 for lua; do
   for spec in ${SPEC:-spec/*_spec.lua}; do echo "$lua $spec"; done
 done | xargs -P 2 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
 
 awk '
+  !($NF in passed) { luas++ }
   { passed[$NF] += $1; failed[$NF] += $3; skipped[$NF] += $6 == "skipped" ? $5 : 0 }
   END {
     for (lua in passed) {
-      printf "%d passed, %d failed, %d skipped on %s\n", passed[lua], failed[lua], skipped[lua], lua
+      if (luas > 1) printf "%d passed, %d failed, %d skipped on %s\n", passed[lua], failed[lua], skipped[lua], lua
       p += passed[lua]; f += failed[lua]; s += skipped[lua]
     }
     printf "%d passed, %d failed, %d skipped\n", p, f, s
