@@ -88,25 +88,21 @@ end
 
 local HINT_TIMEOUT = 5 -- seconds
 
---- What finds a hint when the server refuses the model `name`: it asks once for the server's list. Whatever comes of
---- that, the refusal stays.
+--- A hint for a call whose model the server refuses: it is asked once for its list. Whatever comes of that, the refusal
+--- stays.
 ---@param client lmm.Client
----@param name string
----@param call lmm.Call  the one that may be refused
----@param run fun(call: lmm.Call, attempt: function)
----@return fun(failure: table): string?
-function models.hint_finder(client, name, call, run)
-  local is_asked, hint
-  return function(failure)
-    if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
-    if is_asked then return hint end
-    is_asked = true
-    local opts = calls.options(client, { retry = false })
-    opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
-    local list = models.list(client, opts, run)
-    hint = list and hint_for(name, list)
-    return hint
-  end
+---@param call lmm.Call  the one that was refused
+---@param failure table
+---@return string?
+function models.hint(client, call, failure)
+  if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
+  if call.has_listed then return call.model_hint end
+  call.has_listed = true
+  local opts = calls.options(client, { retry = false })
+  opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
+  local list = models.list(client, opts, function(...) return call.stream:run_aside(...) end)
+  call.model_hint = list and hint_for(call.model, list)
+  return call.model_hint
 end
 
 return models
