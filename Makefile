@@ -15,7 +15,7 @@ BINDIR     ?= $(PREFIX)/bin
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf sniff media base64 body utf8 number read decode sse delta text answer core
-CURL    := error buf transfer multi curl
+CURL    := error buf fork watch sockets transfer quirks failure multi curl
 MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2

@@ -24,7 +24,8 @@ build = {
       libdirs = { "$(B64_LIBDIR)" },
     },
     ["lmm.curl"] = {
-      sources = { "src/error.c", "src/buf.c", "src/transfer.c", "src/multi.c", "src/curl.c" },
+      sources = { "src/error.c", "src/buf.c", "src/fork.c", "src/watch.c", "src/sockets.c", "src/transfer.c",
+        "src/quirks.c", "src/failure.c", "src/multi.c", "src/curl.c" },
       defines = { "_GNU_SOURCE" },
       libraries = { "curl" },
       incdirs = { "$(CURL_INCDIR)" },
@@ -94,6 +95,7 @@ build = {
     ["lmm.transport.http1"] = "lua/lmm/transport/http1.lua",
     ["lmm.transport.resty"] = "lua/lmm/transport/resty.lua",
     ["lmm.transport.route"] = "lua/lmm/transport/route.lua",
+    ["lmm.version"] = "lua/lmm/version.lua",
   },
   install = { bin = { lmm = "bin/lmm" } },
 }
