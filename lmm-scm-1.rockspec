@@ -77,6 +77,7 @@ build = {
     ["lmm.server.log"] = "lua/lmm/server/log.lua",
     ["lmm.stream"] = "lua/lmm/stream.lua",
     ["lmm.text"] = "lua/lmm/text.lua",
+    ["lmm.transport"] = "lua/lmm/transport/init.lua",
     ["lmm.transport.cosocket"] = "lua/lmm/transport/cosocket.lua",
     ["lmm.transport.curl"] = "lua/lmm/transport/curl.lua",
     ["lmm.transport.header"] = "lua/lmm/transport/header.lua",

@@ -1,13 +1,13 @@
 --- The head of a reply: its lines as they came go in, a table of headers comes out.
 local texts = require "lmm.text"
 
-local head = {}
+local header = {}
 
 --- The headers in a head, with names in lower case; a repeated one keeps all its values, joined by ", " (RFC 9110,
 --- section 5.3). A line that is no header is passed over.
 ---@param text string  the status line and what follows it
 ---@return table<string, string>
-function head.parse(text)
+function header.parse(text)
   local lists, headers = {}, {}
   for spelled, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
     local name = spelled:lower()
@@ -18,4 +18,4 @@ function head.parse(text)
   return headers
 end
 
-return head
+return header
