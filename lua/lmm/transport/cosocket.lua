@@ -59,8 +59,8 @@ local function failed(phase, reason, more)
   return failure
 end
 
---- The hosts to try for a host: addresses, or its name again once nginx has it in its cache. It is looked up here so that
---- what follows is connecting alone. Only nginx's own resolver is asked, which does not know localhost.
+--- The hosts to try for a host: addresses, or its name again once nginx has it in its cache. It is looked up here so
+--- that what follows is connecting alone. Only nginx's own resolver is asked, which does not know localhost.
 local function resolve(progress, host, port)
   if routes.is_address(host) or host:find "^unix:" then return { host } end
   if routes.is_loopback(host) then return { "127.0.0.1", "[::1]" } end
@@ -140,9 +140,9 @@ local trust_hint = "nginx trusts whom the file of its directive lua_ssl_trusted_
   .. "longer than its lua_ssl_verify_depth, which is 1 unless it is set"
 local address_hint = "nginx compares a certificate with names, not with addresses: does it have a name?"
 
---- Calls socket:sslhandshake. Where the certificate is refused and the handshake ends at once, lua-resty-core 0.1.25 gives
---- a success if it was told to give no session, though the socket is closed, and else raises an assertion of its own.
---- So a session is asked for, and the reason is read from where its C function has put it.
+--- Calls socket:sslhandshake. Where the certificate is refused and the handshake ends at once, lua-resty-core 0.1.25
+--- gives a success if it was told to give no session, though the socket is closed, and else raises an assertion of its
+--- own. So a session is asked for, and the reason is read from where its C function has put it.
 local function ssl_handshake(socket, name, verify)
   local ok, session, problem = pcall(socket.sslhandshake, socket, nil, name, verify)
   if ok then return session, problem end

@@ -1,4 +1,4 @@
---- The way to a server and back: a client's settings come in, a transport for it goes out. The other rooms come in here.
+--- The transports: a client's settings come in, the transport that belongs to its loop goes out.
 local route = require "lmm.transport.route"
 
 local transport = {

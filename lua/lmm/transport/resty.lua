@@ -1,11 +1,11 @@
---- The transport over nginx's cosockets: a request comes in; the head and the bytes of its reply go out, as light threads
---- wait for them.
+--- The transport over nginx's cosockets: a request comes in; the head and the bytes of its reply go out, as light
+--- threads wait for them.
 --
 -- What may take long runs in light threads of the transfer's own, so that it can be ended at any moment: a `receiver`
--- connects, sends the head of the request, and receives when it is asked to; a `sender` uploads a body that is too large
--- to go with the head. nginx lets only the parent of a light thread kill it, so whoever waits in `head` or `read` (the
--- reader) starts them and stops them. A transfer belongs to its request. Only nginx's pools of idle connections are
--- shared.
+-- connects, sends the head of the request, and receives when it is asked to; a `sender` uploads a body that is too
+-- large to go with the head. nginx lets only the parent of a light thread kill it, so whoever waits in `head` or `read`
+-- (the reader) starts them and stops them. A transfer belongs to its request; only nginx's pools of idle connections
+-- are shared.
 -- luacheck: globals ngx
 local cosocket = require "lmm.transport.cosocket"
 local errors = require "lmm.errors"
@@ -19,14 +19,14 @@ Transport.__index = Transport
 
 local transport = {}
 
-local INLINE_BODY = 64 * 1024        -- bytes: a body up to this size goes with the head
-local PIECE_SIZE = 96 * 1024         -- bytes of a larger one that are sent at a time
-local YIELD_AFTER = 1024 * 1024      -- bytes of an upload after which nginx gets to handle other events
+local INLINE_BODY = 64 * 1024         -- bytes: a body up to this size goes with the head
+local PIECE_SIZE = 96 * 1024          -- bytes of a larger one that are sent at a time
+local YIELD_AFTER = 1024 * 1024       -- bytes of an upload after which nginx gets to handle other events
 local COLLECT_AFTER = 4 * 1024 * 1024 -- bytes of an upload after which the collector is to go around
-local RECEIVE_SIZE = 256 * 1024      -- bytes that are received at a time, and no more before they were read
-local STALE_WITHIN = 1               -- seconds of sending in which a kept connection that was dead shows it
-local IDLE_TIMEOUT = 0.1             -- seconds that an idle receiver waits for the next read: so long it may keep its request
-local YIELD_TIMEOUT = 0.001          -- seconds, the shortest time that nginx knows
+local RECEIVE_SIZE = 256 * 1024       -- bytes that are received at a time, and no more before they were read
+local STALE_WITHIN = 1                -- seconds of sending in which a kept connection that was dead shows it
+local IDLE_TIMEOUT = 0.1              -- seconds that an idle receiver waits, and may keep its request from ending
+local YIELD_TIMEOUT = 0.001           -- seconds, the shortest time that nginx knows
 
 --- Makes the transport of one client. Options: `base_url`, `proxy`, `unix_socket`, `tls` as lmm.connect takes them.
 ---@return lmm.Transport
@@ -53,11 +53,11 @@ function Transport:start(request)
   }, Transfer)
 end
 
---- Lets nginx look at its connections and handle what has happened there, and comes back without any delay. ngx.sleep(0)
---- alone does not do: of a thread that a timer has resumed it makes a timer that is due, and nginx handles all timers
---- that are due before it looks at its connections again. So the reader is asked to wake this thread before: what wakes
---- a thread is an event that nginx handles after the timers. It is asked once more afterwards, since with the directive
---- accept_mutex nginx handles what it has seen in that order, too.
+--- Lets nginx look at its connections and handle what has happened there, and comes back without delay. ngx.sleep(0)
+--- alone does not do: for a thread that a timer has resumed it sets a timer that is due, and nginx handles all timers
+--- that are due before it looks at its connections again. So the thread first has itself woken by the reader, since
+--- nginx handles what wakes a thread after the timers. It does so once more afterwards, since with the directive
+--- accept_mutex nginx handles after the timers what it has seen on its connections, too.
 function Transfer:yield()
   local function wait_for_reader()
     local cell = {}
@@ -171,9 +171,9 @@ end
 
 -- ---- the sender
 
---- Uploads the body. LuaJIT's collector goes the same way for a string of any length, so that the pieces would pile up to
---- many times the heap: from COLLECT_AFTER on it is moved as far as small strings would have moved it, until it has gone
---- around.
+--- Uploads the body. For a string of any length LuaJIT's collector goes on by the same step, so that with long pieces
+--- what is to be collected would grow to many times the heap: from COLLECT_AFTER on it is moved on by as much as small
+--- strings would have moved it, until it has gone around.
 function Transfer:run_sender()
   local body, socket, since_yield, since_collection = self.request.body, self.socket, 0, 0
   while not self.closed do
