@@ -10,8 +10,9 @@ local header = {}
 function header.parse(text)
   local headers, repeated = {}, nil
   for spelled, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
-    local name, first = spelled:lower(), nil
-    first, value = headers[name], texts.trim_right(value)
+    local name = spelled:lower()
+    local first = headers[name]
+    value = texts.trim_right(value)
     if not first then
       headers[name] = value
     else -- joined at the end, so that the time is linear
