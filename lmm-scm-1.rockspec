@@ -89,6 +89,7 @@ build = {
     ["lmm.server.serve"] = "lua/lmm/server/serve.lua",
     ["lmm.stream"] = "lua/lmm/stream.lua",
     ["lmm.text"] = "lua/lmm/text.lua",
+    ["lmm.transport"] = "lua/lmm/transport/init.lua",
     ["lmm.transport.cosocket"] = "lua/lmm/transport/cosocket.lua",
     ["lmm.transport.curl"] = "lua/lmm/transport/curl.lua",
     ["lmm.transport.header"] = "lua/lmm/transport/header.lua",

@@ -157,6 +157,7 @@ typedef struct lmm_body {
   size_t current; /* the segment being read */
   size_t offset;  /* in its text */
   lmm_reader reader;
+  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
 } lmm_body;
 
 /* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes
