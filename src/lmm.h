@@ -270,6 +270,22 @@ typedef struct lmm_delta {
  * citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here. */
 bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
 
+/* ---- kind: what came, by its bytes --------------------------------------------------------------------------------- */
+
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
+
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. Those in between are passed:
+ * `*begin`, 0 at first, says how far, so that no byte is looked at often however many pieces they come in. */
+int lmm_reply_kind(const char *bytes, size_t count, bool is_finished, size_t *begin);
+/* Where a JSON text ends behind which servers of streams put `data: [DONE]` and white space. */
+size_t lmm_reply_json_end(const char *text, size_t begin, size_t end);
+
+enum { LMM_DATA_NOTHING, LMM_DATA_DONE, LMM_DATA_EVENT };
+
+/* What the data of an event is. Keep-alives come as null, as empty data, and as comments in the place of data; [DONE]
+ * comes in quotes, too. Nothing in an event named "error" is a keep-alive. */
+int lmm_data_kind(const lmm_sse *sse, const char *data, size_t count);
+
 /* ---- answer: all of one reply's body, and what is in it ------------------------------------------------------------ */
 
 /* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
@@ -286,9 +302,6 @@ typedef struct lmm_piece {
 
 int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
 bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
-
-/* What a reply is, by its first bytes that are neither white space nor a byte order mark. */
-enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
 
 enum {
   LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */

@@ -250,28 +250,19 @@ static int read_number(lmm_json *json, const char *p, const char *end) {
   return end_of_value(json, p, LMM_JSON_NUMBER);
 }
 
-/* 1: `word` stands at `p`. 0: it may, and is not all there. -1: something else does, from *fault on. */
-static int match(const char *p, const char *end, const char *word, const char **fault) {
-  for (; *word != '\0'; word++, p++) {
-    *fault = p;
-    if (p == end) return 0;
-    if (*p != *word) return -1;
-  }
-  return 1;
+static int read_word(lmm_json *json, const char *p, const char *end, const char *word, size_t length, int token) {
+  size_t there = (size_t)(end - p) < length ? (size_t)(end - p) : length, same = 0;
+  while (same < there && p[same] == word[same]) same++;
+  if (same == length) return end_of_value(json, p + length, token);
+  if (same == there) return stop(json, word);
+  return same == 0 ? unexpected(json, p) : fail(json, LMM_INVALID, p + same, word);
 }
+#define WORD(word) word, sizeof(word) - 1
 
-static int read_word(lmm_json *json, const char *p, const char *end, const char *word, int token) {
-  const char *fault = p;
-  int found = match(p, end, word, &fault);
-  if (found == 0) return stop(json, word);
-  if (found < 0) return fault == p ? unexpected(json, p) : fail(json, LMM_INVALID, fault, word);
-  return end_of_value(json, p + strlen(word), token);
-}
-
-static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, double value) {
+static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, size_t length, double value) {
   if (!json->lenient) return unexpected(json, p);
   json->number = (lmm_number){.is_integer = false, .value = value};
-  return read_word(json, p, end, word, LMM_JSON_NUMBER);
+  return read_word(json, p, end, word, length, LMM_JSON_NUMBER);
 }
 
 /* ---- lists and objects ----------------------------------------------------------------------------------------- */
@@ -295,13 +286,13 @@ static int read_value(lmm_json *json, const char *p, const char *end) {
     case '"': return read_string(json, LMM_JSON_STRING);
     case '{': return open_level(json, p, true);
     case '[': return open_level(json, p, false);
-    case 't': return read_word(json, p, end, "true", LMM_JSON_TRUE);
-    case 'f': return read_word(json, p, end, "false", LMM_JSON_FALSE);
-    case 'n': return read_word(json, p, end, "null", LMM_JSON_NULL);
-    case 'N': return read_constant(json, p, end, "NaN", NAN);
-    case 'I': return read_constant(json, p, end, "Infinity", INFINITY);
+    case 't': return read_word(json, p, end, WORD("true"), LMM_JSON_TRUE);
+    case 'f': return read_word(json, p, end, WORD("false"), LMM_JSON_FALSE);
+    case 'n': return read_word(json, p, end, WORD("null"), LMM_JSON_NULL);
+    case 'N': return read_constant(json, p, end, WORD("NaN"), NAN);
+    case 'I': return read_constant(json, p, end, WORD("Infinity"), INFINITY);
     case '-':
-      if (json->lenient && p + 1 < end && p[1] == 'I') return read_constant(json, p, end, "-Infinity", -INFINITY);
+      if (json->lenient && p + 1 < end && p[1] == 'I') return read_constant(json, p, end, WORD("-Infinity"), -INFINITY);
       return read_number(json, p, end);
     default: return *p >= '0' && *p <= '9' ? read_number(json, p, end) : unexpected(json, p);
   }
@@ -328,10 +319,8 @@ static int read_separator(lmm_json *json, const char *p) {
 /* 1: there is none, or it was passed. 0: its first bytes may be one. */
 static int skip_bom(lmm_json *json) {
   static const char mark[] = "\xEF\xBB\xBF";
-  size_t count = json->length < 3 ? json->length : 3;
-  if (memcmp(json->text, mark, count) != 0) return 1;
-  if (count < 3) return json->is_last ? 1 : 0;
-  json->at = 3;
+  if (json->length < 3) return json->is_last || memcmp(json->text, mark, json->length) != 0;
+  if (memcmp(json->text, mark, 3) == 0) json->at = 3;
   return 1;
 }
 

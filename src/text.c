@@ -4,7 +4,7 @@
 
 #include "lmm.h"
 
-static const char replacement[] = "\xEF\xBF\xBD";
+static const char replacement[3] = {'\xEF', '\xBF', '\xBD'};
 
 /* Whether three bytes are half of a surrogate pair: the high one, which comes first, or the low one. */
 static bool is_half(const char *at, unsigned char least) {
