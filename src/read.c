@@ -45,7 +45,7 @@ static const char *expected_now(const lmm_json *json) {
   }
 }
 
-/* The text stops here: more is to come, or it was cut off in what `within` names. */
+/* The text stops here: more is to come, or it was cut off in what `within` names; NULL: before anything. */
 static int stop(lmm_json *json, const char *within) {
   return json->is_last ? fail(json, LMM_CUT, json->text + json->length, within) : LMM_JSON_MORE;
 }
@@ -56,6 +56,8 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error) {
   size_t place = json->fault + 1;
   if (json->failed == LMM_LIMIT) {
     (void)lmm_fail(error, LMM_LIMIT, "the JSON is nested more than %zu deep, at byte %zu", json->max_depth, place);
+  } else if (json->failed == LMM_CUT && json->expected == NULL) {
+    (void)lmm_fail(error, LMM_CUT, "the JSON ended before it began, after byte %zu", json->fault);
   } else if (json->failed == LMM_CUT) {
     (void)lmm_fail(error, LMM_CUT, "the JSON ended within %s, after byte %zu", json->expected, json->fault);
   } else {
@@ -332,7 +334,7 @@ int lmm_json_next(lmm_json *json) {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
     json->at = (size_t)(p - json->text);
     if (p == end && json->expect == EXPECT_END) return json->is_last ? LMM_JSON_END : LMM_JSON_MORE;
-    if (p == end) return stop(json, json->depth == 0 ? "nothing" : is_in_object(json) ? "an object" : "a list");
+    if (p == end) return stop(json, json->depth == 0 ? NULL : is_in_object(json) ? "an object" : "a list");
     switch (json->expect) {
       case EXPECT_VALUE_OR_END:
         if (*p == ']') return close_level(json, p, LMM_JSON_LIST_END);
