@@ -65,7 +65,8 @@ static int last_event(lmm_answer *answer) {
   int code = lmm_sse_finish(&answer->sse, answer->bytes.data, answer->bytes.length);
   if (code != 1) return code;
   const char *data = lmm_sse_data(&answer->sse, answer->bytes.data, &count);
-  return lmm_data_kind(&answer->sse, data, count) != LMM_DATA_EVENT || is_whole(data, count) ? 1 : 0;
+  int kind = lmm_data_kind(&answer->sse, data, count);
+  return kind == LMM_DATA_DONE || (kind == LMM_DATA_EVENT && is_whole(data, count)) ? 1 : 0;
 }
 
 static int add_delta(lmm_answer *answer, const char *data, const lmm_delta *delta, bool all, lmm_piece *piece) {
