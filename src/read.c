@@ -117,14 +117,14 @@ static char escaped_by(char letter) {
   }
 }
 
-/* Moves behind the escape at `*at`. LMM_CUT where its end is not there. */
+/* Moves behind the escape at `*at`, or to what is wrong in it. LMM_CUT where its end is not there. */
 static int skip_escape(const char **at, const char *end) {
   const char *p = *at + 1;
   if (p == end) return LMM_CUT;
   if (*p != 'u') {
-    if (escaped_by(*p) == '\0') return LMM_INVALID;
-    *at = p + 1;
-    return LMM_OK;
+    bool known = escaped_by(*p) != '\0';
+    *at = known ? p + 1 : p;
+    return known ? LMM_OK : LMM_INVALID;
   }
   for (int i = 1; i <= 4; i++) {
     if (p + i == end) return LMM_CUT;
@@ -153,7 +153,7 @@ static int read_string(lmm_json *json, int token) {
     json->escaped = true;
     int code = skip_escape(&p, end);
     if (code == LMM_CUT) return stop(json, "a string");
-    if (code != LMM_OK) return fail(json, LMM_INVALID, *p == '\\' ? p + 1 : p, "an escape as in JSON");
+    if (code != LMM_OK) return fail(json, LMM_INVALID, p, "an escape as in JSON");
   }
   json->start = (size_t)(start - json->text);
   json->count = (size_t)(p - start);
