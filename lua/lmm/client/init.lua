@@ -191,7 +191,7 @@ function Client:open_stream(given, streamed)
     return call
   end
   local choices = type(sent.n) == "number" and sent.n or 1
-  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices })
+  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
 end
 
 --- One exchange from a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.
