@@ -106,7 +106,7 @@ storm: all ## thousands of exchanges with a server that breaks its replies, in e
 	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done
 
-FUZZ         ?= sse base64 sniff body utf8 head retry
+FUZZ         ?= sse read answer base64 sniff body utf8 head retry
 FUZZ_SECONDS ?= 600
 FUZZ_FLAGS   := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_SOURCES := $(patsubst %,src/%.c,$(filter-out core,$(CORE)))

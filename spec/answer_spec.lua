@@ -76,7 +76,9 @@ end
 
 local function kinds_of(result)
   local kinds = {}
-  for i, entry in ipairs(result.out) do kinds[i] = entry[1] .. (type(entry[2]) == "string" and ":" .. entry[2] or "") end
+  for i, entry in ipairs(result.out) do
+    kinds[i] = entry[1] .. (type(entry[2]) == "string" and ":" .. entry[2] or "")
+  end
   return table.concat(kinds, " ")
 end
 
@@ -86,9 +88,9 @@ describe("a plain delta", function()
     { "reasoning", delta '{"reasoning":"a"}', "reasoning:a" },
     { "reasoning_content", delta '{"reasoning_content":"a"}', "reasoning:a" },
     { "a role repeated", delta '{"role":"assistant","content":"a"}', "text:a" },
-    { "nulls, and empty texts, lists and objects", delta('{"content":"a","reasoning":"","refusal":null,"tool_calls":[],"audio":{},'
-      .. '"annotations":[ ]}', ',"logprobs":null,"message":null,"text":""'), "text:a" },
-    { "fields that say nothing of the answer", event('{"choices":[{"delta":{"content":"a"},"token_ids":[1,{"a":[]}],"x":1}],'
+    { "nulls, and empty texts, lists and objects", delta('{"content":"a","reasoning":"","refusal":null,"tool_calls":[],'
+      .. '"audio":{},"annotations":[ ]}', ',"logprobs":null,"message":null,"text":""'), "text:a" },
+    { "fields that say nothing of the answer", event('{"choices":[{"delta":{"content":"a"},"x":1,"y":[1,{"a":[]}]}],'
       .. '"created":1e3,"system_fingerprint":"fp","object":{"a":[]}}'), "text:a" },
     { "no error and no usage", event '{"choices":[{"delta":{"content":"a"}}],"error":null,"usage":{}}', "text:a" },
     { "an index that is null", event '{"choices":[{"index":null,"delta":{"content":"a"}}]}', "text:a" },
@@ -99,7 +101,8 @@ describe("a plain delta", function()
     { "no escapes and bytes that are no UTF-8", delta '{"content":"\255"}', "text:\255" },
     { "white space everywhere", event ' { "choices" : [ { "delta" : { "content" : "a" } } ] } ', "text:a" },
     { "on several lines", 'data: {"choices":[{"delta":\ndata:{"content":"a"}\ndata: }]}\n\n', "text:a" },
-    { "an empty text", delta '{"content":""}', "" }, { "no delta", delta "{}", "" }, { "a delta of null", delta "null", "" },
+    { "an empty text", delta '{"content":""}', "" }, { "no delta", delta "{}", "" },
+    { "a delta of null", delta "null", "" },
   } do
     it("is one with " .. row[1], function()
       assert.equal(("event: " .. row[3]):gsub(" $", ""), kinds_of(run(FIRST .. row[2])))
@@ -124,12 +127,14 @@ describe("a plain delta", function()
     ["a message beside it"] = choice('{"content":"a"}', ',"message":{"content":"b"}'),
     ["a text beside it"] = choice('{"content":"a"}', ',"text":"b"'),
     ["text and reasoning"] = choice '{"content":"a","reasoning":"b"}',
-    ["tool calls"] = choice '{"tool_calls":[{"index":0}]}', ["anything else in the delta"] = choice '{"content":"a","x":0}',
+    ["tool calls"] = choice '{"tool_calls":[{"index":0}]}',
+    ["anything else in the delta"] = choice '{"content":"a","x":0}',
     ["content that is no text"] = choice '{"content":5}', ["content that is a list"] = choice '{"content":[]}',
     ["content twice"] = choice '{"content":"a","content":"b"}',
     ["choices twice"] = '{"choices":[{"delta":{"content":"a"}}],"choices":[{"delta":{"content":"b"}}]}',
     ["a name with escapes"] = choice '{"\\u0063ontent":"a"}', ["more behind it"] = choice '{"content":"a"}' .. "x",
-    ["a fault"] = '{"choices":[{"delta":{"content":"a"}}],"x":01}', ["its end missing"] = '{"choices":[{"delta":{"content":"a"}}]',
+    ["a fault"] = '{"choices":[{"delta":{"content":"a"}}],"x":01}',
+    ["its end missing"] = '{"choices":[{"delta":{"content":"a"}}]',
     ["deep nesting"] = '{"choices":[{"delta":{"content":"a"}}],"x":' .. ("["):rep(50) .. ("]"):rep(50) .. "}",
   } do
     it("is none with " .. name, function() assert.equal("event: event:", kinds_of(run(FIRST .. event(json)))) end)
@@ -142,9 +147,9 @@ describe("a plain delta", function()
   it("is none in the first event, nor in the first that names the reply or the model", function()
     local function named(name, text) return event(('{%s"choices":[{"delta":{"content":"%s"}}]}'):format(name, text)) end
     assert.equal("event:", kinds_of(run(delta '{"content":"a"}')))
-    assert.equal("event: text:b event: text:d event: text:f", kinds_of(run(named("", "a") .. named('"id":"","model":null,', "b")
-      .. named('"id":"x",', "c") .. named('"id":"y",', "d") .. named('"id":"z","model":"m",', "e")
-      .. named('"id":"z","model":"m",', "f"))))
+    local text = named("", "a") .. named('"id":"","model":null,', "b") .. named('"id":"x",', "c")
+      .. named('"id":"y",', "d") .. named('"id":"z","model":"m",', "e") .. named('"id":"z","model":"m",', "f")
+    assert.equal("event: text:b event: text:d event: text:f", kinds_of(run(text)))
   end)
 
   it("that says nothing is given to who wants every event", function()
@@ -202,7 +207,8 @@ describe("the text", function()
   end)
 
   it("of the reasoning does not mix with it", function()
-    local result = run(FIRST .. delta '{"content":"\\ud83d"}' .. delta '{"reasoning":"\\ude00"}' .. delta '{"content":"\\ude00"}')
+    local result = run(FIRST .. delta '{"content":"\\ud83d"}' .. delta '{"reasoning":"\\ude00"}'
+      .. delta '{"content":"\\ude00"}')
     assert.same({ SMILE, LOST }, { result.text, result.reasoning })
   end)
 
@@ -271,7 +277,8 @@ describe("an event", function()
   end)
 
   it("with halves of characters has them replaced, and kept beside", function()
-    local value, message, halves = first_of(event '{"a":"x\\ud83d","b":"\\ude00","c":"\\ud83dx","d":"\\ud83d\\ude00"}'):value()
+    local json = '{"a":"x\\ud83d","b":"\\ude00","c":"\\ud83dx","d":"\\ud83d\\ude00"}'
+    local value, message, halves = first_of(event(json)):value()
     assert.same({ a = "x" .. LOST, b = LOST, c = LOST .. "x", d = SMILE }, value)
     assert.is_nil(message)
     assert.same({ a = "x" .. HIGH, b = LOW, c = LOST .. "x", d = SMILE }, halves)
@@ -281,7 +288,8 @@ end)
 describe("what holds nothing is passed over:", function()
   for _, row in ipairs {
     { "comments", ": ping\n\n:\n\n" }, { "empty data", "data:\n\ndata\n\ndata:  \n\n" }, { "null", "data: null\n\n" },
-    { "a comment in the place of data", "data: : OPENROUTER PROCESSING\n\n" }, { "names without data", "event: ping\n\n" },
+    { "a comment in the place of data", "data: : OPENROUTER PROCESSING\n\n" },
+    { "names without data", "event: ping\n\n" },
     { "retry and id", "retry: 1000\n\nid: 7\n\n" },
   } do
     it(row[1], function()
@@ -298,8 +306,8 @@ describe("what holds nothing is passed over:", function()
 end)
 
 describe("the end", function()
-  for _, done in ipairs { "data: [DONE]\n\n", "data:[DONE]\r\n\r\n", "data: [DONE] \n\n", 'data: "[DONE]"\n\n', "data: [DONE]\n",
-    "data: [DONE]", "event: x\ndata: [DONE]\n\n" } do
+  for _, done in ipairs { "data: [DONE]\n\n", "data:[DONE]\r\n\r\n", "data: [DONE] \n\n", 'data: "[DONE]"\n\n',
+    "data: [DONE]\n", "data: [DONE]", "event: x\ndata: [DONE]\n\n" } do
     it(("is told by %q"):format(done), function()
       assert.equal("event: text:a done", kinds_of(run(FIRST .. delta '{"content":"a"}' .. done)))
     end)
@@ -339,7 +347,8 @@ describe("what came is told by its first bytes:", function()
     { "json", "{}" }, { "json", " \r\n\t[1]" }, { "json", BOM .. "{}" }, { "json", "\n" .. BOM .. "\n{" },
     { "events", "data: x" }, { "events", "data:" }, { "events", "event:" }, { "events", "id:" }, { "events", "retry:" },
     { "events", ":" }, { "events", BOM .. "data:" }, { "events", "\n\n \ndata: {}\n\n" },
-    { "other", "<html>" }, { "other", "upstream connect error" }, { "other", "dat" }, { "other", "event" }, { "other", "dada:" },
+    { "other", "<html>" }, { "other", "upstream connect error" }, { "other", "dat" }, { "other", "event" },
+    { "other", "dada:" },
     { "other", "DATA:" }, { "other", "\239\187" }, { "other", "\0" }, { "other", "null" }, { "other", "\"x\"" },
     { nil, "" }, { nil, " \n" }, { nil, BOM },
   } do
@@ -407,8 +416,8 @@ end)
 describe("a limit", function()
   it("of the reply is told behind what came before it, however it was cut", function()
     local text = FIRST .. delta '{"content":"a"}'
-    assert.equal("event: text:a failed:limit", kinds_of(run(text .. ("x"):rep(50), { limits = { reply = #text + 20 } })))
     local result = run(text .. ("x"):rep(50), { limits = { reply = #text + 20 } })
+    assert.equal("event: text:a failed:limit", kinds_of(result))
     assert.same({ { "failed", "limit", "reply" }, #text + 20 }, { result.out[3], result.size })
     assert.equal("failed:limit", kinds_of(run("[" .. (" "):rep(30), { limits = { reply = 30 } })))
     assert.equal("whole", kinds_of(run("[" .. (" "):rep(29), { limits = { reply = 30 } })))
@@ -450,7 +459,9 @@ describe("time is linear:", function()
     assert.same({ 2, 256 * 1024 }, { count, #answer:text() })
   end)
 
-  it("a JSON text of 256 KiB, byte by byte", function() assert.equal(1, (feed("[\"" .. ("x"):rep(256 * 1024) .. "\"]", 1))) end)
+  it("a JSON text of 256 KiB, byte by byte", function()
+    assert.equal(1, (feed("[\"" .. ("x"):rep(256 * 1024) .. "\"]", 1)))
+  end)
   it("256 KiB of white space, byte by byte", function() assert.equal(0, (feed((" "):rep(256 * 1024), 1))) end)
 
   it("data of 200,000 lines", function()
@@ -459,7 +470,8 @@ describe("time is linear:", function()
   end)
 
   it("64 MiB of comments, of line ends of each kind, and of empty events", function()
-    for _, text in ipairs { ": keep-alive\n\n", "\r", "\n", ":\r", "data:\n\n", "data:\r\r", "event: x\n\n", "data: null\n\n" } do
+    for _, text in ipairs { ": keep-alive\n\n", "\r", "\n", ":\r", "data:\n\n", "data:\r\r", "event: x\n\n",
+      "data: null\n\n" } do
       local flood = ":\n" .. text:rep(math.floor(63 * MIB / #text))
       assert.equal(0, (feed(flood, #flood)))
     end
@@ -477,7 +489,8 @@ describe("time is linear:", function()
   end)
 
   it("a million halves", function()
-    local text = FIRST .. delta('{"content":"' .. ("\\ud83d"):rep(100000) .. '"}') .. delta '{"content":"\\ud83d"}':rep(50000)
+    local text = FIRST .. delta('{"content":"' .. ("\\ud83d"):rep(100000) .. '"}')
+      .. delta '{"content":"\\ud83d"}':rep(50000)
     local _, answer = feed(text, #text)
     assert.equal(LOST:rep(150000), answer:text())
   end)
@@ -491,8 +504,8 @@ describe("misuse", function()
     end
     assert.raises("table", core.answer)
     local answer = new()
-    for _, name in ipairs { "next", "feed", "finish", "kind", "value", "exact", "data", "text", "reasoning", "append", "raw",
-      "bytes", "rest", "size" } do
+    for _, name in ipairs { "next", "feed", "finish", "kind", "value", "exact", "data", "text", "reasoning", "append",
+      "raw", "bytes", "rest", "size" } do
       assert.raises("lmm.answer", answer[name], {})
       assert.raises("lmm.answer", answer[name], io.stdout)
     end

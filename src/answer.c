@@ -1,5 +1,5 @@
-/* answer.c: the body of one reply comes in, in pieces, and is kept as it came; what is in it goes out one by one: pieces
- * of text, the events that say more than that, or one whole JSON text. */
+/* answer.c: the body of one reply comes in, in pieces, and is kept as it came; what is in it goes out one by one:
+ * pieces of text, the events that say more than that, or one whole JSON text. */
 #include <string.h>
 
 #include "lmm.h"
@@ -36,7 +36,7 @@ int lmm_answer_kind(lmm_answer *answer) {
   return answer->kind;
 }
 
-/* ---- a reply that is one JSON text ------------------------------------------------------------------------------- */
+/* ---- a reply that is one JSON text ------------------------------------------------------------------------------ */
 
 static int next_whole(lmm_answer *answer) {
   if (!answer->is_finished || answer->is_ended) return LMM_ANSWER_MORE;
@@ -46,7 +46,7 @@ static int next_whole(lmm_answer *answer) {
   return LMM_ANSWER_WHOLE;
 }
 
-/* ---- a reply that is a stream of events -------------------------------------------------------------------------- */
+/* ---- a reply that is a stream of events ------------------------------------------------------------------------- */
 
 static bool is_whole(const char *data, size_t count) {
   size_t levels[LEVELS];
@@ -227,8 +227,8 @@ static int answer_kind(lua_State *L) {
   return 1;
 }
 
-/* answer:next(all?) -> "text", piece | "reasoning", piece | "empty" (only with `all`) | "event", name | "done" | "whole"
- * | false: more bytes are needed, or there is nothing more | nil, "limit", which */
+/* answer:next(all?) -> "text", piece | "reasoning", piece | "empty" (only with `all`) | "event", name | "done" |
+ * "whole" | false: more bytes are needed, or there is nothing more | nil, "limit", which */
 static int answer_next(lua_State *L) {
   handle *self = lua_touserdata(L, 1);
   if (self == NULL || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || self->is_busy)
@@ -264,7 +264,8 @@ static const char *check_current(lua_State *L, const handle *self, size_t *count
   return lmm_answer_data(&self->answer, count);
 }
 
-/* answer:value() -> the event given last, without nulls, whole numbers as integers | nil, message, byte, why (as decode)
+/* answer:value() -> the event given last, without nulls, whole numbers as integers | nil, message, byte, why (as
+ * decode)
  *
  * Where a text in it begins or ends with half a character: value, nil, the same value with such halves kept, as three
  * bytes each. Pieces are joined from that one (answer:append, core.join). */
@@ -319,8 +320,8 @@ static int answer_append(lua_State *L) {
   return 1;
 }
 
-/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Of a reply that is not
- * JSON: nil, message, byte, why. */
+/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Of a reply that is
+ * not JSON: nil, message, byte, why. */
 static int answer_raw(lua_State *L) {
   handle *self = check_changeable(L);
   const char *data;

@@ -1,5 +1,5 @@
-/* decode.c: a JSON text comes in, the Lua value that it stands for goes out. All memory is Lua's, so that a raise on the
- * way leaves nothing behind. */
+/* decode.c: a JSON text comes in, the Lua value that it stands for goes out. All memory is Lua's, so that a raise on
+ * the way leaves nothing behind. */
 #include <math.h>
 
 #include "binding.h"

@@ -1,5 +1,5 @@
-/* delta.c: the JSON of one event of a streamed chat comes in; what goes out is whether it is a plain delta, one that adds
- * a piece of text to the only choice and says nothing else, and where in the JSON that piece stands. */
+/* delta.c: the JSON of one event of a streamed chat comes in; what goes out is whether it is a plain delta, one that
+ * adds a piece of text to the only choice and says nothing else, and where in the JSON that piece stands. */
 #include <string.h>
 
 #include "lmm.h"
@@ -7,8 +7,8 @@
 #define LEVELS 32 /* what is nested more deeply is not plain */
 
 /* The fields that matter in an event, in a choice and in a delta, in the order of the tables below. What else stands in
- * an event or in a choice (its time, token numbers, a provider's name) says nothing of the answer; in a delta, everything
- * does. */
+ * an event or in a choice (its time, token numbers, a provider's name) says nothing of the answer; in a delta,
+ * everything does. */
 enum { EVENT_CHOICES, EVENT_ID, EVENT_MODEL, EVENT_MUST_BE_EMPTY };
 enum { CHOICE_DELTA, CHOICE_INDEX, CHOICE_FINISH_REASON, CHOICE_MUST_BE_EMPTY };
 enum { DELTA_CONTENT, DELTA_REASONING, DELTA_REASONING_CONTENT, DELTA_ROLE };
@@ -98,7 +98,8 @@ static bool read_index(lmm_json *json) {
 static bool is_unfinished(lmm_json *json) {
   int token = lmm_json_next(json);
   if (token == LMM_JSON_NULL) return true;
-  return token == LMM_JSON_STRING && (json->count == 0 || (json->count == 4 && memcmp(json->text + json->start, "null", 4) == 0));
+  if (token != LMM_JSON_STRING) return false;
+  return json->count == 0 || (json->count == 4 && memcmp(json->text + json->start, "null", 4) == 0);
 }
 
 static bool read_choice(lmm_json *json, lmm_delta *delta) {
@@ -150,5 +151,6 @@ bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length) {
                                          : is_empty(&json);
     if (!fine) return false;
   }
-  return token == LMM_JSON_OBJECT_END && lmm_json_next(&json) == LMM_JSON_END && (known.seen & 1u << EVENT_CHOICES) != 0;
+  if (token != LMM_JSON_OBJECT_END || lmm_json_next(&json) != LMM_JSON_END) return false;
+  return (known.seen & 1u << EVENT_CHOICES) != 0;
 }

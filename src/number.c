@@ -140,7 +140,8 @@ int lmm_number_read(const char **at, const char *end, lmm_number *number) {
     if (code != LMM_OK) return code;
   }
   /* Minus zero is no integer. */
-  number->is_integer = whole && digits <= 19 && mantissa <= (uint64_t)INT64_MAX + negative && (mantissa > 0 || !negative);
+  bool fits = digits <= 19 && mantissa <= (uint64_t)INT64_MAX + negative && (mantissa > 0 || !negative);
+  number->is_integer = whole && fits;
   if (number->is_integer) {
     number->integer = negative ? (int64_t)(0 - mantissa) : (int64_t)mantissa;
     return LMM_OK;

@@ -7,7 +7,15 @@
 
 #include "lmm.h"
 
-enum { EXPECT_VALUE, EXPECT_VALUE_OR_END, EXPECT_KEY, EXPECT_KEY_OR_END, EXPECT_COLON, EXPECT_COMMA_OR_END, EXPECT_END };
+enum {
+  EXPECT_VALUE,
+  EXPECT_VALUE_OR_END,
+  EXPECT_KEY,
+  EXPECT_KEY_OR_END,
+  EXPECT_COLON,
+  EXPECT_COMMA_OR_END,
+  EXPECT_END
+};
 
 void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient) {
   memset(json, 0, sizeof *json);
@@ -261,7 +269,8 @@ static int read_word(lmm_json *json, const char *p, const char *end, const char 
 }
 #define WORD(word) word, sizeof(word) - 1
 
-static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, size_t length, double value) {
+static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, size_t length,
+                         double value) {
   if (!json->lenient) return unexpected(json, p);
   json->number = (lmm_number){.is_integer = false, .value = value};
   return read_word(json, p, end, word, length, LMM_JSON_NUMBER);

@@ -1,16 +1,16 @@
 /* answer.c: a reply's body, whole and in pieces: the same must come of it. Which events are plain deltas, and what text
  * they add up to, is held against trees of their JSON.
  *
- * The input's first byte is the maximum of the reply (0: 1 MiB, else 8 times as many bytes), the second that of an event
- * (0: 1 MiB), the third how many bytes follow (up to 15) that are the lengths of the pieces to cut the text into, taken
- * round and round; its highest bit tells whether the input ends well. */
+ * * The input's first byte is the maximum of the reply (0: 1 MiB, else 8 times as many bytes), the second that of an
+ * event (0: 1 MiB), the third how many bytes follow (up to 15) that are the lengths of the pieces to cut the text into,
+ * taken round and round; its highest bit tells whether the input ends well. */
 #include "json.h"
 
 #define BIG ((size_t)1024 * 1024)
 #define MOST_PIECES 15
 #define DEPTH 32 /* what is nested more deeply is no plain delta */
 
-/* ---- which events are plain deltas ----------------------------------------------------------------------------------- */
+/* ---- which events are plain deltas ------------------------------------------------------------------------------ */
 
 static bool is_named(const fuzz_node *name, const char *names) {
   char wanted[32];
@@ -60,7 +60,8 @@ static bool is_plain_choice(const fuzz_node *choice, const fuzz_node **text, boo
   if (is_odd(choice, " delta index finish_reason logprobs message text error usage ")) return false;
   for (const fuzz_node *name = choice->first; name != NULL; name = name->next->next) {
     const fuzz_node *value = name->next;
-    bool unfinished = value->type == 'n' || (value->type == 's' && (value->text.length == 0 || is_named(value, " null ")));
+    bool no_reason = value->text.length == 0 || is_named(value, " null ");
+    bool unfinished = value->type == 'n' || (value->type == 's' && no_reason);
     if (is_named(name, " delta ")) {
       has_delta = true;
       if (!is_plain_delta(value, text, is_reasoning)) return false;
@@ -72,9 +73,11 @@ static bool is_plain_choice(const fuzz_node *choice, const fuzz_node **text, boo
   return has_delta;
 }
 
-static bool is_plain(const fuzz_node *event, const fuzz_node **text, bool *is_reasoning, bool *has_id, bool *has_model) {
+static bool is_plain(const fuzz_node *event, const fuzz_node **text, bool *is_reasoning, bool *has_id,
+                     bool *has_model) {
   bool has_choices = false;
-  if (event->type != 'o' || is_odd(event, " choices id model error usage x_groq citations search_results ")) return false;
+  if (event->type != 'o') return false;
+  if (is_odd(event, " choices id model error usage x_groq citations search_results ")) return false;
   for (const fuzz_node *name = event->first; name != NULL; name = name->next->next) {
     const fuzz_node *value = name->next;
     if (is_named(name, " choices ")) {
@@ -88,7 +91,7 @@ static bool is_plain(const fuzz_node *event, const fuzz_node **text, bool *is_re
   return has_choices;
 }
 
-/* ---- what the pieces of a text add up to ------------------------------------------------------------------------------ */
+/* ---- what the pieces of a text add up to ------------------------------------------------------------------------ */
 
 typedef struct expected {
   fuzz_text text;
@@ -96,7 +99,8 @@ typedef struct expected {
 } expected;
 
 static bool is_half(const char *at, unsigned char least) {
-  return (unsigned char)at[0] == 0xED && ((unsigned char)at[1] & 0xF0) == least && ((unsigned char)at[2] & 0xC0) == 0x80;
+  const unsigned char *byte = (const unsigned char *)at;
+  return byte[0] == 0xED && (byte[1] & 0xF0) == least && (byte[2] & 0xC0) == 0x80;
 }
 
 static void end_text(expected *all) {
@@ -126,7 +130,7 @@ static void add_piece(expected *all, const fuzz_text *piece) {
   all->has_half = count >= 3 && is_half(at + count - 3, 0xA0);
 }
 
-/* ---- the answer ------------------------------------------------------------------------------------------------------ */
+/* ---- the answer ------------------------------------------------------------------------------------------------- */
 
 typedef struct run {
   lmm_answer answer;

@@ -236,7 +236,8 @@ static inline fuzz_node *fuzz_named(fuzz_parser *parser, const char *word, int t
 static inline fuzz_node *fuzz_value(fuzz_parser *parser, size_t depth) {
   fuzz_skip_space(parser);
   const char *at = parser->text + parser->at;
-  bool negative_word = parser->lenient && parser->length - parser->at > 1 && at[0] == '-' && at[1] == 'I';
+  bool lenient = parser->lenient;
+  bool negative_word = lenient && parser->length - parser->at > 1 && at[0] == '-' && at[1] == 'I';
   switch (fuzz_peek(parser)) {
     case '{': return fuzz_container(parser, depth, '}');
     case '[': return fuzz_container(parser, depth, ']');
@@ -244,8 +245,8 @@ static inline fuzz_node *fuzz_value(fuzz_parser *parser, size_t depth) {
     case 't': return fuzz_named(parser, "true", 't', 0);
     case 'f': return fuzz_named(parser, "false", 'f', 0);
     case 'n': return fuzz_named(parser, "null", 'n', 0);
-    case 'N': return parser->lenient ? fuzz_named(parser, "NaN", 'd', NAN) : fuzz_fail_at(parser, LMM_INVALID);
-    case 'I': return parser->lenient ? fuzz_named(parser, "Infinity", 'd', INFINITY) : fuzz_fail_at(parser, LMM_INVALID);
+    case 'N': return lenient ? fuzz_named(parser, "NaN", 'd', NAN) : fuzz_fail_at(parser, LMM_INVALID);
+    case 'I': return lenient ? fuzz_named(parser, "Infinity", 'd', INFINITY) : fuzz_fail_at(parser, LMM_INVALID);
     case '-': return negative_word ? fuzz_named(parser, "-Infinity", 'd', -INFINITY) : fuzz_number(parser);
     default: return fuzz_number(parser);
   }

@@ -7,7 +7,7 @@
 
 #define MOST_PIECES 15
 
-/* ---- tokens as one text, which tells any two rows of them apart ------------------------------------------------------ */
+/* ---- tokens as one text, which tells any two rows of them apart ------------------------------------------------- */
 
 static void add_text(fuzz_text *trace, const char *bytes, size_t count) {
   fuzz_add(trace, &count, sizeof count);
@@ -16,8 +16,9 @@ static void add_text(fuzz_text *trace, const char *bytes, size_t count) {
 
 static void add_number(fuzz_text *trace, bool is_integer, long long integer, double number) {
   char spelled[64];
-  int count = is_integer ? snprintf(spelled, sizeof spelled, "%lld", integer) : snprintf(spelled, sizeof spelled, "%a", number);
-  if (number != number && !is_integer) count = snprintf(spelled, sizeof spelled, "nan");
+  int count = is_integer         ? snprintf(spelled, sizeof spelled, "%lld", integer)
+              : number == number ? snprintf(spelled, sizeof spelled, "%a", number)
+                                 : snprintf(spelled, sizeof spelled, "nan");
   add_text(trace, spelled, (size_t)count);
 }
 
@@ -65,7 +66,7 @@ static void add_token(fuzz_text *trace, const lmm_json *json, int token) {
   if (token == LMM_JSON_NUMBER) add_number(trace, json->number.is_integer, json->number.integer, json->number.value);
 }
 
-/* ---- the reader ---------------------------------------------------------------------------------------------------- */
+/* ---- the reader ------------------------------------------------------------------------------------------------- */
 
 typedef struct outcome {
   fuzz_text trace;
@@ -80,7 +81,8 @@ static void check_message(const lmm_json *json) {
 }
 
 /* Each piece comes with all before it, in a block of its own that goes afterwards. */
-static outcome read_pieces(const char *text, size_t count, const uint8_t *lengths, size_t pieces, size_t depth, bool lenient) {
+static outcome read_pieces(const char *text, size_t count, const uint8_t *lengths, size_t pieces, size_t depth,
+                           bool lenient) {
   size_t *levels = malloc((depth + 1) * sizeof *levels), there = 0, empty = 0;
   outcome got = {{NULL, 0, 0}, LMM_JSON_MORE, 0};
   lmm_json json;
