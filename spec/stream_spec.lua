@@ -492,8 +492,8 @@ describe("streams", function()
     for _, body in ipairs { "", " " } do
       assert.equal("truncated", assert.refused("ended without %[DONE%]", reply_of(body)).kind)
     end
-    for _, body in ipairs { '{"choices":[}', "{]", '{"a":1 x', '{"a":oops', '{"a":"\\q', '{"a":tru}', 
-      '"text', '{"a":1}}', '{"a":1} {', '{"a":1} t', '{"a":"\\ud83dx', "<html>", '{"a":-x' } do
+    for _, body in ipairs { '{"choices":[}', "{]", '{"a":1 x', '{"a":oops', '{"a":"\\q', '{"a":tru}',
+      '"text', '{"a":1}}', '{"a":1} {', '{"a":1} t', "<html>", '{"a":-x' } do
       assert.equal("protocol", assert.refused("does not answer", reply_of(body)).kind, body)
     end
   end)

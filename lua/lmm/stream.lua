@@ -47,19 +47,19 @@ function Stream:begin()
   self.begun = true
   local call, err = self.prepare(self)
   if not call then return nil, err end
-  return self:run(call, function() return self:attempt() end)
+  return self:run(call, self.attempt, self)
 end
 
 --- Runs a call of this stream, so that `cancel` ends it.
-function Stream:run(call, attempt)
+function Stream:run(call, attempt, subject)
   self.call = call
-  return call:run(attempt)
+  return call:run(attempt, subject)
 end
 
 --- Runs another call while the stream's own stands; `cancel` ends it, too.
-function Stream:run_aside(call, attempt)
+function Stream:run_aside(call, attempt, subject)
   local own = self.call
-  local value, err = self:run(call, attempt)
+  local value, err = self:run(call, attempt, subject)
   self.call, own.cancelled = own, own.cancelled or call.cancelled
   return value, err
 end
@@ -143,7 +143,7 @@ function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reading, self.direct, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
-  if self.call then self.call:close() end
+  if self.call then self.call:finish() end
   if self.on_end then self.on_end(self.result) end
 end
 

@@ -71,23 +71,28 @@ local function find_call(calls, index, id)
 end
 
 --- Adds a tool call's delta; gives whether it told anything new. In a whole message each call is another.
----@param path any[]  where the call stands in the event
-function Choices:add_call(calls, delta, is_whole, path)
+---@param number integer  which call of the message it is
+---@param place integer  where its choice stands in the event, from 0
+---@param name "message"|"delta"
+function Choices:add_call(calls, delta, is_whole, number, place, name)
   local fn = table_or_empty(delta["function"])
-  local index, id, name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
+  local index, id, fn_name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
   local call = not is_whole and find_call(calls, index, id)
-  local is_new = not call or id and not call.id or name and not call.name
+  local is_new = not call or id and not call.id or fn_name and not call.name
   if not call then
     call = { arguments = {} }
     calls[#calls + 1] = call
   end
-  call.index, call.id, call.name = call.index or index, call.id or id, call.name or name
+  call.index, call.id, call.name = call.index or index, call.id or id, call.name or fn_name
   local arguments = fn.arguments
-  if type(arguments) == "table" then arguments = self:spelled(path) end
+  if type(arguments) == "table" then
+    arguments = self:spelled { "choices", place + 1, name, "tool_calls", number, "function", "arguments" }
+  end
   return self:append(call, "arguments", arguments) or is_new
 end
 
---- The text of arguments that came decoded, as some servers send them: exactly as they stand in the event.
+--- The text of arguments that came decoded, as some servers send them, with all digits and empty lists.
+---@param path any[]  where they stand in the event
 function Choices:spelled(path)
   local part = self.reader:exact()
   for _, key in ipairs(path) do part = table_or_empty(part)[key] end
@@ -144,8 +149,9 @@ end
 
 --- Adds a message or a delta to a choice; gives the text in it and whether it held any content, or nil, nil and a
 --- failure. A whole message behind deltas brings what they have not brought.
----@param path any[]  where it stands in the event
-function Choices:add_message(choice, message, is_whole, path)
+---@param place integer  where the choice stands in the event, from 0
+---@param name "message"|"delta"
+function Choices:add_message(choice, message, is_whole, place, name)
   local content = message.content
   if content ~= nil and type(content) ~= "string" and type(content) ~= "table" then
     return nil, nil, { kind = "protocol", reason = ("a message whose content is a %s"):format(type(content)) }
@@ -163,8 +169,7 @@ function Choices:add_message(choice, message, is_whole, path)
   if message.tool_calls and not (is_late and choice.calls) then
     for i, call in json.items(message.tool_calls) do
       choice.calls = choice.calls or {}
-      local place = { path[1], path[2], path[3], "tool_calls", i, "function", "arguments" }
-      has_content = self:add_call(choice.calls, call, is_whole, place) or has_content
+      has_content = self:add_call(choice.calls, call, is_whole, i, place, name) or has_content
       if #choice.calls > self.limits.calls then return nil, nil, too_many(self, "calls") end
     end
   end
@@ -186,8 +191,7 @@ function Choices:add_choice(given, place, streamed)
     return nil, nil, nil, { kind = "protocol", reason = ("a reply with two choices %g"):format(choice.index) }
   end
   local name = has_message and "message" or "delta"
-  local text, has_content, failure =
-    self:add_message(choice, table_or_empty(given[name]), is_whole, { "choices", place + 1, name })
+  local text, has_content, failure = self:add_message(choice, table_or_empty(given[name]), is_whole, place, name)
   if failure then return nil, nil, nil, failure end
   if not (is_whole and choice.has_deltas and choice.logprobs) then add_logprobs(choice, given.logprobs) end
   choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and self.events or nil
