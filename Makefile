@@ -14,8 +14,8 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf sniff media base64 body utf8 sse core
-CURL    := error buf transfer multi curl
+CORE    := error buf sniff media base64 body utf8 number read decode sse delta text kind answer core
+CURL    := error buf fork watch sockets transfer quirks failure multi curl
 MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
@@ -34,11 +34,11 @@ BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PAC
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples plugin
+ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
 all: $(MODULES) ## builds both modules into build/
 core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
@@ -82,6 +82,25 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
 
+.PHONY: check rooms
+# What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
+LEFT_OUT := nvim% nginx% compat serve% cli% secret install resend parity storm fuzz phase
+CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
+CHANGED   = $(shell .ci/changed)
+CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
+CHANGED_C   = $(if $(filter src/%.h,$(CHANGED)),$(wildcard src/*.c),$(filter src/%.c,$(CHANGED)))
+check: ## what to run all day: the linters on what differs from main, then the quick specs on one Lua
+	@$(NEED) $(DEMO_PACKAGES) lua-busted lua-check curl openssl
+	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done
+	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
+	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
+
+ROOMS_AS = $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.$1(rooms.files()))'
+rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
+	@$(call ROOMS_AS,text)
+	@mkdir -p build
+	@! command -v dot >/dev/null || { $(call ROOMS_AS,dot) | dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
+
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
 nvim: ## builds both modules for Neovim and puts them beside the library: a plugin manager's build step
@@ -106,7 +125,7 @@ storm: all ## thousands of exchanges with a server that breaks its replies, in e
 	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done
 
-FUZZ         ?= sse base64 sniff body utf8 head retry
+FUZZ         ?= sse read answer base64 sniff body utf8 head retry
 FUZZ_SECONDS ?= 600
 FUZZ_FLAGS   := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_SOURCES := $(patsubst %,src/%.c,$(filter-out core,$(CORE)))
@@ -159,32 +178,52 @@ lint: ## compilers with every warning an error, and the linters
 	@echo "  luacheck"; luacheck --quiet $(ALL_LUA)
 	@echo "  luac5.1"; luac5.1 -p $(LUA_FILES)
 
-bench: ## speed and memory, as ratios measured side by side; $PYTHON may have pybase64 to compare with
+# How the bench runs LuaJIT, where that and what is built for 5.1 are there.
+LUAJIT_RUN = $(if $(and $(shell command -v luajit),$(wildcard build/lua5.1/lmm/core.so)),\
+  env LUA_CPATH='$(CURDIR)/build/lua5.1/?.so;;' luajit)
+bench: ## speed and memory, as ratios measured side by side, or GROUPs of it in BENCH="asks ..."; $$PYTHON may have pybase64
 	@$(NEED) $(DEMO_PACKAGES) curl jq
-	@$(MAKE) --no-print-directory all build/bench/sink build/bench/bare
-	@$(RUN) BUILT=build/bench $(LUA) bench/run.lua
+	@$(MAKE) --no-print-directory all build/bench/server build/bench/bare
+	@$(RUN) BUILT=build/bench LUAJIT="$(LUAJIT_RUN)" $(LUA) bench/run.lua $(BENCH)
 
-build/bench/%: bench/%.c
+build/bench/server: bench/server.c
 	@mkdir -p $(@D)
-	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $< -lcurl
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $<
 
-install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; the command is of the last one
-	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"
+build/bench/bare: bench/bare.c $(BUILD)/base64.o
+	@mkdir -p $(@D)
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
+
+COMMAND = $(DESTDIR)$(BINDIR)/lmm
+install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; their command lmm stays
+	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
 	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
+	@if [ ! -e "$(COMMAND)" ] || [ "$$(head -n 1 "$(COMMAND)")" = "#!/usr/bin/env $(LUA)" ]; then \
+	  $(MAKE) --no-print-directory install-command; \
+	else \
+	  echo "$(COMMAND) stays as it is; 'make install-command LUA=$(LUA)' makes it run on $(LUA)"; \
+	fi
+
+install-command: ## makes the command lmm run on LUA, for which the library is installed
+	@[ -e "$(DESTDIR)$(LUADIR)/lmm/init.lua" ] || \
+	  { echo "lmm is not installed for $(LUA): make install LUA=$(LUA)" >&2; exit 1; }
+	install -d "$(DESTDIR)$(BINDIR)"
 	sed -e '1s|.*|#!/usr/bin/env $(LUA)|' \
 	  -e '1a package.path, package.cpath = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path, "$(LIBDIR)/?.so;" .. package.cpath' \
-	  bin/lmm >"$(DESTDIR)$(BINDIR)/lmm"
-	chmod 755 "$(DESTDIR)$(BINDIR)/lmm"
+	  bin/lmm >"$(COMMAND)"
+	chmod 755 "$(COMMAND)"
 
-uninstall: ## takes away what install put there
+uninstall: ## removes what install put under PREFIX, for every Lua
+	for abi in $(sort $(ABIS) $(LUA_ABI)); do \
+	  rm -rf "$(DESTDIR)$(PREFIX)/lib/lua/$$abi/lmm" "$(DESTDIR)$(PREFIX)/share/lua/$$abi/lmm"; done
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm"
-	! grep -q '"$(LUADIR)/' "$(DESTDIR)$(BINDIR)/lmm" 2>/dev/null || rm -f "$(DESTDIR)$(BINDIR)/lmm"
+	! grep -qsF -e '"$(PREFIX)/share/lua/' -e '"$(LUADIR)/' "$(COMMAND)" || rm -f "$(COMMAND)"
 
 clean: ## removes what was built
 	rm -rf build lmm src/*.o lua/lmm/*.so
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install install-command uninstall clean help

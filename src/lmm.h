@@ -1,9 +1,10 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transfer, multi -> sse
+ *     sniff -> media -> base64 -> body -> transport -> sse, read -> delta, kind -> answer
  *
- * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
- * core describes. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
+ * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
+ * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
+ * calls only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
@@ -17,6 +18,9 @@
 
 struct lua_State;
 
+/* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
+#define LMM_VERSION "0.1.0"
+
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
 enum {
@@ -24,6 +28,7 @@ enum {
   LMM_NOMEM = -1,   /* no memory: the binding raises */
   LMM_LIMIT = -2,   /* a stated maximum was reached */
   LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
+  LMM_CUT = -5,     /* the input ended where more of it was needed */
   LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
 };
 
@@ -49,6 +54,7 @@ typedef struct lmm_buf {
 
 #define LMM_BUF(maximum) ((lmm_buf){NULL, 0, 0, (maximum)})
 
+int lmm_buf_reserve(lmm_buf *buf, size_t count); /* makes room for so many more behind `length` */
 int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
 void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
 
@@ -151,6 +157,7 @@ typedef struct lmm_body {
   size_t current; /* the segment being read */
   size_t offset;  /* in its text */
   lmm_reader reader;
+  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
 } lmm_body;
 
 /* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes
@@ -165,114 +172,182 @@ void lmm_body_close(lmm_body *body);
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
 
-/* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+/* ---- read: the tokens of a JSON text ---------------------------------------------------------------------------- */
+
+typedef struct lmm_number {
+  bool is_integer;
+  int64_t integer;
+  double value; /* where it is no integer */
+} lmm_number;
+
+/* Reads the number at `*at`, as JSON spells it: a whole one that fits becomes an integer. Moves `*at` behind it, or to
+ * where it is wrong (LMM_INVALID), or needs more than there is before `end` (LMM_CUT). */
+int lmm_number_read(const char **at, const char *end, lmm_number *number);
+
+enum {
+  LMM_JSON_MORE = 0, /* the text that was fed is used up */
+  LMM_JSON_OBJECT,
+  LMM_JSON_OBJECT_END,
+  LMM_JSON_LIST,
+  LMM_JSON_LIST_END,
+  LMM_JSON_KEY,    /* a name in an object; like a string: json->start, count, escaped */
+  LMM_JSON_STRING,
+  LMM_JSON_NUMBER, /* json->number */
+  LMM_JSON_TRUE,
+  LMM_JSON_FALSE,
+  LMM_JSON_NULL,
+  LMM_JSON_END     /* the whole text was read, and nothing follows */
+};
+
+typedef struct lmm_json {
+  const char *text; /* borrowed */
+  size_t length;
+  bool is_last;   /* nothing comes behind `length` */
+  bool lenient;   /* NaN, Infinity and -Infinity are numbers */
+  bool escaped;   /* the string holds escapes: lmm_json_unescape */
+  int expect;     /* what may come next */
+  int failed;     /* the code, once it did */
+  size_t at;      /* where in the text the next token begins */
+  size_t scanned; /* up to where that token was looked at before it was all there */
+  size_t start, count; /* of the string, without its quotes */
+  lmm_number number;
+  size_t *levels; /* borrowed: for each list and object around, twice the values begun in it, and 1 for an object */
+  size_t depth, max_depth;
+  size_t containers;    /* lists and objects begun so far */
+  size_t fault;         /* where it failed, and what should have stood there, or what was cut off */
+  const char *expected;
+} lmm_json;
+
+/* `levels` has room for max_depth entries. */
+void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient);
+/* Gives the text from its first byte on, as far as it is there: the same bytes as before, at any place, and more. */
+void lmm_json_feed(lmm_json *json, const char *text, size_t length, bool is_last);
+/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time
+ * is linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
+int lmm_json_next(lmm_json *json);
+/* Reads the rest of the value that began with `token`; gives its last token, LMM_JSON_MORE or a code. */
+int lmm_json_skip(lmm_json *json, int token);
+void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, in a sentence */
+/* Writes what a string's bytes stand for, at most `count` of them; `out` may be `raw`. Half a surrogate pair becomes
+ * U+FFFD. With `halves`, a low half at the beginning and a high one at the end are kept, as three bytes each, and
+ * *halves becomes true: what is before or behind may have the other half. */
+size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
+
+/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------ */
 
 typedef struct lmm_sse {
-  lmm_buf line, data, event; /* the unfinished line; the event's data and name so far */
-  bool begun;                /* the place for a byte order mark has passed */
-  bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
+  size_t max;        /* bytes, of each line and of each event's data */
+  size_t at;         /* where in the text the line under way begins */
+  size_t lf, cr;     /* up to where a line end of either kind was looked for */
+  size_t data, count; /* the event's data, where it has one line: in the text */
+  lmm_buf joined;    /* the same, where it has more lines */
+  lmm_buf event;     /* the event's name */
+  bool is_joined;
   bool has_data;
+  bool begun;     /* the place for a byte order mark has passed */
+  bool after_cr;  /* a CR ended the last line: a LF that follows belongs to it */
   bool delivered; /* the event was given by the last lmm_sse_next */
-  const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
+  bool failed;
 } lmm_sse;
 
 void lmm_sse_init(lmm_sse *sse, size_t max_event);
-void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed until lmm_sse_next gives 0 */
-/* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
-int lmm_sse_next(lmm_sse *sse);
+/* `text` is the stream from its first byte on, as far as it is there. 1: an event is complete, until the next call. 0:
+ * more bytes are needed. < 0: a code. Time is linear in the text, in however many pieces it comes. */
+int lmm_sse_next(lmm_sse *sse, const char *text, size_t length);
+/* Takes what stands behind the last line end for a line, and the end of the text for an empty one. */
+int lmm_sse_finish(lmm_sse *sse, const char *text, size_t length);
+const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /* the event's data */
+/* The beginning of the text that is no longer needed: so many bytes, which the caller takes off. */
+int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
 
-/* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
+/* ---- delta: what one event adds to a streamed answer ------------------------------------------------------------ */
 
-#define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
-#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes untaken the transfer pauses */
+typedef struct lmm_delta {
+  size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
+  bool escaped;        /* it holds escapes: lmm_json_unescape */
+  bool is_reasoning;
+  bool has_id, has_model; /* the event names the reply or the model */
+} lmm_delta;
 
-typedef struct lmm_multi lmm_multi;
-typedef struct lmm_transfer lmm_transfer;
+/* Whether the event's JSON is well-formed and a plain delta: one choice, with index 0 or none, that has not ended and
+ * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs
+ * or citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here.
+ */
+bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
 
-/* A ring of transfers; the multi's own link is where it begins and ends. */
-typedef struct lmm_link {
-  struct lmm_link *previous, *next;
-} lmm_link;
+/* ---- kind: what came, by its bytes ------------------------------------------------------------------------------ */
 
-struct lmm_transfer {
-  lmm_link link;    /* first, so that a link of the ring is a transfer */
-  lmm_multi *multi; /* NULL while it is not under way */
-  void *easy;       /* CURL */
-  struct curl_slist *headers;
-  lmm_source *body; /* borrowed; NULL without one */
-  lmm_buf head;     /* the reply's status line and header lines as they came */
-  lmm_buf received; /* the reply's body, as much as was not taken yet */
-  int status;       /* 0 until the head is complete */
-  bool handshaking; /* TCP stands, and TLS is begun */
-  bool sending;     /* the connection stands, and the request is or was on its way */
-  int64_t sent_at;  /* since when: milliseconds, monotonic */
-  int socket;       /* on which; before, the last that was opened for it; -1: none that is known */
-  int no_socket;    /* errno where there were too many open files for one, else 0 */
-  const char *lost_in; /* the phase in which that was closed; NULL while it was not */
-  bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
-  bool paused;
-  bool heard; /* a byte came back */
-  bool done;
-  int result;      /* CURLcode, once done */
-  lmm_error error; /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
-  char reason[256]; /* libcurl's words for the result (CURL_ERROR_SIZE) */
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
+
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. Those in between are passed:
+ * `*begin`, 0 at first, says how far, so that no byte is looked at often however many pieces they come in. */
+int lmm_reply_kind(const char *bytes, size_t count, bool is_finished, size_t *begin);
+/* Where a JSON text ends behind which servers of streams put `data: [DONE]` and white space. */
+size_t lmm_reply_json_end(const char *text, size_t begin, size_t end);
+
+enum { LMM_DATA_NOTHING, LMM_DATA_DONE, LMM_DATA_EVENT };
+
+/* What the data of an event is. Keep-alives come as null, as empty data, and as comments in the place of data; [DONE]
+ * comes in quotes, too. Nothing in an event named "error" is a keep-alive. */
+int lmm_data_kind(const lmm_sse *sse, const char *data, size_t count);
+
+/* ---- answer: all of one reply's body, and what is in it --------------------------------------------------------- */
+
+/* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
+typedef struct lmm_text {
+  lmm_buf bytes;
+  bool has_half; /* the last three bytes are half of a surrogate pair, as lmm_json_unescape keeps them */
+} lmm_text;
+
+/* A part of a text that is now complete; valid until the text grows. */
+typedef struct lmm_piece {
+  const char *bytes;
+  size_t count;
+} lmm_piece;
+
+int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
+bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
+
+enum {
+  LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */
+  LMM_ANSWER_TEXT,      /* a plain delta with a piece of the text */
+  LMM_ANSWER_REASONING, /* a plain delta with a piece of the reasoning */
+  LMM_ANSWER_EMPTY,     /* a plain delta that says nothing */
+  LMM_ANSWER_EVENT,     /* any other event */
+  LMM_ANSWER_DONE,      /* [DONE] */
+  LMM_ANSWER_WHOLE      /* the reply is one JSON text, and this is it */
 };
 
-typedef struct lmm_request {
-  const char *method, *url;
-  long connect_ms; /* for DNS, TCP and TLS together; 0: no limit of its own */
-  size_t max_head; /* bytes */
-} lmm_request;
+typedef struct lmm_answer {
+  lmm_buf bytes; /* all that came */
+  lmm_sse sse;
+  lmm_text text, reasoning;
+  int kind;            /* LMM_REPLY_... */
+  size_t given;        /* the events up to here were given */
+  size_t begin, end;   /* a JSON text */
+  bool has_current;    /* lmm_answer_data is the JSON of what was given last */
+  bool has_first, has_id, has_model;
+  bool is_full;     /* more came than bytes.max */
+  bool is_finished; /* no more will come */
+  bool is_ended;    /* and what stood behind the last event was looked at */
+  bool is_done;     /* [DONE] is to be given next */
+} lmm_answer;
 
-/* How a transfer failed, in the words of lmm's errors. */
-typedef struct lmm_failure {
-  const char *kind; /* NULL: no memory */
-  const char *phase, *reason;
-  bool permanent; /* the same request would fail the same way again */
-} lmm_failure;
-
-/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
- * After a failure, too, lmm_transfer_close is owed. */
-int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
-void lmm_transfer_take(lmm_transfer *transfer, size_t count); /* the first bytes of `received` are used */
-const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
-bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
-/* Whether a request is to be sent again, from its beginning, since the kept connection that it went out on was dead. */
-bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result);
-bool lmm_transfer_may_connect(lmm_transfer *transfer); /* whether libcurl is to make a connection for it */
-void lmm_transfer_lost(lmm_transfer *transfer);        /* its socket is about to be closed while it is under way */
-void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
-
-/* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
-
-struct lmm_multi {
-  void *handle;    /* CURLM; NULL where there was no memory for it */
-  lmm_link ring;   /* of transfers; those that changed come first */
-  long process;    /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
-  int watch;       /* a descriptor that is readable when a socket is ready, for a host's loop; -1 while closed */
-  int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
-  int running;     /* transfers under way */
-  bool broken;     /* libcurl ran out of memory, and is not to go on with what it has */
-  lmm_buf sockets; /* (int) of its connections, those that may serve a further request among them */
-};
-
-int64_t lmm_multi_now(void); /* milliseconds, monotonic */
-int lmm_multi_open(lmm_multi *multi);
-bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
-int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
-void lmm_multi_touch(lmm_transfer *transfer);
-void lmm_multi_remove(lmm_transfer *transfer);
-void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
-/* The socket of the connection between these addresses, as libcurl writes them: `likely`, or another; -1: none. */
-int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int local_port, const char *ip, int port);
-/* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
- * are still under way. */
-int lmm_multi_poll(lmm_multi *multi, int milliseconds);
-/* In how many milliseconds lmm_multi_poll is to be called even where `watch` tells nothing; -1: then it is not. */
-int lmm_multi_timeout(const lmm_multi *multi);
-lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
-void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */
+void lmm_answer_init(lmm_answer *answer, size_t max_reply, size_t max_event);
+/* LMM_LIMIT beyond max_reply; lmm_answer_next gives it, too, after what came before. */
+int lmm_answer_feed(lmm_answer *answer, const char *bytes, size_t count);
+void lmm_answer_finish(lmm_answer *answer); /* the input ended well */
+int lmm_answer_kind(lmm_answer *answer);
+/* What comes next, LMM_ANSWER_..., or a code: LMM_LIMIT where an event or (is_full) the reply is too long. Skips what
+ * holds nothing: comments, empty data, null, and what LMM_ANSWER_EMPTY is, unless `all`. The first event, and the first
+ * that names the reply or its model, are given as LMM_ANSWER_EVENT whatever they hold. */
+int lmm_answer_next(lmm_answer *answer, bool all, lmm_piece *piece);
+const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what was given last */
+/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at
+ * the end; or a code. */
+int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
+void lmm_answer_free(lmm_answer *answer);
 
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 
@@ -280,5 +355,10 @@ int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
+int lmm_text_open(struct lua_State *L);   /* join(pieces) */
+int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
+int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
+int lmm_null_open(struct lua_State *L);   /* what stands for null */
 
 #endif

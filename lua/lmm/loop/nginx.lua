@@ -31,7 +31,7 @@ local no_waiting = {
 local LONGEST = 86400 -- seconds: returning early is always right
 
 function nginx.new()
-  return setmetatable({ transport = "lmm.transport.resty" }, Loop)
+  return setmetatable({ transport = "resty" }, Loop)
 end
 
 Loop.now = core.now

@@ -1,0 +1,141 @@
+--- The answers of a vLLM server, to the byte: values come in; JSON text goes out, field names, their order and nulls as
+--- vLLM writes them.
+--
+-- It is written by templates, since no JSON library keeps the order of names, nor tells an empty array from an empty
+-- object everywhere.
+local json = require "lmm.json"
+
+local templates = {}
+
+-- A JSON string as servers write it: lua-cjson escapes every slash, too.
+local function quote(text)
+  return (json.encode(text):gsub("\\/", "/"))
+end
+
+-- Replaces $name by a string of `values`, and %name by a number or a JSON text of theirs.
+local function fill(template, values)
+  return (template:gsub("([$%%])(%l[%l_]*)", function(kind, name)
+    local value = values[name]
+    if kind == "$" then return quote(value) end
+    return type(value) == "number" and string.format("%d", value) or value
+  end))
+end
+
+local USAGE = '{"prompt_tokens":%prompt,"total_tokens":%total,"completion_tokens":%completion%details}'
+
+local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created":%created,"owned_by":"lmm",'
+  .. '"root":$model,"parent":null,"max_model_len":%max_model_len,"permission":[{"id":"modelperm-0","object":'
+  .. '"model_permission","created":%created,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
+  .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
+  .. '"is_blocking":false}]}]}'
+
+local COMPLETION = '{"id":$id,"object":"chat.completion","created":%created,"model":$model,"choices":[{"index":0,'
+  .. '"message":{"role":"assistant","content":$text,"refusal":null,"annotations":null,"audio":null,'
+  .. '"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
+  .. '"token_ids":null,"routed_experts":null}],"service_tier":null,"system_fingerprint":"lmm-mock","usage":%usage,'
+  .. '"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,'
+  .. '"ec_transfer_params":null,"metrics":null}'
+
+local CHUNK = '{"id":$id,"object":"chat.completion.chunk","created":%created,"model":$model,"choices":['
+
+-- What stands in the choices of a chunk, and behind its usage.
+local CHOICES = {
+  role = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}',
+  piece = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":null,"token_ids":null}',
+  finish = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
+    .. '"token_ids":null}',
+  usage = "",
+}
+local TAILS = { role = ',"prompt_token_ids":null,"prompt_text":null' }
+
+templates.DONE = "data: [DONE]\n\n"
+
+-- The types that go with a status, where an error names none.
+local TYPES = {
+  [400] = "BadRequestError", [404] = "NotFoundError", [429] = "RateLimitError", [500] = "InternalServerError",
+  [501] = "NotImplementedError", [503] = "Service Unavailable",
+}
+
+local ERROR = '{"error":{"message":$message,"type":$type,"param":%param,"code":%code}}'
+
+-- In a stream another library of the server writes it, with spaces.
+local ERROR_EVENT = '{"error": {"message": $message, "type": $type, "param": %param, "code": %code}}'
+
+local function fill_error(template, problem)
+  return fill(template, {
+    message = problem.message, type = problem.type or TYPES[problem.status] or "Error", code = problem.status,
+    param = problem.param and quote(problem.param) or "null",
+  })
+end
+
+---@param problem { status: integer, message: string, type: string?, param: string? }
+function templates.error(problem)
+  return fill_error(ERROR, problem)
+end
+
+--- The same as an event of a stream.
+function templates.error_event(problem)
+  return "data: " .. fill_error(ERROR_EVENT, problem) .. "\n\n"
+end
+
+---@param values { model: string, created: integer, max_model_len: integer }
+function templates.models(values)
+  return fill(MODELS, values)
+end
+
+--- A chat completion.
+---@class lmm.mock.Answer
+---@field id string
+---@field created integer
+---@field model string
+---@field text string
+---@field finish_reason string
+---@field prompt integer       tokens
+---@field completion integer   tokens
+
+local function usage(answer, completion, details)
+  return fill(USAGE, {
+    prompt = answer.prompt, completion = completion, total = answer.prompt + completion, details = details,
+  })
+end
+
+---@param answer lmm.mock.Answer
+function templates.completion(answer)
+  return fill(COMPLETION, {
+    id = answer.id, created = answer.created, model = answer.model, text = answer.text,
+    finish_reason = answer.finish_reason,
+    usage = usage(answer, answer.completion, ',"prompt_tokens_details":null,"completion_tokens_details":null'),
+  })
+end
+
+--- One event of a stream.
+---@param answer lmm.mock.Answer
+---@param kind "role"|"piece"|"finish"|"usage"
+---@param opts? { text: string?, tokens: integer?, is_last: boolean? }
+---  text: of a piece, or of the piece with which the answer finishes; tokens: of the answer so far, where each chunk
+---  holds the usage; is_last: nothing but [DONE] follows
+function templates.chunk(answer, kind, opts)
+  opts = opts or {}
+  local usage_text
+  if kind == "usage" then
+    usage_text = usage(answer, answer.completion, "")
+  elseif opts.tokens then
+    usage_text = usage(answer, opts.tokens, ',"completion_tokens_details":null')
+  end
+  local template = CHUNK .. CHOICES[kind] .. "]" .. (usage_text and ',"usage":%usage' or "") .. (TAILS[kind] or "")
+    .. (opts.is_last and ',"system_fingerprint":"lmm-mock"' or "") .. "}"
+  return "data: " .. fill(template, {
+    id = answer.id, created = answer.created, model = answer.model, text = opts.text or "",
+    finish_reason = answer.finish_reason, usage = usage_text,
+  }) .. "\n\n"
+end
+
+---@param tokens integer[]
+---@param max_model_len integer
+function templates.tokens(tokens, max_model_len)
+  return fill('{"count":%count,"max_model_len":%max_model_len,"tokens":[%tokens],"token_strs":null}', {
+    count = #tokens, max_model_len = max_model_len, tokens = table.concat(tokens, ","),
+  })
+end
+
+return templates
