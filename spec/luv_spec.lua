@@ -194,7 +194,7 @@ end)
 test.case("what `done` raises reaches the program, and the other tasks go on", function()
   local loop = require("lmm.loop.luv").new(uv)
   local log = {}
-  loop.soon = function(fn)
+  loop.defer = function(fn)
     local ok, problem = pcall(fn)
     if not ok then log[#log + 1] = problem end
   end
