@@ -14,7 +14,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf sniff media base64 body utf8 sse core
+CORE    := error buf sniff media base64 body utf8 number read decode sse delta text answer core
 CURL    := error buf transfer multi curl
 MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 
@@ -159,14 +159,21 @@ lint: ## compilers with every warning an error, and the linters
 	@echo "  luacheck"; luacheck --quiet $(ALL_LUA)
 	@echo "  luac5.1"; luac5.1 -p $(LUA_FILES)
 
-bench: ## speed and memory, as ratios measured side by side; $PYTHON may have pybase64 to compare with
+# How the bench runs LuaJIT, where that and what is built for 5.1 are there.
+LUAJIT_RUN = $(if $(and $(shell command -v luajit),$(wildcard build/lua5.1/lmm/core.so)),\
+  env LUA_CPATH='$(CURDIR)/build/lua5.1/?.so;;' luajit)
+bench: ## speed and memory, as ratios measured side by side, or GROUPs of it in BENCH="asks ..."; $$PYTHON may have pybase64
 	@$(NEED) $(DEMO_PACKAGES) curl jq
-	@$(MAKE) --no-print-directory all build/bench/sink build/bench/bare
-	@$(RUN) BUILT=build/bench $(LUA) bench/run.lua
+	@$(MAKE) --no-print-directory all build/bench/server build/bench/bare
+	@$(RUN) BUILT=build/bench LUAJIT="$(LUAJIT_RUN)" $(LUA) bench/run.lua $(BENCH)
 
-build/bench/%: bench/%.c
+build/bench/server: bench/server.c
 	@mkdir -p $(@D)
-	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $< -lcurl
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $<
+
+build/bench/bare: bench/bare.c $(BUILD)/base64.o
+	@mkdir -p $(@D)
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
 
 install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; the command is of the last one
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"

@@ -1,12 +1,14 @@
--- usage: LUA bench/run.lua      from the project's folder, by `make bench`, which builds what this needs
+-- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Ends with a table; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, crowd, turns, texts, pictures, start. Ends with a table, which a run of
+-- all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
 local built = os.getenv "BUILT" -- the folder of the programs that the Makefile compiled
-local rows, missed = {}, false
+local luajit = os.getenv "LUAJIT" -- a command that runs a program on LuaJIT with its modules, or ""
+local groups, rows, missed = {}, {}, false
 
 local function quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
@@ -25,38 +27,44 @@ local function seconds_of(command)
   return core.now() - before
 end
 
+--- The numbers that a command prints.
+local function numbers(...)
+  local found = {}
+  for number in output(table.concat({ ... }, " ")):gmatch "%-?[%d.]+" do found[#found + 1] = tonumber(number) end
+  return (table.unpack or unpack)(found) -- luacheck: ignore
+end
+
+local function measure(...)
+  return numbers(quote(interpreter), "bench/measure.lua", ...)
+end
+
+local function bare(...)
+  return numbers(built .. "/bare", ...)
+end
+
 --- Runs each of the functions in turn, `rounds` times; gives the least that each returned.
 local function interleaved(rounds, fns)
   local best = {}
   for _ = 1, rounds do
     for i, fn in ipairs(fns) do best[i] = math.min(best[i] or math.huge, fn()) end
   end
-  return best
+  return (table.unpack or unpack)(best) -- luacheck: ignore
 end
 
--- Without a bound, for who wants to know.
-local function tell(what, ratio)
-  rows[#rows + 1] = string.format("%-66s %8.2f", what, ratio)
-end
-
-local function report(what, ratio, bound, at_least)
-  local kept = at_least and ratio >= bound or not at_least and ratio <= bound
+--- A row of the table. Without a bound it is for who wants to know.
+---@param ratio number
+---@param bound number?
+---@param is_least boolean?  the bound is the least that will do, not the most
+---@param unit string?
+local function report(what, ratio, bound, is_least, unit)
+  local kept = not bound or is_least and ratio >= bound or not is_least and ratio <= bound
   missed = missed or not kept
-  rows[#rows + 1] = string.format("%-66s %8.2f   at %s %-6g %s", what, ratio, at_least and "least" or "most ", bound,
-    kept and "ok" or "MISSED")
+  rows[#rows + 1] = { what = what, ratio = ("%.2f%s"):format(ratio, unit and " " .. unit or ""),
+    bound = bound and ("at %s %g"):format(is_least and "least" or "most", bound) or "", kept = kept }
+  print(("%-78s %10s   %-14s %s"):format(what, rows[#rows].ratio, rows[#rows].bound, kept and "" or "MISSED"))
 end
 
--- ---- base64 ------------------------------------------------------------------------------------------------------
-
-local kernels = output(quote(interpreter) .. " bench/base64.lua")
-io.write(kernels, "\n")
-report("base64: lmm / libb64", tonumber(kernels:match "lmm / libb64 *(%d+%.?%d*)"), 20, true)
-local best = tonumber((kernels:match "lmm / pybase64 *(%d+%.?%d*)"))
-if best then report("base64: lmm / pybase64", best, 0.8, true) end
-
--- ---- upload ------------------------------------------------------------------------------------------------------
-
--- A file of so many bytes; as large as it is, it holds no more than it must.
+--- A file of so many bytes; as large as it is, it holds no more than it must.
 local function file_of(name, bytes, source)
   local path = built .. "/" .. name
   output("test -f " .. path .. " || " .. source:format(bytes, path))
@@ -65,12 +73,10 @@ end
 
 local filled = "head -c %d /dev/urandom >%s"
 local sparse = "truncate -s %d %s"
-local large = file_of("200MB", 200 * 1000 * 1000, filled)
-output("cat " .. large .. " >/dev/null")
 
--- The sink ends with its standard input, which is this pipe.
+-- The server ends with its standard input, which is this pipe.
 local address = os.tmpname()
-local sink = assert(io.popen(built .. "/sink >" .. address, "w"))
+local server = assert(io.popen(built .. "/server >" .. address, "w"))
 local port
 repeat
   local file = assert(io.open(address))
@@ -78,87 +84,209 @@ repeat
   file:close()
 until port
 os.remove(address)
-local url = "http://127.0.0.1:" .. port .. "/v1"
 
-local function ask(...)
-  return output(table.concat({ quote(interpreter), "bench/ask.lua", url, ... }, " "))
+local root = "http://127.0.0.1:" .. port
+local chat = "/v1/chat/completions"
+
+function groups.base64()
+  local kernels = output(quote(interpreter) .. " bench/base64.lua")
+  io.write(kernels, "\n")
+  report("base64: lmm / libb64", tonumber(kernels:match "lmm / libb64 *(%d+%.?%d*)"), 20, true)
+  local best = tonumber((kernels:match "lmm / pybase64 *(%d+%.?%d*)"))
+  if best then report("base64: lmm / pybase64", best, 0.8, true) end
 end
 
--- The least seconds of the exchanges that a command prints, a line each. The first does not count: it is with a small
--- file, for loading libcurl and opening the connection are not what is compared.
-local function least(text)
+--- The least seconds of the exchanges that a command prints, a line each. The first does not count: it is with a small
+--- file, for loading libcurl and opening the connection are not what is compared.
+local function least(command)
   local fewest, first = math.huge, true
-  for seconds in text:gmatch "([%d.]+)[^\n]*\n" do
+  for seconds in output(command):gmatch "([%d.]+)[^\n]*\n" do
     if not first then fewest = math.min(fewest, tonumber(seconds)) end
     first = false
   end
   return fewest
 end
 
-local small = file_of("1MB", 1000 * 1000, filled)
-local times = 5 -- in each round
-
-local function bare(buffer)
-  local command = string.format("%s/bare %s/chat/completions %d %d", built, url, buffer, math.ceil(1000 * 1000 / 3) * 4)
-  return least(output(command .. string.format(" %d", math.ceil(200 * 1000 * 1000 / 3) * 4):rep(times)))
+function groups.upload()
+  local small, large = file_of("1MB", 1000 * 1000, filled), file_of("200MB", 200 * 1000 * 1000, filled)
+  output("cat " .. large .. " >/dev/null")
+  local ask = quote(interpreter) .. " bench/measure.lua upload " .. root .. "/v1 "
+  local times = 5 -- in each round
+  local encoded = math.ceil(200 * 1000 * 1000 / 3) * 4
+  local function plain(buffer)
+    return least(("%s/bare upload %s %d 1333336%s"):format(built, root .. chat, buffer, (" " .. encoded):rep(times)))
+  end
+  local lmm, as_it_comes, with_buffer = interleaved(7, {
+    function() return least(ask .. small .. (" " .. large):rep(times)) end,
+    function() return plain(0) end,
+    function() return plain(512 * 1024) end,
+  })
+  report("upload of 200 MB: lmm / libcurl alone with the bytes ready, as it comes", lmm / as_it_comes, 1.15)
+  report("upload of 200 MB: the same, libcurl given lmm's upload buffer of 512 KiB", lmm / with_buffer, 1.15)
+  local shell = "base64 -w0 " .. large .. [[ | jq -Rc '{model: "m", messages: [{role: "user", content: [{type: "text",
+    text: "What is this?"}, {type: "image_url", image_url: {url: ("data:image/jpeg;base64," + .)}}]}]}' |
+    curl -sS -H 'Content-Type: application/json' -H Expect: --data-binary @- ]] .. root .. chat
+  local whole, piped = interleaved(2, {
+    function() return seconds_of(ask .. large) end,
+    function() return seconds_of(shell) end,
+  })
+  report("upload of 200 MB: lmm / base64 | jq | curl", whole / piped, 0.1)
+  local huge = file_of("1GB", 1000 * 1000 * 1000, sparse)
+  local peaks = {}
+  for peak in output(ask .. table.concat({ small, small, small, small, huge }, " ")):gmatch " (%d+)\n" do
+    peaks[#peaks + 1] = tonumber(peak)
+  end
+  -- The first asks load libcurl and find the heap that they need from then on.
+  report("memory: growth from a 1 MB to a 1 GB file", peaks[5] - peaks[4], 256, false, "KiB")
 end
 
-local shell = "base64 -w0 " .. large .. [[ | jq -Rc '{model: "m", messages: [{role: "user", content: [{type: "text",
-  text: "What is this?"}, {type: "image_url", image_url: {url: ("data:image/jpeg;base64," + .)}}]}]}' |
-  curl -sS -H 'Content-Type: application/json' -H Expect: --data-binary @- ]] .. url .. "/chat/completions"
-local upload = interleaved(7, {
-  function() return least(ask(small .. (" " .. large):rep(times))) end,
-  function() return bare(0) end,
-  function() return bare(512 * 1024) end,
-})
-local whole = interleaved(2, {
-  function() return seconds_of(table.concat({ quote(interpreter), "bench/ask.lua", url, large }, " ")) end,
-  function() return seconds_of(shell) end,
-})
-print(string.format("200 MB upload: lmm %.3f s, libcurl alone %.3f s, with lmm's buffer %.3f s; as whole commands: " ..
-  "lmm %.3f s, shell %.3f s\n", upload[1], upload[2], upload[3], whole[1], whole[2]))
-report("upload of 200 MB: lmm / libcurl alone with the bytes ready", upload[1] / upload[2], 1.15)
-tell("upload of 200 MB: the same, where libcurl is given lmm's 512 KiB buffer", upload[1] / upload[3])
-report("upload of 200 MB: lmm / base64 | jq | curl", whole[1] / whole[2], 0.1)
-
--- ---- memory ------------------------------------------------------------------------------------------------------
-
-local huge = file_of("1GB", 1000 * 1000 * 1000, sparse)
-local peaks = {}
-for peak in ask(small, small, small, small, huge):gmatch "(%d+)\n" do peaks[#peaks + 1] = tonumber(peak) end
-print(string.format("most memory after 1 MB four times, then 1 GB: %s KiB\n", table.concat(peaks, ", ")))
--- The first asks load libcurl and find the heap that they need from then on.
-report("memory: growth from a 1 MB to a 1 GB file, KiB", peaks[5] - peaks[4], 256)
-sink:close()
-
--- ---- start -------------------------------------------------------------------------------------------------------
-
-local function start(module)
-  local command = "for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done"
-  return seconds_of(command:format(interpreter, module))
+function groups.asks()
+  local total = 6000
+  for _, at_once in ipairs { 1, 16, 64, 256 } do
+    local ask, turn, alone = interleaved(5, {
+      function() return (measure("asks", root .. "/v1", total, at_once, "chat")) end,
+      function() return (measure("asks", root .. "/v1", total, at_once, "conversation")) end,
+      function() return (bare("asks", root .. chat, total, at_once)) end,
+    })
+    report(("a small ask, CPU, %d at once: client:chat / libcurl alone"):format(at_once), ask / alone, 4)
+    report(("a small ask, CPU, %d at once: conversation:ask / libcurl alone"):format(at_once), turn / alone, 4.5)
+  end
 end
 
-local started = interleaved(15, { function() return start "lmm" end, function() return start "cjson" end })
-report("start: " .. interpreter .. " with lmm / with cjson alone", started[1] / started[2], 1.2)
-local maps = "%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'"
-local loaded = output(maps:format(interpreter))
-report("start: libcurl loaded by require \"lmm\" (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
+function groups.streams()
+  local count = 200000
+  local url = ("%s/stream/%d/280"):format(root, count)
+  local text = built .. "/events"
+  output(("curl -sS %s -d {} -o %s"):format(url .. chat, text))
+  local memory, longest
+  local pieces, events, alone, decoded = interleaved(3, {
+    function()
+      local seconds, kib = measure("stream", url .. "/v1", "pieces")
+      memory = math.min(memory or kib, kib)
+      return seconds
+    end,
+    function() return (measure("stream", url .. "/v1", "events")) end,
+    function() return (bare("stream", url .. chat)) end,
+    function() return (measure("stream", "-", "cjson", text)) end,
+  })
+  report("a stream, CPU an event: pieces / libcurl alone and cjson.decode of each", pieces / (alone + decoded), 1)
+  report("a stream, CPU an event: events() / the same", events / (alone + decoded), 2)
+  local bytes = tonumber(output("wc -c <" .. text))
+  report("memory of 200,000 events beyond their bytes", memory / 1024 - bytes / 2 ^ 20, 15, false, "MiB")
+  for _ = 1, 2 do
+    local _, _, ms = measure("stream", ("%s/stream/%d/280/v1"):format(root, 500000), "pieces")
+    longest = math.min(longest or ms, ms)
+  end
+  report("the longest stream:next() of 500,000", longest, 5, false, "ms")
+  if luajit == "" then return end
+  local function on_luajit(events_in)
+    local seconds = numbers(luajit, "bench/measure.lua stream", ("%s/stream/%d/280/v1"):format(root, events_in), "pieces")
+    return seconds / events_in
+  end
+  local many, few = interleaved(3, { function() return on_luajit(100000) end, function() return on_luajit(25000) end })
+  report("LuaJIT, words that differ, CPU an event: 100,000 / 25,000", many / few, 1.1)
+end
 
--- ---- start in Neovim, where there is one ---------------------------------------------------------------------------
+local function exponent(much, little, factor)
+  return math.log(much / little) / math.log(factor)
+end
 
-if output("command -v nvim; true") ~= "" then
+function groups.crowd()
+  local url = root .. "/stream/20000/280/v1"
+  local beside, alone = interleaved(3, {
+    function() return (measure("crowd", root .. "/hold/v1", 4000, url)) end,
+    function() return (measure("crowd", root .. "/hold/v1", 0, url)) end,
+  })
+  report("a stream, CPU an event: beside 4,000 that wait / beside none", beside / alone, 1.25)
+  local many, few = interleaved(3, {
+    function() return measure("streams", root .. "/stream/50/280/v1", 4000) / 4000 end,
+    function() return measure("streams", root .. "/stream/50/280/v1", 10) / 10 end,
+  })
+  report("streams, CPU an event: 4,000 at once / 10 at once", many / few, 1.25)
+  report("the same, as an exponent", exponent(many, few, 400), 0.05)
+  many, few = interleaved(5, {
+    function() return measure("wake", 32000) / 32000 end,
+    function() return measure("wake", 2000) / 2000 end,
+  })
+  report("a woken task: 32,000 / 2,000", many / few, 1.25)
+  report("the same, as an exponent", exponent(many, few, 16), 0.05)
+  report("gather over 100,000 functions: memory of one that has ended", measure("gather", 100000), 200, false, "bytes")
+end
+
+function groups.turns()
+  local all, last, encode = measure("turns", root .. "/v1", 1000)
+  report("a turn at 2,000 messages, CPU / cjson.encode of all of them", last / encode, 1.5)
+  report("1,000 turns of one conversation, CPU", all, 2.5, false, "s")
+end
+
+function groups.texts()
+  local ask, decode = measure("text", root .. "/text/10000000/v1")
+  report("an answer of 10 MB of text, CPU / cjson.decode", ask / decode, 1.5)
+  local part, plain = measure("data_url", 12 * 2 ^ 20 * 3 / 4)
+  report("a data: URL of 12 MiB, CPU / base64.decode", part / plain, 2)
+end
+
+function groups.pictures()
+  local path, total = "examples/picture.jpg", 3000
+  local lmm, alone = interleaved(5, {
+    function() return (measure("pictures", root .. "/v1", path, total, 64)) end,
+    function() return (bare("pictures", root .. chat, path, total, 64)) end,
+  })
+  report("pictures of 104 KB, 64 at once, CPU / libcurl that reads and encodes them", lmm / alone, 1.4)
+end
+
+function groups.start()
+  local function start(module)
+    local command = "for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done"
+    return seconds_of(command:format(interpreter, module))
+  end
+  local lmm, cjson = interleaved(15, { function() return start "lmm" end, function() return start "cjson" end })
+  report("start: require \"lmm\" / require \"cjson\"", lmm / cjson, 1.2)
+  local maps = "%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'"
+  report("start: libcurl is loaded by require \"lmm\" (0 no, 1 yes)",
+    output(maps:format(interpreter)):find "libcurl" and 1 or 0, 0)
+  local ten = "for i in 1 2 3 4 5 6 7 8 9 10; do %s >/dev/null; done"
+  local command = ("env OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m hello"):format(root, interpreter)
+  local first, ask, curl = interleaved(10, {
+    function() return seconds_of(ten:format(interpreter .. " bench/measure.lua first " .. root .. "/v1")) end,
+    function() return seconds_of(ten:format(command)) end,
+    function()
+      return seconds_of(ten:format("curl -sS -H 'Content-Type: application/json' -d '{}' " .. root .. chat))
+    end,
+  })
+  report("the first ask of a process / curl", first / curl, 1.5)
+  report("the command lmm ask / curl", ask / curl, 2)
+  if output("command -v nvim; true") == "" then return end
   local editor = "nvim --headless -n -i NONE -u NONE --cmd 'set runtimepath^=.' --cmd 'lua %s' --cmd 'qa!'"
   local function start_editor(code)
     return seconds_of("for i in 1 2 3 4 5 6 7 8 9 10; do " .. editor:format(code) .. "; done")
   end
-  local editors = interleaved(10, {
+  local with, without = interleaved(10, {
     function() return start_editor "require \"lmm\"" end,
     function() return start_editor "local nothing" end,
   })
-  report("start: nvim with lmm / without, ms more", (editors[1] - editors[2]) / 10 * 1000, 5)
-  loaded = output(editor:format "require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")")
-  report("start: libcurl loaded by nvim with lmm (0 no, 1 yes)", loaded:find "libcurl" and 1 or 0, 0)
+  report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
-print(table.concat(rows, "\n"))
+local names = { "base64", "upload", "asks", "streams", "crowd", "turns", "texts", "pictures", "start" }
+local chosen = #arg > 0 and arg or names
+for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
+server:close()
+
+--- Puts the table between two marks of bench/README.md, whose words around it are written by hand.
+local function write_table()
+  local lines = { "| what | now | bound | |", "|---|---|---|---|" }
+  for _, row in ipairs(rows) do
+    lines[#lines + 1] = ("| %s | %s | %s | %s |"):format(row.what, row.ratio, row.bound, row.kept and "" or "missed")
+  end
+  local file = assert(io.open "bench/README.md")
+  local page = file:read "*a"
+  file:close()
+  local before, after = page:match "^(.-<!%-%- begin of the table %-%->\n).-(<!%-%- end of the table %-%->.*)$"
+  file = assert(io.open("bench/README.md", "w"))
+  file:write(before, "\n", table.concat(lines, "\n"), "\n\n", after)
+  file:close()
+end
+
+if #arg == 0 then write_table() end
 os.exit(missed and 1 or 0)

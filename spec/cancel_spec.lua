@@ -73,7 +73,7 @@ local function cancel(phase, server, chat, is_asked, way)
   run_until("the phase", function()
     if phase.is_reached then return phase.is_reached(server) end
     local call = chat.current.stream.call -- what has been received, the client alone knows
-    return call and call.received > 0 and chat.current.stream.accumulator:text() == phase.partial
+    return call and call.received > 0 and chat.current.stream.answer and chat.current.stream.answer:text() == phase.partial
   end)
   test.equal(result, nil)
   way[2](task, stream, chat)

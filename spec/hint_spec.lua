@@ -3,7 +3,6 @@
 local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
-local test = require "spec.support.test"
 
 local null = lmm.null
 
@@ -86,104 +85,110 @@ local rows = { -- what, the hint, the replies
 
 local REQUEST = { messages = { { role = "user", content = "q" } } }
 
-for _, row in ipairs(rows) do
-  test.case(row[1], function()
-    for i = 3, #row do
-      local reply = row[i]
-      local event = row.event ~= false and fake.streamed { fake.event(reply.json.error and reply.json
-        or { error = reply.json }), fake.event "[DONE]" } or nil
-      for _, given in ipairs { reply, event } do
-        for _, method in ipairs { "chat", "stream" } do
-          local client = fake.net({ given }):connect { retry = false }
-          local value, message, err = client[method](client, REQUEST)
-          if method == "stream" then value, message, err = value:reply() end
-          test.refused(row.says or "", value, message, err)
-          test.match(err.hint, row.is_pattern and "^" .. row[2] .. "$" or "^" .. row[2]:gsub("%p", "%%%0") .. "$")
-          test.equal(message:sub(-#err.hint - 3), " (" .. err.hint .. ")")
-          test.equal({ err.kind, err.status }, { "http", reply.status })
+describe("hints", function()
+  for _, row in ipairs(rows) do
+    it(row[1], function()
+      for i = 3, #row do
+        local reply = row[i]
+        local event = row.event ~= false and fake.streamed { fake.event(reply.json.error and reply.json
+          or { error = reply.json }), fake.event "[DONE]" } or nil
+        for _, given in ipairs { reply, event } do
+          for _, method in ipairs { "chat", "stream" } do
+            local client = fake.net({ given }):connect { retry = false }
+            local value, message, err = client[method](client, REQUEST)
+            if method == "stream" then value, message, err = value:reply() end
+            assert.refused(row.says or "", value, message, err)
+            assert.matches(row.is_pattern and "^" .. row[2] .. "$" or "^" .. row[2]:gsub("%p", "%%%0") .. "$", err.hint)
+            assert.equal(" (" .. err.hint .. ")", message:sub(-#err.hint - 3))
+            assert.same({ "http", reply.status }, { err.kind, err.status })
+          end
         end
+      end
+    end)
+  end
+
+  it("a base URL without /v1, in the words of each server", function()
+    for _, reply in ipairs {
+      { status = 404, json = { detail = "Not Found" } }, -- vLLM, SGLang
+      { status = 405, json = { detail = "Method Not Allowed" } },
+      -- llama.cpp
+      { status = 404, json = { error = { code = 404, message = "File Not Found", type = "not_found_error" } } },
+      { status = 404, body = "404 page not found" }, -- Ollama
+      { status = 404, headers = { ["content-type"] = "text/html" }, body = "<html><title>404</title></html>" },
+    } do
+      for base, is_advised in pairs { ["http://h"] = true, ["http://h/api"] = true, ["http://h/v1"] = false } do
+        local err = assert.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):models())
+        assert.same(is_advised and "a base URL mostly ends in /v1" or nil, err.hint, base)
+        err = assert.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):request("GET", "/nope"))
+        assert.same(is_advised and "a base URL mostly ends in /v1" or nil, err.hint, base)
       end
     end
   end)
-end
 
-test.case("a base URL without /v1, in the words of each server", function()
-  for _, reply in ipairs {
-    { status = 404, json = { detail = "Not Found" } },                                          -- vLLM, SGLang
-    { status = 405, json = { detail = "Method Not Allowed" } },
-    { status = 404, json = { error = { code = 404, message = "File Not Found", type = "not_found_error" } } }, -- llama
-    { status = 404, body = "404 page not found" },                                              -- Ollama
-    { status = 404, headers = { ["content-type"] = "text/html" }, body = "<html><title>404</title></html>" },
-  } do
-    for base, is_advised in pairs { ["http://h"] = true, ["http://h/api"] = true, ["http://h/v1"] = false } do
-      local err = test.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):models())
-      test.equal(err.hint, is_advised and "a base URL mostly ends in /v1" or nil, base)
-      err = test.refused("HTTP 40", fake.net({ reply }):connect({ base_url = base }):request("GET", "/nope"))
-      test.equal(err.hint, is_advised and "a base URL mostly ends in /v1" or nil, base)
+  it("a base URL that goes too far", function()
+    local reply = { status = 404, json = { detail = "Not Found" } }
+    local client = fake.net({ reply }):connect { base_url = "http://h/v1/chat/completions", model = "m" }
+    local err = assert.refused("HTTP 404", client:chat { messages = { { role = "user", content = "q" } } })
+    assert.equal("the base URL ends before /chat/completions", err.hint)
+    err = assert.refused("HTTP 404", client:models())
+    assert.equal("the base URL ends before /chat/completions", err.hint)
+  end)
+
+  it("events that do not say so: their Content-Type is told", function()
+    local events = fake.answer("a").chunks
+    for given, told in pairs { ["application/json"] = "'application/json'", ["Text/Plain; x=y"] = "'Text/Plain; x=y'",
+      [""] = "missing", none = "missing", [("x"):rep(5000)] = "'" .. ("x"):rep(97) .. "...'" } do
+      local headers = { ["content-type"] = given ~= "none" and given or nil }
+      local reply = { headers = headers, body = table.concat(events) }
+      for _, method in ipairs { "chat", "stream" } do
+        local client = fake.net({ reply }):connect { retry = false }
+        local value, message, err = client[method](client, REQUEST)
+        if method == "stream" then value, message, err = value:reply() end
+        assert.refused("the events of a stream, but their Content%-Type is", value, message, err)
+        assert(message:find(told, 1, true), message)
+        assert.equal("protocol", err.kind)
+      end
     end
-  end
-end)
+  end)
 
-test.case("a base URL that goes too far", function()
-  local reply = { status = 404, json = { detail = "Not Found" } }
-  local client = fake.net({ reply }):connect { base_url = "http://h/v1/chat/completions", model = "m" }
-  local err = test.refused("HTTP 404", client:chat { messages = { { role = "user", content = "q" } } })
-  test.equal(err.hint, "the base URL ends before /chat/completions")
-  err = test.refused("HTTP 404", client:models())
-  test.equal(err.hint, "the base URL ends before /chat/completions")
-end)
-
-test.case("events that do not say so: their Content-Type is told", function()
-  local events = fake.answer("a").chunks
-  for given, told in pairs { ["application/json"] = "'application/json'", ["Text/Plain; x=y"] = "'Text/Plain; x=y'",
-    [""] = "missing", none = "missing", [("x"):rep(5000)] = "'" .. ("x"):rep(97) .. "...'" } do
-    local headers = { ["content-type"] = given ~= "none" and given or nil }
-    local reply = { headers = headers, body = table.concat(events) }
-    for _, method in ipairs { "chat", "stream" } do
-      local client = fake.net({ reply }):connect { retry = false }
-      local value, message, err = client[method](client, REQUEST)
-      if method == "stream" then value, message, err = value:reply() end
-      test.refused("the events of a stream, but their Content%-Type is", value, message, err)
-      test.ok(message:find(told, 1, true), message)
-      test.equal(err.kind, "protocol")
+  it("advice is looked for where a message begins", function()
+    local function hint_of(message)
+      return assert.refused("HTTP 400", fake.net({ vllm(400, message) }):connect():chat(REQUEST)).hint
     end
-  end
-end)
+    assert.same(TOO_LONG, hint_of(("x "):rep(1900) .. "maximum context length"))
+    assert.is_nil(hint_of(("x "):rep(3000) .. "maximum context length"))
+  end)
 
-test.case("advice is looked for where a message begins", function()
-  local function hint_of(message)
-    return test.refused("HTTP 400", fake.net({ vllm(400, message) }):connect():chat(REQUEST)).hint
-  end
-  test.equal(hint_of(("x "):rep(1900) .. "maximum context length"), TOO_LONG)
-  test.equal(hint_of(("x "):rep(3000) .. "maximum context length"), nil)
-end)
+  it("what is no refusal of that kind has no advice", function()
+    for _, reply in ipairs { vllm(400, "temperature must be non-negative, got -1."), vllm(500, "Internal server error"),
+      llama(500, "Chunk not found"), vllm(503, "Service Unavailable") } do
+      local err = assert.refused("HTTP", fake.net({ reply }):connect({ retry = false }):chat(REQUEST))
+      assert.is_nil(err.hint)
+    end
+  end)
 
-test.case("what is no refusal of that kind has no advice", function()
-  for _, reply in ipairs { vllm(400, "temperature must be non-negative, got -1."), vllm(500, "Internal server error"),
-    llama(500, "Chunk not found"), vllm(503, "Service Unavailable") } do
-    local err = test.refused("HTTP", fake.net({ reply }):connect({ retry = false }):chat(REQUEST))
-    test.equal(err.hint, nil)
-  end
-end)
+  it("long runs of anything: with quadratic work this would not end", function()
+    local hints = require "lmm.call.hints"
+    local server_error = require "lmm.answer.server_error"
+    for _, piece in ipairs { "a", "requires", "At most 1 ", "HTTP code 1", "--tool-call-parser", " ", "<" } do
+      local text = piece:rep(math.floor(2 ^ 20 / #piece))
+      local fields = server_error.from_reply({ status = 400, headers = {} }, text)
+      assert.is_nil(fields.hint or hints.for_refusal(fields, {}))
+      assert.truthy(server_error.not_json(text).reason)
+    end
+  end)
 
-test.case("long runs of anything: with quadratic work this would not end", function()
-  local server_error = require "lmm.answer.server_error"
-  for _, piece in ipairs { "a", "requires", "At most 1 ", "HTTP code 1", "--tool-call-parser", " ", "<" } do
-    local text = piece:rep(math.floor(2 ^ 20 / #piece))
-    local fields = server_error.from_reply({ status = 400, headers = {} }, text, {})
-    test.equal({ fields.hint, server_error.describe(text) ~= nil }, { nil, true })
-  end
-end)
-
-test.case("numbers that are none, and huge ones, are left out or told as they are", function()
-  local function message_of(more)
-    local reply = llama(400, "too long", "exceed_context_size_error", more)
-    reply.json = json.encode(reply.json)
-    reply.body, reply.json = reply.json:gsub('"HUGE"', "1e30"), nil
-    return test.refused("too long", fake.net({ reply }):connect():chat(REQUEST)).message
-  end
-  test.match(message_of { n_prompt_tokens = 7, n_ctx = 5 }, "too long: the prompt has 7 tokens, the context 5$")
-  test.match(message_of { n_prompt_tokens = "7", n_ctx = 5 }, "too long$")
-  test.match(message_of { n_prompt_tokens = 7 }, "too long$")
-  test.match(message_of { n_prompt_tokens = "HUGE", n_ctx = 5 }, "too long: the prompt has 1%d+ tokens, the context 5$")
+  it("numbers that are none, and huge ones, are left out or told as they are", function()
+    local function message_of(more)
+      local reply = llama(400, "too long", "exceed_context_size_error", more)
+      reply.json = json.encode(reply.json)
+      reply.body, reply.json = reply.json:gsub('"HUGE"', "1e30"), nil
+      return assert.refused("too long", fake.net({ reply }):connect():chat(REQUEST)).message
+    end
+    assert.matches("too long: the prompt has 7 tokens, the context 5$", message_of { n_prompt_tokens = 7, n_ctx = 5 })
+    assert.matches("too long$", message_of { n_prompt_tokens = "7", n_ctx = 5 })
+    assert.matches("too long$", message_of { n_prompt_tokens = 7 })
+    assert.matches("too long: the prompt has 1%d+ tokens, the context 5$",
+      message_of { n_prompt_tokens = "HUGE", n_ctx = 5 })
+  end)
 end)

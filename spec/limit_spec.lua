@@ -4,7 +4,6 @@ local lmm = require "lmm"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local settings = require "lmm.call.settings"
-local test = require "spec.support.test"
 
 local EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 local MIB = 2 ^ 20
@@ -140,78 +139,81 @@ local rows = {
     says = "3 choices" },
 }
 
-for _, row in ipairs(rows) do
-  local name, value = next(row[2])
-  test.case(("limits.%s: %s"):format(name, row[1]), function()
-    local within = { { await = "request" }, { send = row[3] }, { close = true } }
-    local beyond = { { await = "request" }, { send = row[4] }, row.flood and { send = FLOOD } or { await = "close" },
-      { await = "close" } }
-    with({ within, beyond }, { limits = { [name] = value } }, function(client, server)
-      local _, message, err = row.ask(client)
-      if err then test.ok(err.kind ~= "limit" and err.kind ~= "truncated", message) end
-      local before = high_water()
-      if row.http then -- what a refusal says matters more than how long it is
-        err = test.refused("HTTP 400", row.ask(client))
-        test.equal(err.kind, "http")
-      else
-        err = test.refused(row.says, row.ask(client))
-        test.equal({ err.kind, err.retryable, err.attempts, err.message:find("limits." .. name, 1, true) ~= nil },
-          { "limit", false, 1, true })
-      end
-      if not row[4]:find "Content%-Length" then wait_closed(server, 2) end -- it did not wait for the rest
-      if os.getenv "LMM_TEST_WRAP" == nil then
-        test.ok(high_water() - before < 8 * MIB, ("grew by %d bytes"):format(high_water() - before))
+describe("limits", function()
+  for _, row in ipairs(rows) do
+    local name, value = next(row[2])
+    it(("limits.%s: %s"):format(name, row[1]), function()
+      local within = { { await = "request" }, { send = row[3] }, { close = true } }
+      local beyond = { { await = "request" }, { send = row[4] }, row.flood and { send = FLOOD } or { await = "close" },
+        { await = "close" } }
+      with({ within, beyond }, { limits = { [name] = value } }, function(client, server)
+        local _, message, err = row.ask(client)
+        if err then assert(err.kind ~= "limit" and err.kind ~= "truncated", message) end
+        local before = high_water()
+        if row.http then -- what a refusal says matters more than how long it is
+          err = assert.refused("HTTP 400", row.ask(client))
+          assert.equal("http", err.kind)
+        else
+          err = assert.refused(row.says, row.ask(client))
+          assert.same({ "limit", false, 1 }, { err.kind, err.retryable, err.attempts })
+          assert(err.message:find("limits." .. name, 1, true), err.message)
+        end
+        if not row[4]:find "Content%-Length" then wait_closed(server, 2) end -- it did not wait for the rest
+        if os.getenv "LMM_TEST_WRAP" == nil then
+          assert(high_water() - before < 8 * MIB, ("grew by %d bytes"):format(high_water() - before))
+        end
+      end)
+    end)
+  end
+
+  it("a line of a head without an end", function()
+    local endless = { { await = "request" }, { send = LINE }, { send = FLOOD }, { await = "close" } }
+    with({ endless }, {}, function(client, server)
+      assert.equal("limit", assert.refused("a header line is longer than 100 KB", chat(client)).kind)
+      wait_closed(server, 1)
+    end)
+  end)
+
+  it("a head beyond what libcurl takes", function()
+    local long = "HTTP/1.1 200 OK\r\n" .. ("X: " .. ("x"):rep(1000) .. "\r\n"):rep(400)
+    with({ { { await = "request" }, { send = long }, { await = "close" } } }, { limits = { header = 1e6 } },
+      function(client) assert.equal("limit", assert.refused("head is longer than 300 KB", chat(client)).kind) end)
+  end)
+
+  it("the defaults are those that are told", function()
+    local told, count = settings.of_client("http://h").limits, 0
+    local readme = process.read "README.md":match "### Limits(.-)\n###"
+    for name, text in pairs { header = "64 KiB", reply = "64 MiB", event = "64 MiB", depth = "1000", calls = "128",
+      choices = "128", error = "2000 bytes" } do
+      local row = readme:match("\n|[^\n|]*`" .. name .. "`[^\n]*")
+      assert.matches("| " .. text .. " |$", row)
+      local number, unit = text:match "^(%d+) ?(%a*)"
+      assert.equal(number * (({ KiB = 1024, MiB = MIB })[unit] or 1), told[name], name)
+      count = count + 1
+    end
+    for _ in pairs(told) do count = count - 1 end
+    assert.equal(0, count)
+  end)
+
+  it("the defaults hold", function()
+    with({ { { await = "request" }, { send = LINE .. ("x"):rep(70000) .. "\r\n" }, { hold = true } },
+      { { await = "request" }, { send = EVENTS .. calls(129) }, { hold = true } },
+      { { await = "request" }, { send = EVENTS .. event(list(129, CHOICE)) }, { hold = true } },
+      { { await = "request" }, { send = whole(nested(1001)) }, { hold = true } } }, {}, function(client)
+      local limits = { "longer than 65536 bytes", "more than 128 calls", "more than 128 choices", "1000 deep" }
+      for _, says in ipairs(limits) do
+        assert.equal("limit", assert.refused(says, stream(client)).kind)
       end
     end)
   end)
-end
 
-test.case("a line of a head without an end", function()
-  local endless = { { await = "request" }, { send = LINE }, { send = FLOOD }, { await = "close" } }
-  with({ endless }, {}, function(client, server)
-    test.equal(test.refused("a header line is longer than 100 KB", chat(client)).kind, "limit")
-    wait_closed(server, 1)
-  end)
-end)
-
-test.case("a head beyond what libcurl takes", function()
-  local long = "HTTP/1.1 200 OK\r\n" .. ("X: " .. ("x"):rep(1000) .. "\r\n"):rep(400)
-  with({ { { await = "request" }, { send = long }, { await = "close" } } }, { limits = { header = 1e6 } },
-    function(client) test.equal(test.refused("head is longer than 300 KB", chat(client)).kind, "limit") end)
-end)
-
-test.case("the defaults are those that are told", function()
-  local told, count = settings.of_client("http://h").limits, 0
-  local readme = process.read "README.md":match "### Limits(.-)\n###"
-  for name, text in pairs { header = "64 KiB", reply = "64 MiB", event = "64 MiB", depth = "1000", calls = "128",
-    choices = "128", error = "2000 bytes" } do
-    local row = readme:match("\n|[^\n|]*`" .. name .. "`[^\n]*")
-    test.match(row, "| " .. text .. " |$")
-    local number, unit = text:match "^(%d+) ?(%a*)"
-    test.equal(told[name], number * (({ KiB = 1024, MiB = MIB })[unit] or 1), name)
-    count = count + 1
-  end
-  for _ in pairs(told) do count = count - 1 end
-  test.equal(count, 0)
-end)
-
-test.case("the defaults hold", function()
-  with({ { { await = "request" }, { send = LINE .. ("x"):rep(70000) .. "\r\n" }, { hold = true } },
-    { { await = "request" }, { send = EVENTS .. calls(129) }, { hold = true } },
-    { { await = "request" }, { send = EVENTS .. event(list(129, CHOICE)) }, { hold = true } },
-    { { await = "request" }, { send = whole(nested(1001)) }, { hold = true } } }, {}, function(client)
-    for _, says in ipairs { "longer than 65536 bytes", "more than 128 calls", "more than 128 choices", "1000 deep" } do
-      test.equal(test.refused(says, stream(client)).kind, "limit")
-    end
-  end)
-end)
-
-test.case("limits as high as can be: deep JSON ends no process", function()
-  with({ { { await = "request" }, { send = whole(nested(1000000)) } },
-    { { await = "request" }, { send = whole('{"choices":[{"message":{"content":"a"}}],"x":' .. nested(2490) .. "}") } },
-  },
-    { limits = { depth = 2500, reply = math.huge, header = math.huge } }, function(client)
-    test.equal(test.refused("more than 2500 deep", chat(client)).kind, "limit")
-    test.equal(assert(chat(client)).text, "a")
+  it("limits as high as can be: deep JSON ends no process", function()
+    local deep = '{"choices":[{"message":{"content":"a"}}],"x":' .. nested(2490) .. "}"
+    with({ { { await = "request" }, { send = whole(nested(1000000)) } },
+      { { await = "request" }, { send = whole(deep) } } },
+      { limits = { depth = 2500, reply = math.huge, header = math.huge } }, function(client)
+      assert.equal("limit", assert.refused("more than 2500 deep", chat(client)).kind)
+      assert.equal("a", assert(chat(client)).text)
+    end)
   end)
 end)

@@ -4,7 +4,6 @@ local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
 local raw = require "spec.support.raw"
-local test = require "spec.support.test"
 
 local null = lmm.null
 local REQUEST = { messages = { { role = "user", content = "q" } } }
@@ -99,70 +98,71 @@ end
 --- What a choice of a reply must hold, read off what was sent.
 local function check_choice(choice, sent)
   local message = json.clean(sent.message)
-  test.equal({ choice.text, choice.reasoning or false, choice.refusal or false, choice.finish_reason },
-    { message.content or "", message.reasoning or message.reasoning_content or false, message.refusal or false,
-      sent.finish_reason })
-  test.equal(choice.logprobs and choice.logprobs.content or {}, json.clean((sent.logprobs or {}).content or {}))
+  assert.same({ message.content or "", message.reasoning or message.reasoning_content or false,
+    message.refusal or false, sent.finish_reason },
+    { choice.text, choice.reasoning or false, choice.refusal or false, choice.finish_reason })
+  assert.same(json.clean((sent.logprobs or {}).content or {}), choice.logprobs and choice.logprobs.content or {})
   local calls = {}
   for i, call in ipairs(message.tool_calls or {}) do
     local args = json.decode(call["function"].arguments)
     calls[i] = { id = call.id, name = call["function"].name, arguments = call["function"].arguments,
       args = json.clean(args) }
   end
-  test.equal(choice.tool_calls or {}, calls)
+  assert.same(calls, choice.tool_calls or {})
 end
 
-for _, row in ipairs(answers) do
-  test.case("the same whole, in events, in bytes, and unasked for the other way: " .. row[1], function()
-    local request = request_of(row)
-    local function get(method, reply)
-      local client = fake.net({ reply }):connect { retry = false }
-      if method == "chat" then return comparable(assert(client:chat(request))) end
-      return comparable(assert(client:stream(request):reply()))
-    end
-    local whole, events = { body = whole_of(row) }, events_of(row)
-    local expected = get("chat", whole)
-    test.equal(get("stream", fake.streamed(events)), expected)
-    local text, bytes = table.concat(events), {}
-    for i = 1, #text do bytes[i] = text:sub(i, i) end
-    test.equal(get("stream", fake.streamed(bytes)), expected)
-    test.equal(get("stream", whole), expected)                 -- a server that cannot stream
-    test.equal(get("chat", fake.streamed(events)), expected)   -- and one that always does
-    -- By its own measure.
-    test.equal(#expected.choices, #row[2])
-    test.equal({ expected.id, expected.model, expected.attempts }, { "c1", "m", 1 })
-    test.equal(tostring(expected.usage.total_tokens), "7")
-    for i, choice in ipairs(row[2]) do check_choice(expected.choices[i], choice) end
-    check_choice(expected, row[2][1])
-  end)
-end
-
-test.case("the same on real sockets, chunked, counted and byte by byte", function()
-  local function framed(type_of, body, chunked)
-    local head = "HTTP/1.1 200 OK\r\nContent-Type: " .. type_of .. "\r\n"
-    if not chunked then return head .. ("Content-Length: %d\r\n\r\n%s"):format(#body, body) end
-    local pieces = {}
-    for i = 1, #body, 7 do
-      local piece = body:sub(i, i + 6)
-      pieces[#pieces + 1] = ("%x\r\n%s\r\n"):format(#piece, piece)
-    end
-    return head .. "Transfer-Encoding: chunked\r\n\r\n" .. table.concat(pieces) .. "0\r\n\r\n"
-  end
-  local scenarios, count = {}, 0
+describe("replies", function()
   for _, row in ipairs(answers) do
-    local whole, events = whole_of(row), table.concat(events_of(row))
-    for _, step in ipairs {
-      { send = framed("application/json", whole) }, { send = framed("application/json", whole, true) },
-      { send = framed("text/event-stream", events) },
-      { dribble = framed("text/event-stream", events, true), every = 0 },
-    } do
-      count = count + 1
-      scenarios[count] = { { await = "request" }, step, { close = true } }
-    end
+    it("the same whole, in events, in bytes, and unasked for the other way: " .. row[1], function()
+      local request = request_of(row)
+      local function get(method, reply)
+        local client = fake.net({ reply }):connect { retry = false }
+        if method == "chat" then return comparable(assert(client:chat(request))) end
+        return comparable(assert(client:stream(request):reply()))
+      end
+      local whole, events = { body = whole_of(row) }, events_of(row)
+      local expected = get("chat", whole)
+      assert.same(expected, get("stream", fake.streamed(events)))
+      local text, bytes = table.concat(events), {}
+      for i = 1, #text do bytes[i] = text:sub(i, i) end
+      assert.same(expected, get("stream", fake.streamed(bytes)))
+      assert.same(expected, get("stream", whole))                 -- a server that cannot stream
+      assert.same(expected, get("chat", fake.streamed(events)))   -- and one that always does
+      -- By its own measure.
+      assert.equal(#row[2], #expected.choices)
+      assert.same({ "c1", "m", 1 }, { expected.id, expected.model, expected.attempts })
+      assert.equal("7", tostring(expected.usage.total_tokens))
+      for i, choice in ipairs(row[2]) do check_choice(expected.choices[i], choice) end
+      check_choice(expected, row[2][1])
+    end)
   end
-  local server = raw.start(scenarios)
-  local ok, err = xpcall(function()
-    local program = ([[
+
+  it("the same on real sockets, chunked, counted and byte by byte", function()
+    local function framed(type_of, body, chunked)
+      local head = "HTTP/1.1 200 OK\r\nContent-Type: " .. type_of .. "\r\n"
+      if not chunked then return head .. ("Content-Length: %d\r\n\r\n%s"):format(#body, body) end
+      local pieces = {}
+      for i = 1, #body, 7 do
+        local piece = body:sub(i, i + 6)
+        pieces[#pieces + 1] = ("%x\r\n%s\r\n"):format(#piece, piece)
+      end
+      return head .. "Transfer-Encoding: chunked\r\n\r\n" .. table.concat(pieces) .. "0\r\n\r\n"
+    end
+    local scenarios, count = {}, 0
+    for _, row in ipairs(answers) do
+      local whole, events = whole_of(row), table.concat(events_of(row))
+      for _, step in ipairs {
+        { send = framed("application/json", whole) }, { send = framed("application/json", whole, true) },
+        { send = framed("text/event-stream", events) },
+        { dribble = framed("text/event-stream", events, true), every = 0 },
+      } do
+        count = count + 1
+        scenarios[count] = { { await = "request" }, step, { close = true } }
+      end
+    end
+    local server = raw.start(scenarios)
+    local ok, err = xpcall(function()
+      local program = ([[
       local lmm, json = require "lmm", require "lmm.json"
       local client = lmm.connect { base_url = %q, model = "m", retry = false }
       for _, n in ipairs { %s } do
@@ -181,17 +181,18 @@ test.case("the same on real sockets, chunked, counted and byte by byte", functio
           print((show(reply)))
         end
       end]]):format(server.url, (("1,"):rep(#answers - 1)) .. "3")
-    local ended = require("spec.support.program").run(program)
-    test.equal({ ended.status, ended.err }, { 0, "" })
-    local lines = {}
-    for line in ended.out:gmatch "[^\n]+" do lines[#lines + 1] = line end
-    test.equal(#lines, 4 * #answers)
-    for i = 1, #lines, 4 do
-      for j = 1, 3 do test.equal(lines[i + j], lines[i], answers[(i + 3) / 4][1]) end
-    end
-  end, debug.traceback)
-  server:stop()
-  if not ok then error(err, 0) end
+      local ended = require("spec.support.program").run(program)
+      assert.same({ 0, "" }, { ended.status, ended.err })
+      local lines = {}
+      for line in ended.out:gmatch "[^\n]+" do lines[#lines + 1] = line end
+      assert.equal(4 * #answers, #lines)
+      for i = 1, #lines, 4 do
+        for j = 1, 3 do assert.same(lines[i], lines[i + j], answers[(i + 3) / 4][1]) end
+      end
+    end, debug.traceback)
+    server:stop()
+    if not ok then error(err, 0) end
+  end)
 end)
 
 -- ---- what no document tells of
@@ -200,146 +201,151 @@ local function stream_of(...)
   return fake.net({ fake.streamed { ... } }):connect({ retry = false }):stream(REQUEST)
 end
 
-test.case("an empty finish_reason ends nothing, nor does one that is no text", function()
-  for _, reason in ipairs { "", false, 0, null } do
-    local event = fake.event(event_of(0, { content = "half" }, { finish_reason = reason }))
-    local err = test.refused("without a finish_reason", stream_of(event):reply())
-    test.equal({ err.kind, err.partial }, { "truncated", "half" })
-    local reply = assert(stream_of(event, fake.event(event_of(0, {}, { finish_reason = "stop" })),
-      fake.event(event_of(0, {}, { finish_reason = reason })), fake.event "[DONE]"):reply())
-    test.equal(reply.finish_reason, "stop")
-  end
-end)
-
-test.case("whole tool calls without id and index are as many as there are; so are whole choices", function()
-  local function f(name) return { ["function"] = { name = name, arguments = "{}" } } end
-  local calls = { f "a", null, f "b", f "c" }
-  local message = { content = "x", tool_calls = calls }
-  local body = { choices = { { message = message }, { message = { content = "y" } } } }
-  local reply = assert(fake.net({ { json = body } }):connect():chat(REQUEST))
-  local names = {}
-  for i, call in ipairs(reply.tool_calls) do names[i] = call.name .. call.arguments end
-  test.equal(names, { "a{}", "b{}", "c{}" })
-  test.equal({ reply.text, #reply.choices, reply.choices[2].text }, { "x", 2, "y" })
-  calls[3].id, calls[4].id = "same", "same"
-  test.equal(#assert(fake.net({ { json = body } }):connect():chat(REQUEST)).tool_calls, 3)
-end)
-
-test.case("an event that somebody keeps stays as it came", function()
-  local stream = stream_of(fake.event(event_of(0, { content = "H" }, { logprobs = { content = { TOKENS[1] } } })),
-    fake.event(event_of(0, { content = "i" }, { logprobs = { content = { TOKENS[2] } }, finish_reason = "stop" })))
-  local kept = {}
-  for event in stream:events() do kept[#kept + 1] = event end
-  test.equal(#stream:reply().logprobs.content, 2)
-  test.equal({ #kept[1].choices[1].logprobs.content, #kept[2].choices[1].logprobs.content }, { 1, 1 })
-end)
-
-test.case("a reply without its choice 0 is none", function()
-  local function refused(says, value, message, err)
-    err = test.refused(says, value, message, err)
-    test.equal({ err.kind, err.partial }, { "protocol", "" })
-  end
-  for _, index in ipairs { 1, -1, 0.5, 1e300 } do
-    local choice = { index = index, message = { content = "a" }, finish_reason = "stop" }
-    refused("without its choice 0", fake.net({ { json = { choices = { choice } } } }):connect():chat(REQUEST))
-    local event = fake.event(event_of(index, { content = "a" }, { finish_reason = "stop" }))
-    refused("without its choice 0", stream_of(event, fake.event "[DONE]"):reply())
-    refused("without its choice 0", stream_of(event):reply())
-  end
-  local two = { messages = REQUEST.messages, n = 2 }
-  local only = fake.streamed { fake.event(event_of(1, { content = "b" }, { finish_reason = "stop" })),
-    fake.event "[DONE]" }
-  refused("without its choice 0", fake.net({ only }):connect():stream(two):reply())
-  refused("without choices", stream_of(fake.event "[DONE]"):reply())
-end)
-
-test.case("whole choices of one index are no reply", function()
-  local a = { index = 0, message = { content = "a" }, finish_reason = "stop" }
-  for _, b in ipairs { { index = 0, message = { content = "b" } }, { index = 0, delta = { content = "b" } } } do
-    for _, choices in ipairs { { a, b }, { b, a } } do
-      local err = test.refused("two choices 0", fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
-      test.equal(err.kind, "protocol")
+describe("what no document tells of", function()
+  it("an empty finish_reason ends nothing, nor does one that is no text", function()
+    for _, reason in ipairs { "", false, 0, null } do
+      local event = fake.event(event_of(0, { content = "half" }, { finish_reason = reason }))
+      local err = assert.refused("without a finish_reason", stream_of(event):reply())
+      assert.same({ "truncated", "half" }, { err.kind, err.partial })
+      local reply = assert(stream_of(event, fake.event(event_of(0, {}, { finish_reason = "stop" })),
+        fake.event(event_of(0, {}, { finish_reason = reason })), fake.event "[DONE]"):reply())
+      assert.equal("stop", reply.finish_reason)
     end
-  end
-  local deltas = { { delta = { content = "a" } }, { delta = { content = "b" } } } -- as many as there are
-  local reply = assert(fake.net({ { json = { choices = deltas } } }):connect():chat(REQUEST))
-  test.equal({ reply.text, #reply.choices, reply.choices[2].text }, { "a", 2, "b" })
-end)
+  end)
 
-test.case("nulls in a list leave the others in their order", function()
-  local calls, names = {}, {}
-  for i = 1, 60 do
-    for _ = 1, 2 do calls[#calls + 1] = null end
-    names[i] = "f" .. i
-    calls[#calls + 1] = call_of("c" .. i, names[i], "{}")
-  end
-  local choices = { { index = 0, message = { tool_calls = calls }, finish_reason = "stop" } }
-  local reply = assert(fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
-  local found = {}
-  for i, call in ipairs(reply.tool_calls) do found[i] = call.name end
-  test.equal(found, names)
-end)
+  it("whole tool calls without id and index are as many as there are; so are whole choices", function()
+    local function f(name) return { ["function"] = { name = name, arguments = "{}" } } end
+    local calls = { f "a", null, f "b", f "c" }
+    local message = { content = "x", tool_calls = calls }
+    local body = { choices = { { message = message }, { message = { content = "y" } } } }
+    local reply = assert(fake.net({ { json = body } }):connect():chat(REQUEST))
+    local names = {}
+    for i, call in ipairs(reply.tool_calls) do names[i] = call.name .. call.arguments end
+    assert.same({ "a{}", "b{}", "c{}" }, names)
+    assert.same({ "x", 2, "y" }, { reply.text, #reply.choices, reply.choices[2].text })
+    calls[3].id, calls[4].id = "same", "same"
+    assert.equal(3, #assert(fake.net({ { json = body } }):connect():chat(REQUEST)).tool_calls)
+  end)
 
-test.case("a content that is no text is not passed over", function()
-  for name, content in pairs { number = 5, boolean = false } do
-    local reason = "a message whose content is a " .. name
-    local choices = { { index = 0, message = { content = content }, finish_reason = "stop" } }
-    local err = test.refused(reason, fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
-    test.equal(err.kind, "protocol")
-    err = test.refused(reason, stream_of(fake.event(event_of(0, { content = "a" })),
-      fake.event(event_of(0, { content = content })), fake.event(event_of(0, { content = "b" }))):reply())
-    test.equal({ err.kind, err.partial }, { "protocol", "a" })
-  end
-end)
+  it("an event that somebody keeps stays as it came", function()
+    local stream = stream_of(fake.event(event_of(0, { content = "H" }, { logprobs = { content = { TOKENS[1] } } })),
+      fake.event(event_of(0, { content = "i" }, { logprobs = { content = { TOKENS[2] } }, finish_reason = "stop" })))
+    local kept = {}
+    for event in stream:events() do kept[#kept + 1] = event end
+    assert.equal(2, #stream:reply().logprobs.content)
+    assert.same({ 1, 1 }, { #kept[1].choices[1].logprobs.content, #kept[2].choices[1].logprobs.content })
+  end)
 
-test.case("a whole message behind the deltas says nothing twice", function()
-  local message = { content = "Hello", reasoning = "because", refusal = "no", tool_calls = { call_of("a", "f", "{}") } }
-  local last = { index = 0, message = message, finish_reason = "stop", logprobs = { content = { TOKENS[1] } } }
-  local reply = assert(stream_of(fake.event(event_of(0, { content = "Hel", reasoning = "because" })),
-    fake.event(event_of(0, { content = "lo" }, { logprobs = { content = { TOKENS[1] } } })),
-    fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "{}"))), fake.event { choices = { last } }):reply())
-  test.equal({ reply.text, reply.reasoning, reply.refusal, #reply.tool_calls, reply.tool_calls[1].arguments,
-    #reply.logprobs.content, reply.finish_reason }, { "Hello", "because", "no", 1, "{}", 1, "stop" })
-  -- Alone it says all, also behind the delta of the role.
-  reply = assert(stream_of(fake.event(event_of(0, { role = "assistant" })), fake.event { choices = { last } }):reply())
-  test.equal({ reply.text, reply.reasoning, #reply.tool_calls }, { "Hello", "because", 1 })
-  reply = assert(stream_of(fake.event { choices = { { delta = null, message = message, finish_reason = "stop" } } })
-    :reply())
-  test.equal({ reply.text, reply.tool_calls[1].name }, { "Hello", "f" })
-end)
-
-test.case("a delta that adds nothing to a tool call is no content", function()
-  local made = fake.event(event_of(0, tool_delta(0, {}, nil, nil)))
-  local empty = fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "")))
-  local nothing = { fake.event(event_of(0, { tool_calls = {} })), fake.event(event_of(0, { tool_calls = { null } })) }
-  local bad = fake.event { error = { message = "m", code = 503 } }
-  local function requests_of(...) -- two where nothing was content, and the first was tried again
-    local net = fake.net { fake.streamed { ... }, fake.answer "a" }
-    local stream = net:connect({ retry = { random = function() return 0 end } }):stream(REQUEST)
-    local _, _, err = stream:reply()
-    return #net.requests, err and err.status
-  end
-  test.equal({ requests_of(nothing[1], nothing[2], bad) }, { 2 })
-  test.equal({ requests_of(made, bad) }, { 1, 503 })
-  test.equal({ requests_of(empty, bad) }, { 1, 503 })
-
-  -- The first of a kind counts, the second does not: the time limit between pieces goes on.
-  local function ends_at(...)
-    local chunks, start = { fake.event(event_of(0, { content = "x" })), made, empty }, fake.loop:now()
-    for i = 1, select("#", ...) do
-      chunks[#chunks + 1] = { pause = 40 }
-      chunks[#chunks + 1] = select(i, ...)
+  it("a reply without its choice 0 is none", function()
+    local function refused(says, value, message, err)
+      err = assert.refused(says, value, message, err)
+      assert.same({ "protocol", "" }, { err.kind, err.partial })
     end
-    chunks[#chunks + 1] = { pause = 1000 }
-    local net = fake.net { fake.streamed(chunks) }
-    local stream = net:connect({ retry = false, timeout = { idle = 60 } }):stream(REQUEST)
-    test.equal(select(3, stream:reply()).limit, "idle")
-    return fake.loop:now() - start
-  end
-  test.equal(ends_at(empty, nothing[1]), 60)
-  test.equal(ends_at(fake.event(event_of(0, tool_delta(0, { id = "b" }, "", ""))), empty), 100) -- another call
-  test.equal(ends_at(fake.event(event_of(0, tool_delta(0, {}, "", "{"))), empty), 100)
-  test.equal(ends_at(fake.event(event_of(0, tool_delta(1, {}, "", ""))),
-    fake.event(event_of(0, tool_delta(1, { id = "b" }, "", ""))),
-    fake.event(event_of(0, tool_delta(1, { id = "b" }, "g", "")))), 180)
+    for _, index in ipairs { 1, -1, 0.5, 1e300 } do
+      local choice = { index = index, message = { content = "a" }, finish_reason = "stop" }
+      refused("without its choice 0", fake.net({ { json = { choices = { choice } } } }):connect():chat(REQUEST))
+      local event = fake.event(event_of(index, { content = "a" }, { finish_reason = "stop" }))
+      refused("without its choice 0", stream_of(event, fake.event "[DONE]"):reply())
+      refused("without its choice 0", stream_of(event):reply())
+    end
+    local two = { messages = REQUEST.messages, n = 2 }
+    local only = fake.streamed { fake.event(event_of(1, { content = "b" }, { finish_reason = "stop" })),
+      fake.event "[DONE]" }
+    refused("without its choice 0", fake.net({ only }):connect():stream(two):reply())
+    refused("without choices", stream_of(fake.event "[DONE]"):reply())
+  end)
+
+  it("whole choices of one index are no reply", function()
+    local a = { index = 0, message = { content = "a" }, finish_reason = "stop" }
+    for _, b in ipairs { { index = 0, message = { content = "b" } }, { index = 0, delta = { content = "b" } } } do
+      for _, choices in ipairs { { a, b }, { b, a } } do
+        local client = fake.net({ { json = { choices = choices } } }):connect()
+        local err = assert.refused("two choices 0", client:chat(REQUEST))
+        assert.equal("protocol", err.kind)
+      end
+    end
+    local deltas = { { delta = { content = "a" } }, { delta = { content = "b" } } } -- as many as there are
+    local reply = assert(fake.net({ { json = { choices = deltas } } }):connect():chat(REQUEST))
+    assert.same({ "a", 2, "b" }, { reply.text, #reply.choices, reply.choices[2].text })
+  end)
+
+  it("nulls in a list leave the others in their order", function()
+    local calls, names = {}, {}
+    for i = 1, 60 do
+      for _ = 1, 2 do calls[#calls + 1] = null end
+      names[i] = "f" .. i
+      calls[#calls + 1] = call_of("c" .. i, names[i], "{}")
+    end
+    local choices = { { index = 0, message = { tool_calls = calls }, finish_reason = "stop" } }
+    local reply = assert(fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
+    local found = {}
+    for i, call in ipairs(reply.tool_calls) do found[i] = call.name end
+    assert.same(names, found)
+  end)
+
+  it("a content that is no text is not passed over", function()
+    for name, content in pairs { number = 5, boolean = false } do
+      local reason = "a message whose content is a " .. name
+      local choices = { { index = 0, message = { content = content }, finish_reason = "stop" } }
+      local err = assert.refused(reason, fake.net({ { json = { choices = choices } } }):connect():chat(REQUEST))
+      assert.equal("protocol", err.kind)
+      err = assert.refused(reason, stream_of(fake.event(event_of(0, { content = "a" })),
+        fake.event(event_of(0, { content = content })), fake.event(event_of(0, { content = "b" }))):reply())
+      assert.same({ "protocol", "a" }, { err.kind, err.partial })
+    end
+  end)
+
+  it("a whole message behind the deltas says nothing twice", function()
+    local message = { content = "Hello", reasoning = "because", refusal = "no",
+      tool_calls = { call_of("a", "f", "{}") } }
+    local last = { index = 0, message = message, finish_reason = "stop", logprobs = { content = { TOKENS[1] } } }
+    local reply = assert(stream_of(fake.event(event_of(0, { content = "Hel", reasoning = "because" })),
+      fake.event(event_of(0, { content = "lo" }, { logprobs = { content = { TOKENS[1] } } })),
+      fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "{}"))), fake.event { choices = { last } }):reply())
+    assert.same({ "Hello", "because", "no", 1, "{}", 1, "stop" }, { reply.text, reply.reasoning, reply.refusal,
+      #reply.tool_calls, reply.tool_calls[1].arguments, #reply.logprobs.content, reply.finish_reason })
+    -- Alone it says all, also behind the delta of the role.
+    reply = assert(stream_of(fake.event(event_of(0, { role = "assistant" })),
+      fake.event { choices = { last } }):reply())
+    assert.same({ "Hello", "because", 1 }, { reply.text, reply.reasoning, #reply.tool_calls })
+    reply = assert(stream_of(fake.event { choices = { { delta = null, message = message, finish_reason = "stop" } } })
+      :reply())
+    assert.same({ "Hello", "f" }, { reply.text, reply.tool_calls[1].name })
+  end)
+
+  it("a delta that adds nothing to a tool call is no content", function()
+    local made = fake.event(event_of(0, tool_delta(0, {}, nil, nil)))
+    local empty = fake.event(event_of(0, tool_delta(0, { id = "a" }, "f", "")))
+    local nothing = { fake.event(event_of(0, { tool_calls = {} })), fake.event(event_of(0, { tool_calls = { null } })) }
+    local bad = fake.event { error = { message = "m", code = 503 } }
+    local function requests_of(...) -- two where nothing was content, and the first was tried again
+      local net = fake.net { fake.streamed { ... }, fake.answer "a" }
+      local stream = net:connect({ retry = { random = function() return 0 end } }):stream(REQUEST)
+      local _, _, err = stream:reply()
+      return #net.requests, err and err.status
+    end
+    assert.same({ 2 }, { requests_of(nothing[1], nothing[2], bad) })
+    assert.same({ 1, 503 }, { requests_of(made, bad) })
+    assert.same({ 1, 503 }, { requests_of(empty, bad) })
+
+    -- The first of a kind counts, the second does not: the time limit between pieces goes on.
+    local function ends_at(...)
+      local chunks, start = { fake.event(event_of(0, { content = "x" })), made, empty }, fake.loop:now()
+      for i = 1, select("#", ...) do
+        chunks[#chunks + 1] = { pause = 40 }
+        chunks[#chunks + 1] = select(i, ...)
+      end
+      chunks[#chunks + 1] = { pause = 1000 }
+      local net = fake.net { fake.streamed(chunks) }
+      local stream = net:connect({ retry = false, timeout = { idle = 60 } }):stream(REQUEST)
+      assert.equal("idle", select(3, stream:reply()).limit)
+      return fake.loop:now() - start
+    end
+    assert.equal(60, ends_at(empty, nothing[1]))
+    assert.equal(100, ends_at(fake.event(event_of(0, tool_delta(0, { id = "b" }, "", ""))), empty)) -- another call
+    assert.equal(100, ends_at(fake.event(event_of(0, tool_delta(0, {}, "", "{"))), empty))
+    assert.equal(180, ends_at(fake.event(event_of(0, tool_delta(1, {}, "", ""))),
+      fake.event(event_of(0, tool_delta(1, { id = "b" }, "", ""))),
+      fake.event(event_of(0, tool_delta(1, { id = "b" }, "g", "")))))
+  end)
 end)

@@ -10,6 +10,8 @@
 #define LMM_MEDIA "lmm.media"
 #define LMM_BODY "lmm.body"
 #define LMM_SSE "lmm.sse"
+#define LMM_ANSWER "lmm.answer"
+#define LMM_ARRAY "lmm.array" /* the metatable of lists that are lists though they are empty */
 
 /* Keeps the module that holds `address` in memory when the state that loaded it closes: libcurl's resolver threads may
  * still be about to return into it. Done here, since LuaRocks passes no linker flags on (-z nodelete). */
@@ -30,6 +32,25 @@ static inline int lmm_push_error(lua_State *L, const lmm_error *error) {
 static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
   lua_pushlstring(L, buf->length > 0 ? buf->data : "", buf->length);
 }
+
+/* ---- decode: JSON to Lua values ----------------------------------------------------------------------------------- */
+
+#define LMM_DEPTH 1000
+#define LMM_MAX_DEPTH 1000000
+#define LMM_CONTAINER_BYTES 32 /* of a reply's limit count for each list and object, which take memory beyond their text */
+
+typedef struct lmm_decoding {
+  size_t depth;      /* at most LMM_MAX_DEPTH */
+  size_t containers; /* at most so many lists and objects; 0: no limit */
+  bool clean;        /* nulls are left out, and whole numbers are integers however they are spelled */
+  bool lenient;      /* NaN, Infinity and -Infinity are numbers */
+  bool halves;       /* as in lmm_json_unescape */
+  bool has_halves;   /* out: there were such halves, kept or not */
+} lmm_decoding;
+
+/* Pushes the value of a text that stays where it is meanwhile: 1 result; or nil, a message, where (from 1), and "syntax",
+ * "cut" or "limit": 4 results. Raises when memory runs out. */
+int lmm_decode(lua_State *L, const char *text, size_t length, lmm_decoding *how);
 
 /* Sets a field of the table on the top. */
 static inline void lmm_set_integer(lua_State *L, const char *key, lua_Integer value) {

@@ -4,9 +4,8 @@
 
 #include "lmm.h"
 
-int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count) {
+int lmm_buf_reserve(lmm_buf *buf, size_t count) {
   if (count > buf->max - buf->length) return LMM_LIMIT;
-  if (count == 0) return LMM_OK;
   size_t needed = buf->length + count;
   if (needed > buf->capacity) {
     size_t capacity = buf->capacity < 256 ? 256 : buf->capacity;
@@ -16,8 +15,14 @@ int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count) {
     buf->data = data;
     buf->capacity = capacity;
   }
+  return LMM_OK;
+}
+
+int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count) {
+  int code = lmm_buf_reserve(buf, count);
+  if (code != LMM_OK || count == 0) return code;
   memcpy(buf->data + buf->length, bytes, count);
-  buf->length = needed;
+  buf->length += count;
   return LMM_OK;
 }
 

@@ -49,6 +49,11 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},
                                    {"sse", lmm_sse_open},
+                                   {"answer", lmm_answer_open},
+                                   {"join", lmm_text_open},
+                                   {"decode", lmm_decode_open},
+                                   {"array_mt", lmm_array_open},
+                                   {"null", lmm_null_open},
                                    {NULL, NULL}};
   lmm_check_lua(L);
   lmm_stay_loaded(functions);

@@ -24,6 +24,7 @@ enum {
   LMM_NOMEM = -1,   /* no memory: the binding raises */
   LMM_LIMIT = -2,   /* a stated maximum was reached */
   LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
+  LMM_CUT = -5,     /* the input ended where more of it was needed */
   LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
 };
 
@@ -49,6 +50,7 @@ typedef struct lmm_buf {
 
 #define LMM_BUF(maximum) ((lmm_buf){NULL, 0, 0, (maximum)})
 
+int lmm_buf_reserve(lmm_buf *buf, size_t count); /* makes room for so many more behind `length` */
 int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
 void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
 
@@ -165,22 +167,168 @@ void lmm_body_close(lmm_body *body);
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
 
-/* ---- sse: the decoder of text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+/* ---- read: the tokens of a JSON text ----------------------------------------------------------------------------- */
+
+typedef struct lmm_number {
+  bool is_integer;
+  int64_t integer;
+  double value; /* where it is no integer */
+} lmm_number;
+
+/* Reads the number at `*at`, as JSON spells it: a whole one that fits becomes an integer. Moves `*at` behind it, or to
+ * where it is wrong (LMM_INVALID), or needs more than there is before `end` (LMM_CUT). */
+int lmm_number_read(const char **at, const char *end, lmm_number *number);
+
+enum {
+  LMM_JSON_MORE = 0, /* the text that was fed is used up */
+  LMM_JSON_OBJECT,
+  LMM_JSON_OBJECT_END,
+  LMM_JSON_LIST,
+  LMM_JSON_LIST_END,
+  LMM_JSON_KEY,    /* a name in an object; like a string: json->start, count, escaped */
+  LMM_JSON_STRING,
+  LMM_JSON_NUMBER, /* json->number */
+  LMM_JSON_TRUE,
+  LMM_JSON_FALSE,
+  LMM_JSON_NULL,
+  LMM_JSON_END     /* the whole text was read, and nothing follows */
+};
+
+typedef struct lmm_json {
+  const char *text; /* borrowed */
+  size_t length;
+  bool is_last;   /* nothing comes behind `length` */
+  bool lenient;   /* NaN, Infinity and -Infinity are numbers */
+  bool escaped;   /* the string holds escapes: lmm_json_unescape */
+  int expect;     /* what may come next */
+  int failed;     /* the code, once it did */
+  size_t at;      /* where in the text the next token begins */
+  size_t scanned; /* up to where that token was looked at before it was all there */
+  size_t start, count; /* of the string, without its quotes */
+  lmm_number number;
+  size_t *levels; /* borrowed: for each list and object around, twice the values begun in it, and 1 for an object */
+  size_t depth, max_depth;
+  size_t containers;    /* lists and objects begun so far */
+  size_t fault;         /* where it failed, and what should have stood there, or what was cut off */
+  const char *expected;
+} lmm_json;
+
+/* `levels` has room for max_depth entries. */
+void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient);
+/* Gives the text from its first byte on, as far as it is there: the same bytes as before, at any place, and more. */
+void lmm_json_feed(lmm_json *json, const char *text, size_t length, bool is_last);
+/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time is
+ * linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
+int lmm_json_next(lmm_json *json);
+/* Reads the rest of the value that began with `token`; gives its last token, LMM_JSON_MORE or a code. */
+int lmm_json_skip(lmm_json *json, int token);
+void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, in a sentence */
+/* Writes what a string's bytes stand for, at most `count` of them; `out` may be `raw`. Half a surrogate pair becomes
+ * U+FFFD. With `halves`, a low half at the beginning and a high one at the end are kept, as three bytes each, and
+ * *halves becomes true: what is before or behind may have the other half. */
+size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
+
+/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
 
 typedef struct lmm_sse {
-  lmm_buf line, data, event; /* the unfinished line; the event's data and name so far */
-  bool begun;                /* the place for a byte order mark has passed */
-  bool after_cr;             /* a CR ended the last line: a LF that follows belongs to it */
+  size_t max;        /* bytes, of each line and of each event's data */
+  size_t at;         /* where in the text the line under way begins */
+  size_t lf, cr;     /* up to where a line end of either kind was looked for */
+  size_t data, count; /* the event's data, where it has one line: in the text */
+  lmm_buf joined;    /* the same, where it has more lines */
+  lmm_buf event;     /* the event's name */
+  bool is_joined;
   bool has_data;
+  bool begun;     /* the place for a byte order mark has passed */
+  bool after_cr;  /* a CR ended the last line: a LF that follows belongs to it */
   bool delivered; /* the event was given by the last lmm_sse_next */
-  const char *at, *end; /* what lmm_sse_feed gave and lmm_sse_next has not used */
+  bool failed;
 } lmm_sse;
 
 void lmm_sse_init(lmm_sse *sse, size_t max_event);
-void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count); /* borrowed until lmm_sse_next gives 0 */
-/* 1: an event is complete, in sse->data and sse->event until the next call. 0: more bytes are needed. < 0: a code. */
-int lmm_sse_next(lmm_sse *sse);
+/* `text` is the stream from its first byte on, as far as it is there. 1: an event is complete, until the next call. 0:
+ * more bytes are needed. < 0: a code. Time is linear in the text, in however many pieces it comes. */
+int lmm_sse_next(lmm_sse *sse, const char *text, size_t length);
+/* Takes what stands behind the last line end for a line, and the end of the text for an empty one. */
+int lmm_sse_finish(lmm_sse *sse, const char *text, size_t length);
+const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /* the event's data */
+/* The beginning of the text that is no longer needed: so many bytes, which the caller takes off. */
+int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
+
+/* ---- delta: what one event adds to a streamed answer --------------------------------------------------------------- */
+
+typedef struct lmm_delta {
+  size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
+  bool escaped;        /* it holds escapes: lmm_json_unescape */
+  bool is_reasoning;
+  bool has_id, has_model; /* the event names the reply or the model */
+} lmm_delta;
+
+/* Whether the event's JSON is well-formed and a plain delta: one choice, with index 0 or none, that has not ended and
+ * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs or
+ * citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here. */
+bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
+
+/* ---- answer: all of one reply's body, and what is in it ------------------------------------------------------------ */
+
+/* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
+typedef struct lmm_text {
+  lmm_buf bytes;
+  bool has_half; /* the last three bytes are half of a surrogate pair, as lmm_json_unescape keeps them */
+} lmm_text;
+
+/* A part of a text that is now complete; valid until the text grows. */
+typedef struct lmm_piece {
+  const char *bytes;
+  size_t count;
+} lmm_piece;
+
+int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
+bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
+
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. */
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
+
+enum {
+  LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */
+  LMM_ANSWER_TEXT,      /* a plain delta with a piece of the text */
+  LMM_ANSWER_REASONING, /* a plain delta with a piece of the reasoning */
+  LMM_ANSWER_EMPTY,     /* a plain delta that says nothing */
+  LMM_ANSWER_EVENT,     /* any other event */
+  LMM_ANSWER_DONE,      /* [DONE] */
+  LMM_ANSWER_WHOLE      /* the reply is one JSON text, and this is it */
+};
+
+typedef struct lmm_answer {
+  lmm_buf bytes; /* all that came */
+  lmm_sse sse;
+  lmm_text text, reasoning;
+  int kind;            /* LMM_REPLY_... */
+  size_t given;        /* the events up to here were given */
+  size_t begin, end;   /* a JSON text */
+  bool has_current;    /* lmm_answer_data is the JSON of what was given last */
+  bool has_first, has_id, has_model;
+  bool is_full;     /* more came than bytes.max */
+  bool is_finished; /* no more will come */
+  bool is_ended;    /* and what stood behind the last event was looked at */
+  bool is_done;     /* [DONE] is to be given next */
+} lmm_answer;
+
+void lmm_answer_init(lmm_answer *answer, size_t max_reply, size_t max_event);
+/* LMM_LIMIT beyond max_reply; lmm_answer_next gives it, too, after what came before. */
+int lmm_answer_feed(lmm_answer *answer, const char *bytes, size_t count);
+void lmm_answer_finish(lmm_answer *answer); /* the input ended well */
+int lmm_answer_kind(lmm_answer *answer);
+/* What comes next, LMM_ANSWER_..., or a code: LMM_LIMIT where an event or (is_full) the reply is too long. Skips what
+ * holds nothing: comments, empty data, null, and what LMM_ANSWER_EMPTY is, unless `all`. The first event, and the first
+ * that names the reply or its model, are given as LMM_ANSWER_EVENT whatever they hold. */
+int lmm_answer_next(lmm_answer *answer, bool all, lmm_piece *piece);
+const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what was given last */
+/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at the
+ * end; or a code. */
+int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
+void lmm_answer_free(lmm_answer *answer);
 
 /* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
 
@@ -280,5 +428,10 @@ int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
+int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
+int lmm_text_open(struct lua_State *L);   /* join(pieces) */
+int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
+int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
+int lmm_null_open(struct lua_State *L);   /* what stands for null */
 
 #endif

@@ -1,151 +1,206 @@
-/* sse.c: bytes of a text/event-stream come in, however they are cut; events go out one at a time. Only the unfinished
- * line and the event under way are kept. `id` and `retry` serve reconnection, which a POST does not do: both are
- * read over. */
+/* sse.c: a text/event-stream comes in, as far as it is there; its events go out one at a time. Data of one line stays
+ * where it stands in the text. `id` and `retry` serve reconnection, which a POST does not do: both are read over. */
 #include <string.h>
 
 #include "lmm.h"
 
 void lmm_sse_init(lmm_sse *sse, size_t max_event) {
   memset(sse, 0, sizeof *sse);
-  sse->line = sse->data = sse->event = LMM_BUF(max_event);
+  sse->max = max_event;
+  sse->joined = sse->event = LMM_BUF(max_event);
 }
 
 void lmm_sse_free(lmm_sse *sse) {
-  lmm_buf_free(&sse->line);
-  lmm_buf_free(&sse->data);
+  lmm_buf_free(&sse->joined);
   lmm_buf_free(&sse->event);
 }
 
-void lmm_sse_feed(lmm_sse *sse, const char *bytes, size_t count) {
-  sse->at = bytes;
-  sse->end = bytes + count;
-}
-
 static void begin_event(lmm_sse *sse) {
-  sse->data.length = sse->event.length = 0;
-  sse->has_data = false;
+  sse->joined.length = sse->event.length = 0;
+  sse->has_data = sse->is_joined = false;
 }
 
-static int take_field(lmm_sse *sse, const char *name, size_t name_length, const char *value, size_t value_length) {
-  if (name_length == 4 && memcmp(name, "data", 4) == 0) {
-    int code = sse->has_data ? lmm_buf_add(&sse->data, "\n", 1) : LMM_OK;
+/* Copies the data of one line out of the text. */
+static int join_data(lmm_sse *sse, const char *text) {
+  if (sse->is_joined || !sse->has_data) return LMM_OK;
+  sse->joined.length = 0;
+  sse->is_joined = true;
+  return lmm_buf_add(&sse->joined, text + sse->data, sse->count);
+}
+
+static int take_data(lmm_sse *sse, const char *text, const char *value, size_t length) {
+  if (!sse->has_data) {
     sse->has_data = true;
-    return code == LMM_OK ? lmm_buf_add(&sse->data, value, value_length) : code;
+    sse->data = (size_t)(value - text);
+    sse->count = length;
+    return LMM_OK;
   }
-  if (name_length == 5 && memcmp(name, "event", 5) == 0) {
+  int code = join_data(sse, text);
+  if (code == LMM_OK) code = lmm_buf_add(&sse->joined, "\n", 1);
+  return code == LMM_OK ? lmm_buf_add(&sse->joined, value, length) : code;
+}
+
+static int take_field(lmm_sse *sse, const char *text, const char *line, size_t name, const char *value, size_t length) {
+  if (name == 4 && memcmp(line, "data", 4) == 0) return take_data(sse, text, value, length);
+  if (name == 5 && memcmp(line, "event", 5) == 0) {
     sse->event.length = 0;
-    return lmm_buf_add(&sse->event, value, value_length);
+    return lmm_buf_add(&sse->event, value, length);
   }
   return LMM_OK;
 }
 
 /* Gives 1 when the line completes an event. */
-static int take_line(lmm_sse *sse, const char *line, size_t length) {
+static int take_line(lmm_sse *sse, const char *text, const char *line, size_t length) {
   if (!sse->begun && length >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0) line += 3, length -= 3;
   sse->begun = true;
   if (length == 0) {
     if (sse->has_data) return 1;
     begin_event(sse);
-    return 0;
+    return LMM_OK;
   }
-  const char *colon = memchr(line, ':', length);
-  if (colon == NULL) return take_field(sse, line, length, "", 0);
-  const char *value = colon + 1, *end = line + length;
+  const char *end = line + length, *colon = memchr(line, ':', length);
+  if (colon == NULL) return take_field(sse, text, line, length, end, 0);
+  const char *value = colon + 1;
   if (value < end && *value == ' ') value++;
-  return take_field(sse, line, (size_t)(colon - line), value, (size_t)(end - value));
+  return take_field(sse, text, line, (size_t)(colon - line), value, (size_t)(end - value));
 }
 
-/* The end of the line at `from`, or `end` where it is not there yet. */
-static const char *find_line_end(const char *from, const char *end) {
-  while (from < end && *from != '\n' && *from != '\r') from++;
-  return from;
+/* The first `byte` in the text between `*from` and `end`, or `end`; `*from` remembers it, so that each byte is looked at
+ * once. */
+static size_t find(const char *text, size_t *from, size_t at, size_t end, char byte) {
+  if (*from < at) *from = at;
+  if (*from >= end) return end;
+  const char *found = memchr(text + *from, byte, end - *from);
+  *from = found != NULL ? (size_t)(found - text) : end;
+  return *from;
 }
 
 /* What went beyond the maximum is lost, so nothing after it can be right: from here on there are no events. */
 static int give_up(lmm_sse *sse) {
   lmm_sse_free(sse);
-  sse->line.max = 0;
-  sse->at = sse->end;
+  begin_event(sse);
+  sse->failed = true;
   return LMM_LIMIT;
 }
 
-int lmm_sse_next(lmm_sse *sse) {
-  int code = 0;
-  if (sse->line.max == 0) return give_up(sse);
-  if (sse->delivered) begin_event(sse);
-  sse->delivered = false;
-  while (code == 0 && sse->at < sse->end) {
-    if (sse->after_cr && *sse->at == '\n') sse->at++;
-    sse->after_cr = false;
-    const char *line = sse->at, *stop = find_line_end(line, sse->end);
-    sse->at = stop;
-    size_t length = (size_t)(stop - line);
-    if (length > sse->line.max - sse->line.length) return give_up(sse); /* also where the line is not kept */
-    if (stop == sse->end || sse->line.length > 0) {
-      code = lmm_buf_add(&sse->line, line, length);
-      if (code != LMM_OK || stop == sse->end) return code;
-      line = sse->line.data;
-      length = sse->line.length;
-    }
-    sse->after_cr = *stop == '\r';
-    sse->at++;
-    code = take_line(sse, line, length);
-    sse->line.length = 0;
-  }
+static int deliver(lmm_sse *sse, int code) {
   if (code == LMM_LIMIT) return give_up(sse);
   sse->delivered = code == 1;
   return code;
+}
+
+int lmm_sse_next(lmm_sse *sse, const char *text, size_t length) {
+  int code = LMM_OK;
+  if (sse->failed) return LMM_LIMIT;
+  if (sse->delivered) begin_event(sse);
+  sse->delivered = false;
+  while (code == LMM_OK && sse->at < length) {
+    if (sse->after_cr && text[sse->at] == '\n') sse->at++;
+    sse->after_cr = false;
+    size_t line = sse->at;
+    size_t end = find(text, &sse->cr, line, find(text, &sse->lf, line, length, '\n'), '\r');
+    if (end - line > sse->max) return give_up(sse); /* also where its end is not there yet */
+    if (end == length) return LMM_OK;
+    sse->after_cr = text[end] == '\r';
+    sse->at = end + 1;
+    code = take_line(sse, text, text + line, end - line);
+  }
+  return deliver(sse, code);
+}
+
+int lmm_sse_finish(lmm_sse *sse, const char *text, size_t length) {
+  int code = LMM_OK;
+  if (sse->failed) return LMM_LIMIT;
+  if (sse->at < length) {
+    size_t line = sse->at;
+    sse->at = length;
+    code = take_line(sse, text, text + line, length - line);
+  }
+  return deliver(sse, code == LMM_OK && sse->has_data ? 1 : code);
+}
+
+const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count) {
+  *count = sse->is_joined ? sse->joined.length : sse->count;
+  if (!sse->is_joined) return text + sse->data;
+  return *count > 0 ? sse->joined.data : "";
+}
+
+int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count) {
+  int code = join_data(sse, text);
+  *count = 0;
+  if (code == LMM_LIMIT) return give_up(sse);
+  if (code != LMM_OK) return code;
+  *count = sse->at;
+  sse->lf = sse->lf > sse->at ? sse->lf - sse->at : 0;
+  sse->cr = sse->cr > sse->at ? sse->cr - sse->at : 0;
+  sse->at = 0;
+  return LMM_OK;
 }
 
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
 
 #include "binding.h"
 
-static lmm_sse *check_sse(lua_State *L) { return luaL_checkudata(L, 1, LMM_SSE); }
+typedef struct decoder {
+  lmm_sse sse;
+  lmm_buf text; /* what the events so far leave over, and what was fed since */
+  bool waiting; /* all that was fed is used */
+} decoder;
+
+static decoder *check_sse(lua_State *L) { return luaL_checkudata(L, 1, LMM_SSE); }
 
 /* sse(max_event) -> decoder; no line, and no event's data, may be longer than `max_event` bytes */
 static int sse_new(lua_State *L) {
   lua_Integer max_event = luaL_checkinteger(L, 1);
   luaL_argcheck(L, max_event > 0, 1, "a positive number of bytes expected");
-  lmm_sse *sse = lmm_new_userdata(L, sizeof *sse);
-  lmm_sse_init(sse, (size_t)max_event);
+  decoder *self = lmm_new_userdata(L, sizeof *self);
+  lmm_sse_init(&self->sse, (size_t)max_event);
+  self->text = LMM_BUF(SIZE_MAX);
+  self->waiting = true;
   luaL_setmetatable(L, LMM_SSE);
   return 1;
 }
 
 /* decoder:feed(bytes), once decoder:next() has given nil for what was fed before */
 static int sse_feed(lua_State *L) {
-  lmm_sse *sse = check_sse(L);
-  size_t count;
+  decoder *self = check_sse(L);
+  size_t count, used;
   const char *bytes = luaL_checklstring(L, 2, &count);
-  luaL_argcheck(L, sse->at == sse->end, 2, "take the events of the bytes before first");
-  lua_createtable(L, 1, 0);
-  lua_pushvalue(L, 2);
-  lua_rawseti(L, -2, 1);
-  lmm_set_anchor(L, 1);
-  lmm_sse_feed(sse, bytes, count);
+  luaL_argcheck(L, self->waiting, 2, "take the events of the bytes before first");
+  if (self->sse.failed || count == 0) return 0;
+  if (lmm_sse_release(&self->sse, self->text.data, &used) != LMM_OK) return luaL_error(L, "not enough memory");
+  if (used > 0) memmove(self->text.data, self->text.data + used, self->text.length - used);
+  self->text.length -= used;
+  if (lmm_buf_add(&self->text, bytes, count) != LMM_OK) return luaL_error(L, "not enough memory");
+  self->waiting = false;
   return 0;
 }
 
 /* decoder:next() -> data, event name ("" where none was given) | nil when more bytes are needed | nil, "limit", and so
  * ever after */
 static int sse_next(lua_State *L) {
-  lmm_sse *sse = check_sse(L);
-  int code = lmm_sse_next(sse);
-  if (code == 0) return 0;
+  decoder *self = check_sse(L);
+  int code = lmm_sse_next(&self->sse, self->text.data, self->text.length);
   if (code == LMM_NOMEM) return luaL_error(L, "not enough memory");
+  self->waiting = code != 1;
+  if (code == LMM_OK) return 0;
   if (code == LMM_LIMIT) {
+    lmm_buf_free(&self->text);
     lua_pushnil(L);
     lua_pushliteral(L, "limit");
     return 2;
   }
-  lmm_push_buf(L, &sse->data);
-  lmm_push_buf(L, &sse->event);
+  size_t count;
+  const char *data = lmm_sse_data(&self->sse, self->text.data, &count);
+  lua_pushlstring(L, data, count);
+  lmm_push_buf(L, &self->sse.event);
   return 2;
 }
 
 static int sse_close(lua_State *L) {
-  lmm_sse_free(check_sse(L));
+  decoder *self = check_sse(L);
+  lmm_sse_free(&self->sse);
+  lmm_buf_free(&self->text);
   return 0;
 }
 

@@ -59,6 +59,7 @@ end
 local function read_arguments(...)
   local content, fields = {}, nil
   local count = select("#", ...)
+  while count > 1 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
   for i = 1, count do
     local value = select(i, ...)
     if type(value) == "string" then
@@ -104,7 +105,7 @@ local function abandoned(self)
   return stream
 end
 
-function Conversation:exchange(streamed, ...)
+function Conversation:open_stream(streamed, ...)
   local message, given = read_arguments(...)
   local before = abandoned(self)
   check_fields(given)
@@ -113,7 +114,7 @@ function Conversation:exchange(streamed, ...)
   for name, value in pairs(given) do fields[name] = snapshot(value) end
   fields.messages = snapshot(self.messages)
   table.insert(fields.messages, message)
-  local stream = self.client:exchange(fields, streamed)
+  local stream = self.client:open_stream(fields, streamed)
   if before then before:cancel() end
   local current = self.current
   function stream.on_end(reply)
@@ -130,13 +131,13 @@ end
 --- options for this request: `timeout`, `retry`, `schema`, and any request field by the server's name.
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Conversation:ask(...)
-  return self:exchange(false, ...):reply()
+  return self:open_stream(false, ...):reply()
 end
 
 --- Asks and gives the answer as it comes: `for piece in chat:stream(...)`. The history has it once the stream ended.
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function Conversation:stream(...)
-  local stream = self:exchange(true, ...)
+  local stream = self:open_stream(true, ...)
   return stream, nil, nil, stream
 end
 
@@ -167,5 +168,7 @@ function Conversation:undo()
     end
   end
 end
+
+errors.check_self(Conversation, "chat", "ask", "stream", "cancel", "fork", "undo")
 
 return conversation

@@ -63,4 +63,20 @@ function errors.misuse(format, ...)
   error("lmm: " .. string.format(format, ...), level)
 end
 
+--- Has methods refuse a call with a dot in the place of the colon, and say so.
+---@param class table  the metatable of what the methods are for
+---@param name string  what such a value is called in the message
+---@param ... string   the methods
+function errors.check_self(class, name, ...)
+  for _, method in ipairs { ... } do
+    local fn = class[method]
+    class[method] = function(self, ...)
+      if getmetatable(self) ~= class then
+        errors.misuse("write %s:%s(...), with a colon: with a dot it does not know its %s", name, method, name)
+      end
+      return fn(self, ...)
+    end
+  end
+end
+
 return errors

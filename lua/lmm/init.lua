@@ -12,7 +12,7 @@ local lmm = { version = "0.1.0" }
 ---@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
 ---@return lmm.Client
 function lmm.connect(opts, ...)
-  if select("#", ...) > 0 then
+  if select("#", ...) > 0 and next { ... } ~= nil then
     require("lmm.errors").misuse "lmm.connect takes one argument: { base_url = \"...\", ... }"
   end
   return (require("lmm.client").new(opts))
@@ -53,7 +53,7 @@ end
 --- Makes a retry policy, to be given as `retry` to a client or a call.
 ---@param opts table|function|boolean|nil  see lmm.Retry; false: try once
 function lmm.retry(opts)
-  return (require("lmm.call.retry").new(opts))
+  return (require("lmm.call").retry(opts))
 end
 
 --- Runs `fn` as a task, begun at once up to its first wait. `done(ok, ...)` gets what `pcall` would give, and so does

@@ -7,15 +7,19 @@ local say = require "say"
 
 package.loaded["spec.support.test"] = require "spec.support.test"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+--- Registers an assertion. `check` takes what the assertion was called with, and gives nil and the assertion's result,
+--- or a text that says what is wrong.
 local function register(name, check)
-  say:set("assertion." .. name, "%s")
-  local function callback(_, arguments, level)
-    local fault, result = check(table.unpack and table.unpack(arguments, 1, arguments.n)
-      or unpack(arguments, 1, arguments.n)) -- luacheck: ignore
-    if fault then error(fault, level + 1) end
-    return true, { result }
-  end
-  assert:register("assertion", name, callback, "assertion." .. name, "assertion." .. name)
+  local message = "assertion." .. name
+  say:set(message, "%s")
+  assert:register("assertion", name, function(_, arguments)
+    local fault, result = check(unpack(arguments, 1, arguments.n))
+    if not fault then return true, { result } end
+    arguments[1], arguments.n, arguments.nofmt = fault, 1, { true }
+    return false
+  end, message, message)
 end
 
 local function show(value)

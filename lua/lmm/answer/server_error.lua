@@ -62,78 +62,27 @@ function server_error.find(value, bare)
   }
 end
 
---- One line of advice for what people meet most: by status, and by what the message says where that is needed. Captures
---- of `match`, which takes linear time, fill the hint.
-local text_only = "ask a model that takes more than text"
-local too_long = "shorten the prompt, send smaller pictures, or lower max_tokens"
-local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
-local hints = {
-  { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
-  { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
-  { status = 404, within = "/chat/completions/chat/completions$", hint = "the base URL ends before /chat/completions" },
-  { status = 404, within = "/chat/completions/models$", hint = "the base URL ends before /chat/completions" },
-  { status = 404, versionless = true, hint = "a base URL mostly ends in /v1" },
-  { status = 405, versionless = true, hint = "a base URL mostly ends in /v1" },
-  { status = 407, hint = "the proxy asks who you are: proxy = \"http://user:password@host:port\"" },
-  { match = "At most 0 (%a+)", hint = "the model takes no %s, or vLLM's limit for it is 0" },
-  { match = "At most %d+ (%a+)%(?s?%)? may be provided",
-    hint = "vLLM sets this limit by --limit-mm-per-prompt.%s N" },
-  { match = " %-%-tool%-call%-parser to be set", -- however the tools are chosen
-    hint = "start vLLM with --enable-auto-tool-choice --tool-call-parser NAME" },
-  { match = "is not a multimodal model", hint = text_only },
-  { match = "%a input is not supported", hint = text_only .. ", or start llama-server with its --mmproj FILE" },
-  { match = "maximum context length", hint = too_long },               -- vLLM, SGLang, OpenAI
-  { match = "longer than the maximum model length", hint = too_long }, -- vLLM up to 0.11
-  { match = "longer than the model's context length", hint = too_long }, -- SGLang
-  { match = "exceeds the available context size", hint = too_long },   -- llama-server
-  { match = "cannot be greater than max_model_len", hint = "lower max_tokens" },
-  { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },
-  { match = "allowed%-local%-media%-path", hint = local_files },
-  { match = "Cannot load local files", hint = local_files },
-}
-
-local LOOKED_AT = 4000 -- bytes of a message, in which advice is looked for
-
---- A place without a user name and a password; further on an @ may well stand.
-local function without_user(location)
-  local before, authority, rest = location:match "^([^/?#]*//)([^/?#]*)(.*)$"
-  return before and before .. authority:gsub("^.*@", "") .. rest or location
-end
-
---- The advice for an error, or nil.
----@param sent { url: string?, base_url: string?, size: integer? }  the request; the size of its body in bytes
----@param location string?  where a redirect points
-function server_error.hint(err, sent, location)
-  if err.status >= 300 and err.status < 400 then
-    local place = location and text.line(without_user(location), 500)
-    return place and "it points to " .. place .. "; redirects are not followed"
-  end
-  if err.status == 413 then
-    return sent.size and ("the request has %d bytes, more than the server takes"):format(sent.size) or nil
-  end
-  local message = err.message:sub(1, LOOKED_AT)
-  for _, row in ipairs(hints) do
-    local found = not row.match or message:match(row.match)
-    if row.status and row.status ~= err.status then found = nil end
-    if row.within and not (sent.url and sent.url:find(row.within)) then found = nil end
-    if row.versionless and (sent.base_url or "/v1"):find "/v%d+$" then found = nil end
-    if found then return row.hint:format(found) end
-  end
-end
-
---- What a body is that should have been JSON, with its beginning.
----@param fault string?  what json.decode says of it
----@param content_type string?  what its head says of it
-function server_error.describe(body, fault, content_type)
-  if not body:find "%S" then return "an empty reply" end
-  if body:find "^%s*<[!%a]" then return "an HTML page, not JSON" end
-  if body:find "^data:" and content_type then
-    return "the events of a stream, but their Content-Type is "
+--- What a text is that should have been a JSON object, as the fields of a failure: `{quote}` in the reason stands for
+--- the beginning of `quote`.
+---@param text string
+---@param fault string?  what the JSON decoder says of it
+---@param content_type string?  what the reply's header says of it
+---@return { kind: "protocol", reason: string, quote: string? }
+function server_error.not_json(body, fault, content_type)
+  local reason
+  if not body:find "%S" then
+    reason = "an empty reply"
+  elseif body:find "^%s*<[!%a]" then
+    reason = "an HTML page, not JSON"
+  elseif body:find "^data:" and content_type then
+    reason = "the events of a stream, but their Content-Type is "
       .. (content_type == "" and "missing" or "'" .. text.line(content_type, 100) .. "'")
+  elseif fault and body:find "^%s*[{%[]" then
+    reason = "JSON with a fault, " .. fault .. ": {quote}"
+  else
+    reason = "not a JSON object but {quote}"
   end
-  local beginning = string.format("%q", text.line(body, 60))
-  if fault and body:find "^%s*[{%[]" then return ("JSON with a fault, %s: %s"):format(fault, beginning) end
-  return "not a JSON object but " .. beginning
+  return { kind = "protocol", phase = "receive", reason = reason, quote = body }
 end
 
 local function is_page(head, body)
@@ -147,17 +96,18 @@ local function wants_tls(body)
 end
 
 --- The fields of an error for a reply with an HTTP status that is no success.
----@param sent { url: string?, size: integer? }  see server_error.hint
-function server_error.from_reply(head, body, sent)
+---@param head { status: integer, headers: table<string, string> }
+---@param body string
+---@return table failure  kind, phase, status, message, and what else the server says; a hint where only the body
+--- gives one
+function server_error.from_reply(head, body)
   local fields = server_error.find(json.clean((json.decode(body)))) or {}
-  fields.kind, fields.phase = "http", "receive"
-  fields.status = head.status
-  fields.request_id = head.headers["x-request-id"]
+  fields.kind, fields.phase, fields.status = "http", "receive", head.status
+  fields.request_id, fields.location = head.headers["x-request-id"], head.headers.location
+  fields.hint = head.status == 400 and wants_tls(body) and "does the server speak https?" or nil
   if not fields.message then
     fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
   end
-  fields.hint = head.status == 400 and wants_tls(body) and "does the server speak https?"
-    or server_error.hint(fields, sent, head.headers.location)
   return fields
 end
 

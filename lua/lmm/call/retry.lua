@@ -42,8 +42,8 @@ function retry.new(opts)
   return policy
 end
 
-local passing = { [408] = true, [409] = true, [429] = true, [502] = true, [503] = true, [504] = true }
-local spent = { insufficient_quota = true, billing_hard_limit_reached = true }
+local transient = { [408] = true, [409] = true, [429] = true, [502] = true, [503] = true, [504] = true }
+local quota_codes = { insufficient_quota = true, billing_hard_limit_reached = true }
 
 --- Whether the same request may succeed later. `headers` are those of the reply, if there was one.
 function retry.is_retryable(err, headers)
@@ -51,48 +51,17 @@ function retry.is_retryable(err, headers)
   if err.kind == "http" and (advice == "true" or advice == "false") then return advice == "true" end
   if err.kind == "connect" then return not err.permanent end
   if err.kind == "timeout" then return err.limit ~= "total" and err.phase ~= "receive" end
-  if err.kind ~= "http" or spent[err.code] or spent[err.type] then return false end
-  return passing[err.status] or err.status == 500
+  if err.kind ~= "http" or quota_codes[err.code] or quota_codes[err.type] then return false end
+  return transient[err.status] or err.status == 500
 end
 
-local months = {}
-for name in ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"):gmatch "%a+" do
-  months[#months + 1], months[name] = name, #months
-end
-local weekdays = { Sun = true, Mon = true, Tue = true, Wed = true, Thu = true, Fri = true, Sat = true }
-
---- Days from 1970 to the first of a month: 0 is January, 12 the next year's.
-local function days_before(year, month)
-  local m = (month + 10) % 12 -- months since March, so that a leap day ends the year
-  local y = year + math.floor(month / 12) - (m >= 10 and 1 or 0)
-  local leaps = math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
-  return 365 * y + leaps + math.floor((153 * m + 2) / 5) - 719468
-end
-
---- Seconds since 1970 of an HTTP date in the form that servers must send (IMF-fixdate, RFC 9110, section 5.6.7).
-local function parse_date(text)
-  local weekday, day, name, year, hour, minute, second =
-    text:match "^(%a%a%a), (%d%d) (%a%a%a) (%d%d%d%d) (%d%d):(%d%d):(%d%d) GMT$"
-  local month = months[name]
-  if not weekdays[weekday] or not month then return nil end
-  local first = days_before(year, month)
-  local days, seconds = first + day - 1, hour * 3600 + minute * 60 + second
-  local is_date = days >= first and days < days_before(year, month + 1)
-  local is_time = tonumber(hour) < 24 and tonumber(minute) < 60 and tonumber(second) <= 60 -- a leap second is one
-  return is_date and is_time and days * 86400 + seconds or nil
-end
-
---- The seconds that the server asks for, or nil where it asks for nothing that makes sense.
-function retry.requested(headers, clock)
-  local function positive(text, unit)
-    local seconds = text and text:find "^%d" and not text:find "[^%d.]" and tonumber(text)
-    return seconds and seconds > 0 and seconds * unit or nil
-  end
-  local after = headers["retry-after"]
-  local asked = positive(headers["retry-after-ms"], 0.001) or positive(after, 1)
-  local date = not asked and after and parse_date(after)
-  if date and date > clock() then asked = date - clock() end
-  return asked
+--- The seconds that the server asks to wait, or nil. Loaded when it is needed.
+---@param headers table<string, string>
+---@param policy table|function
+---@return number?
+function retry.requested(headers, policy)
+  local clock = type(policy) == "table" and policy.clock or os.time
+  return require("lmm.call.retry_after").seconds(headers, clock)
 end
 
 --- The delay before the next try, or nil to stop. `failures` are the errors of this call so far, the last one last;
@@ -112,7 +81,7 @@ function retry.delay(policy, failures, headers)
   end
   if internal > 1 and not (headers and headers["x-should-retry"] == "true") then return nil end
 
-  local asked = headers and retry.requested(headers, policy.clock)
+  local asked = headers and retry.requested(headers, policy)
   if asked then return asked <= policy.max_wait and asked or nil end
   return math.min(policy.cap, policy.base * 2 ^ (attempt - 1)) * (1 - 0.25 * policy.random())
 end

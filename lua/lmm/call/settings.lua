@@ -10,8 +10,8 @@ local settings = {}
 local rows = {
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
-  transport = "table",
 }
+setmetatable(rows, { __index = { transport = "table" } }) -- for specs: taken, but not among the names that are listed
 
 local timeout_rows = { connect = "number", first = "number", idle = "number", total = "number" }
 local timeout_defaults = { connect = 10, first = 600, idle = 120 }
@@ -191,7 +191,7 @@ function settings.of_client(opts)
     tls = check_tls(opts.tls),
     given_model = opts.model and settings.model(opts.model),
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
-    carrier = opts.transport,
+    transport = opts.transport,
   }
   local url = opts.base_url or route.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   local base_url, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")

@@ -178,8 +178,8 @@ function ask.run(args)
   local question, images = read_question(args), read_images(lmm, args)
   local reply, message, err
   if args.json then
-    client.carrier = require "lmm.cli.record".new(client:transport())
-    reply, message, err = print_json(client.carrier, chat:ask(question, unpack(images)))
+    client.transport = require "lmm.cli.record".new(client:get_transport())
+    reply, message, err = print_json(client.transport, chat:ask(question, unpack(images)))
   elseif args.no_stream then
     reply, message, err = print_reply(chat:ask(question, unpack(images)))
   else

@@ -92,7 +92,7 @@ end
 --- What the server said last, without what must not be in an error.
 function Server:words(limit)
   local client, said = self.client, self.tail:text(limit)
-  return client and client:redact(said, type(client.api_key) == "string" and client.api_key or nil) or said
+  return client and require("lmm.call").without_secrets(client, said) or said
 end
 
 --- An error with the end of the log in it.

@@ -1,0 +1,216 @@
+-- usage: LUA bench/measure.lua WHAT URL ARGUMENT...      from the project's folder, by bench/run.lua
+--
+-- One measurement in a process of its own: what is done is named by the first argument, and what it cost is printed as
+-- numbers. Times are CPU seconds of this process unless the line says otherwise.
+local core = require "lmm.core"
+local lmm = require "lmm"
+
+local measures = {}
+
+local QUESTION = { { role = "user", content = "Say hello." } }
+
+local function connect(url)
+  return lmm.connect { base_url = url, model = "m", retry = false, limits = { reply = math.huge },
+    timeout = { total = 600, first = 600, idle = 600 } }
+end
+
+--- A line of /proc/self/status, in KiB.
+local function memory(name)
+  local status = assert(io.open "/proc/self/status")
+  local kib = status:read "*a":match(name .. ":%s*(%d+)")
+  status:close()
+  return tonumber(kib)
+end
+
+--- CPU seconds of `fn`.
+local function cpu(fn)
+  collectgarbage()
+  collectgarbage()
+  local before = os.clock()
+  fn()
+  return os.clock() - before
+end
+
+--- Calls `fn` so many times, in so many tasks at once.
+local function at_once(count, total, fn)
+  local left, tasks = total, {}
+  local function work()
+    while left > 0 do
+      left = left - 1
+      fn()
+    end
+  end
+  for i = 1, count do tasks[i] = work end
+  lmm.gather(tasks, { limit = count })
+end
+
+--- upload URL FILE...: asks about each file in turn; for each the wall-clock seconds that it took, and the most memory
+--- that the process has had so far, in KiB.
+function measures.upload(url, ...)
+  local client = connect(url)
+  for _, path in ipairs { ... } do
+    local part = lmm.image(path, { mime = "image/jpeg" })
+    local before = core.now()
+    assert(client:conversation():ask("What is this?", part))
+    print(("%.6f %d"):format(core.now() - before, memory "VmHWM"))
+  end
+end
+
+--- asks URL COUNT AT_ONCE chat|conversation
+function measures.asks(url, total, count, how)
+  local client = connect(url)
+  local ways = {
+    chat = function() assert(client:chat { messages = QUESTION }) end,
+    conversation = function() assert(client:conversation():ask "Say hello.") end,
+  }
+  at_once(tonumber(count), 2 * count, ways[how])
+  print(("%.6f"):format(cpu(function() at_once(tonumber(count), tonumber(total), ways[how]) end)))
+end
+
+--- stream URL pieces|events|cjson [FILE]: one stream to its end; also the memory beyond what there was before, in KiB, and the
+--- longest wall-clock time of a step, in ms. `cjson` decodes each event of the text in FILE, and asks nobody.
+function measures.stream(url, how, path)
+  if how == "cjson" then
+    local cjson, file = require "cjson", assert(io.open(path, "rb"))
+    local text, kept = file:read "*a", {}
+    file:close()
+    local count = 0
+    print(("%.6f 0 0"):format(cpu(function()
+      for event in text:gmatch "data: ({[^\n]*})" do
+        count = count + 1
+        kept[1] = cjson.decode(event)
+      end
+    end)))
+    return
+  end
+  local client = connect(url)
+  assert(connect((url:gsub("/stream/%d+", "/stream/3"))):stream { messages = QUESTION }:reply())
+  local before, longest, count = memory "VmRSS", 0, 0
+  local seconds = cpu(function()
+    local stream = client:stream { messages = QUESTION }
+    local step = how == "events" and stream:events() or function() return (stream:next()) end
+    local last = core.now()
+    while step() do
+      count = count + 1
+      local now = core.now()
+      longest, last = math.max(longest, now - last), now
+    end
+    assert(stream:reply())
+  end)
+  assert(count > 0)
+  print(("%.6f %d %.3f"):format(seconds, memory "VmRSS" - before, longest * 1000))
+end
+
+--- crowd URL_OF_HOLD WAITING URL_OF_STREAM: a busy stream beside so many that wait.
+function measures.crowd(hold, waiting, url)
+  local holding, busy, streams = connect(hold), connect(url), {}
+  for i = 1, tonumber(waiting) do
+    local stream = holding:stream { messages = QUESTION }
+    streams[i] = lmm.go(function() stream:next() end)
+  end
+  lmm.go(function() connect(url):chat { messages = QUESTION } end):wait()
+  local result
+  print(("%.6f"):format(cpu(function()
+    lmm.go(function()
+      for _ in busy:stream { messages = QUESTION } do result = true end
+    end):wait()
+  end)))
+  assert(result)
+  holding:close()
+end
+
+--- streams URL COUNT: so many streams at once, each to its end.
+function measures.streams(url, count)
+  local client, tasks = connect(url), {}
+  for i = 1, tonumber(count) do
+    tasks[i] = function()
+      for _ in client:stream { messages = QUESTION } do end -- luacheck: ignore
+      return true
+    end
+  end
+  print(("%.6f"):format(cpu(function() lmm.gather(tasks, { limit = #tasks }) end)))
+end
+
+--- wake COUNT: tasks that are woken at once.
+function measures.wake(count)
+  local loop, cells, tasks = require("lmm.loop").current(), {}, {}
+  for i = 1, tonumber(count) do
+    cells[i] = {}
+    tasks[i] = lmm.go(function() loop:wait(cells[i], loop:now() + 600) end)
+  end
+  print(("%.6f"):format(cpu(function()
+    for _, cell in ipairs(cells) do loop:wake(cell) end
+    for _, task in ipairs(tasks) do task:wait() end
+  end)))
+end
+
+--- gather COUNT: bytes for each function that has ended.
+function measures.gather(count)
+  local fns = {}
+  for i = 1, tonumber(count) do fns[i] = function() if i == #fns then
+    collectgarbage()
+    collectgarbage()
+    fns.at_end = collectgarbage "count" * 1024
+  end end end
+  collectgarbage()
+  collectgarbage()
+  local before = collectgarbage "count" * 1024
+  lmm.gather(fns)
+  print(("%.1f"):format((fns.at_end - before) / #fns))
+end
+
+--- turns URL COUNT: that many turns of one conversation, the CPU seconds of all, of the last, and of cjson.encode of the
+--- messages that the last one sends.
+function measures.turns(url, count)
+  local cjson = require "cjson"
+  local chat = connect(url):conversation()
+  local last = math.huge
+  local all = cpu(function()
+    for i = 1, tonumber(count) do assert(chat:ask("This is question number " .. i .. ", about as long as they are.")) end
+  end)
+  for _ = 1, 20 do
+    last = math.min(last, cpu(function() assert(chat:ask "And the last one.") end))
+    chat:undo()
+  end
+  local encode = math.huge
+  for _ = 1, 20 do encode = math.min(encode, cpu(function() cjson.encode(chat.messages) end)) end
+  print(("%.6f %.6f %.6f"):format(all, last, encode))
+end
+
+--- text URL: an answer of much text, and cjson.decode of the same bytes.
+function measures.text(url)
+  local cjson, client = require "cjson", connect(url)
+  local body = assert(client:request("POST", "chat/completions", {})).body
+  local ask, decode = math.huge, math.huge
+  for _ = 1, 5 do
+    ask = math.min(ask, cpu(function() assert(client:chat { messages = QUESTION }) end))
+    decode = math.min(decode, cpu(function() cjson.decode(body) end))
+  end
+  print(("%.6f %.6f"):format(ask, decode))
+end
+
+--- data_url BYTES: a part made of a data: URL, and base64.decode of the same characters.
+function measures.data_url(count)
+  local base64 = core.base64.encode("\255\216\255\224" .. ("\7\90\200"):rep(math.floor(count / 3)))
+  local url, part, decode = "data:image/jpeg;base64," .. base64, math.huge, math.huge
+  for _ = 1, 5 do
+    part = math.min(part, cpu(function() assert(not lmm.image(url).err) end))
+    decode = math.min(decode, cpu(function() core.base64.decode(base64) end))
+  end
+  print(("%.6f %.6f"):format(part, decode))
+end
+
+--- pictures URL FILE COUNT AT_ONCE: CPU seconds of asks about a picture's file.
+function measures.pictures(url, path, total, count)
+  local client = connect(url)
+  local function ask() assert(client:conversation():ask("What is this?", lmm.image(path))) end
+  at_once(tonumber(count), 2 * count, ask)
+  print(("%.6f"):format(cpu(function() at_once(tonumber(count), tonumber(total), ask) end)))
+end
+
+--- first URL: one ask, for who times the whole process.
+function measures.first(url)
+  assert(lmm.connect { base_url = url, model = "m" }:chat { messages = QUESTION })
+end
+
+measures[arg[1]](select(2, (table.unpack or unpack)(arg))) -- luacheck: ignore

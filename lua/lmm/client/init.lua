@@ -1,0 +1,230 @@
+--- A client: where the server is and how to talk to it come in; replies and streams go out. Making one asks nobody.
+local calls = require "lmm.call"
+local errors = require "lmm.errors"
+local fields = require "lmm.client.fields"
+local json = require "lmm.json"
+local loops = require "lmm.loop"
+local models = require "lmm.client.models"
+local options = require "lmm.options"
+local request = require "lmm.request"
+local streams = require "lmm.stream"
+
+---@class lmm.Client
+---@field base_url string
+local Client = {}
+Client.__index = Client
+Client.__name = "lmm.Client"
+
+local client = {}
+
+--- Makes a client. See lmm.connect.
+---@param opts string|table|nil
+---@return lmm.Client
+function client.new(opts)
+  local self = setmetatable(calls.settings.of_client(opts), Client)
+  self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.lines = {} -- header lines, by whether there is a body
+  self.loop = loops.current()
+  if self.loop.transport then self:get_transport() end -- which refuses what it cannot do
+  return self
+end
+
+-- ---- for the modules that make calls
+
+function Client:check_open()
+  if self.closed then errors.misuse "this client is closed" end
+end
+
+--- The server's own address: the base URL without its version.
+function Client:root()
+  return (self.base_url:gsub("/v%d+$", ""))
+end
+
+--- The transport, the one that goes with the loop; libcurl is loaded when it is first needed.
+---@return lmm.Transport
+function Client:get_transport()
+  self.transport = self.transport or require(self.loop.transport or "lmm.transport.curl").new(self.loop, self)
+  return self.transport
+end
+
+--- The header lines of a request with this key, the same each time.
+local function make_lines(headers, has_body, key)
+  local lines, own = {}, {}
+  for name in pairs(headers) do own[name:lower()] = true end
+  if has_body and not own["content-type"] then lines[1] = "Content-Type: application/json" end
+  if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
+  for name, value in pairs(headers) do
+    lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
+  end
+  return lines
+end
+
+--- The header lines of a request; a key may come from a function, asked for each attempt.
+---@param has_body boolean
+---@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
+function Client:header_lines(has_body)
+  local key = self.api_key
+  if type(key) ~= "function" then
+    local lines = self.lines[has_body] or make_lines(self.headers, has_body, key)
+    self.lines[has_body] = lines
+    return lines, key
+  end
+  local why
+  key, why = key()
+  if type(key) == "string" and not key:find "%c" then return make_lines(self.headers, has_body, key), key end
+  return nil, { kind = "invalid", reason = "the api_key function gave no key: "
+    .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
+end
+
+--- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
+---@param opts lmm.CallOptions
+---@return { status: integer, headers: table, body: string }? reply, lmm.Error? err, lmm.Call call
+function Client:fetch(method, url, body, opts, run)
+  loops.check()
+  local call = calls.new(self, method, url, body, opts)
+  local function attempt()
+    local head, err = call:open()
+    if not head then return nil, err end
+    local text
+    text, err = call:read_all()
+    return text and { status = head.status, headers = head.headers, body = text }, err
+  end
+  -- What is raised in between (by a function of the caller's, by Ctrl-C) ends the call, too.
+  local ok, reply, err = loops.pcall(run or call.run, call, attempt)
+  call:close()
+  if not ok then error(reply, 0) end
+  return reply, err, call
+end
+
+--- The same, and the reply is a JSON object or list.
+---@return table? value, lmm.Error? err, lmm.Call? call
+function Client:fetch_json(...)
+  local reply, err, call = self:fetch(...)
+  if not reply then return nil, err end
+  local value, failure = require("lmm.answer").decode_table(reply.body, self.limits)
+  if failure then return nil, call:fail(failure) end
+  return value, nil, call
+end
+
+-- ---- what its holder calls
+
+local call_rows = { timeout = "number|table", retry = "table|function|boolean" }
+
+local function call_options(self, where, opts)
+  self:check_open()
+  return calls.options(self, options.check(where, call_rows, opts))
+end
+
+--- The models that the server offers, each a table with `id`.
+---@param opts { timeout: number|table?, retry: table|function|false? }?
+---@return table[]? models, string? message, lmm.Error? err
+function Client:models(opts)
+  return errors.public(models.list(self, call_options(self, "client:models", opts)))
+end
+
+--- Whether the server says that it is well (GET /health, beside the base URL's /v1).
+---@return true? healthy, string? message, lmm.Error? err
+function Client:health(opts)
+  local reply, err = self:fetch("GET", self:root() .. "/health", nil, call_options(self, "client:health", opts))
+  return errors.public(reply and true, err)
+end
+
+--- Waits until the server answers: GET /health, then the list of models, about four times a second.
+---@param opts { timeout: number?, on_wait: (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?  timeout: seconds
+--- (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait with an error
+--- that it returns
+---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
+function Client:wait_ready(opts)
+  self:check_open()
+  return errors.public(require("lmm.client.ready").wait(self, opts))
+end
+
+--- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
+--- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
+---@param method string  GET, POST, ...
+---@param path string
+---@param body table|string|nil
+---@param opts { timeout: number|table?, retry: table|function|false? }?
+---@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
+--- decoded, where it is JSON; a status that is no success is an error
+---@return string? message
+---@return lmm.Error? err
+function Client:request(method, path, body, opts)
+  local call_opts = call_options(self, "client:request", opts)
+  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: no method like GET" end
+  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: no path, or one with spaces" end
+  local err
+  if type(body) == "table" then
+    body, err = request.body(body)
+    if not body then return errors.public(nil, err) end
+  elseif body ~= nil then
+    body = request.verbatim(body)
+  end
+  local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
+  local reply, call
+  reply, err, call = self:fetch(method, url, body, call_opts)
+  if not reply then return errors.public(nil, err) end
+  local value, failure = require("lmm.answer").decode(reply.body, self.limits)
+  if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
+  reply.json = value
+  return reply
+end
+
+--- The stream of one exchange, whether the server is asked to stream or not; nothing is sent before it is read.
+---@return lmm.Stream
+function Client:open_stream(given, streamed)
+  local sent, ours = fields.split(given, streamed)
+  self:check_open()
+  local opts = calls.options(self, ours)
+  local function prepare(stream)
+    opts.started = self.loop:now() -- the clock starts when the stream is first read
+    local body, err = request.body(sent) -- before anything is sent, even to ask for the model
+    if not body then return nil, err end
+    if not sent.model then
+      sent.model, err = models.find(self, opts, function(...) return stream:run(...) end)
+      if not sent.model then return nil, err end
+      body, err = request.body(sent)
+      if not body then return nil, err end
+    end
+    local call = calls.new(self, "POST", self.base_url .. "/chat/completions", body, opts)
+    call.find_hint = models.hint_finder(self, sent.model, call, function(...) return stream:run_aside(...) end)
+    return call
+  end
+  local choices = type(sent.n) == "number" and sent.n or 1
+  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices })
+end
+
+--- One exchange from a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.
+--- `timeout`, `retry` and `schema` (a JSON schema for a structured answer) are ours.
+---@param given table
+---@return lmm.Reply? reply, string? message, lmm.Error? err
+function Client:chat(given)
+  return self:open_stream(given, false):reply()
+end
+
+--- The same, streamed. Gives the stream in the form that a `for` loop closes on Lua 5.4.
+---@return lmm.Stream stream, nil, nil, lmm.Stream
+function Client:stream(given)
+  local result = self:open_stream(given, true)
+  return result, nil, nil, result
+end
+
+--- A conversation with this client.
+---@param opts { system: string?, [string]: any }?  `system`, and what every request of it is to carry
+---@return lmm.Conversation
+function Client:conversation(opts)
+  self:check_open()
+  return require("lmm.conversation").new(self, opts)
+end
+
+--- Ends the calls under way, each with a `cancelled` error; none begins after this.
+function Client:close()
+  self.closed = true
+  for call in pairs(self.calls) do call:cancel() end
+  if self.transport and self.transport.close then self.transport:close() end
+end
+
+errors.check_self(Client, "client", "models", "health", "wait_ready", "request", "chat", "stream", "conversation",
+  "close")
+
+return client

@@ -1,0 +1,112 @@
+--- The models of a server: its list, the one to ask, and what to say to somebody who asked for one that is not there.
+local answers = require "lmm.answer"
+local calls = require "lmm.call"
+local options = require "lmm.options"
+
+local models = {}
+
+--- The tables in the reply's list that name a model.
+local function read_list(value)
+  local found = {}
+  for _, model in pairs(type(value.data) == "table" and value.data or {}) do
+    if type(model) == "table" and type(model.id) == "string" then found[#found + 1] = model end
+  end
+  return found
+end
+
+--- The models that the server lists.
+---@param client lmm.Client
+---@param opts lmm.CallOptions
+---@param run nil|fun(call: lmm.Call, attempt: function)  see Client:fetch
+---@return table[]? list, lmm.Error? err
+function models.list(client, opts, run)
+  local value, err, call = client:fetch_json("GET", client.base_url .. "/models", nil, opts, run)
+  if not value then return nil, err end
+  local found = read_list(value)
+  if #found > 0 then return found end
+  local failure = answers.find_error(value)
+  local what = failure and failure.message or type(value.data) ~= "table" and "there is no 'data'" or "it names no model"
+  return nil, call:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
+end
+
+--- Waits, by a call that sends nothing, until another task of this client has the list.
+local function wait_for_list(client, opts, run)
+  local listing = client.listing
+  local call = calls.new(client, "GET", client.base_url .. "/models", nil, opts)
+  listing.waiting[#listing.waiting + 1] = call.cell
+  local _, err = run(call, function()
+    local woken, why = client.loop:wait(call.cell, call.deadline)
+    if woken and not call.cancelled then return true end
+    return nil, call:fail { kind = why == "timeout" and "timeout" or "cancelled", limit = "total", phase = "wait" }
+  end)
+  return listing, err
+end
+
+--- The model to ask: the client's own, or the first that the server lists, which is remembered. Tasks that ask at the
+--- same time list the models once.
+---@param client lmm.Client
+---@param opts lmm.CallOptions
+---@param run fun(call: lmm.Call, attempt: function)
+---@return string? name, lmm.Error? err
+function models.find(client, opts, run)
+  if client.given_model or client.listed_model then return client.given_model or client.listed_model end
+  if client.listing then
+    local listing, err = wait_for_list(client, opts, run)
+    if err then return nil, err end
+    if listing.err and listing.err.kind ~= "cancelled" then return nil, listing.err end
+    return models.find(client, opts, run)
+  end
+  local listing = { waiting = {} }
+  client.listing = listing
+  local list, err = models.list(client, opts, run)
+  client.listing, listing.err = nil, err
+  if list then client.listed_model = list[1].id end
+  for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
+  return client.listed_model, err
+end
+
+local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told
+
+--- A hint for somebody who asked for a model that is not served, where the server's list says more.
+local function hint_for(name, list)
+  local by_name, listed = {}, {}
+  for i = 1, math.min(#list, MOST_NAMES) do
+    local id = list[i].id
+    if id == name then return nil end
+    if #id <= LONGEST_NAME then
+      by_name[id:lower()] = id
+      listed[#listed + 1] = ("%q"):format(id)
+    end
+  end
+  local near = #name <= LONGEST_NAME and options.nearest(name:lower(), by_name)
+  if near then return ("did you mean %q?"):format(by_name[near]) end
+  local told = math.min(#listed, LISTED)
+  if told == 0 then return nil end
+  local more = #list > told and (" and %d more"):format(#list - told) or ""
+  return "the server has " .. table.concat(listed, ", ", 1, told) .. more
+end
+
+local HINT_TIMEOUT = 5 -- seconds
+
+--- What finds a hint when the server refuses the model `name`: it asks once for the server's list. Whatever comes of
+--- that, the refusal stays.
+---@param client lmm.Client
+---@param name string
+---@param call lmm.Call  the one that may be refused
+---@param run fun(call: lmm.Call, attempt: function)
+---@return fun(failure: table): string?
+function models.hint_finder(client, name, call, run)
+  local is_asked, hint
+  return function(failure)
+    if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
+    if is_asked then return hint end
+    is_asked = true
+    local opts = calls.options(client, { retry = false })
+    opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
+    local list = models.list(client, opts, run)
+    hint = list and hint_for(name, list)
+    return hint
+  end
+end
+
+return models
