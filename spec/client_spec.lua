@@ -257,9 +257,9 @@ describe("the client", function()
     local chat = net:connect():conversation()
     local result
     lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
-    while #net.requests < 2 do fake.loop:pass(fake.loop:now() + 1) end
+    while #net.requests < 2 do fake.loop:wait({}, fake.loop:now() + 1) end
     chat:cancel()
-    while not result do fake.loop:pass(fake.loop:now() + 1) end
+    while not result do fake.loop:wait({}, fake.loop:now() + 1) end
     assert.same({ "cancelled", 2, true }, { result[4].kind, #net.requests, net.transfers[2].closed })
     assert.equal(0, #chat.messages)
   end)
@@ -659,7 +659,7 @@ describe("the client", function()
     local result
     lmm.go(function() return client:chat { messages = {} } end, function(...) result = { ... } end)
     client:close()
-    fake.loop:pass(fake.loop:now())
+    fake.loop:wait({}, fake.loop:now() + 0.001)
     assert.is_true(result[1])
     assert.equal("cancelled", result[4].kind)
     assert.is_true(net.transfers[1].closed)

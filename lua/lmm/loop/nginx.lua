@@ -138,7 +138,7 @@ function Loop:spawn(fn, done)
   local task, known = tasks.new_task(self, done), this_request()
   local ended, place = forget_ended(known), nil
   local function trace(problem)
-    place = not done and debug.traceback("", 2)
+    place = not done and debug.traceback("", 2):sub(2)
     return problem
   end
   known.group:add()

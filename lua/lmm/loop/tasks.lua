@@ -146,7 +146,7 @@ end
 local function make_ready(self, task)
   if not task.cell or task.next_ready ~= nil then return end
   task.next_ready = false
-  if self.first_ready then self.last_ready.next_ready = task else self.first_ready = task end
+  if self.last_ready then self.last_ready.next_ready = task else self.first_ready = task end
   self.last_ready, self.ready_count = task, self.ready_count + 1
 end
 
@@ -179,6 +179,7 @@ function Loop:run_ready()
     task = self.first_ready
     if not task then return end -- a `done` has waited, and had them resumed
     self.first_ready, self.ready_count = task.next_ready or nil, self.ready_count - 1
+    if not self.first_ready then self.last_ready = nil end
     task.next_ready = nil
     task:resume()
   end
