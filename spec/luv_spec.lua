@@ -204,6 +204,67 @@ describe("the library in a program of libuv", function()
     assert.same({ "mine", "other" }, log)
   end)
 
+  it("sets its timer only where something is due sooner than it fires", function()
+    local starts = 0
+    local counting = setmetatable({ new_timer = function()
+      local timer = uv.new_timer()
+      return {
+        start = function(_, ...)
+          starts = starts + 1
+          return timer:start(...)
+        end,
+        close = function() timer:close() end,
+      }
+    end }, { __index = uv })
+    local loop, cells, tasks = require("lmm.loop.luv").new(counting), {}, {}
+    for i = 1, 100 do
+      cells[i] = {}
+      tasks[i] = loop:spawn(function()
+        for _ = 1, 3 do loop:wait(cells[i], loop:now() + 100) end
+      end)
+    end
+    assert.equal(1, starts)
+    local prepare, rounds = uv.new_prepare(), 0
+    prepare:start(function()
+      rounds = rounds + 1
+      for _, cell in ipairs(cells) do loop:wake(cell) end
+      if rounds == 3 then prepare:close() end
+    end)
+    loop:run()
+    assert.equal(3, rounds)
+    assert(starts <= 1 + 2 * rounds, starts)
+    uv.walk(function(handle) error("left open: " .. tostring(handle)) end)
+  end)
+
+  it("lmm.run runs the loop until the tasks have ended, and raises in a callback", function()
+    local loop, ended, timer = loops.current(), {}, uv.new_timer()
+    lmm.go(function() loop:wait({}, loop:now() + 0.02) end, function() ended[1] = "task" end)
+    timer:start(0, 0, function()
+      timer:close()
+      assert.raises("lmm%.go", lmm.run)
+      ended[2] = "timer"
+    end)
+    lmm.run()
+    assert.same({ "task", "timer" }, ended)
+    uv.walk(function(handle) error("left open: " .. tostring(handle)) end)
+  end)
+
+  it("what a task raised and nobody took is reported soon, and holds uv.run up for nothing", function()
+    local loop, reports = loops.current(), {}
+    loop.report = function(_, text) reports[#reports + 1] = text end
+    lmm.go(function() error("lost", 0) end)
+    uv.run()
+    assert.same({}, reports)
+    local timer = uv.new_timer()
+    timer:start(10, 10, function()
+      if #reports > 0 then timer:close() end
+    end)
+    uv.run()
+    loop.report = nil
+    assert.equal(1, #reports)
+    assert.matches("nobody waited for it: lost\n", reports[1])
+  end)
+
   it("the loop can be named again, but not changed", function()
     lmm.use "luv"
     assert.raises("in use already", lmm.use, "blocking")
