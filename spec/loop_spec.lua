@@ -221,31 +221,29 @@ local function instructions(fn)
   return count
 end
 
---- What the end of one task's wait costs beside others that wait, with deadlines or without.
+--- What it costs that a poll wakes a task, beside others that wait, with deadlines or without.
 local function cost_beside(others, deadline)
-  local own, waiting, cell = blocking.new(), {}, {}
-  own:poller { poll = function() return true end }
+  local own, waiting, cell, back, stop = blocking.new(), {}, {}, {}, false
+  own:poller { poll = function()
+    own:wake(cell)
+    return true
+  end }
   local function later(seconds) return deadline and own:now() + seconds or nil end
   for i = 1, others do
     waiting[i] = own:spawn(function() own:wait({}, later(1000 + i)) end)
   end
-  local stop, back = false, {}
   own:spawn(function()
     while not stop do
       own:wait(cell, later(2000))
       own:wake(back)
     end
   end)
-  local function wake_often()
-    for _ = 1, 20 do
-      own:wake(cell)
-      own:wait(back)
-    end
+  local function wait_often()
+    for _ = 1, 20 do own:wait(back) end
   end
-  wake_often()
-  local count = instructions(wake_often)
+  wait_often()
+  local count = instructions(wait_often)
   stop = true
-  own:wake(cell)
   for _, task in ipairs(waiting) do task:cancel() end
   own:run()
   assert.same({ 0, nil, nil }, { own.deadlines.size, own.first_ready, (next(own.tasks)) })
