@@ -15,7 +15,7 @@ BINDIR     ?= $(PREFIX)/bin
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf sniff media base64 body utf8 number read decode sse delta text answer core
-CURL    := error buf transfer multi curl
+CURL    := error buf fork watch sockets transfer quirks failure multi curl
 MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
@@ -175,23 +175,36 @@ build/bench/bare: bench/bare.c $(BUILD)/base64.o
 	@mkdir -p $(@D)
 	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
 
-install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; the command is of the last one
-	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)" "$(DESTDIR)$(BINDIR)"
+COMMAND = $(DESTDIR)$(BINDIR)/lmm
+install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; their command lmm stays
+	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
 	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
+	@if [ ! -e "$(COMMAND)" ] || [ "$$(head -n 1 "$(COMMAND)")" = "#!/usr/bin/env $(LUA)" ]; then \
+	  $(MAKE) --no-print-directory install-command; \
+	else \
+	  echo "$(COMMAND) stays as it is; 'make install-command LUA=$(LUA)' makes it run on $(LUA)"; \
+	fi
+
+install-command: ## makes the command lmm run on LUA, for which the library is installed
+	@[ -e "$(DESTDIR)$(LUADIR)/lmm/init.lua" ] || \
+	  { echo "lmm is not installed for $(LUA): make install LUA=$(LUA)" >&2; exit 1; }
+	install -d "$(DESTDIR)$(BINDIR)"
 	sed -e '1s|.*|#!/usr/bin/env $(LUA)|' \
 	  -e '1a package.path, package.cpath = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path, "$(LIBDIR)/?.so;" .. package.cpath' \
-	  bin/lmm >"$(DESTDIR)$(BINDIR)/lmm"
-	chmod 755 "$(DESTDIR)$(BINDIR)/lmm"
+	  bin/lmm >"$(COMMAND)"
+	chmod 755 "$(COMMAND)"
 
-uninstall: ## takes away what install put there
+uninstall: ## removes what install put under PREFIX, for every Lua
+	for abi in $(sort $(ABIS) $(LUA_ABI)); do \
+	  rm -rf "$(DESTDIR)$(PREFIX)/lib/lua/$$abi/lmm" "$(DESTDIR)$(PREFIX)/share/lua/$$abi/lmm"; done
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm"
-	! grep -q '"$(LUADIR)/' "$(DESTDIR)$(BINDIR)/lmm" 2>/dev/null || rm -f "$(DESTDIR)$(BINDIR)/lmm"
+	! grep -qsF -e '"$(PREFIX)/share/lua/' -e '"$(LUADIR)/' "$(COMMAND)" || rm -f "$(COMMAND)"
 
 clean: ## removes what was built
 	rm -rf build lmm src/*.o lua/lmm/*.so
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install uninstall clean help
+.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install install-command uninstall clean help

@@ -173,8 +173,10 @@ function groups.streams()
   report("a stream, CPU an event: events() / the same", events / (alone + decoded), 2)
   local bytes = tonumber(output("wc -c <" .. text))
   report("memory of 200,000 events beyond their bytes", memory / 1024 - bytes / 2 ^ 20, 15, false, "MiB")
+  local longer = ("%s/stream/500000/280"):format(root)
+  output(("curl -sS %s -d {} -o /dev/null"):format(longer .. chat)) -- the server makes it once
   for _ = 1, 2 do
-    local _, _, ms = measure("stream", ("%s/stream/%d/280/v1"):format(root, 500000), "pieces")
+    local _, _, ms = measure("stream", longer .. "/v1", "pieces")
     longest = math.min(longest or ms, ms)
   end
   report("the longest stream:next() of 500,000", longest, 5, false, "ms")

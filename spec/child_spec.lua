@@ -1,8 +1,8 @@
 -- A child process lives as long as its owner wants and never longer.
 
 local child = require "lmm.server.child"
+local program = require "spec.support.program"
 local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
 local PROGRAM = "lmm.mock.server" -- it announces itself, and then waits for nothing but its end
 
@@ -33,85 +33,12 @@ local function start(words, opts)
   return assert(child.start(PROGRAM, words or {}, opts))
 end
 
-test.case("starts, announces itself, and is reaped when it is stopped", function()
-  local handle = start()
-  test.match(handle.line, "^listening 127%.0%.0%.1:%d+$")
-  test.ok(state(handle.pid))
-  handle.stop()
-  test.equal(state(handle.pid), nil)
-  handle.stop()
-end)
-
-test.case("ends when its handle is collected", function()
-  local pid = start().pid
-  collectgarbage()
-  collectgarbage()
-  wait_gone(pid)
-end)
-
-test.case("two at once are stopped in either order", function()
-  for _, order in ipairs { { 1, 2 }, { 2, 1 } } do
-    local handles = { start(), start() }
-    for _, i in ipairs(order) do
-      handles[i].stop()
-      test.equal(state(handles[i].pid), nil)
-    end
-  end
-end)
-
-test.case("is stopped although another process holds the pipe", function()
-  local handle, base = start(), os.tmpname()
-  os.execute("sleep 30 >/dev/null 2>&1 & echo $! >" .. base)
-  local other = shell.read(base):match "%d+"
-  local pipe = shell.output(string.format("readlink /proc/%d/fd/1", handle.pid)):match "%d+"
-  test.ok(shell.output(string.format("ls -l /proc/%s/fd", other)):find(pipe, 1, true), "it holds the pipe")
-  handle.stop()
-  test.equal(state(handle.pid), nil)
-  os.execute("kill " .. other)
-  os.remove(base)
-end)
-
-test.case("leaves SIGINT to its owner", function()
-  local handle = start()
-  os.execute(string.format("kill -INT %d", handle.pid))
-  os.execute "sleep 0.1"
-  test.match(state(handle.pid), "[^Z]")
-  handle.stop()
-end)
-
 -- What the child says in place of its announcement.
 local troubles = {
   { "no such interpreter", PROGRAM, { interpreter = "./no lua" }, "ended before it was ready: the interpreter %./no" },
   { "no such module", "no.such.module", {}, "^no%.such%.module ended .*module 'no%.such%.module' not found" },
   { "a module that is no program", "lmm.options", {}, "main" },
 }
-
-for _, row in ipairs(troubles) do
-  local name, module, opts, pattern = row[1], row[2], row[3], row[4]
-  test.case("says what went wrong: " .. name, function()
-    local handle, message = child.start(module, {}, opts)
-    test.equal(handle, nil)
-    test.match(message, pattern)
-    test.ok(not message:find "\n", "one line")
-  end)
-end
-
-test.case("gets its words as they are, and finds modules where its owner does", function()
-  local base = os.tmpname()
-  local module = base:match "[^/]*$"
-  shell.write(base .. ".lua", [[
-    local words = ...
-    return { main = function(list) print("ready " .. #list .. " " .. table.concat(list, "|"):gsub("\n", "$")) end }
-  ]])
-  local before = package.path
-  package.path = base:match "^(.*/)" .. "?.lua;" .. package.path
-  local handle = assert(child.start(module, { "it's", '"$HOME" `id`', "two\nlines", "", "%d\\" }))
-  package.path = before
-  test.equal(handle.line, [[5 it's|"$HOME" `id`|two$lines||%d\]])
-  handle.stop()
-  os.remove(base)
-  os.remove(base .. ".lua")
-end)
 
 -- How an owner may end. The code runs after the child has started; hold() starts a process that holds the pipe open.
 local ends = {
@@ -134,26 +61,112 @@ local function go_on() %s end
 go_on()
 ]]
 
-for _, row in ipairs(ends) do
-  test.case("ends when its owner " .. row[1], function()
-    local base = os.tmpname()
-    local script = shell.write(base .. ".lua", OWNER:format(PROGRAM, row[2]))
-    local owner = shell.output(string.format("%s %s </dev/null >%s 2>&1 & echo $!", arg[-1], script, base)):match "%d+"
-    local holds = row[2]:find("hold", 1, true)
-    local pid, holder
-    wait_for("the child", function()
-      local said = shell.read(base)
-      pid, holder = said:match "child (%d+)", said:match "holder (%d+)"
-      return pid and (holder or not holds)
-    end)
-    if row.kill then os.execute("kill -9 " .. owner) end
-    wait_gone(owner)
-    wait_gone(pid)
-    if holder then
-      test.ok(state(holder), "the holder has outlived them")
-      os.execute("kill " .. holder)
-    end
-    os.remove(base)
-    os.remove(script)
+describe("a child process", function()
+  it("starts, announces itself, and is reaped when it is stopped", function()
+    local handle = start()
+    assert.matches("^listening 127%.0%.0%.1:%d+$", handle.line)
+    assert.truthy(state(handle.pid))
+    handle.stop()
+    assert.equal(nil, state(handle.pid))
+    handle.stop()
   end)
-end
+
+  it("is started without the client, libcurl, luv and what starts model servers", function()
+    local run = program.run [[
+      local server = assert(require("lmm").mock())
+      for _, name in ipairs { "lmm.client", "lmm.curl", "luv", "lmm.server.serve", "lmm.loop" } do
+        print(name, package.loaded[name])
+      end
+      server.stop()]]
+    assert.equal("lmm.client\tnil\nlmm.curl\tnil\nluv\tnil\nlmm.server.serve\tnil\nlmm.loop\tnil\n", run.out)
+  end)
+
+  it("ends when its handle is collected", function()
+    local pid = start().pid
+    collectgarbage()
+    collectgarbage()
+    wait_gone(pid)
+  end)
+
+  it("two at once are stopped in either order", function()
+    for _, order in ipairs { { 1, 2 }, { 2, 1 } } do
+      local handles = { start(), start() }
+      for _, i in ipairs(order) do
+        handles[i].stop()
+        assert.equal(nil, state(handles[i].pid))
+      end
+    end
+  end)
+
+  it("is stopped although another process holds the pipe", function()
+    local handle, base = start(), os.tmpname()
+    os.execute("sleep 30 >/dev/null 2>&1 & echo $! >" .. base)
+    local other = shell.read(base):match "%d+"
+    local pipe = shell.output(string.format("readlink /proc/%d/fd/1", handle.pid)):match "%d+"
+    assert(shell.output(string.format("ls -l /proc/%s/fd", other)):find(pipe, 1, true), "it holds the pipe")
+    handle.stop()
+    assert.equal(nil, state(handle.pid))
+    os.execute("kill " .. other)
+    os.remove(base)
+  end)
+
+  it("leaves SIGINT to its owner", function()
+    local handle = start()
+    os.execute(string.format("kill -INT %d", handle.pid))
+    os.execute "sleep 0.1"
+    assert.matches("[^Z]", state(handle.pid))
+    handle.stop()
+  end)
+
+  for _, row in ipairs(troubles) do
+    local name, module, opts, pattern = row[1], row[2], row[3], row[4]
+    it("says what went wrong: " .. name, function()
+      local handle, message = child.start(module, {}, opts)
+      assert.equal(nil, handle)
+      assert.matches(pattern, message)
+      assert(not message:find "\n", "one line")
+    end)
+  end
+
+  it("gets its words as they are, and finds modules where its owner does", function()
+    local base = os.tmpname()
+    local module = base:match "[^/]*$"
+    shell.write(base .. ".lua", [[
+    local words = ...
+    return { main = function(list) print("ready " .. #list .. " " .. table.concat(list, "|"):gsub("\n", "$")) end }
+  ]])
+    local before = package.path
+    package.path = base:match "^(.*/)" .. "?.lua;" .. package.path
+    local handle = assert(child.start(module, { "it's", '"$HOME" `id`', "two\nlines", "", "%d\\" }))
+    package.path = before
+    assert.equal([[5 it's|"$HOME" `id`|two$lines||%d\]], handle.line)
+    handle.stop()
+    os.remove(base)
+    os.remove(base .. ".lua")
+  end)
+
+  for _, row in ipairs(ends) do
+    it("ends when its owner " .. row[1], function()
+      local base = os.tmpname()
+      local script = shell.write(base .. ".lua", OWNER:format(PROGRAM, row[2]))
+      local command = string.format("%s %s </dev/null >%s 2>&1 & echo $!", arg[-1], script, base)
+      local owner = shell.output(command):match "%d+"
+      local holds = row[2]:find("hold", 1, true)
+      local pid, holder
+      wait_for("the child", function()
+        local said = shell.read(base)
+        pid, holder = said:match "child (%d+)", said:match "holder (%d+)"
+        return pid and (holder or not holds)
+      end)
+      if row.kill then os.execute("kill -9 " .. owner) end
+      wait_gone(owner)
+      wait_gone(pid)
+      if holder then
+        assert(state(holder), "the holder has outlived them")
+        os.execute("kill " .. holder)
+      end
+      os.remove(base)
+      os.remove(script)
+    end)
+  end
+end)

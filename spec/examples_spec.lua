@@ -1,7 +1,6 @@
 -- The examples run as they stand, with the built-in server where a model's would be.
 local mock = require "lmm.mock"
 local process = require "spec.support.process"
-local test = require "spec.support.test"
 
 local LUA = arg[-1]
 local folder = process.shell "mktemp -d":match "%S+"
@@ -26,118 +25,9 @@ end
 local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
 local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
 
-test.case("describe.lua", function()
-  local server = assert(mock.start { delay = 0 })
-  local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
-  test.equal({ out, errors, status }, { PICTURE .. "question: What is shown in the image?\n", "", 0 })
-  server.stop()
-  out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
-  test.equal({ out, status }, { "", 1 })
-  test.match(errors, ": cannot reach [^\n]*\n")
-end)
-
-test.case("demo.lua", function()
-  local out, errors, status = run(quote(LUA) .. " examples/demo.lua")
-  test.equal({ errors, status }, { "", 0 })
-  test.ok(out:find(PICTURE .. "question: What is shown in the image?\n", 1, true), out)
-  test.match(out, "file: +" .. sum .. "\n[^\n]*server: +" .. sum .. "\nThe same bytes%.")
-end)
-
-test.case("compare.lua", function()
-  local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
-  local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"
-  local answer = PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%? Answer in one sentence%.\n"
-  local out, errors, status = run(command:format(one.url, quote(LUA), "mock", other.url .. "=mock"))
-  test.equal({ errors, status }, { "", 0 })
-  test.match(out, "^== mock, %d+%.%d s\n" .. answer .. "== http[^\n]*=mock, %d+%.%d s\n" .. answer .. "$")
-  out, errors, status = run(command:format(one.url, quote(LUA), "mock", "none"))
-  test.equal({ errors, status }, { "", 1 })
-  test.match(out, "== none\nfailed: HTTP 404 [^\n]*none")
-  for _, word in ipairs { other.url, other.url .. "=" } do
-    out, errors, status = run(command:format(one.url, quote(LUA), "mock", word))
-    test.equal({ errors, status }, { "", 0 })
-    test.match(out, "\n== " .. word:gsub("%p", "%%%0") .. ", %d+%.%d s\n" .. answer .. "$")
-  end
-  one.stop()
-  other.stop()
-end)
-
-test.case("compare.lua without two models, or a picture", function()
-  for _, words in ipairs { "", "examples/picture.jpg", "examples/picture.jpg a", "a b '' ''" } do
-    local out, errors, status = run(quote(LUA) .. " examples/compare.lua " .. words)
-    test.equal({ out, status }, { "", 2 })
-    test.match(errors, "^usage: compare.lua PICTURE [^\n]*\n$")
-  end
-  local out, errors, status = run(quote(LUA) .. " examples/compare.lua none.jpg a b")
-  test.equal({ out, errors, status }, { "", "cannot read 'none.jpg': No such file or directory\n", 1 })
-end)
-
-test.case("folder.lua", function()
-  local server = assert(mock.start { delay = 0 })
-  local pictures = folder .. "/it's pictures"
-  os.execute("mkdir " .. quote(pictures))
-  os.execute("cp examples/picture.jpg " .. quote(pictures .. "/a.jpg"))
-  os.execute("cd " .. quote(pictures) .. " && cp a.jpg b.JPEG && echo x >c.png")
-  local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s Why?"):format(server.url, quote(LUA),
-    quote(pictures)))
-  local lines = {}
-  for line in out:gmatch "[^\n]+" do lines[#lines + 1] = line end
-  table.sort(lines)
-  local answer = "\t" .. PICTURE:gsub("\n", " ") .. "question: Why?"
-  test.equal({ lines, status }, { { "a.jpg" .. answer, "b.JPEG" .. answer }, 1 })
-  test.match(errors, "^c%.png: [^\n]*\n$")
-  server.stop()
-  local problems = {
-    { folder .. "/none", "^cannot read [^\n]*/none[^\n]*: No such file or directory\n$" },
-    { "examples/picture.jpg", "^cannot read [^\n]*: Not a directory\n$" },
-    { "spec", "^no pictures in spec\n$" },
-    { quote(pictures), "^cannot reach [^\n]*\n$" },
-  }
-  for _, row in ipairs(problems) do
-    out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s"):format(server.url, quote(LUA), row[1]))
-    test.equal({ out, status }, { "", 1 })
-    test.match(errors, row[2])
-  end
-end)
-
-test.case("luv_server.lua", function()
-  local server = assert(mock.start { delay = 0 })
-  local log = folder .. "/front"
-  local pid = process.shell(("OPENAI_BASE_URL=%s %s examples/luv_server.lua 0 >%s 2>&1 & echo $!"):format(server.url,
-    quote(LUA), log)):match "%d+"
-  local url = process.wait_for("the front", function() return (process.read(log) or ""):match "listening on (%S+)" end)
-  local out, errors = run("env -u LD_PRELOAD curl -sS --data-binary @examples/picture.jpg " .. url)
-  test.equal({ out, errors }, { PICTURE .. "question: What is shown in the image?\n", "" })
-  test.match((run("env -u LD_PRELOAD curl -sS --data-binary nonsense " .. url)), "no known type")
-  local curl = "env -u LD_PRELOAD curl -sS -m 30 -o /dev/null -w '%{http_code}' "
-  test.equal((run(curl .. "--data-binary nonsense " .. url)), "400")
-  test.equal((run(curl .. "-H 'Transfer-Encoding: chunked' --data-binary x " .. url)), "411")
-  test.equal((run(curl .. "-H 'Transfer-Encoding: chunked' -H 'Content-Length: 5' --data-binary x " .. url)), "411")
-  test.equal((run(curl .. "-H 'Content-Length: 99999999' --data-binary x " .. url)), "413")
-  test.equal((run(curl .. url)), "405")
-  local long = process.write(folder .. "/long", "X: " .. ("x"):rep(70000))
-  test.equal((run(curl .. "--data-binary x -H @" .. long .. " " .. url)), "431")
-  out, errors = run(quote(LUA) .. " examples/luv_server.lua " .. url:match "%d+$")
-  test.equal(out, "")
-  test.match(errors, "^cannot listen on port %d+: EADDRINUSE[^\n]*\n$")
-  os.execute("kill " .. pid)
-  server.stop()
-end)
-
-test.case("luv_server.lua, a PORT that is none", function()
-  for _, words in ipairs { "nonsense", "-1", "8080.5", "65536", "''", "0 0" } do
-    local out, errors, status = run("timeout 10 " .. quote(LUA) .. " examples/luv_server.lua " .. words)
-    test.equal({ out, errors, status }, { "", "usage: luv_server.lua [PORT]\n", 2 })
-  end
-end)
-
 -- Stands where vLLM does: notes how it was called, and as which process.
 local called = folder .. "/called"
 local MOCK = ('echo $$ "$@" >%s; exec %s bin/lmm mock --delay 0 "$@"'):format(called, quote(LUA))
-program("server", MOCK)
-program("vllm", 'shift; . ' .. folder .. "/bin/server")
-program("apptainer", 'echo "$@" >' .. folder .. "/container; shift 5; . " .. folder .. "/bin/server")
-
 local CACHED = "/cache/hub/models--Org--A-Name--2/snapshots/0123abc"
 local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%?\n"
   .. PICTURE:gsub("%p", "%%%0") .. "image 2: by URL https://[^\n]*\nquestion: And what is shown in this one%?\n"
@@ -151,48 +41,164 @@ local ways = {
     quote(LUA), CACHED), "exec --nv vllm.sif vllm serve " .. CACHED },
 }
 
-for _, row in ipairs(ways) do
-  test.case("serve_and_ask " .. row[1], function()
-    local out, errors, status = run("export SLURM_GPUS_ON_NODE=4; " .. row[2])
-    test.equal(status, 0, errors)
-    test.match(out, ANSWER)
-    test.match((errors:gsub("%u+ /%S+ %d+\n", "")), "^lmm mock: listening on [^\n]*\n$")
-    local pid, words = process.read(called):match "^(%d+) (.*)$"
-    test.match(words, "^" .. CACHED:gsub("%p", "%%%0") .. " %-%-served%-model%-name Org/A%-Name%-%-2 .*"
-      .. "%-%-tensor%-parallel%-size 4 .*%-%-port %d+\n$")
-    test.equal(process.group(pid), {})
-    if row[3] then test.equal(process.read(folder .. "/container"):sub(1, #row[3]), row[3]) end
+setup(function()
+  program("server", MOCK)
+  program("vllm", 'shift; . ' .. folder .. "/bin/server")
+  program("apptainer", 'echo "$@" >' .. folder .. "/container; shift 5; . " .. folder .. "/bin/server")
+end)
+
+teardown(function() os.execute("rm -rf " .. quote(folder)) end)
+
+describe("the examples", function()
+  it("describe.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
+    assert.same({ PICTURE .. "question: What is shown in the image?\n", "", 0 }, { out, errors, status })
+    server.stop()
+    out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/describe.lua"):format(server.url, quote(LUA)))
+    assert.same({ "", 1 }, { out, status })
+    assert.matches(": cannot reach [^\n]*\n", errors)
   end)
-end
 
-test.case("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
-  local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA) .. " examples/serve_and_ask.lua org/name")
-  test.equal(status, 0, errors)
-  test.match(out, "^model: org/name\n")
-  test.match(process.read(called), "%-%-tensor%-parallel%-size 1 ")
-end)
+  it("demo.lua", function()
+    local out, errors, status = run(quote(LUA) .. " examples/demo.lua")
+    assert.same({ "", 0 }, { errors, status })
+    assert(out:find(PICTURE .. "question: What is shown in the image?\n", 1, true), out)
+    assert.matches("file: +" .. sum .. "\n[^\n]*server: +" .. sum .. "\nThe same bytes%.", out)
+  end)
 
-test.case("serve_and_ask says why there is no server", function()
-  local out, errors, status = run(quote(LUA) .. " examples/serve_and_ask.lua org/name server --fail-start")
-  test.equal({ out, status }, { "", 1 })
-  test.match(errors, "the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory")
-end)
+  it("compare.lua", function()
+    local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
+    local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"
+    local answer = PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%? Answer in one sentence%.\n"
+    local out, errors, status = run(command:format(one.url, quote(LUA), "mock", other.url .. "=mock"))
+    assert.same({ "", 0 }, { errors, status })
+    assert.matches("^== mock, %d+%.%d s\n" .. answer .. "== http[^\n]*=mock, %d+%.%d s\n" .. answer .. "$", out)
+    out, errors, status = run(command:format(one.url, quote(LUA), "mock", "none"))
+    assert.same({ "", 1 }, { errors, status })
+    assert.matches("== none\nfailed: HTTP 404 [^\n]*none", out)
+    for _, word in ipairs { other.url, other.url .. "=" } do
+      out, errors, status = run(command:format(one.url, quote(LUA), "mock", word))
+      assert.same({ "", 0 }, { errors, status })
+      assert.matches("\n== " .. word:gsub("%p", "%%%0") .. ", %d+%.%d s\n" .. answer .. "$", out)
+    end
+    one.stop()
+    other.stop()
+  end)
 
-test.case("serve_and_ask is short, and the job script is sound", function()
-  local _, count = process.read "examples/serve_and_ask.lua":gsub("\n", "")
-  test.ok(count <= 40, count .. " lines")
-  test.equal(process.shell "bash -n examples/serve_and_ask.sbatch 2>&1", "")
-end)
+  it("compare.lua without two models, or a picture", function()
+    for _, words in ipairs { "", "examples/picture.jpg", "examples/picture.jpg a", "a b '' ''" } do
+      local out, errors, status = run(quote(LUA) .. " examples/compare.lua " .. words)
+      assert.same({ "", 2 }, { out, status })
+      assert.matches("^usage: compare.lua PICTURE [^\n]*\n$", errors)
+    end
+    local out, errors, status = run(quote(LUA) .. " examples/compare.lua none.jpg a b")
+    assert.same({ "", "cannot read 'none.jpg': No such file or directory\n", 1 }, { out, errors, status })
+  end)
 
-test.case("make names what is missing, and builds nothing", function()
-  local command = "env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory core VARIANT=-none "
-  for _, missing in ipairs { "LUA_INCDIR=/none", "CC=/none/cc" } do
-    local out, errors, status = run(command .. missing)
-    test.equal({ out, status }, { "", 2 })
-    test.match(errors, "^needed: %S+ lauxlib.h b64/cencode.h; on Debian: apt install gcc [^\n]*libb64%-dev\n"
-      .. "make: [^\n]*\n$")
+  it("folder.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local pictures = folder .. "/it's pictures"
+    os.execute("mkdir " .. quote(pictures))
+    os.execute("cp examples/picture.jpg " .. quote(pictures .. "/a.jpg"))
+    os.execute("cd " .. quote(pictures) .. " && cp a.jpg b.JPEG && echo x >c.png")
+    local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s Why?"):format(server.url, quote(LUA),
+      quote(pictures)))
+    local lines = {}
+    for line in out:gmatch "[^\n]+" do lines[#lines + 1] = line end
+    table.sort(lines)
+    local answer = "\t" .. PICTURE:gsub("\n", " ") .. "question: Why?"
+    assert.same({ { "a.jpg" .. answer, "b.JPEG" .. answer }, 1 }, { lines, status })
+    assert.matches("^c%.png: [^\n]*\n$", errors)
+    server.stop()
+    local problems = {
+      { folder .. "/none", "^cannot read [^\n]*/none[^\n]*: No such file or directory\n$" },
+      { "examples/picture.jpg", "^cannot read [^\n]*: Not a directory\n$" },
+      { "spec", "^no pictures in spec\n$" },
+      { quote(pictures), "^cannot reach [^\n]*\n$" },
+    }
+    for _, row in ipairs(problems) do
+      out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/folder.lua %s"):format(server.url, quote(LUA), row[1]))
+      assert.same({ "", 1 }, { out, status })
+      assert.matches(row[2], errors)
+    end
+  end)
+
+  it("luv_server.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local log = folder .. "/front"
+    local pid = process.shell(("OPENAI_BASE_URL=%s %s examples/luv_server.lua 0 >%s 2>&1 & echo $!"):format(server.url,
+      quote(LUA), log)):match "%d+"
+    local url = process.wait_for("the front", function()
+      return (process.read(log) or ""):match "listening on (%S+)"
+    end)
+    local out, errors = run("env -u LD_PRELOAD curl -sS --data-binary @examples/picture.jpg " .. url)
+    assert.same({ PICTURE .. "question: What is shown in the image?\n", "" }, { out, errors })
+    assert.matches("no known type", (run("env -u LD_PRELOAD curl -sS --data-binary nonsense " .. url)))
+    local curl = "env -u LD_PRELOAD curl -sS -m 30 -o /dev/null -w '%{http_code}' "
+    assert.equal("400", (run(curl .. "--data-binary nonsense " .. url)))
+    assert.equal("411", (run(curl .. "-H 'Transfer-Encoding: chunked' --data-binary x " .. url)))
+    assert.equal("411", (run(curl .. "-H 'Transfer-Encoding: chunked' -H 'Content-Length: 5' --data-binary x " .. url)))
+    assert.equal("413", (run(curl .. "-H 'Content-Length: 99999999' --data-binary x " .. url)))
+    assert.equal("405", (run(curl .. url)))
+    local long = process.write(folder .. "/long", "X: " .. ("x"):rep(70000))
+    assert.equal("431", (run(curl .. "--data-binary x -H @" .. long .. " " .. url)))
+    out, errors = run(quote(LUA) .. " examples/luv_server.lua " .. url:match "%d+$")
+    assert.equal("", out)
+    assert.matches("^cannot listen on port %d+: EADDRINUSE[^\n]*\n$", errors)
+    os.execute("kill " .. pid)
+    server.stop()
+  end)
+
+  it("luv_server.lua, a PORT that is none", function()
+    for _, words in ipairs { "nonsense", "-1", "8080.5", "65536", "''", "0 0" } do
+      local out, errors, status = run("timeout 10 " .. quote(LUA) .. " examples/luv_server.lua " .. words)
+      assert.same({ "", "usage: luv_server.lua [PORT]\n", 2 }, { out, errors, status })
+    end
+  end)
+
+  for _, row in ipairs(ways) do
+    it("serve_and_ask " .. row[1], function()
+      local out, errors, status = run("export SLURM_GPUS_ON_NODE=4; " .. row[2])
+      assert.equal(0, status, errors)
+      assert.matches(ANSWER, out)
+      assert.matches("^lmm mock: listening on [^\n]*\n$", (errors:gsub("%u+ /%S+ %d+\n", "")))
+      local pid, words = process.read(called):match "^(%d+) (.*)$"
+      assert.matches("^" .. CACHED:gsub("%p", "%%%0") .. " %-%-served%-model%-name Org/A%-Name%-%-2 .*"
+        .. "%-%-tensor%-parallel%-size 4 .*%-%-port %d+\n$", words)
+      assert.same({}, process.group(pid))
+      if row[3] then assert.same(row[3], process.read(folder .. "/container"):sub(1, #row[3])) end
+    end)
   end
-  test.equal(process.shell "ls -d build/*-none 2>/dev/null", "")
-end)
 
-os.execute("rm -rf " .. quote(folder))
+  it("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
+    local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA)
+      .. " examples/serve_and_ask.lua org/name")
+    assert.equal(0, status, errors)
+    assert.matches("^model: org/name\n", out)
+    assert.matches("%-%-tensor%-parallel%-size 1 ", process.read(called))
+  end)
+
+  it("serve_and_ask says why there is no server", function()
+    local out, errors, status = run(quote(LUA) .. " examples/serve_and_ask.lua org/name server --fail-start")
+    assert.same({ "", 1 }, { out, status })
+    assert.matches("the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory", errors)
+  end)
+
+  it("serve_and_ask is short, and the job script is sound", function()
+    local _, count = process.read "examples/serve_and_ask.lua":gsub("\n", "")
+    assert(count <= 40, count .. " lines")
+    assert.equal("", process.shell "bash -n examples/serve_and_ask.sbatch 2>&1")
+  end)
+
+  it("make names what is missing, and builds nothing", function()
+    local command = "env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory core VARIANT=-none "
+    for _, missing in ipairs { "LUA_INCDIR=/none", "CC=/none/cc" } do
+      local out, errors, status = run(command .. missing)
+      assert.same({ "", 2 }, { out, status })
+      assert.matches("^needed: %S+ lauxlib.h b64/cencode.h; on Debian: apt install gcc [^\n]*libb64%-dev\n"
+        .. "make: [^\n]*\n$", errors)
+    end
+    assert.equal("", process.shell "ls -d build/*-none 2>/dev/null")
+  end)
+end)

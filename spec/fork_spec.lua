@@ -2,7 +2,6 @@
 -- that happens to the child's copy of the state is felt by the parent or its server.
 local program = require "spec.support.program"
 local raw = require "spec.support.raw"
-local test = require "spec.support.test"
 
 -- What each program begins with. `forked(fn)` runs `fn` in a child, which then ends as every program does, its state
 -- closed; it gives what `fn` printed, once the child is gone.
@@ -40,9 +39,8 @@ local library
 local PREFIX = "ASAN_OPTIONS=detect_leaks=0 VALGRIND_OPTS=--child-silent-after-fork=yes"
 
 local function run(text, ...)
-  library = library or program.library "fork"
   local ended = program.run(PRELUDE .. text, { library, ... }, PREFIX)
-  test.equal({ ended.status, ended.err }, { 0, "" })
+  assert.same({ 0, "" }, { ended.status, ended.err })
   return ended.out
 end
 
@@ -75,78 +73,81 @@ local function survives(count, text, expected)
         io.write(stream:next(), "\n", tostring(stream:next()), "\n", tostring(stream.err), "\n")
       end)
     ]], server.url)
-    test.match(out, "^a\n" .. expected .. "A\na\nnil\nnil\n$")
+    assert.matches("^a\n" .. expected .. "A\na\nnil\nnil\n$", out)
     for _, event in ipairs(server:events()) do
       if event.event == "request" and event.connection == #server:seen "accepted" then break end
-      test.ok(event.event ~= "closed" or event.connection ~= 1, "the stream's connection was closed")
+      assert.truthy(event.event ~= "closed" or event.connection ~= 1, "the stream's connection was closed")
     end
   end, debug.traceback)
   server:stop()
   if not ok then error(err, 0) end
 end
 
-test.case("in the child the parent's client and its stream raise, and say why", function()
-  survives(2, [[
-    if forked(function(note)
-      note(select(2, pcall(function() return client:conversation():ask "q" end)))
-      note(select(2, pcall(function() return stream:next() end)))
-    end) then return true end
-  ]], "[^\n]*this client was made before a fork: connect again in the child\n"
-    .. "[^\n]*this request was started before a fork: it is the parent's\ndone\n")
-end)
+describe("a forked process", function()
+  setup(function() library = program.library "fork" end)
+  teardown(function() os.remove(library) end)
 
-test.case("the child's collector, and the end of its state, leave the parent's stream alone", function()
-  survives(2, [[
-    if forked(function()
-      stream, client = nil, nil
-      for _ = 1, 3 do collectgarbage() end
-    end) then return true end
-  ]], "done\n")
-end)
+  it("in the child the parent's client and its stream raise, and say why", function()
+    survives(2, [[
+      if forked(function(note)
+        note(select(2, pcall(function() return client:conversation():ask "q" end)))
+        note(select(2, pcall(function() return stream:next() end)))
+      end) then return true end
+    ]], "[^\n]*this client was made before a fork: connect again in the child\n"
+      .. "[^\n]*this request was started before a fork: it is the parent's\ndone\n")
+  end)
 
-test.case("so does what the child does to them by hand", function()
-  survives(2, [[
-    if forked(function()
-      stream:cancel()
-      client:close()
-      for _ = 1, 3 do collectgarbage() end
-    end) then return true end
-  ]], "done\n")
-end)
+  it("the child's collector, and the end of its state, leave the parent's stream alone", function()
+    survives(2, [[
+      if forked(function()
+        stream, client = nil, nil
+        for _ = 1, 3 do collectgarbage() end
+      end) then return true end
+    ]], "done\n")
+  end)
 
-test.case("a new client in the child works, also after the parent's was collected there", function()
-  survives(4, [[
-    if forked(function(note)
-      note(lmm.connect { base_url = url, model = "m" }:conversation():ask "q")
-      stream, client = nil, nil
-      for _ = 1, 3 do collectgarbage() end
-      note(lmm.connect { base_url = url, model = "m" }:conversation():ask "q")
-    end) then return true end
-  ]], "A\nA\ndone\n")
-end)
+  it("so does what the child does to them by hand", function()
+    survives(2, [[
+      if forked(function()
+        stream:cancel()
+        client:close()
+        for _ = 1, 3 do collectgarbage() end
+      end) then return true end
+    ]], "done\n")
+  end)
 
-test.case("a task that the parent has under way is not run on in the child", function()
-  survives(4, [[
-    local finished
-    local task = lmm.go(function() return client:conversation():ask "q" end, function() finished = true end)
-    if forked(function(note)
-      lmm.connect { base_url = url, model = "m" }:conversation():ask "q"
-      note(finished)
-    end) then return true end
-    task:wait()
-  ]], "nil\ndone\n")
-end)
+  it("a new client in the child works, also after the parent's was collected there", function()
+    survives(4, [[
+      if forked(function(note)
+        note(lmm.connect { base_url = url, model = "m" }:conversation():ask "q")
+        stream, client = nil, nil
+        for _ = 1, 3 do collectgarbage() end
+        note(lmm.connect { base_url = url, model = "m" }:conversation():ask "q")
+      end) then return true end
+    ]], "A\nA\ndone\n")
+  end)
 
-test.case("a server that the parent has started outlives the child", function()
-  local out = run [[
-    main(function()
-      local server = assert(lmm.mock { delay = 0 })
-      if forked(function() server = nil for _ = 1, 3 do collectgarbage() end end) then return true end
-      if forked(function() end) then return true end
-      io.write(tostring(lmm.connect(server.url):models()[1].id), "\n")
-    end)
-  ]]
-  test.equal(out, "done\ndone\nmock\n")
-end)
+  it("a task that the parent has under way is not run on in the child", function()
+    survives(4, [[
+      local finished
+      local task = lmm.go(function() return client:conversation():ask "q" end, function() finished = true end)
+      if forked(function(note)
+        lmm.connect { base_url = url, model = "m" }:conversation():ask "q"
+        note(finished)
+      end) then return true end
+      task:wait()
+    ]], "nil\ndone\n")
+  end)
 
-if library then os.remove(library) end
+  it("a server that the parent has started outlives the child", function()
+    local out = run [[
+      main(function()
+        local server = assert(lmm.mock { delay = 0 })
+        if forked(function() server = nil for _ = 1, 3 do collectgarbage() end end) then return true end
+        if forked(function() end) then return true end
+        io.write(tostring(lmm.connect(server.url):models()[1].id), "\n")
+      end)
+    ]]
+    assert.equal("done\ndone\nmock\n", out)
+  end)
+end)

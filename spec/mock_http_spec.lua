@@ -1,7 +1,6 @@
 -- The mock's HTTP side, byte by byte: requests cut at every offset, requests that do not wait, and garbage.
 
 local http = require "lmm.mock.http"
-local test = require "spec.support.test"
 local uv = require "luv"
 
 local NOW, LATER = "now", "later"
@@ -56,23 +55,9 @@ local ANSWERS = ok "POST hello" .. ok "POST abc\n" .. ok("GET ", true)
 
 local function check(pieces, when)
   local came, seen = exchange(pieces, when)
-  test.equal(came, ANSWERS)
-  test.equal({ seen[1].path, seen[1].query, seen[1].headers["x-one"] }, { "/a", "b=c", "1, 2" })
-  test.equal({ seen[2].path, seen[2].query, seen[3].path }, { "/d", "", "/e" })
-end
-
-for _, when in ipairs { NOW, LATER } do
-  test.case("three requests at once, answered " .. when, function() check({ ALL }, when) end)
-
-  test.case("three requests cut at every offset, answered " .. when, function()
-    for cut = 1, #ALL - 1 do check({ ALL:sub(1, cut), ALL:sub(cut + 1) }, when) end
-  end)
-
-  test.case("three requests byte by byte, answered " .. when, function()
-    local pieces = {}
-    for i = 1, #ALL do pieces[i] = ALL:sub(i, i) end
-    check(pieces, when)
-  end)
+  assert.same(ANSWERS, came)
+  assert.same({ "/a", "b=c", "1, 2" }, { seen[1].path, seen[1].query, seen[1].headers["x-one"] })
+  assert.same({ "/d", "", "/e" }, { seen[2].path, seen[2].query, seen[3].path })
 end
 
 local HEAD = "GET / HTTP/1.1\r\nHost: h\r\n"
@@ -95,51 +80,67 @@ local garbage = {
   { "endless headers", HEAD .. ("A: b\r\n"):rep(11000), 431 },
 }
 
-for _, row in ipairs(garbage) do
-  test.case("refuses " .. row[1], function()
-    local came, seen = exchange { row[2] }
-    test.equal(#seen, 0)
-    test.equal(tonumber(came:match "^HTTP/1%.1 (%d+) "), row[3])
-    test.match(came, "\r\nconnection: close\r\n")
-  end)
-end
+describe("the mock's HTTP", function()
+  for _, when in ipairs { NOW, LATER } do
+    it("three requests at once, answered " .. when, function() check({ ALL }, when) end)
 
-test.case("an HTTP/1.0 client gets no chunks", function()
-  local server = assert(http.serve { on_request = function(_, response)
-    response:start(200, {})
-    response:write "one "
-    response:write "two"
-    response:finish()
-  end })
-  local client, pieces = uv.new_tcp(), {}
-  client:connect(server.host, server.port, function()
-    client:write "GET / HTTP/1.0\r\n\r\n"
-    client:read_start(function(_, bytes)
-      pieces[#pieces + 1] = bytes
-      if not bytes then
-        client:close()
+    it("three requests cut at every offset, answered " .. when, function()
+      for cut = 1, #ALL - 1 do check({ ALL:sub(1, cut), ALL:sub(cut + 1) }, when) end
+    end)
+
+    it("three requests byte by byte, answered " .. when, function()
+      local pieces = {}
+      for i = 1, #ALL do pieces[i] = ALL:sub(i, i) end
+      check(pieces, when)
+    end)
+  end
+
+  for _, row in ipairs(garbage) do
+    it("refuses " .. row[1], function()
+      local came, seen = exchange { row[2] }
+      assert.equal(0, #seen)
+      assert.same(row[3], tonumber(came:match "^HTTP/1%.1 (%d+) "))
+      assert.matches("\r\nconnection: close\r\n", came)
+    end)
+  end
+
+  it("an HTTP/1.0 client gets no chunks", function()
+    local server = assert(http.serve { on_request = function(_, response)
+      response:start(200, {})
+      response:write "one "
+      response:write "two"
+      response:finish()
+    end })
+    local client, pieces = uv.new_tcp(), {}
+    client:connect(server.host, server.port, function()
+      client:write "GET / HTTP/1.0\r\n\r\n"
+      client:read_start(function(_, bytes)
+        pieces[#pieces + 1] = bytes
+        if not bytes then
+          client:close()
+          server:close()
+        end
+      end)
+    end)
+    uv.run()
+    assert.equal("HTTP/1.1 200 OK\r\nserver: uvicorn\r\nconnection: close\r\n\r\none two", table.concat(pieces))
+  end)
+
+  it("tells that the client has gone", function()
+    local gone = 0
+    local server, client
+    server = assert(http.serve { on_request = function(_, response)
+      response.on_close = function()
+        gone = gone + 1
+        assert.truthy(response.closed)
+        response:write "nobody reads this"
         server:close()
       end
-    end)
+      client:close()
+    end })
+    client = uv.new_tcp()
+    client:connect(server.host, server.port, function() client:write "GET / HTTP/1.1\r\nHost: h\r\n\r\n" end)
+    uv.run()
+    assert.equal(1, gone)
   end)
-  uv.run()
-  test.equal(table.concat(pieces), "HTTP/1.1 200 OK\r\nserver: uvicorn\r\nconnection: close\r\n\r\none two")
-end)
-
-test.case("tells that the client has gone", function()
-  local gone = 0
-  local server, client
-  server = assert(http.serve { on_request = function(_, response)
-    response.on_close = function()
-      gone = gone + 1
-      test.ok(response.closed)
-      response:write "nobody reads this"
-      server:close()
-    end
-    client:close()
-  end })
-  client = uv.new_tcp()
-  client:connect(server.host, server.port, function() client:write "GET / HTTP/1.1\r\nHost: h\r\n\r\n" end)
-  uv.run()
-  test.equal(gone, 1)
 end)

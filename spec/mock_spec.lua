@@ -5,14 +5,25 @@ local core = require "lmm.core"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
-local server = assert(mock.start { delay = 0 })
-local client = asking.new(server)
-local curl, post, ask = client.curl, client.post, client.ask
+local server, client, small
+
+setup(function()
+  server = assert(mock.start { delay = 0 })
+  client = asking.new(server)
+  small = asking.new(assert(mock.start { delay = 0, max_model_len = 12 })) -- has room for twelve tokens
+end)
+
+teardown(function()
+  client.stop()
+  small.stop()
+end)
+
+local function post(...) return client.post(...) end
+local function ask(...) return client.ask(...) end
 
 local function text_of(answer)
-  test.equal(answer.status, 200, answer.body)
+  assert.equal(200, answer.status, answer.body)
   return json.decode(answer.body).choices[1].message.content
 end
 
@@ -20,41 +31,7 @@ end
 local PNG = "\137PNG\r\n\26\n\0\0\0\13IHDR\0\0\0\32\0\0\0\16\8\2\0\0\0" .. "\0\0\0\0" .. ("x"):rep(13)
 local BASE64 = core.base64.encode(PNG)
 
--- ---- what it says ----------------------------------------------------------------------------------------------
-
-test.case("describes each image, the question and the turn", function()
-  local image = { type = "image_url", image_url = { url = "data:image/jpeg;base64," .. BASE64 } }
-  local body = { messages = {
-    { role = "system", content = "Be brief." },
-    { role = "user", content = { { type = "text", text = "First" }, image } },
-    { role = "assistant", content = "Yes." },
-    { role = "user", content = { "What", { type = "text", text = "now?" },
-      { type = "image_url", image_url = { url = "https://example.org/a.png" } } } },
-  } }
-  local hex = shell.output("sha256sum < " .. shell.write(client.scratch, PNG)):match "%x+"
-  test.equal(text_of(post(body)), "image 1: image/png, 32 x 16 pixels, 46 bytes, sha256 " .. hex .. "\n"
-    .. "image 2: by URL https://example.org/a.png\nquestion: What now?\nturn 2, after 3 messages")
-end)
-
-test.case("describes audio and video", function()
-  local wav = "RIFF\36\0\0\0WAVEfmt " .. ("\0"):rep(28)
-  local avi = "RIFF\36\0\0\0AVI LIST" .. ("\0"):rep(28)
-  test.match(text_of(ask({}, {
-    { type = "input_audio", input_audio = { data = core.base64.encode(wav), format = "wav" } },
-    { type = "video_url", video_url = { url = "data:video/mp4;base64," .. core.base64.encode(avi) } },
-    { type = "video_url", video_url = { url = "data:video/jpeg;base64," .. BASE64 .. "," .. BASE64 } },
-  })), "^audio 1: audio/wav, 44 bytes, sha256 %x+\nvideo 1: video/x%-msvideo, 44 bytes, sha256 %x+\n"
-    .. "video 2: 2 frames of image/png, 32 x 16 pixels, 92 bytes, sha256 %x+\nquestion: $")
-end)
-
-test.case("keeps to max_tokens", function()
-  local answer = json.decode(ask({ max_tokens = 2 }).body)
-  test.equal(answer.choices[1].message.content, "question: Hello ")
-  test.equal(answer.choices[1].finish_reason, "length")
-  test.equal(answer.usage.completion_tokens, 2)
-end)
-
--- The mock counts four tokens for a message and one for a word; this one has room for twelve.
+-- The mock counts four tokens for a message and one for a word; `small` has room for twelve.
 local LONG = "^This model's maximum context length is 12 tokens%. However, your prompt contains at least 13 input "
   .. "tokens, which exceeds this limit even without any output tokens%. Please reduce the length of the input prompt%. "
   .. "%(parameter=input_tokens, value=13%)$"
@@ -72,23 +49,51 @@ local lengths = {
   { 7, { mock = { reply = "a b c" } }, nil, 3 },
 }
 
-local small = assert(mock.start { delay = 0, max_model_len = 12 })
-local small_client = asking.new(small)
-
-for _, row in ipairs(lengths) do
-  local words, fields, param, expected = row[1], row[2], row[3], row[4]
-  test.case("with room for 12 tokens, " .. words .. " words and " .. json.encode(fields), function()
-    local answer = small_client.ask(fields, ("x "):rep(words))
-    local body = json.decode(answer.body)
-    if not param then return test.equal(body.usage.completion_tokens, expected) end
-    test.equal({ answer.status, body.error.type, body.error.param }, { 400, "BadRequestError", param })
-    test.match(body.error.message, expected)
+describe("what the mock says", function()
+  it("describes each image, the question and the turn", function()
+    local image = { type = "image_url", image_url = { url = "data:image/jpeg;base64," .. BASE64 } }
+    local body = { messages = {
+      { role = "system", content = "Be brief." },
+      { role = "user", content = { { type = "text", text = "First" }, image } },
+      { role = "assistant", content = "Yes." },
+      { role = "user", content = { "What", { type = "text", text = "now?" },
+        { type = "image_url", image_url = { url = "https://example.org/a.png" } } } },
+    } }
+    local hex = shell.output("sha256sum < " .. shell.write(client.scratch, PNG)):match "%x+"
+    assert.equal("image 1: image/png, 32 x 16 pixels, 46 bytes, sha256 " .. hex .. "\n"
+      .. "image 2: by URL https://example.org/a.png\nquestion: What now?\nturn 2, after 3 messages",
+      text_of(post(body)))
   end)
-end
 
-small_client.stop()
+  it("describes audio and video", function()
+    local wav = "RIFF\36\0\0\0WAVEfmt " .. ("\0"):rep(28)
+    local avi = "RIFF\36\0\0\0AVI LIST" .. ("\0"):rep(28)
+    assert.matches("^audio 1: audio/wav, 44 bytes, sha256 %x+\nvideo 1: video/x%-msvideo, 44 bytes, sha256 %x+\n"
+      .. "video 2: 2 frames of image/png, 32 x 16 pixels, 92 bytes, sha256 %x+\nquestion: $", text_of(ask({}, {
+      { type = "input_audio", input_audio = { data = core.base64.encode(wav), format = "wav" } },
+      { type = "video_url", video_url = { url = "data:video/mp4;base64," .. core.base64.encode(avi) } },
+      { type = "video_url", video_url = { url = "data:video/jpeg;base64," .. BASE64 .. "," .. BASE64 } },
+    })))
+  end)
 
--- ---- what it refuses -------------------------------------------------------------------------------------------
+  it("keeps to max_tokens", function()
+    local answer = json.decode(ask({ max_tokens = 2 }).body)
+    assert.equal("question: Hello ", answer.choices[1].message.content)
+    assert.equal("length", answer.choices[1].finish_reason)
+    assert.equal(2, answer.usage.completion_tokens)
+  end)
+
+  for _, row in ipairs(lengths) do
+    local words, fields, param, expected = row[1], row[2], row[3], row[4]
+    it("with room for 12 tokens, " .. words .. " words and " .. json.encode(fields), function()
+      local answer = small.ask(fields, ("x "):rep(words))
+      local body = json.decode(answer.body)
+      if not param then return assert.same(expected, body.usage.completion_tokens) end
+      assert.same({ 400, "BadRequestError", param }, { answer.status, body.error.type, body.error.param })
+      assert.matches(expected, body.error.message)
+    end)
+  end
+end)
 
 local function url(text) return { { type = "image_url", image_url = { url = text } } } end
 
@@ -116,14 +121,6 @@ local urls = {
   { "bare base64", BASE64, 400, "must be either a HTTP, data or file URL" },
   { "a file", "file:///etc/passwd", 500, "allowed%-local%-media%-path" },
 }
-
-for _, row in ipairs(urls) do
-  test.case("a data URL: " .. row[1], function()
-    local answer = ask({}, url(row[2]))
-    test.equal(answer.status, row[3], answer.body)
-    if row[4] then test.match(json.decode(answer.body).error.message, row[4]) end
-  end)
-end
 
 local function with(message) return { messages = { message } } end
 
@@ -230,17 +227,6 @@ local refusals = {
   { "an unknown fault", '{"mock":{"cut":1},"messages":[]}', 400, BAD, "mock", "unknown option 'cut'" },
 }
 
-for _, row in ipairs(refusals) do
-  test.case("refuses " .. row[1], function()
-    local answer = post(row[2])
-    test.equal(answer.status, row[3], answer.body)
-    local problem = json.decode(answer.body).error
-    local param = problem.param == json.null and "" or problem.param
-    test.equal({ problem.code, problem.type, param }, { row[3], row[4], row[5] })
-    test.match(problem.message, row[6])
-  end)
-end
-
 local taken = {
   { "any role", with { role = "robot", content = "x" } },
   { "no content", { messages = { { role = "system" }, { role = "user", content = "x" } } } },
@@ -257,32 +243,51 @@ local taken = {
   { "a number as text", hello { max_tokens = "3" } },
 }
 
-for _, row in ipairs(taken) do
-  test.case("takes " .. row[1], function()
-    local answer = post(row[2])
-    test.equal(answer.status, 200, answer.body)
-  end)
-end
-
-test.case("refuses what is not UTF-8", function()
-  local answer = post '{"messages":"\255"}'
-  test.equal({ answer.status, answer.body }, { 400, '{"detail":"There was an error parsing the body"}' })
-end)
-
 local types = {
   { "text/plain" }, { "" }, { "application/jsonx" }, { "application/vnd.api+json" },
   { "application/x-www-form-urlencoded" }, { "application/json", true }, { "Application/JSON", true },
   { "application/json; charset=utf-8", true }, { "application/json;x", true },
 }
 
-for _, row in ipairs(types) do
-  test.case((row[2] and "takes" or "refuses") .. " the Content-Type '" .. row[1] .. "'", function()
-    local answer = curl("-H 'Content-Type: " .. row[1] .. "' -d '[1]' " .. server.url .. "/chat/completions")
-    test.equal(answer.status, 400)
-    if row[2] then return test.match(answer.body, "model_attributes_type") end
-    test.equal(answer.body, '{"error":{"message":"1 validation error:\\n  Unsupported Media Type: Only '
-      .. "'application/json' is allowed\",\"type\":\"Bad Request\",\"param\":null,\"code\":400}}")
-  end)
-end
+describe("what the mock refuses", function()
+  for _, row in ipairs(urls) do
+    it("a data URL: " .. row[1], function()
+      local answer = ask({}, url(row[2]))
+      assert.same(row[3], answer.status, answer.body)
+      if row[4] then assert.matches(row[4], json.decode(answer.body).error.message) end
+    end)
+  end
 
-client.stop()
+  for _, row in ipairs(refusals) do
+    it("refuses " .. row[1], function()
+      local answer = post(row[2])
+      assert.same(row[3], answer.status, answer.body)
+      local problem = json.decode(answer.body).error
+      local param = problem.param == json.null and "" or problem.param
+      assert.same({ row[3], row[4], row[5] }, { problem.code, problem.type, param })
+      assert.matches(row[6], problem.message)
+    end)
+  end
+
+  for _, row in ipairs(taken) do
+    it("takes " .. row[1], function()
+      local answer = post(row[2])
+      assert.equal(200, answer.status, answer.body)
+    end)
+  end
+
+  it("refuses what is not UTF-8", function()
+    local answer = post '{"messages":"\255"}'
+    assert.same({ 400, '{"detail":"There was an error parsing the body"}' }, { answer.status, answer.body })
+  end)
+
+  for _, row in ipairs(types) do
+    it((row[2] and "takes" or "refuses") .. " the Content-Type '" .. row[1] .. "'", function()
+      local answer = client.curl("-H 'Content-Type: " .. row[1] .. "' -d '[1]' " .. server.url .. "/chat/completions")
+      assert.equal(400, answer.status)
+      if row[2] then return assert.matches("model_attributes_type", answer.body) end
+      assert.equal('{"error":{"message":"1 validation error:\\n  Unsupported Media Type: Only '
+        .. "'application/json' is allowed\",\"type\":\"Bad Request\",\"param\":null,\"code\":400}}", answer.body)
+    end)
+  end
+end)

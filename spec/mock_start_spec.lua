@@ -3,14 +3,19 @@ local cli = require "spec.support.cli"
 local core = require "lmm.core"
 local lmm = require "lmm"
 local mock = require "lmm.mock"
-local test = require "spec.support.test"
 
 local program = cli.new {}
+local server, client
 
--- ---- limits ------------------------------------------------------------------------------------------------------
+setup(function()
+  server = assert(mock.start { delay = 0, limit_image = 2, limit_video = 1, limit_audio = 0, max_model_len = 4096 })
+  client = lmm.connect { base_url = server.url, retry = false }
+end)
 
-local server = assert(mock.start { delay = 0, limit_image = 2, limit_video = 1, limit_audio = 0, max_model_len = 4096 })
-local client = lmm.connect { base_url = server.url, retry = false }
+teardown(function()
+  server.stop()
+  program.remove()
+end)
 
 local PICTURE = { type = "image_url", image_url = { url = "https://example.org/a.png" } }
 local VIDEO = { type = "video_url", video_url = { url = "https://example.org/a.mp4" } }
@@ -29,10 +34,6 @@ local allowed = {
   { "two pictures and a video", { PICTURE, VIDEO, INPUT_IMAGE } },
 }
 
-for _, row in ipairs(allowed) do
-  test.case("takes " .. row[1], function() assert(ask(row[2])) end)
-end
-
 local refused = {
   { "a third picture", "image", 2, { { PICTURE, PICTURE, PICTURE } } },
   { "a third picture in another form", "image", 2, { { PICTURE, PICTURE, INPUT_IMAGE } } },
@@ -41,36 +42,40 @@ local refused = {
   { "any audio", "audio", 0, { { AUDIO } } },
 }
 
-for _, row in ipairs(refused) do
-  local kind, limit = row[2], row[3]
-  test.case("refuses " .. row[1] .. " in vLLM's words", function()
-    local err = test.refused("^HTTP 400", ask((table.unpack or unpack)(row[4]))) -- luacheck: ignore
-    local words = ("At most %d %s(s) may be provided in one prompt. (parameter=%s)"):format(limit, kind, kind)
-    test.ok(err.message:find(words, 1, true), err.message)
-    test.equal({ err.status, err.type, err.param }, { 400, "BadRequestError", kind })
-    test.match(err.hint, limit == 0 and "takes no " .. kind or "%-%-limit%-mm%-per%-prompt%." .. kind)
-  end)
-end
-
-test.case("lists the length it is given", function()
-  test.equal(assert(client:models())[1].max_model_len, 4096)
-end)
-
-test.case("has no limit unless it is given one", function()
-  local free = assert(mock.start { delay = 0 })
-  local pictures = {}
-  for i = 1, 50 do pictures[i] = PICTURE end
-  assert(lmm.connect(free.url):chat { messages = { { role = "user", content = pictures } } })
-  free.stop()
-end)
-
-test.case("takes numbers only", function()
-  for _, kind in ipairs { "image", "video", "audio" } do
-    test.raises("limit_" .. kind .. ".* number", mock.start, { ["limit_" .. kind] = "2" })
+describe("the mock's limits", function()
+  for _, row in ipairs(allowed) do
+    it("takes " .. row[1], function() assert(ask(row[2])) end)
   end
-end)
 
--- ---- the start ---------------------------------------------------------------------------------------------------
+  for _, row in ipairs(refused) do
+    local kind, limit = row[2], row[3]
+    it("refuses " .. row[1] .. " in vLLM's words", function()
+      local err = assert.refused("^HTTP 400", ask((table.unpack or unpack)(row[4]))) -- luacheck: ignore
+      local words = ("At most %d %s(s) may be provided in one prompt. (parameter=%s)"):format(limit, kind, kind)
+      assert(err.message:find(words, 1, true), err.message)
+      assert.same({ 400, "BadRequestError", kind }, { err.status, err.type, err.param })
+      assert.matches(limit == 0 and "takes no " .. kind or "%-%-limit%-mm%-per%-prompt%." .. kind, err.hint)
+    end)
+  end
+
+  it("lists the length it is given", function()
+    assert.equal(4096, assert(client:models())[1].max_model_len)
+  end)
+
+  it("has no limit unless it is given one", function()
+    local free = assert(mock.start { delay = 0 })
+    local pictures = {}
+    for i = 1, 50 do pictures[i] = PICTURE end
+    assert(lmm.connect(free.url):chat { messages = { { role = "user", content = pictures } } })
+    free.stop()
+  end)
+
+  it("takes numbers only", function()
+    for _, kind in ipairs { "image", "video", "audio" } do
+      assert.raises("limit_" .. kind .. ".* number", mock.start, { ["limit_" .. kind] = "2" })
+    end
+  end)
+end)
 
 -- Runs `lmm mock` with these words until `ready`, a shell command that reads $out, is true; gives what it wrote.
 local function serve(words, ready)
@@ -85,37 +90,37 @@ end
 local LINES = "INFO lmm mock: loading shard 1 of 3\nINFO lmm mock: loading shard 2 of 3\n"
   .. "INFO lmm mock: loading shard 3 of 3\n"
 
-test.case("--log-lines are said before it listens", function()
-  local run = serve({ "mock", "--port", "0", "--log-lines", "3", "--start-delay", "0.1" }, "grep -q listening $out")
-  test.match(run.out, "^" .. LINES .. 'lmm mock: listening on [^ ]+ %(model "mock"%)\n$')
-  test.equal({ run.err, run.status }, { "", 0 })
-end)
+describe("the mock's start", function()
+  it("--log-lines are said before it listens", function()
+    local run = serve({ "mock", "--port", "0", "--log-lines", "3", "--start-delay", "0.1" }, "grep -q listening $out")
+    assert.matches("^" .. LINES .. 'lmm mock: listening on [^ ]+ %(model "mock"%)\n$', run.out)
+    assert.same({ "", 0 }, { run.err, run.status })
+  end)
 
-test.case("--start-delay: until then nobody listens, and it can be ended", function()
-  -- The port is one that another server of this spec has just given back.
-  local other = assert(mock.start())
-  local port = tostring(other.port)
-  other.stop()
-  local words = { "mock", "--port", port, "--log-lines", "1", "--start-delay", "600" }
-  local run = serve(words, "sleep 0.3; ! env -u LD_PRELOAD curl -s http://127.0.0.1:" .. port .. "/health")
-  test.ok(not run.out:find "listening", run.out)
-  test.equal({ run.err, run.status }, { "", 0 })
-end)
+  it("--start-delay: until then nobody listens, and it can be ended", function()
+    -- The port is one that another server of this spec has just given back.
+    local other = assert(mock.start())
+    local port = tostring(other.port)
+    other.stop()
+    local words = { "mock", "--port", port, "--log-lines", "1", "--start-delay", "600" }
+    local run = serve(words, "sleep 0.3; ! env -u LD_PRELOAD curl -s http://127.0.0.1:" .. port .. "/health")
+    assert(not run.out:find "listening", run.out)
+    assert.same({ "", 0 }, { run.err, run.status })
+  end)
 
-test.case("--fail-start ends with an error instead", function()
-  local run = program.run { "mock", "--log-lines", "3", "--fail-start" }
-  test.equal(run.out, LINES)
-  test.match(run.err, "^lmm: torch%.OutOfMemoryError: CUDA out of memory%. [^\n]*\n$")
-  test.equal(run.status, 1)
-end)
+  it("--fail-start ends with an error instead", function()
+    local run = program.run { "mock", "--log-lines", "3", "--fail-start" }
+    assert.same(LINES, run.out)
+    assert.matches("^lmm: torch%.OutOfMemoryError: CUDA out of memory%. [^\n]*\n$", run.err)
+    assert.equal(1, run.status)
+  end)
 
-test.case("a taken port is an error after the start, too", function()
-  local run = program.run { "mock", "--port", tostring(server.port), "--start-delay", "0.05" }
-  test.match(run.err, "^lmm: cannot listen on 127%.0%.0%.1:%d+: EADDRINUSE")
-  test.equal(run.status, 1)
+  it("a taken port is an error after the start, too", function()
+    local run = program.run { "mock", "--port", tostring(server.port), "--start-delay", "0.05" }
+    assert.matches("^lmm: cannot listen on 127%.0%.0%.1:%d+: EADDRINUSE", run.err)
+    assert.equal(1, run.status)
+  end)
 end)
-
--- ---- vLLM's way of being called ----------------------------------------------------------------------------------
 
 local ways = {
   { "a model", { "org/name" }, "org/name" },
@@ -128,22 +133,6 @@ local ways = {
   { "limits as JSON", { "org/name", "--limit-mm-per-prompt", '{"image": 2, "video": {"count": 1}}' }, "org/name" },
 }
 
-for _, row in ipairs(ways) do
-  test.case("takes vLLM's way of being called: " .. row[1], function()
-    local words = { "mock", "--port", "0" }
-    for _, word in ipairs(row[2]) do words[#words + 1] = word end
-    local run = serve(words, "grep -q listening $out")
-    test.equal({ run.err, run.status }, { "", 0 })
-    test.equal(run.out:match '%(model "(.-)"%)', row[3])
-  end)
-end
-
-test.case("numbers that make no sense", function()
-  for name, value in pairs { delay = 0 / 0, limit_image = -1, limit_video = 1.5, max_model_len = math.huge } do
-    test.raises("mock: option '" .. name .. "' must be a .*number, at least 0, not ", mock.start, { [name] = value })
-  end
-end)
-
 local misuses = {
   { { "org/name", "--tensor-parallel-sise", "2" }, "unknown option '%-%-tensor%-parallel%-sise': did you mean" },
   { { "one", "two" }, "too many arguments" },
@@ -154,15 +143,31 @@ local misuses = {
   { { "--log-lines", "many" }, "'many' is not a number" },
 }
 
-for _, row in ipairs(misuses) do
-  test.case("refuses " .. table.concat(row[1], " "), function()
-    local words = { "mock" }
-    for _, word in ipairs(row[1]) do words[#words + 1] = word end
-    local run = program.run(words)
-    test.match(run.err, "^lmm: [^\n]*" .. row[2])
-    test.equal({ run.out, run.status }, { "", 2 })
-  end)
-end
+describe("vLLM's way of being called", function()
+  for _, row in ipairs(ways) do
+    it("takes vLLM's way of being called: " .. row[1], function()
+      local words = { "mock", "--port", "0" }
+      for _, word in ipairs(row[2]) do words[#words + 1] = word end
+      local run = serve(words, "grep -q listening $out")
+      assert.same({ "", 0 }, { run.err, run.status })
+      assert.same(row[3], run.out:match '%(model "(.-)"%)')
+    end)
+  end
 
-server.stop()
-program.remove()
+  it("numbers that make no sense", function()
+    for name, value in pairs { delay = 0 / 0, limit_image = -1, limit_video = 1.5, max_model_len = math.huge } do
+      assert.raises("mock: option '" .. name .. "' must be a .*number, at least 0, not ", mock.start,
+        { [name] = value })
+    end
+  end)
+
+  for _, row in ipairs(misuses) do
+    it("refuses " .. table.concat(row[1], " "), function()
+      local words = { "mock" }
+      for _, word in ipairs(row[1]) do words[#words + 1] = word end
+      local run = program.run(words)
+      assert.matches("^lmm: [^\n]*" .. row[2], run.err)
+      assert.same({ "", 2 }, { run.out, run.status })
+    end)
+  end
+end)

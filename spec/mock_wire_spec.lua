@@ -5,28 +5,23 @@ local json = require "lmm.json"
 local mock = require "lmm.mock"
 local run_curl = require "spec.support.curl"
 local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
-local server = assert(mock.start { delay = 0 })
-local client = asking.new(server)
-local curl, ask = client.curl, client.ask
+local server, client
+
+setup(function()
+  server = assert(mock.start { delay = 0 })
+  client = asking.new(server)
+end)
+
+teardown(function() client.stop() end)
+
+local function curl(...) return client.curl(...) end
+local function ask(...) return client.ask(...) end
 
 -- An answer with what differs from run to run made the same.
 local function settled(body)
   return (body:gsub('"id":"chatcmpl%-%d+"', '"id":"ID"'):gsub('"created":%d+', '"created":0'))
 end
-
--- ---- what is there ---------------------------------------------------------------------------------------------
-
-test.case("lists its model", function()
-  local answer = curl(server.url .. "/models")
-  test.equal(answer.headers["content-type"], "application/json")
-  test.equal(settled(answer.body), '{"object":"list","data":[{"id":"mock","object":"model","created":0,'
-    .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0","object":'
-    .. '"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
-    .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
-    .. '"is_blocking":false}]}]}')
-end)
 
 local NOT_ALLOWED = '{"detail":"Method Not Allowed"}'
 
@@ -44,25 +39,6 @@ local routes = {
   { "POST", "/health", 405, NOT_ALLOWED, "GET" },
   { "PUT", "/ping", 405, NOT_ALLOWED, "GET, POST" },
 }
-
-for _, row in ipairs(routes) do
-  test.case(row[1] .. " " .. row[2], function()
-    local answer = curl("-X " .. row[1] .. " " .. server.url:gsub("/v1$", row[2]))
-    test.equal({ answer.status, answer.body, answer.headers.allow }, { row[3], row[4], row[5] })
-    test.equal(answer.headers.server, "uvicorn")
-  end)
-end
-
-test.case("/load counts the requests that are under way", function()
-  local words = client.words { messages = { { role = "user", content = "x" } }, mock = { first_delay = 600 } }
-  local script = ("curl -s --noproxy '*' -m 600 %s & one=$!; curl -s --noproxy '*' -m 600 %s & two=$!\n"):format(words,
-    words) .. [[
-    load() { tries=0; until curl -s --noproxy '*' "$url" | grep -q "^{\"server_load\":$1}$" || [ $tries -gt 200 ]
-      do sleep 0.05; tries=$((tries + 1)); done; [ $tries -le 200 ] && echo $1; }
-    load 2; kill $one; load 1; kill $two; load 0; wait]]
-  local url = server.url:gsub("/v1$", "/load")
-  test.equal(shell.output("unset LD_PRELOAD; url=" .. url .. "\n" .. script), "2\n1\n0\n")
-end)
 
 -- Bytes are tokens; 257 begins a turn, 258 ends it, and 259 and 260 hold an image.
 local IMAGE = { type = "image_url", image_url = { url = "https://example.org/a.png" } }
@@ -82,13 +58,6 @@ local prompts = {
     USER .. "120,259,263,263,263,263,260," .. END .. ASSISTANT },
 }
 
-for _, row in ipairs(prompts) do
-  test.case("/tokenize counts " .. row[1], function()
-    test.equal(client.post(row[2], "/tokenize").body, ('{"count":%d,"max_model_len":32768,"tokens":[%s],'
-      .. '"token_strs":null}'):format(row[3], row[4]))
-  end)
-end
-
 local no_prompts = {
   { "nothing", "{}", "2 validation errors:\\n  {'type': 'missing', 'loc': 'body.prompt', 'msg': 'Field required', "
     .. "'input': '<dict of 0 items>'}\\n  {'type': 'missing', 'loc': 'body.messages', 'msg': 'Field required', "
@@ -99,23 +68,50 @@ local no_prompts = {
   { "no JSON", "x", "json_invalid" },
 }
 
-for _, row in ipairs(no_prompts) do
-  test.case("/tokenize refuses " .. row[1], function()
-    local answer = client.post(row[2], "/tokenize")
-    test.ok(answer.status >= 400 and answer.body:find(row[3], 1, true), answer.body)
+describe("what the mock serves", function()
+  it("lists its model", function()
+    local answer = curl(server.url .. "/models")
+    assert.equal("application/json", answer.headers["content-type"])
+    assert.equal('{"object":"list","data":[{"id":"mock","object":"model","created":0,'
+      .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0",'
+      .. '"object":"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,'
+      .. '"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,'
+      .. '"allow_fine_tuning":false,"organization":"*","group":null,'
+      .. '"is_blocking":false}]}]}', settled(answer.body))
   end)
-end
 
--- ---- the form of answers ---------------------------------------------------------------------------------------
+  for _, row in ipairs(routes) do
+    it(row[1] .. " " .. row[2], function()
+      local answer = curl("-X " .. row[1] .. " " .. server.url:gsub("/v1$", row[2]))
+      assert.same({ row[3], row[4], row[5] }, { answer.status, answer.body, answer.headers.allow })
+      assert.equal("uvicorn", answer.headers.server)
+    end)
+  end
 
-test.case("answers as vLLM does", function()
-  test.equal(settled(ask({}, 'a "b" c/d').body), '{"id":"ID","object":"chat.completion","created":0,"model":"mock",'
-    .. '"choices":[{"index":0,"message":{"role":"assistant","content":"question: a \\"b\\" c/d","refusal":null,'
-    .. '"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":"stop",'
-    .. '"stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,'
-    .. '"system_fingerprint":"lmm-mock","usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,'
-    .. '"prompt_tokens_details":null,"completion_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":null,'
-    .. '"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,"metrics":null}')
+  it("/load counts the requests that are under way", function()
+    local words = client.words { messages = { { role = "user", content = "x" } }, mock = { first_delay = 600 } }
+    local script = ("curl -s --noproxy '*' -m 600 %s & one=$!; curl -s --noproxy '*' -m 600 %s & two=$!\n")
+      :format(words, words) .. [[
+    load() { tries=0; until curl -s --noproxy '*' "$url" | grep -q "^{\"server_load\":$1}$" || [ $tries -gt 200 ]
+      do sleep 0.05; tries=$((tries + 1)); done; [ $tries -le 200 ] && echo $1; }
+    load 2; kill $one; load 1; kill $two; load 0; wait]]
+    local url = server.url:gsub("/v1$", "/load")
+    assert.equal("2\n1\n0\n", shell.output("unset LD_PRELOAD; url=" .. url .. "\n" .. script))
+  end)
+
+  for _, row in ipairs(prompts) do
+    it("/tokenize counts " .. row[1], function()
+      assert.equal(('{"count":%d,"max_model_len":32768,"tokens":[%s],'
+        .. '"token_strs":null}'):format(row[3], row[4]), client.post(row[2], "/tokenize").body)
+    end)
+  end
+
+  for _, row in ipairs(no_prompts) do
+    it("/tokenize refuses " .. row[1], function()
+      local answer = client.post(row[2], "/tokenize")
+      assert(answer.status >= 400 and answer.body:find(row[3], 1, true), answer.body)
+    end)
+  end
 end)
 
 local CHUNK = 'data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"mock","choices":['
@@ -179,34 +175,45 @@ local streams = {
   { "an error within a stream", { error_after = 1 }, nil, ROLE .. piece "one " .. BROKEN .. DONE, 0 },
 }
 
-for _, row in ipairs(streams) do
-  local name, fault, stream_options, expected, code = row[1], row[2], row[3], row[4], row[5]
-  test.case("gives " .. name, function()
-    fault.reply = fault.reply or "one two"
-    local answer = ask { stream = true, mock = fault, stream_options = stream_options, max_tokens = row[6] }
-    test.equal(answer.headers["content-type"], "text/event-stream; charset=utf-8")
-    test.equal({ settled(answer.body), answer.code }, { expected, code })
+describe("the form of the mock's answers", function()
+  it("answers as vLLM does", function()
+    assert.equal('{"id":"ID","object":"chat.completion","created":0,"model":"mock",'
+      .. '"choices":[{"index":0,"message":{"role":"assistant","content":"question: a \\"b\\" c/d","refusal":null,'
+      .. '"annotations":null,"audio":null,"function_call":null,"reasoning":null},"logprobs":null,'
+      .. '"finish_reason":"stop","stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,'
+      .. '"system_fingerprint":"lmm-mock","usage":{"prompt_tokens":7,"total_tokens":11,"completion_tokens":4,'
+      .. '"prompt_tokens_details":null,"completion_tokens_details":null},"prompt_logprobs":null,'
+      .. '"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,"ec_transfer_params":null,'
+      .. '"metrics":null}', settled(ask({}, 'a "b" c/d').body))
   end)
-end
 
-test.case("takes its id from X-Request-Id, and counts without one", function()
-  for _, stream in ipairs { false, true } do
-    test.match(ask({ stream = stream }, "x", "-H 'X-Request-Id: abc'").body, '{"id":"chatcmpl%-abc","object"')
-    local first = tonumber(ask({ stream = stream }).body:match '{"id":"chatcmpl%-(%d+)",')
-    test.match(ask({ stream = stream }).body, '{"id":"chatcmpl%-' .. first + 1 .. '",')
+  for _, row in ipairs(streams) do
+    local name, fault, stream_options, expected, code = row[1], row[2], row[3], row[4], row[5]
+    it("gives " .. name, function()
+      fault.reply = fault.reply or "one two"
+      local answer = ask { stream = true, mock = fault, stream_options = stream_options, max_tokens = row[6] }
+      assert.equal("text/event-stream; charset=utf-8", answer.headers["content-type"])
+      assert.same({ expected, code }, { settled(answer.body), answer.code })
+    end)
   end
-end)
 
-test.case("streams at the pace that is asked for", function()
-  local words = "-o /dev/null -w '%{time_starttransfer} %{time_total}' " .. client.words {
-    messages = { { role = "user", content = "x" } }, stream = true,
-    mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } }
-  local first, total = run_curl(words):match "([%d.]+) ([%d.]+)"
-  test.ok(tonumber(first) >= 0.19, first)
-  test.ok(tonumber(total) >= 0.49, total)
-end)
+  it("takes its id from X-Request-Id, and counts without one", function()
+    for _, stream in ipairs { false, true } do
+      assert.matches('{"id":"chatcmpl%-abc","object"', ask({ stream = stream }, "x", "-H 'X-Request-Id: abc'").body)
+      local first = tonumber(ask({ stream = stream }).body:match '{"id":"chatcmpl%-(%d+)",')
+      assert.matches('{"id":"chatcmpl%-' .. first + 1 .. '",', ask({ stream = stream }).body)
+    end
+  end)
 
--- ---- faults ----------------------------------------------------------------------------------------------------
+  it("streams at the pace that is asked for", function()
+    local words = "-o /dev/null -w '%{time_starttransfer} %{time_total}' " .. client.words {
+      messages = { { role = "user", content = "x" } }, stream = true,
+      mock = { reply = "a b c", delay = 0.1, first_delay = 0.2 } }
+    local first, total = run_curl(words):match "([%d.]+) ([%d.]+)"
+    assert(tonumber(first) >= 0.19, first)
+    assert(tonumber(total) >= 0.49, total)
+  end)
+end)
 
 local faults = {
   { "an error", { status = 503 }, 503, '"type":"Service Unavailable","param":null,"code":503' },
@@ -221,29 +228,23 @@ local faults = {
   { "a reset", { reset_after = 0 }, nil, nil, 56 },
 }
 
-for _, row in ipairs(faults) do
-  test.case("on demand, gives " .. row[1], function()
-    local answer = ask { mock = row[2] }
-    test.equal({ answer.status, answer.code }, { row[3], row[5] or 0 })
-    if row[4] then test.match(answer.body, row[4]) end
-    test.equal(answer.headers["retry-after"], row[2].retry_after and tostring(row[2].retry_after))
-  end)
-end
-
-test.case("fails the first requests with a key", function()
-  local seen = {}
-  for i, key in ipairs { "a", "b", "a", "a", "b" } do
-    seen[i] = ask({ mock = { fail_times = key == "a" and 2 or 1, key = key, status = 500 } }).status
+describe("the mock's faults", function()
+  for _, row in ipairs(faults) do
+    it("on demand, gives " .. row[1], function()
+      local answer = ask { mock = row[2] }
+      assert.same({ row[3], row[5] or 0 }, { answer.status, answer.code })
+      if row[4] then assert.matches(row[4], answer.body) end
+      assert.same(row[2].retry_after and tostring(row[2].retry_after), answer.headers["retry-after"])
+    end)
   end
-  test.equal(seen, { 500, 500, 500, 200, 200 })
-end)
 
--- ---- HTTP ------------------------------------------------------------------------------------------------------
-
-test.case("keeps a connection, and takes a chunked body and Expect", function()
-  local post_it = " " .. client.words '{"messages":[{"role":"user","content":"x"}]}'
-  test.equal(run_curl("-w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'" .. post_it
-    .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it), "1 0 200")
+  it("fails the first requests with a key", function()
+    local seen = {}
+    for i, key in ipairs { "a", "b", "a", "a", "b" } do
+      seen[i] = ask({ mock = { fail_times = key == "a" and 2 or 1, key = key, status = 500 } }).status
+    end
+    assert.same({ 500, 500, 500, 200, 200 }, seen)
+  end)
 end)
 
 local heads = {
@@ -254,46 +255,54 @@ local heads = {
   { "no Host", "-H Host:", 400 },
 }
 
-for _, row in ipairs(heads) do
-  test.case("refuses " .. row[1], function()
-    test.equal(curl(row[2] .. " " .. server.url .. "/models").status, row[3])
+describe("the mock's HTTP", function()
+  it("keeps a connection, and takes a chunked body and Expect", function()
+    local post_it = " " .. client.words '{"messages":[{"role":"user","content":"x"}]}'
+    assert.equal("1 0 200", run_curl("-w '%{num_connects} ' -o /dev/null -H 'Transfer-Encoding: chunked'" .. post_it
+      .. " --next -s -w '%{num_connects} %{http_code}' -o /dev/null -H 'Expect: 100-continue'" .. post_it))
   end)
-end
 
--- ---- the process -----------------------------------------------------------------------------------------------
-
-test.case("asks for its key, by any spelling of Bearer", function()
-  local guarded = assert(mock.start { api_key = "open sesame", model = "m" })
-  local models = guarded.url .. "/models"
-  test.equal(curl(models).body, '{"error":"Unauthorized"}')
-  test.equal(curl("-H 'Authorization: Bearer wrong' " .. models).status, 401)
-  test.match(curl("-H 'Authorization: bearer open sesame' " .. models).body, '"id":"m"')
-  test.equal(curl(guarded.url:gsub("/v1", "/health")).status, 200)
-  guarded.stop()
-end)
-
-test.case("takes the port it is given, and says so where it is taken", function()
-  test.refused("cannot listen on 127%.0%.0%.1:" .. server.port .. ": EADDRINUSE", mock.start { port = server.port })
-  test.refused("port 70000 is not between", mock.start { port = 70000 })
-end)
-
-test.case("raises on an unknown option", function()
-  test.raises("unknown option 'prot' %(did you mean 'port'%?%)", mock.start, { prot = 1 })
-end)
-
-test.case("runs in the foreground until it is told to end", function()
-  for _, signal in ipairs { "INT", "TERM" } do
-    local script = "print(require('lmm.mock.server').run { model = 'm' })"
-    local pipe = io.popen("echo $$; exec " .. arg[-1] .. " -e \"" .. script .. "\"")
-    local pid = pipe:read "*l"
-    test.match(pipe:read "*l", '^lmm mock: listening on http://127%.0%.0%.1:%d+/v1 %(model "m"%)$')
-    os.execute("kill -" .. signal .. " " .. pid)
-    test.equal(pipe:read "*l", "true")
-    pipe:close()
+  for _, row in ipairs(heads) do
+    it("refuses " .. row[1], function()
+      assert.same(row[3], curl(row[2] .. " " .. server.url .. "/models").status)
+    end)
   end
 end)
 
-test.case("is gone when it is stopped", function()
-  client.stop()
-  test.equal(io.open("/proc/" .. server.pid .. "/stat"), nil)
+describe("the mock's process", function()
+  it("asks for its key, by any spelling of Bearer", function()
+    local guarded = assert(mock.start { api_key = "open sesame", model = "m" })
+    local models = guarded.url .. "/models"
+    assert.equal('{"error":"Unauthorized"}', curl(models).body)
+    assert.equal(401, curl("-H 'Authorization: Bearer wrong' " .. models).status)
+    assert.matches('"id":"m"', (curl("-H 'Authorization: bearer open sesame' " .. models).body))
+    assert.equal(200, curl(guarded.url:gsub("/v1", "/health")).status)
+    guarded.stop()
+  end)
+
+  it("takes the port it is given, and says so where it is taken", function()
+    assert.refused("cannot listen on 127%.0%.0%.1:" .. server.port .. ": EADDRINUSE", mock.start { port = server.port })
+    assert.refused("port 70000 is not between", mock.start { port = 70000 })
+  end)
+
+  it("raises on an unknown option", function()
+    assert.raises("unknown option 'prot' %(did you mean 'port'%?%)", mock.start, { prot = 1 })
+  end)
+
+  it("runs in the foreground until it is told to end", function()
+    for _, signal in ipairs { "INT", "TERM" } do
+      local script = "print(require('lmm.mock.server').run { model = 'm' })"
+      local pipe = io.popen("echo $$; exec " .. arg[-1] .. " -e \"" .. script .. "\"")
+      local pid = pipe:read "*l"
+      assert.matches('^lmm mock: listening on http://127%.0%.0%.1:%d+/v1 %(model "m"%)$', pipe:read "*l")
+      os.execute("kill -" .. signal .. " " .. pid)
+      assert.equal("true", pipe:read "*l")
+      pipe:close()
+    end
+  end)
+
+  it("is gone when it is stopped", function()
+    client.stop()
+    assert.equal(nil, io.open("/proc/" .. server.pid .. "/stat"))
+  end)
 end)

@@ -252,7 +252,8 @@ describe("what no document tells of", function()
     local only = fake.streamed { fake.event(event_of(1, { content = "b" }, { finish_reason = "stop" })),
       fake.event "[DONE]" }
     refused("without its choice 0", fake.net({ only }):connect():stream(two):reply())
-    refused("without choices", stream_of(fake.event "[DONE]"):reply())
+    local err = assert.refused("broke off: it holds no answer", stream_of(fake.event "[DONE]"):reply())
+    assert.equal("truncated", err.kind)
   end)
 
   it("whole choices of one index are no reply", function()

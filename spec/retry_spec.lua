@@ -211,7 +211,7 @@ end)
 
 --- Seconds from a clock at `now` until the date, by Retry-After.
 local function requested(date, now)
-  return retry.requested({ ["retry-after"] = date }, function() return now end)
+  return require("lmm.call.retry_after").seconds({ ["retry-after"] = date }, function() return now end)
 end
 
 describe("dates", function()

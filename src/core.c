@@ -58,6 +58,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
   lmm_check_lua(L);
   lmm_stay_loaded(functions);
   luaL_newlib(L, functions);
+  lmm_set_version(L);
   for (const luaL_Reg *part = parts; part->name != NULL; part++) {
     (void)part->func(L);
     lua_setfield(L, -2, part->name);

@@ -4,17 +4,17 @@
 #include <limits.h>
 #include <pthread.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "binding.h"
+#include "transport.h"
 
 #define LMM_MULTI "lmm.multi"
 #define LMM_CONNECTION "lmm.connection"
 #define LMM_TRANSFER "lmm.transfer"
 
 typedef struct connection {
-  CURL *easy;   /* the template that every transfer copies; NULL once closed */
-  pid_t process; /* the one that made it */
+  CURL *easy;          /* the template that every transfer copies; NULL once closed */
+  unsigned generation; /* of the process that made it */
 } connection;
 
 static int raise_nomem(lua_State *L) { return luaL_error(L, "not enough memory"); }
@@ -59,7 +59,7 @@ static int curl_poll(lua_State *L) {
 
 /* watch() -> the descriptor that is readable when poll has something to do */
 static int curl_watch(lua_State *L) {
-  lua_pushinteger(L, push_multi(L)->watch);
+  lua_pushinteger(L, push_multi(L)->sockets.watch);
   return 1;
 }
 
@@ -85,11 +85,11 @@ static int curl_changed(lua_State *L) {
   return 0;
 }
 
-/* rest() closes the connections that are kept for later, where nothing is under way */
-static int curl_rest(lua_State *L) {
+/* close_idle() closes the connections that are kept for later, where nothing is under way */
+static int curl_close_idle(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, LMM_MULTI ".state");
   lmm_multi *multi = lua_touserdata(L, -1);
-  if (multi != NULL && lmm_multi_is_ours(multi)) lmm_multi_rest(multi);
+  if (multi != NULL && lmm_multi_is_ours(multi)) lmm_multi_close_idle(multi);
   return 0;
 }
 
@@ -112,10 +112,6 @@ static CURLcode set_defaults(CURL *easy) {
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, 3L); /* whole seconds: one idle for 4 s is not used again */
-  curl_easy_setopt(easy, CURLOPT_KEYPASSWD, ""); /* else OpenSSL asks the terminal for a key's, and waits */
-#if LIBCURL_VERSION_NUM >= 0x075700 /* else closing a transfer waits for its DNS look-up */
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-#endif
 #if LIBCURL_VERSION_NUM >= 0x075500
   return curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 #else
@@ -129,8 +125,6 @@ static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, i
   if (code != CURLE_OK) return code;
   if (row->option == CURLOPT_SSL_VERIFYPEER)
     return curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, lua_toboolean(L, index) ? 2L : 0L);
-  if (row->option == CURLOPT_UNIX_SOCKET_PATH) /* without ports lmm_multi_find finds no connection */
-    return curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
   return CURLE_OK;
 }
 
@@ -138,7 +132,7 @@ static CURLcode set_option(lua_State *L, CURL *easy, const struct option *row, i
 static int curl_connect(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   connection *new = lmm_new_userdata(L, sizeof *new);
-  *new = (connection){NULL, getpid()};
+  *new = (connection){NULL, lmm_fork_generation()};
   luaL_setmetatable(L, LMM_CONNECTION);
   new->easy = curl_easy_init();
   CURLcode code = new->easy != NULL ? set_defaults(new->easy) : CURLE_OUT_OF_MEMORY;
@@ -150,6 +144,9 @@ static int curl_connect(lua_State *L) {
       return luaL_error(L, "bad option '%s'", options[i].name);
     lua_pop(L, 1);
   }
+  lua_getfield(L, 1, "unix_socket");
+  if (code == CURLE_OK) code = (CURLcode)lmm_quirks_set_defaults(new->easy, !lua_isnil(L, -1));
+  lua_pop(L, 1);
   return code == CURLE_OK ? 1 : luaL_error(L, "%s", curl_easy_strerror(code));
 }
 
@@ -212,7 +209,8 @@ static lmm_source *push_body(lua_State *L) {
 static int connection_start(lua_State *L) {
   connection *self = luaL_checkudata(L, 1, LMM_CONNECTION);
   luaL_argcheck(L, self->easy != NULL, 1, "closed connection");
-  if (self->process != getpid()) return luaL_error(L, "this client was made before a fork: connect again in the child");
+  if (self->generation != lmm_fork_generation())
+    return luaL_error(L, "this client was made before a fork: connect again in the child");
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   lmm_transfer *transfer = lmm_new_userdata(L, sizeof *transfer); /* index 3 */
@@ -278,7 +276,7 @@ static int transfer_head(lua_State *L) {
     lmm_push_buf(L, &transfer->head);
     return 2;
   }
-  if (lmm_transfer_failed(transfer, &failure)) return push_failure(L, &failure);
+  if (lmm_failure_of(transfer, &failure)) return push_failure(L, &failure);
   lua_pushboolean(L, false);
   return 1;
 }
@@ -289,10 +287,10 @@ static int transfer_read(lua_State *L) {
   lmm_failure failure;
   if (transfer->received.length > 0) {
     lmm_push_buf(L, &transfer->received);
-    lmm_transfer_take(transfer, transfer->received.length);
+    if (lmm_transfer_consume(transfer) != LMM_OK) lmm_multi_break(transfer->multi);
     return 1;
   }
-  if (lmm_transfer_failed(transfer, &failure)) return push_failure(L, &failure);
+  if (lmm_failure_of(transfer, &failure)) return push_failure(L, &failure);
   if (transfer->done) return 0;
   lua_pushboolean(L, false);
   return 1;
@@ -306,13 +304,20 @@ static int transfer_phase(lua_State *L) {
 
 static int transfer_close(lua_State *L) {
   lmm_transfer *transfer = luaL_checkudata(L, 1, LMM_TRANSFER);
-  if (transfer->multi == NULL || lmm_multi_is_ours(transfer->multi)) lmm_transfer_close(transfer);
+  if (transfer->multi != NULL && !lmm_multi_is_ours(transfer->multi)) return 0;
+  if (transfer->multi != NULL) lmm_multi_remove(transfer);
+  lmm_transfer_close(transfer);
   return 0;
 }
 
 /* ---- module ---- */
 
-static void init_libcurl(void) { (void)curl_global_init(CURL_GLOBAL_DEFAULT); }
+static int fork_watch = LMM_NOMEM;
+
+static void init_process(void) {
+  (void)curl_global_init(CURL_GLOBAL_DEFAULT); /* where it fails, curl_easy_init tries it again */
+  fork_watch = lmm_fork_watch();
+}
 
 LMM_EXPORT int luaopen_lmm_curl(lua_State *L);
 
@@ -326,12 +331,15 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
                                               {"phase", transfer_phase},
                                               {"close", transfer_close},
                                               {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"connect", curl_connect}, {"poll", curl_poll},       {"watch", curl_watch},
-                                       {"timeout", curl_timeout}, {"changed", curl_changed}, {"rest", curl_rest}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"connect", curl_connect}, {"poll", curl_poll},
+                                       {"watch", curl_watch},     {"timeout", curl_timeout},
+                                       {"changed", curl_changed}, {"close_idle", curl_close_idle},
+                                       {NULL, NULL}};
 
   lmm_check_lua(L);
   lmm_stay_loaded(&once);
-  (void)pthread_once(&once, init_libcurl);
+  (void)pthread_once(&once, init_process);
+  if (fork_watch != LMM_OK) return raise_nomem(L);
   lmm_new_type(L, LMM_MULTI, none, multi_close);
   lmm_new_type(L, LMM_CONNECTION, connection_methods, connection_close);
   lmm_new_type(L, LMM_TRANSFER, transfer_methods, transfer_close);
@@ -343,5 +351,6 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
   lua_setmetatable(L, -2);
   lua_setfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
   luaL_newlib(L, functions);
+  lmm_set_version(L);
   return 1;
 }

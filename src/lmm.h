@@ -1,9 +1,10 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transfer, multi -> sse
+ *     sniff -> media -> base64 -> body -> transport -> sse -> answer
  *
- * lmm.core (sniff, media, base64, body, utf8, sse) knows no socket and no libcurl; lmm.curl (transfer, multi) moves what
- * core describes. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner.
+ * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
+ * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
+ * calls only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
@@ -16,6 +17,9 @@
 #include <time.h>
 
 struct lua_State;
+
+/* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
+#define LMM_VERSION "0.1.0"
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -329,98 +333,6 @@ const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what
  * end; or a code. */
 int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
 void lmm_answer_free(lmm_answer *answer);
-
-/* ---- transfer: one HTTP exchange; what comes in waits here until it is taken ------------------------------------- */
-
-#define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
-#define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes untaken the transfer pauses */
-
-typedef struct lmm_multi lmm_multi;
-typedef struct lmm_transfer lmm_transfer;
-
-/* A ring of transfers; the multi's own link is where it begins and ends. */
-typedef struct lmm_link {
-  struct lmm_link *previous, *next;
-} lmm_link;
-
-struct lmm_transfer {
-  lmm_link link;    /* first, so that a link of the ring is a transfer */
-  lmm_multi *multi; /* NULL while it is not under way */
-  void *easy;       /* CURL */
-  struct curl_slist *headers;
-  lmm_source *body; /* borrowed; NULL without one */
-  lmm_buf head;     /* the reply's status line and header lines as they came */
-  lmm_buf received; /* the reply's body, as much as was not taken yet */
-  int status;       /* 0 until the head is complete */
-  bool handshaking; /* TCP stands, and TLS is begun */
-  bool sending;     /* the connection stands, and the request is or was on its way */
-  int64_t sent_at;  /* since when: milliseconds, monotonic */
-  int socket;       /* on which; before, the last that was opened for it; -1: none that is known */
-  int no_socket;    /* errno where there were too many open files for one, else 0 */
-  const char *lost_in; /* the phase in which that was closed; NULL while it was not */
-  bool changed;     /* something came in, or it ended, since lmm_multi_next gave it last */
-  bool paused;
-  bool heard; /* a byte came back */
-  bool done;
-  int result;      /* CURLcode, once done */
-  lmm_error error; /* our own reason, where a callback ended the transfer; else its code is LMM_OK */
-  char reason[256]; /* libcurl's words for the result (CURL_ERROR_SIZE) */
-};
-
-typedef struct lmm_request {
-  const char *method, *url;
-  long connect_ms; /* for DNS, TCP and TLS together; 0: no limit of its own */
-  size_t max_head; /* bytes */
-} lmm_request;
-
-/* How a transfer failed, in the words of lmm's errors. */
-typedef struct lmm_failure {
-  const char *kind; /* NULL: no memory */
-  const char *phase, *reason;
-  bool permanent; /* the same request would fail the same way again */
-} lmm_failure;
-
-/* Sets up a transfer, its `headers` and `body` given, on a copy of the connection's template handle; does not start it.
- * After a failure, too, lmm_transfer_close is owed. */
-int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_request *request, lmm_error *error);
-void lmm_transfer_take(lmm_transfer *transfer, size_t count); /* the first bytes of `received` are used */
-const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
-bool lmm_transfer_failed(const lmm_transfer *transfer, lmm_failure *failure);
-/* Whether a request is to be sent again, from its beginning, since the kept connection that it went out on was dead. */
-bool lmm_transfer_begins_anew(lmm_transfer *transfer, int result);
-bool lmm_transfer_may_connect(lmm_transfer *transfer); /* whether libcurl is to make a connection for it */
-void lmm_transfer_lost(lmm_transfer *transfer);        /* its socket is about to be closed while it is under way */
-void lmm_transfer_close(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
-
-/* ---- multi: all transfers of a Lua state, moved together --------------------------------------------------------- */
-
-struct lmm_multi {
-  void *handle;    /* CURLM; NULL where there was no memory for it */
-  lmm_link ring;   /* of transfers; those that changed come first */
-  long process;    /* the process it belongs to: after a fork it is the parent's, and the child leaves it alone */
-  int watch;       /* a descriptor that is readable when a socket is ready, for a host's loop; -1 while closed */
-  int64_t due;     /* milliseconds, monotonic: when libcurl is to be called though no socket is ready; -1: never */
-  int running;     /* transfers under way */
-  bool broken;     /* libcurl ran out of memory, and is not to go on with what it has */
-  lmm_buf sockets; /* (int) of its connections, those that may serve a further request among them */
-};
-
-int64_t lmm_multi_now(void); /* milliseconds, monotonic */
-int lmm_multi_open(lmm_multi *multi);
-bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
-int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
-void lmm_multi_touch(lmm_transfer *transfer);
-void lmm_multi_remove(lmm_transfer *transfer);
-void lmm_multi_rest(lmm_multi *multi); /* where nothing is under way, closes the connections kept for later */
-/* The socket of the connection between these addresses, as libcurl writes them: `likely`, or another; -1: none. */
-int lmm_multi_find(const lmm_multi *multi, int likely, const char *local_ip, int local_port, const char *ip, int port);
-/* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers
- * are still under way. */
-int lmm_multi_poll(lmm_multi *multi, int milliseconds);
-/* In how many milliseconds lmm_multi_poll is to be called even where `watch` tells nothing; -1: then it is not. */
-int lmm_multi_timeout(const lmm_multi *multi);
-lmm_transfer *lmm_multi_next(lmm_multi *multi); /* one that changed, or NULL */
-void lmm_multi_close(lmm_multi *multi);         /* ends its transfers, too */
 
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 

@@ -50,6 +50,20 @@ function errors.public(value, err)
   return value
 end
 
+-- What Debian calls the packages of the Lua modules that not everything needs.
+local packages = {
+  argparse = "lua-argparse", cjson = "lua-cjson", luv = "lua-luv", ["openssl.digest"] = "lua-luaossl",
+}
+
+--- A sentence for a module that `require` did not find, with the package that holds it.
+---@param raised any  what `require` raised, also on one line
+---@return string? message  nil where it is something else
+function errors.missing_package(raised)
+  local name = tostring(raised):match "module '([^']+)' not found"
+  if not packages[name] then return nil end
+  return ("the Lua module '%s' is not installed (on Debian: apt install %s)"):format(name, packages[name])
+end
+
 local library = debug.getinfo(1, "S").source:match "^(.*)errors%.lua$" or "=?"
 
 --- Raises, pointing at the line of the caller's own code from which the library was entered.

@@ -20,18 +20,33 @@
 ---@field value any          structured output, decoded
 ---@field timing { first_token: number?, total: number }  seconds
 ---@field attempts integer
----@field raw table          what the server sent: its object, or the list of a stream's events; nulls are `lmm.null`
+---@field raw table          what the server sent: its object, or the list of a stream's events; nulls are `lmm.null`.
+--- It is decoded when it is first looked at, from the bytes that are kept until then
 local Reply = {}
 Reply.__name = "lmm.Reply"
 Reply.__tostring = function(self) return self.text end
 Reply.__concat = function(a, b) return tostring(a) .. tostring(b) end
 
+--- What came for each reply whose `raw` nobody has looked at yet.
+local sources = setmetatable({}, { __mode = "k" })
+
+function Reply:__index(name)
+  local source = name == "raw" and sources[self]
+  if not source then return nil end
+  sources[self], self.raw = nil, source:raw()
+  return rawget(self, "raw")
+end
+
 local reply = {}
 
 --- Makes a reply of its fields.
+---@param fields table
+---@param source { raw: fun(self): table }  what came
 ---@return lmm.Reply
-function reply.new(fields)
-  return setmetatable(fields, Reply)
+function reply.new(fields, source)
+  local self = setmetatable(fields, Reply)
+  sources[self] = source
+  return self
 end
 
 return reply

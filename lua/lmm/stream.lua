@@ -2,6 +2,7 @@
 --- answer is a stream of one event.
 local answers = require "lmm.answer"
 local errors = require "lmm.errors"
+local json = require "lmm.json"
 local loops = require "lmm.loop"
 
 ---@class lmm.Stream
@@ -18,25 +19,27 @@ local CLOSING_TIMEOUT = 0.1
 
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
----@param opts { schema: table?, limits: table, choices: integer }  choices: how many were asked for
+---@param opts { schema: table?, limits: table, choices: integer, streamed: boolean }  choices: how many were asked for
 function stream.new(prepare, opts)
   return setmetatable({ prepare = prepare, opts = opts }, Stream)
 end
 
 -- ---- reading
 
---- Reads events until one holds content or the reply ends: so far, a failure can be tried again.
+--- Reads until there is content or the reply ends: so far, a failure can be tried again.
 function Stream:attempt()
   self.answer = nil
   local head, err = self.call:open()
   if not head then return nil, err end
   self.answer = answers.new(head, self.opts)
-  local entry
+  local kind, piece
+  local early = -1
   repeat
-    entry, err = self:receive()
-    if err then return nil, err end
-  until not entry or entry.has_content
-  self.replayed, self.received, self.last = 0, self.answer:count_events(), entry
+    kind, piece = self:receive()
+    if piece and not kind then return nil, piece end
+    early = early + 1
+  until kind ~= "other"
+  self.first_kind, self.first_piece, self.early, self.replayed = kind, piece, early, 0
   return true
 end
 
@@ -44,43 +47,45 @@ function Stream:begin()
   self.begun = true
   local call, err = self.prepare(self)
   if not call then return nil, err end
-  return self:run(call, function() return self:attempt() end)
+  return self:run(call, self.attempt, self)
 end
 
 --- Runs a call of this stream, so that `cancel` ends it.
-function Stream:run(call, attempt)
+function Stream:run(call, attempt, subject)
   self.call = call
-  return call:run(attempt)
+  return call:run(attempt, subject)
 end
 
 --- Runs another call while the stream's own stands; `cancel` ends it, too.
-function Stream:run_aside(call, attempt)
+function Stream:run_aside(call, attempt, subject)
   local own = self.call
-  local value, err = self:run(call, attempt)
+  local value, err = self:run(call, attempt, subject)
   self.call, own.cancelled = own, own.cancelled or call.cancelled
   return value, err
 end
 
---- The next entry from the wire: { event, text, has_content } | nil at the end | nil, err.
+--- What comes next, from what has come already or from the wire: a kind and a piece as from Answer:next; nil at the end;
+--- nil and an error.
 function Stream:receive()
   local answer, call = self.answer, self.call
-  local entry, failure = answer:next()
-  local is_over = false
-  while entry == false do
-    local bytes, err = call:read()
-    if bytes then
-      failure = answer:feed(bytes)
-      entry = nil
-      if not failure then entry, failure = answer:next() end
-    else
-      is_over = true
-      entry, failure = answer:finish(err)
-    end
+  local kind, piece
+  if answer:note_pieces() then call:progress() end
+  if self.taken_kind then -- by Stream:next
+    kind, piece, self.taken_kind = answer:handle(self.taken_kind, self.taken_piece)
+  else
+    kind, piece = answer:next()
   end
-  if failure then return nil, call:fail(failure) end
-  if not entry then return not is_over and self:finish_reading() or nil end
-  if entry.has_content or not answer.streamed then call:progress() end
-  return entry
+  while kind == false do
+    local ok
+    local bytes, err = call:read()
+    if bytes then ok, err = answer:feed(bytes) else ok, err = answer:finish(err) end
+    if not ok then return nil, call:fail(err) end
+    kind, piece = answer:next()
+  end
+  if kind == "text" or kind == "content" then call:progress() end
+  if kind then return kind, piece end
+  if piece then return nil, call:fail(piece) end
+  if not answer.is_over then self:finish_reading() end
 end
 
 --- Waits a moment for the end of a reply whose last event has come.
@@ -90,40 +95,45 @@ function Stream:finish_reading()
   repeat until not call:await "read"
 end
 
---- The next entry: first those that the attempt had read, of which the last alone holds content, then what comes. The
---- others are decoded again from what came, so that they are not kept twice.
-function Stream:next_entry()
+--- What comes next: first what the attempt has read, of which the last alone holds content.
+function Stream:take()
   if not self.begun then
     local ok, err = self:begin()
     if not ok then return nil, err end
   end
-  if self.replayed == self.received then return self:receive() end
+  if not self.early then return self:receive() end
   self.replayed = self.replayed + 1
-  return self.replayed == self.received and self.last or { event = self.answer:event(self.replayed) }
+  if self.replayed <= self.early then return "other" end
+  self.early = nil
+  local kind, piece = self.first_kind, self.first_piece
+  self.first_kind, self.first_piece = nil, nil
+  if kind then self.direct = self.answer.reader end
+  return kind, piece
 end
 
 --- Whether somebody waits in it now. A coroutine that a raise has ended does not.
 function Stream:is_read()
-  local reader = self.reader
-  return reader ~= nil and (reader == "main" or coroutine.status(reader) ~= "dead")
+  local reading = self.reading
+  return reading ~= nil and (reading == "main" or coroutine.status(reading) ~= "dead")
 end
 
---- The next entry { event, text }; nil at the end, with self.err set where it broke. What is raised in between (by a
+--- What comes next, as from `take`; nil at the end, with self.err set where it broke. What is raised in between (by a
 --- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
+---@return "text"|"content"|"other"|nil kind, string? piece
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
   loops.check() -- here, where the stream is left as it was
   if self.call then self.call:check() end
-  self.reader = coroutine.running() or "main"
-  local ok, entry, err = loops.pcall(self.next_entry, self)
-  self.reader = nil
+  self.reading = coroutine.running() or "main"
+  local ok, kind, piece = loops.pcall(self.take, self)
+  self.reading = nil
   if not ok then
     self:cancel()
-    error(entry, 0)
+    error(kind, 0)
   end
-  if entry then return entry end
-  if err then self:stop(err) elseif not self.stopped then self:complete() end
+  if kind then return kind, piece end
+  if piece then self:stop(piece) elseif not self.stopped then self:complete() end
 end
 
 -- ---- its end
@@ -131,9 +141,9 @@ end
 --- Ends the stream, as a success or with an error, once.
 function Stream:stop(err)
   if self.stopped then return end
-  self.stopped, self.reader, self.err = true, nil, err
+  self.stopped, self.reading, self.direct, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
-  if self.call then self.call:close() end
+  if self.call then self.call:finish() end
   if self.on_end then self.on_end(self.result) end
 end
 
@@ -154,9 +164,18 @@ end
 --- The next piece of the answer's text.
 ---@return string? piece, string? message, lmm.Error? err  nil alone at the end
 function Stream:next()
-  local entry
-  repeat entry = self:advance() until not entry or entry.text
-  if entry then return entry.text end
+  local reader = self.direct -- where nobody has to wait for it, most pieces come straight from the core
+  if reader then
+    local kind, piece = reader:next()
+    if kind == "text" then
+      self.answer.has_piece = true
+      return piece
+    end
+    self.taken_kind, self.taken_piece = kind, piece
+  end
+  local kind, piece
+  repeat kind, piece = self:advance() until not kind or kind == "text"
+  if kind then return piece end
   return errors.public(nil, self.err)
 end
 
@@ -167,12 +186,21 @@ function Stream:__call()
   return piece
 end
 
+--- The event that came last, decoded, without nulls. Those that the attempt had read are decoded again.
+function Stream:event()
+  if not self.early then return self.answer:event() end
+  local count = 0
+  for _, event in ipairs(self.answer.reader:raw()) do
+    if type(event) == "table" then count = count + 1 end -- a null only kept the connection alive
+    if count == self.replayed then return json.clean(event) end
+  end
+end
+
 --- An iterator over the decoded events, those without text included. It raises like the stream itself.
 ---@return fun(): table?
 function Stream:events()
   return function()
-    local entry = self:advance()
-    if entry then return entry.event end
+    if self:advance() then return self:event() end
     if self.err then error(self.err.message, 0) end
   end
 end
@@ -180,7 +208,7 @@ end
 --- The whole reply, once the rest of the stream has come.
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Stream:reply()
-  while self:advance() do end
+  while self:next() do end
   return errors.public(self.result, self.err)
 end
 

@@ -1,4 +1,4 @@
---- Runs bin/lmm as a program of its own.
+--- Runs bin/lmm as a program of its own, which finds modules where this process does.
 --
 -- In:  words, standard input and environment, or a shell script around the program.
 -- Out: what it wrote to standard output and standard error, and its exit status.
@@ -46,6 +46,8 @@ function cli.new(environment)
     local lines = {}
     local function export(name, value) lines[#lines + 1] = "export " .. name .. "=" .. quote(value) end
     for _, name in ipairs { "out", "err", "status" } do export(name, program.write(name, "")) end
+    export("LUA_PATH", package.path)
+    export("LUA_CPATH", package.cpath)
     for name, value in pairs(environment) do export(name, value) end
     for name, value in pairs(env or {}) do export(name, value) end
     os.execute("sh " .. quote(program.write("sh", table.concat(lines, "\n") .. "\n" .. script)))

@@ -6,19 +6,18 @@
 --     local server = phase.start()
 --     local client = lmm.connect { base_url = phases.url_of(phase, server), ... }
 
+local assert = require "luassert"
 local lmm = require "lmm"
 local loops = require "lmm.loop"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local relay = require "spec.support.relay"
-local test = require "spec.support.test"
 
 local phases = { names = { "connect", "tls", "send", "wait", "receive" } }
 
-local PATIENCE = 60 -- seconds: only ever reached by a failure
+local LIMIT = 60 -- seconds: only ever reached by a failure
 
-local large = os.tmpname()
-os.execute("head -c 50000000 /dev/zero >" .. large)
+local large -- a file, once it is needed
 local LARGEST = 60000000 -- bytes: more than has been sent when the server stops reading, less than there is
 
 phases.EVENTS = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -27,7 +26,7 @@ local PIECE = 'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 --- Lets tasks run until `fn` gives a true value.
 function phases.run_until(what, fn)
   local loop = loops.current()
-  local deadline = loop:now() + PATIENCE
+  local deadline = loop:now() + LIMIT
   while not fn() do
     if loop:now() > deadline then error("waited in vain for " .. what, 2) end
     loop:wait({}, loop:now() + 0.01)
@@ -45,9 +44,18 @@ function phases.question(phase)
   return "q"
 end
 
+local function large_file()
+  if not large then
+    large = os.tmpname()
+    os.execute("head -c 50000000 /dev/zero >" .. large)
+  end
+  return large
+end
+
 --- Removes what they have left.
 function phases.remove()
-  os.remove(large)
+  if large then os.remove(large) end
+  large = nil
 end
 
 local function wait_closed(server) server:wait "closed" end
@@ -78,13 +86,13 @@ phases.tls = {
 
 phases.send = {
   start = function() return assert(relay.start { mode = "stall" }) end,
-  question = function() return "What is in it?", lmm.file(large) end,
+  question = function() return "What is in it?", lmm.file(large_file()) end,
   limits = { "first", "total" },
   is_reached = function(server) return server:events()[2] == "stalled 1" end,
   ended = function(server)
     server:go_on() -- what is on its way comes before the end
     server:wait "closed 1"
-    test.ok(#server:received() < LARGEST, "everything was sent")
+    assert.truthy(#server:received() < LARGEST, "everything was sent")
   end,
 }
 

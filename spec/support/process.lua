@@ -7,7 +7,7 @@ local shell = require "spec.support.shell"
 
 local process = {}
 
-local PATIENCE = 60 -- seconds
+local TIMEOUT = 60 -- seconds
 
 -- What deals with processes deals with files, too.
 process.shell, process.read, process.write, process.quote = shell.output, shell.read, shell.write, shell.quote
@@ -31,7 +31,7 @@ end
 
 --- Looks until `fn` gives a true value, and gives it.
 function process.wait_for(what, fn)
-  local deadline = os.time() + PATIENCE
+  local deadline = os.time() + TIMEOUT
   while os.time() <= deadline do
     local value = fn()
     if value then return value end

@@ -1,6 +1,6 @@
 --- Commands of model servers for lmm.serve, and whether one is gone.
+local assert = require "luassert"
 local process = require "spec.support.process"
-local test = require "spec.support.test"
 
 local LUA = arg[-1]
 
@@ -25,8 +25,8 @@ end
 
 --- Checks that no process of a server is left.
 function serving.gone(server)
-  test.ok(not server:is_running())
-  test.equal(process.group(server.pid), {})
+  assert.falsy(server:is_running())
+  assert.same({}, process.group(server.pid))
 end
 
 return serving

@@ -1,28 +1,20 @@
---- The choices of an answer: the events of a stream, or the one object of an unstreamed answer, come in; what they add
---- up to goes out.
+--- The choices of an answer: the decoded events of a stream, or the one object of an unstreamed answer, come in; what
+--- they add up to goes out. A stream's text and reasoning of the first choice are kept by the core (see lmm.answer),
+--- since most of a stream never passes through here.
+local core = require "lmm.core"
 local json = require "lmm.json"
 local replies = require "lmm.reply"
 local server_error = require "lmm.answer.server_error"
 
-local Accumulator = {}
-Accumulator.__index = Accumulator
+local Choices = {}
+Choices.__index = Choices
 
 local choices = {}
 
+---@param reader userdata  core.answer, which has the bytes
 ---@param limits { calls: integer, choices: integer, depth: integer }
----@param streamed boolean  events come, not one object
-function choices.accumulator(limits, streamed)
-  return setmetatable({ limits = limits, streamed = streamed, choices = {}, count = 0, raw = {} }, Accumulator)
-end
-
---- The text of a content: a string, or a list of parts.
-local function text_of(content)
-  if type(content) ~= "table" then return content end
-  local pieces = {}
-  for _, part in ipairs(content) do
-    if type(part) == "table" and type(part.text) == "string" then pieces[#pieces + 1] = part.text end
-  end
-  return table.concat(pieces)
+function choices.new(reader, limits)
+  return setmetatable({ reader = reader, limits = limits, list = {}, count = 0, events = 0 }, Choices)
 end
 
 --- A stranger's value, if it is a table.
@@ -30,8 +22,25 @@ local function table_or_empty(value)
   return type(value) == "table" and value or {}
 end
 
-local function append(choice, name, text)
+--- The text of a content: a string, or a list of parts.
+local function text_of(content)
+  if type(content) ~= "table" then return content end
+  local pieces = {}
+  for _, part in json.items(content) do
+    if type(part.text) == "string" then pieces[#pieces + 1] = part.text end
+  end
+  return table.concat(pieces)
+end
+
+local kept_by_core = { text = true, reasoning = true }
+
+--- Adds a piece of text to a choice; gives what of it is complete, for half a character waits for its other half.
+function Choices:append(choice, name, text)
   if type(text) ~= "string" or text == "" then return nil end
+  if self.streamed and choice.index == 0 and kept_by_core[name] then
+    choice[name] = true
+    return self.reader:append(name, text)
+  end
   local pieces = choice[name] or {}
   choice[name] = pieces
   pieces[#pieces + 1] = text
@@ -61,26 +70,33 @@ local function find_call(calls, index, id)
   return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
---- The arguments as text. Some servers send them decoded: they are written again as they came.
-local function arguments_of(fn, spell)
-  if type(fn.arguments) == "table" then return spell() end
-  return fn.arguments
-end
-
 --- Adds a tool call's delta; gives whether it told anything new. In a whole message each call is another.
----@param spell fun(): string?  writes the arguments that are no text
-local function add_call(calls, delta, is_whole, spell)
+---@param number integer  which call of the message it is
+---@param place integer  where its choice stands in the event, from 0
+---@param name "message"|"delta"
+function Choices:add_call(calls, delta, is_whole, number, place, name)
   local fn = table_or_empty(delta["function"])
-  local index, id, name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
+  local index, id, fn_name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
   local call = not is_whole and find_call(calls, index, id)
-  local is_new = not call or id and not call.id or name and not call.name
+  local is_new = not call or id and not call.id or fn_name and not call.name
   if not call then
     call = { arguments = {} }
     calls[#calls + 1] = call
   end
-  call.index, call.id, call.name = call.index or index, call.id or id, call.name or name
-  local added = append(call, "arguments", arguments_of(fn, spell))
-  return is_new or added
+  call.index, call.id, call.name = call.index or index, call.id or id, call.name or fn_name
+  local arguments = fn.arguments
+  if type(arguments) == "table" then
+    arguments = self:spelled { "choices", place + 1, name, "tool_calls", number, "function", "arguments" }
+  end
+  return self:append(call, "arguments", arguments) or is_new
+end
+
+--- The text of arguments that came decoded, as some servers send them, with all digits and empty lists.
+---@param path any[]  where they stand in the event
+function Choices:spelled(path)
+  local part = self.reader:exact()
+  for _, key in ipairs(path) do part = table_or_empty(part)[key] end
+  return json.encode(part)
 end
 
 local function add_logprobs(choice, logprobs)
@@ -98,14 +114,22 @@ local function add_logprobs(choice, logprobs)
   end
 end
 
-function Accumulator:choice(index)
-  local choice = self.choices[index]
+--- The choice of this index, made where it is new.
+function Choices:choice(index)
+  local choice = self.list[index]
   if not choice then
     choice = { index = index }
-    self.choices[index] = choice
+    self.list[index] = choice
     self.count = self.count + 1
   end
   return choice
+end
+
+--- Notes that the core has given out pieces of the first choice.
+---@param name "text"|"reasoning"
+function Choices:note_piece(name)
+  local choice = self:choice(0)
+  choice[name], choice.has_deltas, self.streamed = true, true, true
 end
 
 local function too_many(self, name)
@@ -114,150 +138,147 @@ end
 
 --- What a choice says that the server could not bring to its end: the fields of an error, or nil.
 local function failure_of(given)
-  local fields = given.error and server_error.find { error = given.error }
+  local failure = given.error and server_error.find { error = given.error }
   local ended = 'the server ended the answer with finish_reason "%s"'
-  if not fields and given.finish_reason == "abort" then return { kind = "truncated", reason = ended:format "abort" } end
-  if not fields and given.finish_reason == "error" then fields = { message = ended:format "error" } end
-  if not fields then return nil end
-  fields.kind, fields.status = "http", fields.status or 500
-  return fields
+  if not failure and given.finish_reason == "abort" then return { kind = "truncated", reason = ended:format "abort" } end
+  if not failure and given.finish_reason == "error" then failure = { message = ended:format "error" } end
+  if not failure then return nil end
+  failure.kind, failure.status = "http", failure.status or 500
+  return failure
 end
 
---- Adds a message or a delta to a choice; gives the text in it and whether it held any content, or nil, nil and the
---- fields of an error. A whole message behind deltas brings what they have not brought.
----@param spell fun(...): string?  writes again what stands at a place in the message, as it came
-function Accumulator:add_message(choice, message, is_whole, spell)
+--- Adds a message or a delta to a choice; gives the text in it and whether it held any content, or nil, nil and a
+--- failure. A whole message behind deltas brings what they have not brought.
+---@param place integer  where the choice stands in the event, from 0
+---@param name "message"|"delta"
+function Choices:add_message(choice, message, is_whole, place, name)
   local content = message.content
   if content ~= nil and type(content) ~= "string" and type(content) ~= "table" then
     return nil, nil, { kind = "protocol", reason = ("a message whose content is a %s"):format(type(content)) }
   end
   local is_late = is_whole and choice.has_deltas
-  local function add(name, ...)
-    local added
-    for i = 1, is_late and choice[name] and 0 or select("#", ...) do
-      added = added or append(choice, name, (select(i, ...)))
+  local text = not (is_late and choice.text) and self:append(choice, "text", text_of(content))
+  local has_content = text
+  if not (is_late and choice.reasoning) then
+    has_content = self:append(choice, "reasoning", message.reasoning)
+      or self:append(choice, "reasoning", message.reasoning_content) or has_content
+  end
+  if not (is_late and choice.refusal) then
+    has_content = self:append(choice, "refusal", message.refusal) or has_content
+  end
+  if message.tool_calls and not (is_late and choice.calls) then
+    for i, call in json.items(message.tool_calls) do
+      choice.calls = choice.calls or {}
+      has_content = self:add_call(choice.calls, call, is_whole, i, place, name) or has_content
+      if #choice.calls > self.limits.calls then return nil, nil, too_many(self, "calls") end
     end
-    return added
   end
-  local text = add("text", text_of(content))
-  local reasoning = add("reasoning", message.reasoning, message.reasoning_content)
-  local refusal = add("refusal", message.refusal)
-  local called
-  for i, call in json.items(not (is_late and choice.calls) and message.tool_calls) do
-    choice.calls = choice.calls or {}
-    local function spell_arguments() return spell("tool_calls", i, "function", "arguments") end
-    called = add_call(choice.calls, call, is_whole, spell_arguments) or called
-    if #choice.calls > self.limits.calls then return nil, nil, too_many(self, "calls") end
-  end
-  return text, text or reasoning or refusal or called
+  return text or nil, has_content and true
 end
 
---- Adds one choice of an event; gives its text and whether it held any content, or nil and the fields of an error.
+--- Adds one choice of an event; gives its text, whether it held any content and its index, or nil, nil, nil and a
+--- failure.
 ---@param place integer  where it stands in the event, from 0
----@param spell fun(...): string?  writes again what stands at a place in the event, as it came
-function Accumulator:add_choice(given, place, spell)
-  local has_message = type(given.message) == "table" and not (self.streamed and given.delta ~= nil)
-  local is_whole = has_message or not self.streamed
-  local choice = self:choice(type(given.index) == "number" and given.index or is_whole and place or 0)
-  if self.count > self.limits.choices then return nil, too_many(self, "choices") end
-  if is_whole and choice.whole_in == #self.raw then
-    return nil, { kind = "protocol", reason = ("a reply with two choices %g"):format(choice.index) }
+---@param streamed boolean
+function Choices:add_choice(given, place, streamed)
+  local has_message = type(given.message) == "table" and not (streamed and given.delta ~= nil)
+  local is_whole = has_message or not streamed
+  local index = given.index
+  local has_index = type(index) == "number" and index == index
+  local choice = self:choice(has_index and index or is_whole and place or 0)
+  if self.count > self.limits.choices then return nil, nil, nil, too_many(self, "choices") end
+  if is_whole and choice.whole_in == self.events then
+    return nil, nil, nil, { kind = "protocol", reason = ("a reply with two choices %g"):format(choice.index) }
   end
-  local way = has_message and "message" or "delta"
-  local text, content, failure = self:add_message(choice, table_or_empty(given[way]), is_whole, function(...)
-    return spell("choices", place + 1, way, ...)
-  end)
-  if failure then return nil, failure end
+  local name = has_message and "message" or "delta"
+  local text, has_content, failure = self:add_message(choice, table_or_empty(given[name]), is_whole, place, name)
+  if failure then return nil, nil, nil, failure end
   if not (is_whole and choice.has_deltas and choice.logprobs) then add_logprobs(choice, given.logprobs) end
-  choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and #self.raw or nil
+  choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and self.events or nil
   local reason = given.finish_reason
   choice.finish_reason = type(reason) == "string" and reason ~= "" and reason or choice.finish_reason
-  failure = failure_of(given)
-  if failure then return nil, failure end
-  return { text = text, content = content and true, index = choice.index }
-end
-
---- What writes again a part of an event as it came.
-local function speller(text, depth)
-  local value, write
-  return function(...)
-    if not write then value, write = json.spelled(text, depth) end
-    local part = value
-    for _, key in ipairs { ... } do part = table_or_empty(part)[key] end
-    return write(part)
-  end
+  return text, has_content, choice.index, failure_of(given)
 end
 
 --- Adds a decoded event. Gives the first choice's text in it (or nil) and whether it held content of any kind, or nil,
---- nil and the fields of an error.
----@param raw table  as decoded
----@param event table  the same without nulls
----@param source string  what it was decoded from
-function Accumulator:add(raw, event, source)
-  self.raw[#self.raw + 1] = raw
+--- nil and a failure.
+---@param event table       without nulls
+---@param streamed boolean  it is one of a stream
+---@return string? text, boolean? has_content, table? failure
+function Choices:add(event, streamed)
+  self.events, self.streamed = self.events + 1, streamed
   self.id = self.id or event.id
   self.model = self.model or event.model
   self.usage = type(event.usage) == "table" and event.usage or self.usage
-  local spell = speller(source, self.limits.depth)
-  local text, content
+  local text, has_content
   for i, given in json.items(event.choices) do
-    local added, failure = self:add_choice(given, i - 1, spell)
-    if not added then return nil, nil, failure end
-    if added.index == 0 and added.text then text = (text or "") .. added.text end
-    content = content or added.content
+    local piece, added, index, failure = self:add_choice(given, i - 1, streamed)
+    if failure then return nil, nil, failure end
+    if index == 0 and piece then text = (text or "") .. piece end
+    has_content = has_content or added
   end
-  return text, content
+  return text, has_content
 end
 
 --- Whether every choice seen so far has said why it ended.
-function Accumulator:is_finished()
-  for _, choice in pairs(self.choices) do
+function Choices:is_finished()
+  for _, choice in pairs(self.list) do
     if not choice.finish_reason then return false end
   end
   return self.count > 0
 end
 
-local function joined(pieces)
-  return pieces and table.concat(pieces)
+function Choices:joined(choice, name)
+  local pieces = choice[name]
+  if not pieces then return nil end
+  if pieces == true then return self.reader[name](self.reader) end
+  return #pieces == 1 and not self.streamed and pieces[1] or core.join(pieces)
 end
 
 --- The first choice's text so far.
-function Accumulator:text()
-  return self.choices[0] and joined(self.choices[0].text) or ""
+function Choices:text()
+  return self.list[0] and self:joined(self.list[0], "text") or ""
 end
 
-local function finish_choice(choice, depth)
+function Choices:finish_choice(choice)
   local calls = choice.calls and {}
   for i, call in ipairs(choice.calls or {}) do
-    local arguments = table.concat(call.arguments)
-    local args = json.clean((json.decode(arguments, depth)))
+    local arguments = core.join(call.arguments)
+    local args = core.decode(arguments, { depth = self.limits.depth, clean = true, lenient = true })
     calls[i] = { id = call.id, name = call.name, arguments = arguments, args = args }
   end
   return {
     index = choice.index,
-    text = joined(choice.text) or "",
-    reasoning = joined(choice.reasoning),
-    refusal = joined(choice.refusal),
+    text = self:joined(choice, "text") or "",
+    reasoning = self:joined(choice, "reasoning"),
+    refusal = self:joined(choice, "refusal"),
     tool_calls = calls,
     finish_reason = choice.finish_reason,
     logprobs = choice.logprobs,
   }
 end
 
+local function by_index(a, b)
+  return a.index < b.index
+end
+
 --- The reply that the events add up to, or nil and what is missing in it.
 ---@return lmm.Reply? reply, string? reason
-function Accumulator:finish()
+function Choices:finish()
   if self.count == 0 then return nil, "a reply without choices" end
-  if not self.choices[0] then return nil, "a reply without its choice 0" end
-  local depth = self.limits.depth
-  local result = finish_choice(self.choices[0], depth)
-  result.index = nil
-  result.choices = {}
-  for _, choice in pairs(self.choices) do result.choices[#result.choices + 1] = finish_choice(choice, depth) end
-  table.sort(result.choices, function(a, b) return a.index < b.index end)
-  result.id, result.model, result.usage = self.id, self.model, self.usage
-  result.raw = self.streamed and self.raw or self.raw[1]
-  return replies.new(result)
+  if not self.list[0] then return nil, "a reply without its choice 0" end
+  local all, first = {}, nil
+  for _, choice in pairs(self.list) do
+    local finished = self:finish_choice(choice)
+    all[#all + 1] = finished
+    if finished.index == 0 then first = finished end
+  end
+  if #all > 1 then table.sort(all, by_index) end
+  return replies.new({
+    text = first.text, reasoning = first.reasoning, refusal = first.refusal, tool_calls = first.tool_calls,
+    finish_reason = first.finish_reason, logprobs = first.logprobs,
+    choices = all, id = self.id, model = self.model, usage = self.usage,
+  }, self.reader)
 end
 
 return choices

@@ -1,15 +1,14 @@
 --- An answer: the bytes of one reply come in, however they are split; its events, the text in them, and at last the
 --- whole reply go out. Here is no socket, no clock and no error object: what fails is a table { kind, reason, ... }.
+--
+-- Whether it is a stream of events or one JSON object is told by its first bytes, whatever was asked for and whatever
+-- its Content-Type says. The bytes stay in the core (core.answer), which gives the pieces of plain deltas by itself.
 local choices = require "lmm.answer.choices"
 local core = require "lmm.core"
-local json = require "lmm.json"
 local server_error = require "lmm.answer.server_error"
 
---- Bytes that each list and object of a reply counts beyond its text: tables are what it takes in memory.
-local PER_TABLE = 32
-
 ---@class lmm.Answer
----@field streamed boolean  events come, not one object
+---@field reader userdata  core.answer
 local Answer = {}
 Answer.__index = Answer
 
@@ -18,19 +17,24 @@ local answer = {
   find_error = server_error.find,
 }
 
+--- The failure of JSON that cannot be decoded, by what core.decode says of it.
+local function decode_failure(text, limits, message, why)
+  if why == "limit" then
+    return { kind = "limit", phase = "receive", reason = message:find "nested"
+      and ("the reply is nested more than %d deep (limits.depth)"):format(limits.depth)
+      or ("the reply is longer than %d bytes (limits.reply)"):format(limits.reply) }
+  end
+  return server_error.not_json(text, message)
+end
+
 --- The value of a reply's text without nulls, or nil and what is wrong with it.
 ---@param text string
 ---@param limits { depth: integer }
----@param content_type string?  for the message
----@return any value, table? failure, any exact, string? fault  exact: the value with its nulls; fault: the decoder's words
-function answer.decode(text, limits, content_type)
-  local exact, message = json.decode(text, limits.depth)
-  if not message then return json.clean(exact), nil, exact end
-  if message:find "too many nested" or message:find "nested more than" then
-    return nil, { kind = "limit", phase = "receive",
-      reason = ("the reply is nested more than %d deep (limits.depth)"):format(limits.depth) }
-  end
-  return nil, server_error.not_json(text, message, content_type), nil, message
+---@return any value, table? failure
+function answer.decode(text, limits)
+  local value, message, _, why = core.decode(text, { depth = limits.depth, clean = true, lenient = true })
+  if message then return nil, decode_failure(text, limits, message, why) end
+  return value
 end
 
 --- The same, where the text has to be a JSON object or list.
@@ -43,162 +47,177 @@ end
 
 --- Makes an answer of the reply that begins with this head.
 ---@param head { status: integer, headers: table<string, string> }
----@param opts { limits: table, choices: integer }  choices: how many were asked for
+---@param opts { limits: table, choices: integer, streamed: boolean }  how many choices, and whether a stream, was asked
+--- for
 ---@return lmm.Answer
 function answer.new(head, opts)
-  local headers = head.headers
-  local content_type = headers["content-type"] or ""
-  local streamed = content_type:lower():find("text/event-stream", 1, true) ~= nil
+  local limits, headers = opts.limits, head.headers
+  local reader = core.answer(limits)
   return setmetatable({
-    opts = opts,
-    limits = opts.limits,
+    reader = reader,
+    limits = limits,
+    asked_for = opts.choices,
+    streamed = opts.streamed,
     status = head.status,
-    content_type = content_type,
-    streamed = streamed,
-    has_no_length = not streamed and not headers["content-length"] and not headers["transfer-encoding"],
-    decoder = streamed and core.sse(opts.limits.event) or nil,
-    pieces = not streamed and {} or nil,
-    choices = choices.accumulator(opts.limits, streamed),
-    size = 0,
+    has_no_length = not headers["content-length"] and not headers["transfer-encoding"],
+    choices = choices.new(reader, limits),
   }, Answer)
 end
 
+local function fail(kind, reason)
+  return nil, { kind = kind, phase = "receive", reason = reason }
+end
+
+function Answer:fail_limit(name)
+  local what = name == "event" and "an event" or "the reply"
+  return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(what, self.limits[name], name))
+end
+
 --- Takes bytes in.
----@return table? failure
+---@param bytes string
+---@return true? ok, table? failure
 function Answer:feed(bytes)
-  local failure = self:count(#bytes)
-  if failure then return failure end
-  if self.streamed then self.decoder:feed(bytes) else self.pieces[#self.pieces + 1] = bytes end
+  local ok, _, name = self.reader:feed(bytes)
+  if ok then return true end
+  return self:fail_limit(name)
 end
 
---- Counts what the reply takes in memory.
----@return table? failure
-function Answer:count(bytes)
-  self.size = self.size + bytes
-  if self.size <= self.limits.reply then return nil end
-  return { kind = "limit", phase = "receive",
-    reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.limits.reply) }
-end
-
---- The next event, as soon as it is complete.
----@return { event: table, text: string?, has_content: boolean }|false|nil entry  false: it needs more bytes; nil: the
---- answer has ended
----@return table? failure
+--- The next thing that is complete. "text": a piece of the first choice; "content": something else that the model said;
+--- "other": an event without content; false: more bytes are needed; nil: the end, or a failure. For the first three
+--- `event` gives it decoded.
+---@return "text"|"content"|"other"|false|nil kind, string|table|nil piece_or_failure
 function Answer:next()
-  if self.done then return nil end
-  if not self.streamed then return false end
-  while true do
-    local data, name = self.decoder:next()
-    if data and data:find "^%[DONE%]%s*$" then
-      self.done = true
-      return nil
-    end
-    local is_error = data and name and name:lower() == "error"
-    if data and (is_error or data:find "%S") then
-      local exact, event = self:decode(data, is_error)
-      if not exact then return nil, event end
-      return self:add(exact, event, data)
-    end
-    if not data and name == "limit" then
-      return nil, { kind = "limit", phase = "receive",
-        reason = ("an event is longer than %d bytes (limits.event)"):format(self.limits.event) }
-    end
-    if not data then return false end
-  end
+  return self:handle(self.reader:next(true))
 end
 
---- Whether JSON that cannot be decoded is the beginning of an object: the codec says so by where it stopped, at the end
---- or at a part of a literal, of a number or of an escape.
-local function is_cut(text, message)
-  if not text:find "^%s*{" or message:find("Expected the end", 1, true) then return false end
-  local rest = text:sub(tonumber(message:match "at character (%d+)$") or 1)
-  return rest == "" or rest == "-" or rest:find "^[eE][+-]?$" ~= nil
-    or (" true false null"):find(" " .. rest, 1, true) ~= nil
-    or rest:find "^\\u?%x?%x?%x?%x?\\?u?%x?%x?%x?$" ~= nil
+--- Notes the pieces that the stream has taken from the reader by itself; whether there were any.
+function Answer:note_pieces()
+  if not self.has_piece then return false end
+  self.has_piece = false
+  self.choices:note_piece "text"
+  return true
 end
 
---- A decoded object of the reply, and the same without nulls; nil and a failure where it is an error.
----@param is_error boolean?  it comes as an error, whatever it holds
-function Answer:decode(text, is_error)
-  local _, tables = text:gsub("[%[{]", "%0") -- or brackets in a string
-  local too_large = self:count(PER_TABLE * tables)
-  if too_large then return nil, too_large end
-  local value, failure, exact, fault = answer.decode(text, self.limits, self.content_type)
-  if failure and failure.kind == "limit" then return nil, failure end
-  local is_object = type(value) == "table"
-  if not is_object and not is_error then
-    if self.has_no_length and fault and is_cut(text, fault) then
-      return nil, { kind = "truncated", phase = "receive", reason = "it ended within its JSON" }
-    end
-    return nil, failure or server_error.not_json(text, nil, self.content_type)
+--- The same for what the reader gave.
+function Answer:handle(kind, piece, which)
+  if kind == "text" or kind == "reasoning" then
+    self.choices:note_piece(kind)
+    return kind == "text" and kind or "content", piece
+  elseif kind == "event" or kind == "whole" then
+    return self:add_event(kind == "event", piece)
+  elseif kind == "empty" then
+    return "other"
+  elseif kind == "done" then
+    self.is_done = true
+    return nil
+  elseif kind == nil then
+    return self:fail_limit(which)
   end
-  if not is_object then value = { error = text:find "%S" and text or "no reason given" } end
-  local found = server_error.find(value, is_error)
-  if not found then return exact, value end
-  found.kind, found.phase, found.status = "http", "receive", found.status or self.status
-  return nil, found
+  if self.is_over then return self:check_end() end
+  return false
 end
 
 --- Adds what an event, or the whole reply, holds.
----@param text string  what it was decoded from
-function Answer:add(exact, event, text)
-  local piece, has_content, failure = self.choices:add(exact, event, text)
-  if not failure then return { event = event, text = piece, has_content = has_content } end
-  failure.phase = "receive"
-  if failure.kind == "http" then failure.status = failure.status or self.status end
-  return nil, failure
+---@param streamed boolean
+---@param name string?  the event's
+function Answer:add_event(streamed, name)
+  local event, message, halves, why = self.reader:value()
+  local is_error = streamed and name:lower() == "error"
+  if type(event) ~= "table" then
+    if why == "limit" then return nil, decode_failure("", self.limits, message, why) end
+    local text = self.reader:data()
+    if is_error then
+      event = { error = text:find "%S" and text or "no reason given" }
+    elseif streamed and event == nil and not message then
+      return self:next() -- a null keeps the connection alive
+    elseif why == "cut" and self.has_no_length and not streamed then
+      return fail("truncated", "it ended within its JSON")
+    else
+      return nil, server_error.not_json(text, message)
+    end
+  end
+  local failure = server_error.find(event, is_error)
+  if failure then
+    failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
+    return nil, failure
+  end
+  local text, has_content
+  text, has_content, failure = self.choices:add(streamed and halves or event, streamed)
+  if failure then
+    failure.phase = "receive"
+    if failure.kind == "http" then failure.status = failure.status or self.status end
+    return nil, failure
+  end
+  if not streamed then
+    failure = self:check_whole(event)
+    if failure then return nil, failure end
+  end
+  return text and "text" or has_content and "content" or "other", text
 end
 
-local function protocol(reason)
-  return nil, { kind = "protocol", phase = "receive", reason = reason }
+--- The failure of a whole reply in which something is missing, or nil.
+function Answer:check_whole(event)
+  local first = type(event.choices) == "table" and event.choices[1]
+  if type(first) ~= "table" then return select(2, fail("protocol", "a reply without choices")) end
+  if type(first.message) ~= "table" and type(first.delta) ~= "table" then
+    return select(2, fail("protocol", "a choice without a message"))
+  end
+  self.is_done = true
+end
+
+--- The event that `next` gave last, decoded, without nulls.
+---@return table?
+function Answer:event()
+  return (self.reader:value())
 end
 
 --- Whether every choice that was asked for has said why it ended; some servers send one after the other.
 function Answer:is_finished()
-  return self.choices.count >= self.opts.choices and self.choices:is_finished()
+  return self.choices.count >= self.asked_for and self.choices:is_finished()
 end
 
---- The input has ended; gives the one entry of an unstreamed answer.
----@param failure table?  how, where that was not in order; an error object is one, too
----@return table? entry, table? failure
-function Answer:finish(failure)
-  if self.done then return nil end
-  self.done = true
-  if self.streamed then
-    if failure and (failure.kind == "cancelled" or not self:is_finished()) then return nil, failure end
-    if failure or self:is_finished() then return nil end
-    return nil, { kind = "truncated", phase = "receive",
-      reason = "it ended without [DONE] and without a finish_reason" }
+--- The input has ended: `next` gives what there is still.
+---@param err lmm.Error?  how, where that was not in order
+---@return true? ok, lmm.Error? err  where nothing more can come of it
+function Answer:finish(err)
+  self.is_over = true
+  if not err then
+    self.reader:finish()
+  elseif err.kind == "cancelled" or not self:is_finished() then
+    return nil, err
   end
-  if failure then return nil, failure end
-  local text = table.concat(self.pieces)
-  self.pieces = nil
-  local exact, value = self:decode(text)
-  if not exact then return nil, value end
-  local first = type(value.choices) == "table" and value.choices[1]
-  if type(first) ~= "table" then return protocol "a reply without choices" end
-  if type(first.message) ~= "table" and type(first.delta) ~= "table" then
-    return protocol "a choice without a message"
+  return true
+end
+
+--- Nothing more comes: nil where that is well, else nil and a failure.
+function Answer:check_end()
+  if self.is_done or self:is_finished() then return nil end
+  local kind = self.reader:kind()
+  if kind == "events" or kind ~= "json" and self:may_begin_events() then
+    return fail("truncated", "it ended without [DONE] and without a finish_reason")
   end
-  return self:add(exact, value, text)
+  return nil, server_error.not_json(self.reader:bytes())
+end
+
+--- Whether the few bytes that came may be the beginning of a stream: of a field's name, or none at all where a stream
+--- was asked for.
+function Answer:may_begin_events()
+  local bytes = self.reader:bytes():match "^%s*(.*)$"
+  if bytes == "" then return self.streamed end
+  for _, field in ipairs { "data:", "event:", "retry:", "id:" } do
+    if field:sub(1, #bytes) == bytes then return true end
+  end
+  return false
 end
 
 --- The text of the first choice so far.
 function Answer:text()
+  self:note_pieces()
   return self.choices:text()
 end
 
---- The number of events so far.
-function Answer:count_events()
-  return #self.choices.raw
-end
-
---- An event that came, by its number, without nulls.
-function Answer:event(number)
-  return json.clean(self.choices.raw[number])
-end
-
 --- The value of a structured answer, or the failure of an answer that is not JSON.
+---@param result lmm.Reply
 ---@return any value, table? failure
 function Answer:structured(result)
   local value, failure = answer.decode(result.text, self.limits)
@@ -211,8 +230,12 @@ end
 --- The reply that it all adds up to, or nil and what is missing in it.
 ---@return lmm.Reply? reply, table? failure
 function Answer:reply()
+  self:note_pieces()
   local result, reason = self.choices:finish()
-  if not result then return protocol(reason) end
+  if not result and self.choices.count == 0 and self.reader:kind() == "events" then
+    return fail("truncated", "it holds no answer")
+  end
+  if not result then return fail("protocol", reason) end
   return result
 end
 

@@ -1,9 +1,11 @@
 --- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of an
 --- error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang and Anthropic's API.
+local core = require "lmm.core"
 local json = require "lmm.json"
-local text = require "lmm.text"
 
 local server_error = {}
+
+local NO_REASON = "no reason given"
 
 local function text_of(value)
   if type(value) == "string" then return value ~= "" and value or nil end
@@ -51,10 +53,10 @@ function server_error.find(value, bare)
   if not found and value.choices == nil then found = unwrapped(value) end
   if not found then return nil end
   if type(found) ~= "table" then found = { message = tostring(found) } end
-  local code, status = json.clean(scalar(found.code)), json.clean(scalar(found.status))
+  local code, status = scalar(found.code), scalar(found.status)
   local message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
   return {
-    message = message and with_numbers(message, found) or "no reason given",
+    message = message and with_numbers(message, found) or NO_REASON,
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
@@ -66,17 +68,13 @@ end
 --- the beginning of `quote`.
 ---@param text string
 ---@param fault string?  what the JSON decoder says of it
----@param content_type string?  what the reply's header says of it
 ---@return { kind: "protocol", reason: string, quote: string? }
-function server_error.not_json(body, fault, content_type)
+function server_error.not_json(body, fault)
   local reason
   if not body:find "%S" then
     reason = "an empty reply"
   elseif body:find "^%s*<[!%a]" then
     reason = "an HTML page, not JSON"
-  elseif body:find "^data:" and content_type then
-    reason = "the events of a stream, but their Content-Type is "
-      .. (content_type == "" and "missing" or "'" .. text.line(content_type, 100) .. "'")
   elseif fault and body:find "^%s*[{%[]" then
     reason = "JSON with a fault, " .. fault .. ": {quote}"
   else
@@ -101,12 +99,14 @@ end
 ---@return table failure  kind, phase, status, message, and what else the server says; a hint where only the body
 --- gives one
 function server_error.from_reply(head, body)
-  local fields = server_error.find(json.clean((json.decode(body)))) or {}
+  local value = core.decode(body, { clean = true, lenient = true })
+  local fields = server_error.find(value) or {}
+  if fields.message == NO_REASON then fields.message = nil end
   fields.kind, fields.phase, fields.status = "http", "receive", head.status
   fields.request_id, fields.location = head.headers["x-request-id"], head.headers.location
   fields.hint = head.status == 400 and wants_tls(body) and "does the server speak https?" or nil
   if not fields.message then
-    fields.message = not body:find "%S" and "no reason given" or is_page(head, body) and "an HTML page" or body
+    fields.message = not body:find "%S" and NO_REASON or is_page(head, body) and "an HTML page" or body
   end
   return fields
 end

@@ -15,7 +15,8 @@ local settings = require "lmm.call.settings"
 ---@field deadline number? when it must have ended, by the loop's clock
 ---@field attempts integer
 ---@field first number?    seconds to the first piece of content
----@field find_hint nil|fun(failure: table): string?  a better hint for a refusal; may ask the server
+---@field model string?     what it asks for, of which a refusal may have to say more
+---@field stream lmm.Stream?  whose call it is
 local Call = {}
 Call.__index = Call
 
@@ -164,7 +165,7 @@ function Call:refusal(head, encoding)
   if not text and err.kind == "cancelled" then return err end
   if encoding then text = nil end -- the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "")
-  failure.hint = failure.hint or self.find_hint and self.find_hint(failure)
+  if self.model and not failure.hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
 end
 
@@ -206,14 +207,14 @@ function Call:backoff(delay)
   if woken or why == "cancelled" then return self:fail { kind = "cancelled" } end
 end
 
---- Runs `attempt()` until it gives a value, or an error that the policy does not retry.
+--- Runs `attempt(subject)` until it gives a value, or an error that the policy does not retry.
 ---@return any value, lmm.Error? err
-function Call:run(attempt)
+function Call:run(attempt, subject)
   local failures = {}
   while true do
     if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1
-    local value, err = attempt()
+    local value, err = attempt(subject)
     if value ~= nil then return value end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end
@@ -236,6 +237,12 @@ end
 function Call:close()
   if self.transfer then self.transfer:close() end
   self.transfer = nil
+end
+
+--- The call is over, for good.
+function Call:finish()
+  self:close()
+  self.client.calls[self] = nil
 end
 
 --- Ends the call from wherever it is: whoever waits in it gets a `cancelled` error.

@@ -38,7 +38,7 @@ function ask.declare(parser)
     .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
     :convert(field.parse)
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
-    .. " 600 for the first piece and 120 between two)."):argname("SECONDS")
+    .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
   command:flag("--no-stream", "Print the answer when it is complete.")
   command:flag("--json", "Print the server's reply as it is, as JSON on one line. Implies --no-stream.")
@@ -82,14 +82,14 @@ local function read_images(lmm, args)
   return images
 end
 
---- Fields that are given in another way.
-local own = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
+--- Fields that options of their own set, or that are no choice.
+local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
 
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
   local fields = {}
   for _, given in ipairs(args.param) do
-    if own[given.name] then console.misuse("-p does not set '%s': %s", given.name, own[given.name]) end
+    if reserved[given.name] then console.misuse("-p does not set '%s': %s", given.name, reserved[given.name]) end
     fields[given.name] = given.value
   end
   if args.system then fields.system = console.text(args.system, "the system message") end

@@ -1,24 +1,24 @@
 --- What the commands read and write: standard input, files named on the command line, standard output and error.
---- A failure is raised as { status, message }, which ends the program.
+--- A failure is raised as { status, message }, which ends the program with that exit status.
 
 local console = {}
 
 local EPIPE = 32 -- on Linux and macOS
 
-local ATOM = 4096 -- bytes, of which a pipe takes all or none, so that Ctrl-C is heeded while nobody reads it
+local PIPE_BUF = 4096 -- bytes, of which a pipe takes all or none, so that Ctrl-C works while nobody reads the pipe
 
-local MOST = 1024 * 1024 * 1024 -- bytes that are read from one place: endless input ends in good order
+local MAX_INPUT = 1024 * 1024 * 1024 -- bytes that are read from one place: endless input ends in good order
 
---- Descriptors 0 to 2 that are closed would go to the next sockets that are opened, and what is printed into them. Here
---- they go to a file that can only be read, so that writing to them fails.
-function console.keep_descriptors()
-  for _ = 1, 3 do console.kept = { console.kept, io.open "/dev/null" } end
+--- Where descriptors 0 to 2 are closed, the next sockets that are opened would get their numbers, and what is printed
+--- would be sent. This opens them on a file that can only be read, so that writing to them fails.
+function console.open_descriptors()
+  for _ = 1, 3 do console.open_files = { console.open_files, io.open "/dev/null" } end
 end
 
 --- All bytes of a file, or nil and why not.
 local function read_all(file)
   local pieces, total = {}, 0
-  while total <= MOST do
+  while total <= MAX_INPUT do
     local piece, message = file:read(65536)
     if not piece then return not message and table.concat(pieces) or nil, message end
     pieces[#pieces + 1], total = piece, total + #piece
@@ -39,8 +39,8 @@ end
 --- Writes to standard output at once. Whoever closes the pipe early has read enough and is told nothing; usually the
 --- signal SIGPIPE has ended the program by then.
 function console.write(text)
-  for start = 1, #text, ATOM do
-    local ok, message, code = io.stdout:write(text:sub(start, start + ATOM - 1))
+  for start = 1, #text, PIPE_BUF do
+    local ok, message, code = io.stdout:write(text:sub(start, start + PIPE_BUF - 1))
     if ok then ok, message, code = io.stdout:flush() end
     if not ok and code == EPIPE then error({ status = 1 }, 0) end
     if not ok then console.fail("cannot write to the standard output: %s", message) end

@@ -1,8 +1,8 @@
---- The command `lmm`: its words come in; what it says goes to standard output and standard error, and its exit status
---- comes out. 0: done; 1: the world failed; 2: misuse; 130: interrupted. What goes wrong is said on one line.
+--- The command `lmm`: its arguments come in; what it prints goes to standard output and standard error, and its exit
+--- status goes out. 0: done; 1: failed; 2: wrong usage; 130: interrupted. An error is one line.
 --
--- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: lua.c
--- makes of it an error that is raised wherever the program happens to be.
+-- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: the
+-- stand-alone lua turns it into an error that is raised wherever the program happens to be.
 
 local COMMANDS = { "ask", "models", "serve", "wait", "mock" }
 
@@ -37,7 +37,7 @@ local function print_version()
 end
 
 local function run(words)
-  require "lmm.cli.console".keep_descriptors()
+  require "lmm.cli.console".open_descriptors()
   local parser = require "argparse"("lmm", DESCRIPTION, EPILOG)
   parser:usage("Usage: lmm <command> [OPTION]... [ARGUMENT]"):help_max_width(80):command_target("command")
   parser:flag("--version", "Show the version and exit."):action(print_version)
@@ -59,7 +59,10 @@ local function explain(problem)
   local misuse = text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
   if misuse then return 2, misuse end
   local missing = text:match "module '([^']+)' not found"
-  if missing then return 1, ("the Lua module '%s' is not installed"):format(missing) end
+  if missing then
+    local message = require "lmm.errors".missing_package(text)
+    return 1, message or ("the Lua module '%s' is not installed for %s"):format(missing, _VERSION)
+  end
   return 1, text .. " (this is a defect of lmm)"
 end
 
@@ -72,7 +75,8 @@ return function(words)
   if not ok then
     status, message = explain(done)
   elseif not done then
-    -- Where the library protects a call, Ctrl-C comes back as the reason of a failure. A server's words prove nothing.
+    -- Where the library runs something in `pcall`, Ctrl-C comes back as the message of a failure. The same words from
+    -- a server are no interrupt.
     status = 1
     if is_interrupt(message) and not (err and err.kind == "http") then status, message = 130, nil end
   end

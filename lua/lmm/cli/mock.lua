@@ -1,7 +1,5 @@
---- `lmm mock`: the server that needs no model, until it is interrupted. It takes vLLM's way of being called, so that it
---- can stand where `vllm serve` stands.
-local json = require "lmm.json"
-
+--- `lmm mock`: the built-in server that needs no model, until it is interrupted. It takes the arguments of
+--- `vllm serve`, so that it can be run in its place.
 local mock = {}
 
 local function port(text)
@@ -26,6 +24,7 @@ local KINDS = { image = true, video = true, audio = true }
 
 --- vLLM's other form of the limits: {"image": 2, "video": {"count": 1, ...}}.
 local function limits(text)
+  local json = require "lmm.json"
   local given, found = json.clean((json.decode(text))), {}
   for kind, limit in pairs(type(given) == "table" and given or { text }) do
     found[kind] = type(limit) == "table" and limit.count or limit
@@ -36,8 +35,8 @@ local function limits(text)
   return found
 end
 
--- Options of vLLM's that make no difference here, and the names of their values; false for a flag.
-local UNHEEDED = {
+-- Options of vLLM's that are taken and ignored, with the names of their values; false for a flag.
+local IGNORED = {
   ["--host"] = "HOST", ["--tensor-parallel-size"] = "N", ["--pipeline-parallel-size"] = "N",
   ["--data-parallel-size"] = "N", ["--gpu-memory-utilization"] = "SHARE", ["--dtype"] = "TYPE", ["--seed"] = "N",
   ["--max-num-seqs"] = "N", ["--max-num-batched-tokens"] = "N", ["--chat-template"] = "FILE",
@@ -48,20 +47,33 @@ local UNHEEDED = {
   ["--enable-auto-tool-choice"] = false, ["--enable-prefix-caching"] = false,
 }
 
-function mock.declare(parser)
-  local command = parser:command("mock", "Run a server on this machine that needs no model: it answers every question "
-    .. "with what it received (the type, size and SHA-256 of each picture, the question), so that it shows whether a "
-    .. "request arrived intact. It tells of each request on stderr. Ctrl-C ends it. Of vLLM's options the usual ones "
-    .. "are taken, too, and most make no difference, so that `lmm mock MODEL` can stand where `vllm serve MODEL` "
-    .. "stands.", [[
+local DESCRIPTION = "Run a server on this machine that needs no model: it answers every question with what it received "
+  .. "(the type, size and SHA-256 of each picture, the question), so that it shows whether a request arrived intact. "
+  .. "Each request is logged on standard error. Ctrl-C ends it. The usual options of `vllm serve` are taken, most of "
+  .. "which make no difference, so that `lmm mock MODEL` can be run in the place of `vllm serve MODEL`."
+
+local EPILOG = [[
+The field mock of a request asks for another answer or a fault:
+   reply                        the text to answer with
+   status, retry_after          an HTTP error
+   fail_times, key              the same for the first requests with that key
+   html, empty, not_json        a body that is no answer, where true
+   first_delay, delay           seconds before the answer, and between pieces
+   cut_after, end_after, reset_after, error_after
+                                so many pieces, then the stream breaks
+
 Examples:
    lmm mock --port 8000
    lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
-   lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]])
+   lmm ask -p 'mock={"status": 503}' -p retry=false "Busy?"  a fault on demand
+   lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]]
+
+function mock.declare(parser)
+  local command = parser:command("mock", DESCRIPTION, EPILOG)
   command:summary "Run a server that needs no model."
   command:usage "Usage: lmm mock [OPTION]... [MODEL]"
   command:argument("MODEL", "The model's name (default: mock)."):args "?"
-  command:option("--port", "The port to listen on, of 127.0.0.1 (default: a free one, which is shown)."):argname("N")
+  command:option("--port", "The port of 127.0.0.1 to listen on (default: a free one, which is printed)."):argname("N")
     :convert(port)
   command:option("--delay", "Seconds between the pieces of a streamed answer (default: 0.02)."):argname "SECONDS"
     :convert(delay)
@@ -69,25 +81,26 @@ Examples:
   command:option("--served-model-name"):argname("NAME"):hidden(true)
   command:option("--api-key", "Refuse requests without this key. Other users of this machine can see it, so invent"
     .. " one."):argname "KEY"
-  command:option("--max-model-len", "Refuse what has more tokens than N, which is listed with the model (default:"
-    .. " 32768)."):argname("N"):convert(count)
+  command:option("--max-model-len", "Refuse what has more tokens than N, which the list of models shows"
+    .. " (default: 32768)."):argname("N"):convert(count)
   for kind in pairs(KINDS) do
     command:option("--limit-mm-per-prompt." .. kind, kind == "image" and "Refuse prompts with more pictures than N, as "
       .. "vLLM does; also .video and .audio, or all as JSON." or nil)
       :target("limit_" .. kind):argname("N"):convert(count):hidden(kind ~= "image")
   end
   command:option("--limit-mm-per-prompt"):target("limits"):argname("JSON"):convert(limits):hidden(true)
-  command:option("--start-delay", "Begin to listen only after so long."):argname("SECONDS"):convert(delay)
-  command:option("--log-lines", "Say N lines before that."):argname("N"):convert(count)
-  command:flag("--fail-start", "End then with an error in place of listening, as if memory ran out.")
-  for names, value in pairs(UNHEEDED) do
+  command:option("--start-delay", "Listen only after so many seconds, as a server does that loads a model.")
+    :argname("SECONDS"):convert(delay)
+  command:option("--log-lines", "Print N lines of a log before that."):argname("N"):convert(count)
+  command:flag("--fail-start", "Then end with an error instead of listening, as if memory ran out.")
+  for names, value in pairs(IGNORED) do
     if value then command:option(names):argname(value):hidden(true) else command:flag(names):hidden(true) end
   end
 end
 
 function mock.run(args)
   local given = args.limits or {}
-  return require "lmm.mock.server".run({
+  return require "lmm.mock".run({
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio,

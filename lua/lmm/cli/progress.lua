@@ -1,5 +1,5 @@
---- A line on a terminal that says how long something has taken and how it stands. Where standard error is no terminal,
---- nothing is written.
+--- A progress line on a terminal: seconds and a text come in; a line that is overwritten each time goes to standard
+--- error. Where that is no terminal, nothing is written.
 local texts = require "lmm.text"
 
 local progress = {}
@@ -7,7 +7,7 @@ local progress = {}
 local Progress = {}
 Progress.__index = Progress
 
-local WIDTH = 80 -- where the terminal does not tell its own
+local WIDTH = 80 -- of a terminal whose width is not known
 
 local function duration(seconds)
   seconds = math.floor(seconds)

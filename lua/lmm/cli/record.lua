@@ -1,6 +1,6 @@
---- A transport that keeps what it carries: another transport comes in; one that does the same, and tells the bytes of
---- the last reply, goes out. The library hands a reply out decoded, from which its text could not be had again: the
---- order of names, the digits of numbers, and empty arrays are lost.
+--- A transport that records: another transport comes in; one that does the same, and keeps the bytes of the last reply,
+--- goes out. A reply that the library has decoded could not be written again as it was: the order of names, the digits
+--- of numbers, and empty arrays are lost.
 
 local Transfer = {}
 Transfer.__index = Transfer

@@ -1,12 +1,12 @@
---- `lmm serve`: a model server's command comes in; its URL, or one command that it answers, goes out.
+--- `lmm serve`: a model server's command comes in; the server's URL, or the run of one command with it, goes out.
 --
--- The server is started by a task, and this program looks at signals, at the task and at the command about twenty times
--- a second: luv tells of signals and of the command's end, and is not needed elsewhere.
+-- The server is started by a task. About twenty times a second this program looks for signals, at the task and at the
+-- command. Signals and the command's end come from luv.
 local console = require "lmm.cli.console"
 
 local serve = {}
 
-local TICK = 0.05 -- seconds
+local POLL_INTERVAL = 0.05 -- seconds
 
 local function port(text)
   local number = text:find "^%d+$" and tonumber(text)
@@ -66,7 +66,7 @@ end
 --- Starts it by the shell. At a terminal it stays in this program's process group, so that it may read and Ctrl-C
 --- reaches it; elsewhere it leads a group of its own, to which signals are passed on.
 ---@return { status: integer?, signal: fun(name: string) } command  `status` once it has ended
-local function start(uv, text, url)
+local function spawn(uv, text, url)
   local command, env = {}, uv.os_environ()
   env.OPENAI_BASE_URL = url
   local list = {}
@@ -97,7 +97,7 @@ end
 local Run = {}
 Run.__index = Run
 
---- A signal stops what goes on; a second one does not wait for the server's own end.
+--- The first signal stops what is under way; a second one kills the server.
 function Run:on_signal(name)
   local is_second = self.signal ~= nil
   self.signal = self.signal or name
@@ -110,23 +110,23 @@ function Run:on_signal(name)
   end
 end
 
---- Lets things happen until `is_done`.
-function Run:pump(is_done)
+--- Runs tasks and luv's loop until `is_done()`.
+function Run:run_until(is_done)
   local loop, cell = require "lmm.loop".current(), {}
   while not is_done() do
     self.uv.run "nowait"
-    loop:wait(cell, loop:now() + TICK)
+    loop:wait(cell, loop:now() + POLL_INTERVAL)
   end
 end
 
---- Runs `fn` as a task beside which signals are heard; gives what it gives, or raises what it raises.
+--- Runs `fn` as a task, while signals are handled; returns what it returns, or raises what it raises.
 function Run:run_task(fn, name)
   local ended, ok, value, message, err
   self[name] = require "lmm".go(fn, function(...)
     ended = true
     ok, value, message, err = ...
   end)
-  self:pump(function() return ended end)
+  self:run_until(function() return ended end)
   self[name] = nil
   if not ok then error(value, 0) end
   return value, message, err
@@ -151,10 +151,10 @@ function Run:stop_server()
 end
 
 --- Until it is stopped, or ends by itself, which is a failure.
-function Run:serve_until_told()
+function Run:serve_until_stopped()
   console.write(self.server.url .. "\n")
   local problem
-  self:pump(function()
+  self:run_until(function()
     problem = not self.signal and self.server:problem() or nil
     return self.signal or problem
   end)
@@ -164,8 +164,8 @@ function Run:serve_until_told()
 end
 
 function Run:serve_command(text)
-  self.command = start(self.uv, text, self.server.url)
-  self:pump(function() return self.command.status end)
+  self.command = spawn(self.uv, text, self.server.url)
+  self:run_until(function() return self.command.status end)
   local status, problem = self.command.status, self.server:problem()
   self.command = nil
   self:stop_server()
@@ -182,7 +182,7 @@ function serve.run(args)
     if not server and run.signal then return 128 + SIGNALS[run.signal] end
     if not server then return nil, message, err end
     if args.with and not run.signal then return run:serve_command(args.with) end
-    return run:serve_until_told()
+    return run:serve_until_stopped()
   end)
   close()
   if not ok then error(status, 0) end

@@ -91,7 +91,7 @@ function Client:fetch(method, url, body, opts, run)
   end
   -- What is raised in between (by a function of the caller's, by Ctrl-C) ends the call, too.
   local ok, reply, err = loops.pcall(run or call.run, call, attempt)
-  call:close()
+  call:finish()
   if not ok then error(reply, 0) end
   return reply, err, call
 end
@@ -104,6 +104,14 @@ function Client:fetch_json(...)
   local value, failure = require("lmm.answer").decode_table(reply.body, self.limits)
   if failure then return nil, call:fail(failure) end
   return value, nil, call
+end
+
+--- A better hint for a refusal of this call; may ask the server.
+---@param call lmm.Call
+---@param failure table
+---@return string?
+function Client:hint_for(call, failure)
+  return models.hint(self, call, failure)
 end
 
 -- ---- what its holder calls
@@ -187,11 +195,11 @@ function Client:open_stream(given, streamed)
       if not body then return nil, err end
     end
     local call = calls.new(self, "POST", self.base_url .. "/chat/completions", body, opts)
-    call.find_hint = models.hint_finder(self, sent.model, call, function(...) return stream:run_aside(...) end)
+    call.model, call.stream = sent.model, stream
     return call
   end
   local choices = type(sent.n) == "number" and sent.n or 1
-  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices })
+  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
 end
 
 --- One exchange from a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.

@@ -1,6 +1,7 @@
 --- The models of a server: its list, the one to ask, and what to say to somebody who asked for one that is not there.
 local answers = require "lmm.answer"
 local calls = require "lmm.call"
+local loops = require "lmm.loop"
 local options = require "lmm.options"
 
 local models = {}
@@ -29,14 +30,26 @@ function models.list(client, opts, run)
   return nil, call:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
 end
 
+local OWNER_INTERVAL = 1 -- seconds between looks at whether the task that asks for the list is still there
+
 --- Waits, by a call that sends nothing, until another task of this client has the list.
 local function wait_for_list(client, opts, run)
   local listing = client.listing
   local call = calls.new(client, "GET", client.base_url .. "/models", nil, opts)
   listing.waiting[#listing.waiting + 1] = call.cell
   local _, err = run(call, function()
-    local woken, why = client.loop:wait(call.cell, call.deadline)
-    if woken and not call.cancelled then return true end
+    local why
+    repeat
+      local now = client.loop:now()
+      local woken
+      woken, why = client.loop:wait(call.cell, math.min(call.deadline or math.huge, now + OWNER_INTERVAL))
+      if woken and not call.cancelled then return true end
+      -- On PUC 5.1 a raise ends a task before it can tell those who wait for it.
+      if listing.owner and coroutine.status(listing.owner) == "dead" then
+        client.listing = nil
+        return true
+      end
+    until why ~= "timeout" or call.deadline and client.loop:now() >= call.deadline
     return nil, call:fail { kind = why == "timeout" and "timeout" or "cancelled", limit = "total", phase = "wait" }
   end)
   return listing, err
@@ -53,15 +66,16 @@ function models.find(client, opts, run)
   if client.listing then
     local listing, err = wait_for_list(client, opts, run)
     if err then return nil, err end
-    if listing.err and listing.err.kind ~= "cancelled" then return nil, listing.err end
+    if listing.err and listing.err.kind ~= "cancelled" then return nil, listing.err end -- a raise is its own task's
     return models.find(client, opts, run)
   end
-  local listing = { waiting = {} }
+  local listing = { waiting = {}, owner = coroutine.running() }
   client.listing = listing
-  local list, err = models.list(client, opts, run)
+  local ok, list, err = loops.pcall(models.list, client, opts, run)
   client.listing, listing.err = nil, err
-  if list then client.listed_model = list[1].id end
+  if ok and list then client.listed_model = list[1].id end
   for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
+  if not ok then error(list, 0) end
   return client.listed_model, err
 end
 
@@ -88,25 +102,21 @@ end
 
 local HINT_TIMEOUT = 5 -- seconds
 
---- What finds a hint when the server refuses the model `name`: it asks once for the server's list. Whatever comes of
---- that, the refusal stays.
+--- A hint for a call whose model the server refuses: it is asked once for its list. Whatever comes of that, the refusal
+--- stays.
 ---@param client lmm.Client
----@param name string
----@param call lmm.Call  the one that may be refused
----@param run fun(call: lmm.Call, attempt: function)
----@return fun(failure: table): string?
-function models.hint_finder(client, name, call, run)
-  local is_asked, hint
-  return function(failure)
-    if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
-    if is_asked then return hint end
-    is_asked = true
-    local opts = calls.options(client, { retry = false })
-    opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
-    local list = models.list(client, opts, run)
-    hint = list and hint_for(name, list)
-    return hint
-  end
+---@param call lmm.Call  the one that was refused
+---@param failure table
+---@return string?
+function models.hint(client, call, failure)
+  if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
+  if call.has_listed then return call.model_hint end
+  call.has_listed = true
+  local opts = calls.options(client, { retry = false })
+  opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
+  local list = models.list(client, opts, function(...) return call.stream:run_aside(...) end)
+  call.model_hint = list and hint_for(call.model, list)
+  return call.model_hint
 end
 
 return models

@@ -1,16 +1,14 @@
---- What a chat request says, checked as vLLM checks it, and the answer that tells what arrived.
---
--- In:  the decoded body of POST /v1/chat/completions.
--- Out: the answer's text with its token counts, or the error that vLLM would give: { status, message, type?, param? }.
-
+--- A chat request, checked as vLLM checks it: the decoded body of POST /v1/chat/completions comes in; the answer's text
+--- with its token counts, or the error that vLLM would give, { status, message, type?, param? }, goes out. The text
+--- describes what arrived.
+local content_parts = require "lmm.mock.content_parts"
 local json = require "lmm.json"
-local parts = require "lmm.mock.parts"
-local refusal = require "lmm.mock.refusal"
+local validation = require "lmm.mock.validation"
 
-local M = {}
+local chat = {}
 
-local refuse, refuse_field, malformed = refusal.refuse, refusal.refuse_field, refusal.malformed
-local given, is_list, show = refusal.given, refusal.is_list, refusal.show
+local refuse, refuse_field, malformed = validation.refuse, validation.refuse_field, validation.malformed
+local given, is_list, show = validation.given, validation.is_list, validation.show
 
 -- ---- messages --------------------------------------------------------------------------------------------------
 
@@ -34,11 +32,11 @@ local function read_message(seen, message, place)
   ids[#ids + 1] = TURN
   ids[#ids + 1] = message.role .. "\n"
   if type(content) == "string" then
-    parts.add_text(seen, content)
+    content_parts.add_text(seen, content)
   elseif is_list(content) then
-    parts.read(seen, content)
+    content_parts.read(seen, content)
   elseif type(content) == "table" then
-    parts.refuse(next(content))
+    content_parts.refuse(next(content))
   elseif content ~= nil and not (content == json.null and message.role == "assistant") then
     malformed(place .. ".content", "string_type", "Input should be a valid string", content)
   end
@@ -196,8 +194,7 @@ end
 
 -- ---- what comes out --------------------------------------------------------------------------------------------
 
---- What a server serves.
----@class lmm.mock.Served
+---@class lmm.mock.Settings
 ---@field model string
 ---@field limits table<string, integer>  how many of each kind of media a prompt may hold; no limit where none is given
 ---@field max_model_len integer          tokens, of a prompt and its answer
@@ -220,8 +217,8 @@ local function check_body(request)
   end
 end
 
-local function read_messages(messages, served)
-  local seen = { limits = served.limits, lines = {}, count = {}, tokens = 0, ids = {}, turns = 0, question = "" }
+local function read_messages(messages, settings)
+  local seen = { limits = settings.limits, lines = {}, count = {}, tokens = 0, ids = {}, turns = 0, question = "" }
   if #messages == 0 then
     refuse(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
   end
@@ -236,16 +233,16 @@ local function check_messages(request)
   if not is_list(messages) then malformed("messages", "list_type", "Input should be a valid list", messages) end
 end
 
-local function answer(request, served)
+local function answer(request, settings)
   check_body(request)
   check_messages(request)
   check_stream_options(request)
   check_tools(request)
   check_response_format(request)
-  check_model(request, served.model)
-  local limit = read_limit(request, served.max_model_len)
-  local seen = read_messages(request.messages, served)
-  limit = check_sampling(request, fit(limit, seen.tokens, served.max_model_len))
+  check_model(request, settings.model)
+  local limit = read_limit(request, settings.max_model_len)
+  local seen = read_messages(request.messages, settings)
+  limit = check_sampling(request, fit(limit, seen.tokens, settings.max_model_len))
 
   local lines = seen.lines
   lines[#lines + 1] = "question: " .. seen.question
@@ -258,21 +255,21 @@ end
 --- Checks a request and composes the answer: a line for each medium of the conversation, the question, and which turn
 --- of the conversation it is.
 ---@param request table  the decoded body, nulls included
----@param served lmm.mock.Served
+---@param settings lmm.mock.Settings
 ---@return { text: string, prompt: integer, limit: integer? }? answer  prompt: tokens; limit: of the answer's tokens
 ---@return table? problem
-function M.read(request, served)
-  return refusal.try(function() return answer(request, served) end)
+function chat.read(request, settings)
+  return validation.try(function() return answer(request, settings) end)
 end
 
-local function tokenize(request, served)
+local function tokenize(request, settings)
   check_body(request)
-  check_model(request, served.model)
+  check_model(request, settings.model)
   local prompt = request.prompt
   if type(prompt) == "string" then return { prompt } end
-  if request.messages == nil then refusal.missing({ "prompt", "messages" }, request) end
+  if request.messages == nil then validation.missing({ "prompt", "messages" }, request) end
   check_messages(request)
-  local ids = read_messages(request.messages, served).ids
+  local ids = read_messages(request.messages, settings).ids
   if request.add_generation_prompt ~= false then
     for _, id in ipairs { TURN, "assistant\n" } do ids[#ids + 1] = id end
   end
@@ -281,11 +278,11 @@ end
 
 --- The tokens of a prompt or a conversation: each byte is one, and four stand for a medium.
 ---@param request table  the decoded body of POST /tokenize
----@param served lmm.mock.Served
+---@param settings lmm.mock.Settings
 ---@return integer[]? tokens
 ---@return table? problem
-function M.tokenize(request, served)
-  local pieces, problem = refusal.try(function() return tokenize(request, served) end)
+function chat.tokenize(request, settings)
+  local pieces, problem = validation.try(function() return tokenize(request, settings) end)
   if problem then return nil, problem end
   local tokens = {}
   for _, piece in ipairs(pieces) do
@@ -298,4 +295,4 @@ function M.tokenize(request, served)
   return tokens
 end
 
-return M
+return chat

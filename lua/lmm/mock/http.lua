@@ -1,18 +1,16 @@
--- The server side of HTTP/1.1 (RFC 9112), small and strict, over luv.
---
--- In:  the bytes of a connection, however they are split; requests may follow each other without waiting.
--- Out: one call of `on_request(request, response)` for each; the next one comes when the response is finished.
+--- The server side of HTTP/1.1 (RFC 9112), small and strict, over luv: the bytes of a connection come in, however they
+--- are split; a call of `on_request(request, response)` goes out for each request. Requests may follow each other
+--- without waiting; the next one is handled when the response is finished.
 --
 -- Each connection is read by a coroutine that yields where it needs more bytes, so that the grammar reads from top to
 -- bottom.
-
 local uv = require "luv"
 
-local M = {}
+local http = {}
 
 local MAX_HEAD = 64 * 1024          -- bytes of a request line and its header lines
 local MAX_BODY = 512 * 1024 * 1024  -- bytes
-local MAX_AHEAD = 1024 * 1024       -- bytes kept of requests that follow too early; then reading pauses
+local MAX_PIPELINED = 1024 * 1024   -- bytes kept of requests that come during a response; then reading pauses
 local LINGER = 1000                 -- milliseconds that a closing connection waits for the client to close
 
 local TOKEN = "[%w!#$%%&'*+.^_`|~-]+"
@@ -25,7 +23,7 @@ local REASONS = {
   [501] = "Not Implemented", [502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Timeout",
 }
 
--- Leaves the coroutine that reads the connection.
+-- Ends the coroutine that reads the connection: the client gets this status.
 local function refuse(status, why)
   error({ status = status, why = why }, 0)
 end
@@ -36,18 +34,18 @@ end
 local Input = {}
 Input.__index = Input
 
-function Input:more()
-  local ahead = table.concat(self.ahead)
-  for i = #self.ahead, 1, -1 do self.ahead[i] = nil end
-  self.buffer = self.buffer:sub(self.at) .. (ahead ~= "" and ahead or coroutine.yield "bytes")
+function Input:fill()
+  local pipelined = table.concat(self.pipelined)
+  for i = #self.pipelined, 1, -1 do self.pipelined[i] = nil end
+  self.buffer = self.buffer:sub(self.at) .. (pipelined ~= "" and pipelined or coroutine.yield "bytes")
   self.at = 1
 end
 
 function Input:is_empty()
-  return self.at > #self.buffer and #self.ahead == 0
+  return self.at > #self.buffer and #self.pipelined == 0
 end
 
--- The next line without its CRLF; lines are paid for from `budget`.
+-- The next line without its CRLF. Its bytes are taken off `budget`, the bytes that are left of MAX_HEAD.
 function Input:line()
   local seen = 0
   while true do
@@ -60,14 +58,14 @@ function Input:line()
       self.at, self.budget = stop + 1, self.budget - seen
       return line:sub(1, -2)
     end
-    self:more()
+    self:fill()
   end
 end
 
 -- Appends the next `count` bytes to the list `out`, without joining them.
-function Input:take(count, out)
+function Input:read_bytes(count, out)
   while count > 0 do
-    if self.at > #self.buffer then self:more() end
+    if self.at > #self.buffer then self:fill() end
     local piece = self.buffer:sub(self.at, self.at + count - 1)
     self.at = self.at + #piece
     count = count - #piece
@@ -96,21 +94,21 @@ local function read_chunks(input, out)
     local size = #digits <= 8 and tonumber(digits, 16) or MAX_BODY + 1
     total = total + size
     if total > MAX_BODY then refuse(413, "The body is too large.") end
-    input:take(size, out)
+    input:read_bytes(size, out)
     if size > 0 and input:line() ~= "" then refuse(400, "A chunk is longer than its size.") end
   until size == 0
   read_headers(input)
 end
 
-local function read_body(input, headers, go_on)
+local function read_body(input, headers, send_continue)
   local coding, length = headers["transfer-encoding"], headers["content-length"]
   if coding and (length or coding:lower() ~= "chunked") then refuse(400, "The body's framing is ambiguous.") end
   if length and not length:find "^%d+$" then refuse(400, "Content-Length is malformed.") end
   if length and tonumber(length) > MAX_BODY then refuse(413, "The body is too large.") end
-  if (headers.expect or ""):lower() == "100-continue" and input:is_empty() then go_on() end
+  if (headers.expect or ""):lower() == "100-continue" and input:is_empty() then send_continue() end
 
   local pieces = {}
-  if coding then read_chunks(input, pieces) else input:take(tonumber(length or 0), pieces) end
+  if coding then read_chunks(input, pieces) else input:read_bytes(tonumber(length or 0), pieces) end
   return table.concat(pieces)
 end
 
@@ -122,7 +120,7 @@ end
 ---@field headers table<string, string>  names in lower case; repeated ones joined by ", "
 ---@field body string
 
-local function read_request(input, go_on)
+local function read_request(input, send_continue)
   input.budget = MAX_HEAD
   local line
   repeat line = input:line() until line ~= ""
@@ -134,7 +132,7 @@ local function read_request(input, go_on)
   if minor == "1" and not headers.host then refuse(400, "The Host header is missing.") end
   return {
     method = method, path = path, query = query, minor = minor, headers = headers,
-    body = read_body(input, headers, go_on),
+    body = read_body(input, headers, send_continue),
   }
 end
 
@@ -158,9 +156,9 @@ function Response:start(status, headers)
   if not headers["content-length"] and not bodiless then
     self.chunked = self.minor == "1"
     if self.chunked then lines[#lines + 1] = "transfer-encoding: chunked\r\n" end
-    self.keep = self.keep and self.chunked
+    self.keep_alive = self.keep_alive and self.chunked
   end
-  if not self.keep then lines[#lines + 1] = "connection: close\r\n" end
+  if not self.keep_alive then lines[#lines + 1] = "connection: close\r\n" end
   lines[#lines + 1] = "\r\n"
   self.bodiless = bodiless
   self.connection:write(lines)
@@ -176,7 +174,7 @@ end
 function Response:finish()
   if self.chunked then self.connection:write { "0\r\n\r\n" } end
   self.finished = true
-  self.connection:go_on("response")
+  self.connection:resume("response")
 end
 
 --- The whole response at once.
@@ -190,12 +188,12 @@ end
 
 --- Ends the connection in the middle of the response, in order (FIN).
 function Response:close()
-  self.connection:shut()
+  self.connection:linger()
 end
 
 --- Ends the connection in the middle of the response, abruptly (RST).
 function Response:reset()
-  if not self.connection.timer then self.connection:close "close_reset" end
+  if not self.connection.linger_timer then self.connection:close "close_reset" end
 end
 
 -- ---- the connection --------------------------------------------------------------------------------------------
@@ -214,7 +212,7 @@ function Connection:close(how)
   if self.closed then return end
   self.closed = true
   self.all[self] = nil
-  if self.timer then self.timer:close() end
+  if self.linger_timer then self.linger_timer:close() end
   self.socket[how or "close"](self.socket)
   local response = self.response
   if response and not response.finished then
@@ -223,58 +221,58 @@ function Connection:close(how)
   end
 end
 
--- Says that nothing more comes and waits for the client to close, for a while: closing at once, with bytes from the
--- client still unread, would take the response away from it.
-function Connection:shut()
-  if self.closed or self.timer then return end
-  self.timer = uv.new_timer()
-  self.timer:start(LINGER, 0, function() self:close() end)
+-- Sends FIN and waits for the client to close, for a while: closing at once, with bytes from the client still unread,
+-- would send RST, and the client could lose the response.
+function Connection:linger()
+  if self.closed or self.linger_timer then return end
+  self.linger_timer = uv.new_timer()
+  self.linger_timer:start(LINGER, 0, function() self:close() end)
   self.socket:shutdown()
-  self:listen(true)
+  self:set_reading(true)
 end
 
--- Reads from the socket, or lets the client wait. What comes while a response is under way is kept for later, up to a
+-- Reads from the socket, or stops reading. What comes while a response is under way is kept for later, up to a
 -- limit; the client's end of the connection is noticed only while it is read.
-function Connection:listen(on)
+function Connection:set_reading(on)
   if self.closed or self.is_reading == on then return end
   self.is_reading = on
   if not on then return self.socket:read_stop() end
   self.socket:read_start(function(err, bytes)
     if err or not bytes then return self:close() end
-    if self.timer then return end
-    if self.wants == "bytes" then return self:go_on("bytes", bytes) end
-    local ahead = self.ahead
-    ahead[#ahead + 1] = bytes
-    ahead.size = (#ahead > 1 and ahead.size or 0) + #bytes
-    if ahead.size > MAX_AHEAD then self:listen(false) end
+    if self.linger_timer then return end
+    if self.waiting_for == "bytes" then return self:resume("bytes", bytes) end
+    local pipelined = self.pipelined
+    pipelined[#pipelined + 1] = bytes
+    pipelined.size = (#pipelined > 1 and pipelined.size or 0) + #bytes
+    if pipelined.size > MAX_PIPELINED then self:set_reading(false) end
   end)
 end
 
--- Resumes the coroutine if it waits for `what` ("bytes" or "response").
-function Connection:go_on(what, ...)
-  if self.closed or self.timer or self.wants ~= what then return end
-  self.wants = "nothing"
+-- Resumes the coroutine where it waits for `what` ("bytes" or "response").
+function Connection:resume(what, ...)
+  if self.closed or self.linger_timer or self.waiting_for ~= what then return end
+  self.waiting_for = "nothing"
   local ok, wanted = coroutine.resume(self.reader, ...)
-  if self.closed or self.timer then return end
+  if self.closed or self.linger_timer then return end
   if ok then
-    self.wants = wanted
+    self.waiting_for = wanted
     return
   end
   if type(wanted) ~= "table" then error(wanted, 0) end
   self:respond("1", false):send(wanted.status, { ["content-type"] = "text/plain; charset=utf-8" }, wanted.why)
-  self:shut()
+  self:linger()
 end
 
-function Connection:respond(minor, keep)
-  self.response = setmetatable({ connection = self, minor = minor, keep = keep, closed = false }, Response)
+function Connection:respond(minor, keep_alive)
+  self.response = setmetatable({ connection = self, minor = minor, keep_alive = keep_alive, closed = false }, Response)
   return self.response
 end
 
 function Connection:read(on_request)
-  local input = setmetatable({ buffer = "", at = 1, ahead = self.ahead }, Input)
-  local function go_on() self:write { "HTTP/1.1 100 Continue\r\n\r\n" } end
+  local input = setmetatable({ buffer = "", at = 1, pipelined = self.pipelined }, Input)
+  local function send_continue() self:write { "HTTP/1.1 100 Continue\r\n\r\n" } end
   repeat
-    local request = read_request(input, go_on)
+    local request = read_request(input, send_continue)
     local asked = (request.headers.connection or ""):lower()
     local response = self:respond(request.minor, request.minor == "1" and not asked:find("close", 1, true))
     response.head_only = request.method == "HEAD"
@@ -284,9 +282,9 @@ function Connection:read(on_request)
       response:send(500, { ["content-type"] = "text/plain; charset=utf-8" }, "Internal Server Error")
     end
     if not response.finished then coroutine.yield "response" end
-    self:listen(true)
-  until not response.keep
-  self:shut()
+    self:set_reading(true)
+  until not response.keep_alive
+  self:linger()
 end
 
 ---@class lmm.mock.Http
@@ -300,19 +298,19 @@ end
 ---  on_request: gets a lmm.mock.Request and a lmm.mock.Response, and must not yield
 ---@return lmm.mock.Http? server
 ---@return string? message
-function M.serve(opts)
+function http.serve(opts)
   local host, port = opts.host or "127.0.0.1", opts.port or 0
   local listener, all = uv.new_tcp(), {}
 
   local function accept()
-    local connection = setmetatable({ socket = uv.new_tcp(), ahead = {}, all = all, closed = false }, Connection)
+    local connection = setmetatable({ socket = uv.new_tcp(), pipelined = {}, all = all, closed = false }, Connection)
     if not listener:accept(connection.socket) then return connection.socket:close() end
     all[connection] = true
     connection.socket:nodelay(true)
     connection.reader = coroutine.create(function() return connection:read(opts.on_request) end)
-    connection.wants = "start"
-    connection:go_on "start"
-    connection:listen(true)
+    connection.waiting_for = "start"
+    connection:resume "start"
+    connection:set_reading(true)
   end
 
   local ok, problem = listener:bind(host, port)
@@ -337,4 +335,4 @@ function M.serve(opts)
   }
 end
 
-return M
+return http

@@ -1,16 +1,11 @@
---- The built-in server that needs no model, as a child process of this one.
---
--- In:  options.
--- Out: a server with the URL to connect to; it ends when it is stopped or collected, and when this process ends,
---      however that happens.
-
-local child = require "lmm.server.child"
+--- The built-in server that needs no model: options come in; a server goes out, as a child process or in this one. A
+--- child process ends when it is stopped or its handle is collected, and when this process ends, however that happens.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 
-local M = {}
+local mock = {}
 
--- All but the last are those of lmm.mock.server, which is not loaded here: it needs luv.
+-- All but the last are those of lmm/mock/server.lua, which is not loaded here: it needs luv.
 local OPTIONS = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", interpreter = "string",
@@ -23,7 +18,7 @@ local OPTIONS = {
 ---@field stop fun()     ends the server and waits until it is gone; may be called again
 
 --- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
---- answers in; a request's own field `mock` asks it for faults (lmm.mock.play lists them).
+--- answers in; a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
@@ -33,7 +28,7 @@ local OPTIONS = {
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err
-function M.start(opts)
+function mock.start(opts)
   opts = options.check("mock", OPTIONS, opts)
   for name, value in pairs(opts) do
     if type(value) == "number" and not (value >= 0 and value < math.huge and (name == "delay" or value % 1 == 0)) then
@@ -45,6 +40,7 @@ function M.start(opts)
   for name in pairs(OPTIONS) do
     if opts[name] ~= nil and name ~= "interpreter" then words[#words + 1] = "--" .. name .. "=" .. opts[name] end
   end
+  local child = require("lmm.server").child
   local server, message = child.start("lmm.mock.server", words, { interpreter = opts.interpreter })
   if not server then return errors.public(nil, errors.new { kind = "connect", message = message }) end
   server.port = tonumber(server.line:match ":(%d+)$")
@@ -52,4 +48,13 @@ function M.start(opts)
   return server
 end
 
-return M
+--- Serves in this process until SIGINT or SIGTERM, and prints the URL: what `lmm mock` does.
+---@param opts? table  as for `start`, but for the interpreter
+---@param plan? lmm.mock.Startup  how long it takes to start, what it logs meanwhile, and whether it fails
+---@return true? ended
+---@return string? message
+function mock.run(opts, plan)
+  return require("lmm.mock.server").run(opts, plan)
+end
+
+return mock

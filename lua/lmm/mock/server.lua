@@ -1,23 +1,20 @@
---- An OpenAI-compatible server that needs no model: it answers with what it received, in the form vLLM answers in.
---
--- In:  requests to /v1/models, /v1/chat/completions, /tokenize and what tells of the server itself.
--- Out: the answers.
-
+--- An OpenAI-compatible server that needs no model: requests to /v1/models, /v1/chat/completions, /tokenize and what
+--- describes the server itself come in; answers go out, in the form vLLM answers in, which describe what was received.
 local uv = require "luv"
 local chat = require "lmm.mock.chat"
-local child = require "lmm.server.child"
 local core = require "lmm.core"
+local faults = require "lmm.mock.faults"
 local http = require "lmm.mock.http"
 local options = require "lmm.options"
-local play = require "lmm.mock.play"
-local refusal = require "lmm.mock.refusal"
-local starting = require "lmm.mock.start"
-local wire = require "lmm.mock.wire"
+local respond = require "lmm.mock.respond"
+local startup = require "lmm.mock.startup"
+local templates = require "lmm.mock.templates"
+local validation = require "lmm.mock.validation"
 
-local M = {}
+local mock_server = {}
 
 --- The options and their types. The same names are words on a command line: `--name=value`.
-M.options = {
+mock_server.options = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number",
 }
@@ -39,49 +36,49 @@ local function read_body(request, response)
   local media_type = (request.headers["content-type"] or ""):match "^[^;]*"
   if media_type:lower() ~= "application/json" then
     local message = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
-    play.send_error(response, { status = 400, message = message, type = "Bad Request" })
+    respond.error(response, { status = 400, message = message, type = "Bad Request" })
     return false
   end
   if core.utf8(request.body) then
     send_detail(response, 400, "There was an error parsing the body")
     return false
   end
-  local body, problem = refusal.try(function() return refusal.read_body(request.body) end)
-  if problem then play.send_error(response, problem) end
+  local body, problem = validation.try(function() return validation.read_body(request.body) end)
+  if problem then respond.error(response, problem) end
   return not problem, body
 end
 
-local function post_chat(server, request, response)
+local function post_chat(settings, request, response)
   local ok, body = read_body(request, response)
   if not ok then return end
   local fault, read, problem
-  fault, problem = play.read_fault(body)
+  fault, problem = faults.read(body)
   if fault then
-    if play.instead(response, fault) then return end
-    read, problem = chat.read(body, server)
+    if respond.with_fault(response, fault) then return end
+    read, problem = chat.read(body, settings)
   end
-  if problem then return play.send_error(response, problem) end
+  if problem then return respond.error(response, problem) end
 
   answers = answers + 1
-  local pieces, finish_reason = play.split(fault.reply or read.text, read.limit)
+  local pieces, finish_reason = respond.split(fault.reply or read.text, read.limit)
   local answer = {
-    id = "chatcmpl-" .. (request.headers["x-request-id"] or answers), created = os.time(), model = server.model,
+    id = "chatcmpl-" .. (request.headers["x-request-id"] or answers), created = os.time(), model = settings.model,
     text = table.concat(pieces), finish_reason = finish_reason, prompt = read.prompt, completion = #pieces,
   }
-  if body.stream ~= true then return play.unstreamed(response, answer, fault) end
-  fault.delay = fault.delay or server.delay
+  if body.stream ~= true then return respond.whole(response, answer, fault) end
+  fault.delay = fault.delay or settings.delay
   local stream_options = type(body.stream_options) == "table" and body.stream_options or {}
   local at_end = stream_options.include_usage == true
   local always = at_end and stream_options.continuous_usage_stats == true
-  play.streamed(response, answer, pieces, fault, { at_end = at_end, always = always })
+  respond.stream(response, answer, pieces, fault, { at_end = at_end, always = always })
 end
 
-local function post_tokenize(server, request, response)
+local function post_tokenize(settings, request, response)
   local ok, body = read_body(request, response)
   if not ok then return end
-  local tokens, problem = chat.tokenize(body, server)
-  if problem then return play.send_error(response, problem) end
-  response:send(200, JSON, wire.tokens(tokens, server.max_model_len))
+  local tokens, problem = chat.tokenize(body, settings)
+  if problem then return respond.error(response, problem) end
+  response:send(200, JSON, templates.tokens(tokens, settings.max_model_len))
 end
 
 local function send_empty(_, _, response) response:send(200, {}, "") end
@@ -89,15 +86,15 @@ local function send_empty(_, _, response) response:send(200, {}, "") end
 local ROUTES = {
   ["/health"] = { GET = send_empty },
   ["/ping"] = { GET = send_empty, POST = send_empty },
-  -- The one whose answers these are.
+  -- The version of vLLM whose answers these are.
   ["/version"] = { GET = function(_, _, response) response:send(200, JSON, '{"version":"0.32.0"}') end },
   ["/load"] = {
-    GET = function(_, _, response) response:send(200, JSON, string.format('{"server_load":%d}', play.under_way)) end,
+    GET = function(_, _, response) response:send(200, JSON, string.format('{"server_load":%d}', respond.active)) end,
   },
   ["/v1/models"] = {
-    GET = function(server, _, response)
-      response:send(200, JSON, wire.models {
-        model = server.model, created = server.created, max_model_len = server.max_model_len,
+    GET = function(settings, _, response)
+      response:send(200, JSON, templates.models {
+        model = settings.model, created = settings.created, max_model_len = settings.max_model_len,
       })
     end,
   },
@@ -105,10 +102,10 @@ local ROUTES = {
   ["/tokenize"] = { POST = post_tokenize },
 }
 
-local function is_allowed(server, request)
-  if not server.api_key or request.path:sub(1, 4) ~= "/v1/" then return true end
+local function is_allowed(settings, request)
+  if not settings.api_key or request.path:sub(1, 4) ~= "/v1/" then return true end
   local scheme, key = (request.headers.authorization or ""):match "^(%S+) +(.*)$"
-  return scheme and scheme:lower() == "bearer" and key == server.api_key
+  return scheme and scheme:lower() == "bearer" and key == settings.api_key
 end
 
 local function list_methods(route)
@@ -118,16 +115,17 @@ local function list_methods(route)
   return table.concat(methods, ", ")
 end
 
-local function answer_request(server, request, response)
-  if not is_allowed(server, request) then return response:send(401, JSON, '{"error":"Unauthorized"}') end
+local function answer_request(settings, request, response)
+  if not is_allowed(settings, request) then return response:send(401, JSON, '{"error":"Unauthorized"}') end
   local route = ROUTES[request.path]
   if not route then return send_detail(response, 404, "Not Found") end
   local handle = route[request.method]
   if not handle then return send_detail(response, 405, "Method Not Allowed", list_methods(route)) end
-  handle(server, request, response)
+  handle(settings, request, response)
 end
 
-local LARGE = 1024 * 1024 -- bytes of a body, of which several copies are made: they are not left to the collector
+-- Bytes of a body that are not left to the collector, since several copies of it were made.
+local LARGE = 1024 * 1024
 
 -- ---- starting --------------------------------------------------------------------------------------------------
 
@@ -140,20 +138,20 @@ local LARGE = 1024 * 1024 -- bytes of a body, of which several copies are made: 
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
-function M.serve(opts, log)
-  local given = options.check("mock", M.options, opts)
-  local server = { created = os.time() }
-  for name, value in pairs(DEFAULTS) do server[name] = value end
-  for name, value in pairs(given) do server[name] = value end
-  server.limits = { image = server.limit_image, video = server.limit_video, audio = server.limit_audio }
-  if server.port % 1 ~= 0 or server.port < 0 or server.port > 65535 then
-    return nil, string.format("port %s is not between 0 and 65535", server.port)
+function mock_server.serve(opts, log)
+  local given = options.check("mock", mock_server.options, opts)
+  local settings = { created = os.time() }
+  for name, value in pairs(DEFAULTS) do settings[name] = value end
+  for name, value in pairs(given) do settings[name] = value end
+  settings.limits = { image = settings.limit_image, video = settings.limit_video, audio = settings.limit_audio }
+  if settings.port % 1 ~= 0 or settings.port < 0 or settings.port > 65535 then
+    return nil, string.format("port %s is not between 0 and 65535", settings.port)
   end
   return http.serve {
-    port = server.port,
+    port = settings.port,
     on_request = function(request, response)
       response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
-      answer_request(server, request, response)
+      answer_request(settings, request, response)
       if #(request.body or "") > LARGE then collectgarbage() end
     end,
   }
@@ -161,15 +159,15 @@ end
 
 --- Serves in this process until SIGINT or SIGTERM.
 ---@param opts? table  as for `serve`
----@param start? lmm.mock.Start  how long it takes to start, what it says meanwhile, and whether it fails
+---@param plan? lmm.mock.Startup  how long it takes to start, what it logs meanwhile, and whether it fails
 ---@return true? ended
 ---@return string? message
-function M.run(opts, start)
-  local server, failure, rehearsal
+function mock_server.run(opts, plan)
+  local server, failure, start
   local signals = {}
   local function stop(why)
     if server then server.close() end
-    rehearsal.close()
+    start.close()
     failure = why
     for _, signal in ipairs(signals) do
       if not signal:is_closing() then signal:close() end
@@ -179,9 +177,9 @@ function M.run(opts, start)
     signals[i] = uv.new_signal()
     signals[i]:start(name, function() stop() end)
   end
-  rehearsal = starting.play(start or {}, function(problem)
+  start = startup.run(plan or {}, function(problem)
     if problem then return stop(problem) end
-    server, problem = M.serve(opts, function(line) io.stderr:write(line, "\n") end)
+    server, problem = mock_server.serve(opts, function(line) io.stderr:write(line, "\n") end)
     if not server then return stop(problem) end
     local model = opts and opts.model or DEFAULTS.model
     print(string.format('lmm mock: listening on http://127.0.0.1:%d/v1 (model "%s")', server.port, model))
@@ -192,18 +190,18 @@ function M.run(opts, start)
   return true
 end
 
---- The program of a child process (see lmm.child).
+--- The program of a child process (see lmm/server/child.lua).
 ---@param words string[]  "--name=value"
-function M.main(words)
+function mock_server.main(words)
   local opts = {}
   for _, word in ipairs(words) do
     local name, value = word:match "^%-%-([%w_]+)=(.*)$"
-    opts[name] = M.options[name] == "number" and tonumber(value) or value
+    opts[name] = mock_server.options[name] == "number" and tonumber(value) or value
   end
-  local server, message = M.serve(opts)
+  local server, message = mock_server.serve(opts)
   if not server then error(message, 0) end
-  child.ready(uv, string.format("listening 127.0.0.1:%d", server.port))
+  require("lmm.server").child.ready(uv, string.format("listening 127.0.0.1:%d", server.port))
   uv.run()
 end
 
-return M
+return mock_server

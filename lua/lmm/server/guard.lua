@@ -1,22 +1,22 @@
---- The process between a program and the server that it starts: it starts the server, keeps it in a process group of
---- its own, and ends the whole group when it is told to or when its owner is gone, whatever happened. See lmm.serve.
+--- The program of the guard, the process between a program (its owner) and the model server that it starts: a job comes
+--- in; the server as a process group, and reports of what becomes of it, go out. The guard ends the whole group when it
+--- is told to or when its owner is gone, whatever happened to that. See lmm.serve.
 --
--- In:  one line of JSON on standard input: { command, env, log, temporary, port? }. SIGTERM means: end it. So do SIGHUP
---      and the end of standard input, and nobody will read what there is to say.
--- Out: lines in the file of notes: "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once no process of
---      the group is left.
-
+-- In:  one line of JSON on standard input: { command, env, log, is_temporary, port? }. SIGTERM means: end the group. So
+--      do SIGHUP and the end of standard input, after which nobody reads the reports.
+-- Out: lines appended to the file of reports: "started PID PORT" or "failed WHY"; "exited CODE SIGNAL"; "gone" once no
+--      process of the group is left.
 local uv = require "luv"
 local child = require "lmm.server.child"
 local json = require "lmm.json"
 
 local guard = {}
 
-local PATIENCE = 15 -- seconds between asking a group to end and killing it
-local ORPHAN_PATIENCE = 1 -- seconds that what it has started is given where the command has ended by itself
-local LAST = 2      -- seconds to wait for its end after that: a zombie that nobody reaps stays a member for ever
-local LOOK = 50     -- milliseconds between looks at whether it has ended
-local THOROUGH = 10 -- every so many looks /proc is read, too
+local GRACE_PERIOD = 15       -- seconds between SIGTERM to a group and SIGKILL
+local CHILD_GRACE_PERIOD = 1  -- the same where the command has ended by itself, for what it has started
+local KILL_TIMEOUT = 2        -- seconds to wait after SIGKILL: a zombie that nobody reaps stays a member for ever
+local POLL_INTERVAL = 50      -- milliseconds between checks whether the group has ended
+local PROC_EVERY = 10         -- at every so many checks /proc is read, too
 
 -- Free ports are looked for below those that Linux gives to outgoing connections (from 32768 on): a model server may
 -- take half a minute before it takes its port, and until then a connection could have it.
@@ -25,21 +25,21 @@ local FIRST_PORT, PORTS, PORT_TRIES = 20000, 12000, 50
 local Guard = {}
 Guard.__index = Guard
 
-function Guard:note(...)
-  uv.fs_write(self.notes, table.concat({ ... }, " ") .. "\n", -1)
+function Guard:report(...)
+  uv.fs_write(self.reports, table.concat({ ... }, " ") .. "\n", -1)
 end
 
 function Guard:fail(format, ...)
-  self:note("failed", (format:format(...):gsub("%s+", " ")))
+  self:report("failed", (format:format(...):gsub("%s+", " ")))
   self:finish()
 end
 
---- Ends this process. Where the owner is gone nobody else takes its files away.
+--- Ends this process. Where the owner is gone nobody else removes the files.
 function Guard:finish()
-  self:note "gone"
-  if self.alone or uv.os_getppid() ~= child.owner then
+  self:report "gone"
+  if self.is_abandoned or uv.os_getppid() ~= child.owner then
     os.remove(self.path)
-    if self.temporary then os.remove(self.temporary) end
+    if self.temporary_log then os.remove(self.temporary_log) end
   end
   os.exit(0)
 end
@@ -86,29 +86,29 @@ local function environment(more)
   return list
 end
 
-function Guard:start(order)
-  self.temporary = order.temporary and order.log
-  if self.stopping then return self:fail "it was told to end" end
-  local port, problem = find_port(order.port)
-  if not port then return self:fail("port %d cannot be had: %s", order.port or 0, problem) end
-  local about = uv.fs_stat(order.log)
-  if about and about.type ~= "file" then return self:fail("the log '%s' is a %s, not a file", order.log, about.type) end
+function Guard:start(job)
+  self.temporary_log = job.is_temporary and job.log
+  if self.is_stopping then return self:fail "it was told to end" end
+  local port, problem = find_port(job.port)
+  if not port then return self:fail("port %d cannot be had: %s", job.port or 0, problem) end
+  local stat = uv.fs_stat(job.log)
+  if stat and stat.type ~= "file" then return self:fail("the log '%s' is a %s, not a file", job.log, stat.type) end
   local log
-  log, problem = uv.fs_open(order.log, "w", 420) -- 0644
+  log, problem = uv.fs_open(job.log, "w", 420) -- 0644
   if not log then return self:fail("cannot write the log: %s", problem) end
 
-  local words = with_port(order.command, port)
+  local words = with_port(job.command, port)
   local program = table.remove(words, 1)
   local handle, pid = uv.spawn(program, {
-    args = words, env = environment(order.env), stdio = { nil, log, log }, detached = true,
+    args = words, env = environment(job.env), stdio = { nil, log, log }, detached = true,
   }, function(code, signal)
-    self:note("exited", ("%d %d"):format(code, signal))
-    self:stop(ORPHAN_PATIENCE)
+    self:report("exited", ("%d %d"):format(code, signal))
+    self:stop(CHILD_GRACE_PERIOD)
   end)
   uv.fs_close(log)
   if not handle then return self:fail("cannot run '%s': %s", program, pid) end
   self.group = pid
-  self:note("started", ("%d %d"):format(pid, port))
+  self:report("started", ("%d %d"):format(pid, port))
 end
 
 --- The living processes of the group, and those of its session that have made a group of their own, as timeout(1)
@@ -135,64 +135,64 @@ function Guard:signal(name)
 end
 
 --- Whether nothing of the group is left. A zombie that nobody reaps counts for nothing where /proc tells of it.
-function Guard:is_gone(is_thorough)
-  if uv.kill(-self.group, 0) and not is_thorough then return false end
+function Guard:is_gone(reads_proc)
+  if uv.kill(-self.group, 0) and not reads_proc then return false end
   local members = self:members()
   if members then return #members == 0 end
   return not uv.kill(-self.group, 0)
 end
 
---- Asks the group to end, kills it when it does not, and ends this process when it is gone.
----@param patience number?  seconds before it is killed
-function Guard:stop(patience)
-  self.stopping = true
-  if not self.group or self.ending then return end
-  self.ending = uv.new_timer()
-  local deadline, killed, looks = uv.now() + (patience or PATIENCE) * 1000, false, 0
+--- Asks the group to end, kills it when it does not, and ends this process when the group is gone.
+---@param grace_period number?  seconds before it is killed
+function Guard:stop(grace_period)
+  self.is_stopping = true
+  if not self.group or self.stop_timer then return end
+  self.stop_timer = uv.new_timer()
+  local deadline, is_killed, checks = uv.now() + (grace_period or GRACE_PERIOD) * 1000, false, 0
   self:signal "sigterm"
-  self.ending:start(0, LOOK, function()
-    looks = looks + 1
-    local late = uv.now() > deadline
-    if self:is_gone(looks % THOROUGH == 0) or killed and late then return self:finish() end
-    if late then
+  self.stop_timer:start(0, POLL_INTERVAL, function()
+    checks = checks + 1
+    local is_late = uv.now() > deadline
+    if self:is_gone(checks % PROC_EVERY == 0) or is_killed and is_late then return self:finish() end
+    if is_late then
       self:signal "sigkill"
-      deadline, killed = uv.now() + LAST * 1000, true
+      deadline, is_killed = uv.now() + KILL_TIMEOUT * 1000, true
     end
   end)
 end
 
---- The owner is gone, or wants no more to do with this process.
-function Guard:leave()
-  self.alone = true
-  if not self.ordered then self:finish() end
+--- The owner is gone, or has abandoned this process.
+function Guard:abandon()
+  self.is_abandoned = true
+  if not self.has_job then self:finish() end
   self:stop()
 end
 
-function Guard:read_order()
+function Guard:read_job()
   local pieces, pipe = {}, uv.new_pipe(false)
   pipe:open(0)
   pipe:read_start(function(err, bytes)
-    if err or not bytes then return self:leave() end
+    if err or not bytes then return self:abandon() end
     pieces[#pieces + 1] = bytes
-    if self.ordered or not bytes:find "\n" then return end
-    self.ordered = true
-    local order, problem = json.decode(table.concat(pieces))
-    if problem then return self:fail("the order is no JSON: %s", problem) end
-    self:start(order)
+    if self.has_job or not bytes:find "\n" then return end
+    self.has_job = true
+    local job, problem = json.decode(table.concat(pieces))
+    if problem then return self:fail("the job is no JSON: %s", problem) end
+    self:start(job)
   end)
 end
 
---- The program of the process.
----@param notes string  the file to write notes to
-function guard.main(notes)
-  local self = setmetatable({ path = notes, notes = assert(uv.fs_open(notes, "a", 384)) }, Guard) -- 0600
+--- Runs until the group is gone.
+---@param path string  the file of reports
+function guard.main(path)
+  local self = setmetatable({ path = path, reports = assert(uv.fs_open(path, "a", 384)) }, Guard) -- 0600
   uv.new_signal():start("sigint", function() end) -- its owner decides what Ctrl-C means
   uv.new_signal():start("sigterm", function() self:stop() end)
-  uv.new_signal():start("sighup", function() self:leave() end)
+  uv.new_signal():start("sighup", function() self:abandon() end)
   uv.new_timer():start(500, 500, function() -- in case another process holds the other end of standard input
-    if uv.os_getppid() ~= child.owner then self:leave() end
+    if uv.os_getppid() ~= child.owner then self:abandon() end
   end)
-  self:read_order()
+  self:read_job()
   uv.run()
 end
 

@@ -1,14 +1,13 @@
 --- The log of a server that starts: a file that grows comes in; its lines, the last of them and advice go out.
-
 local log_tail = {}
 
-local LAST_LINES = 12        -- kept for an error
-local LONGEST = 16 * 1024    -- bytes of a line; what is longer comes in pieces
-local CHUNK = 64 * 1024      -- bytes read at a time
-local MOST = 1024 * 1024     -- bytes taken at a time, so that a large log holds nobody up
+local LAST_LINES = 12          -- kept for an error
+local MAX_LINE = 16 * 1024     -- bytes; a longer line comes in pieces
+local CHUNK = 64 * 1024        -- bytes of one read
+local MAX_READ = 1024 * 1024   -- bytes of one call of `read`, so that a large log holds nobody up
 
---- What servers say that do not start, and what to do then. Many lines may say something of the kind: the last counts,
---- since a server goes on after a warning, and ends after an error.
+--- Lua patterns for what servers that do not start write to their logs, and what to do then. Where several lines match,
+--- the last counts, since a server goes on after a warning, and ends after an error.
 local hints = {
   { "[Oo]ut of memory", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
   { "OutOfMemoryError", "too little memory: a smaller model, --max-model-len or --gpu-memory-utilization may help" },
@@ -47,10 +46,10 @@ local hints = {
 local Tail = {}
 Tail.__index = Tail
 
---- Takes a line. One that ends in a carriage return is written over by the next, as progress bars are.
-function Tail:take(line, is_over, on_line)
-  if self.is_over then table.remove(self.last) end
-  self.is_over = is_over
+--- Adds a line. One that ends in a carriage return is overwritten by the next, as those of progress bars are.
+function Tail:add_line(line, is_overwritten, on_line)
+  if self.is_overwritten then table.remove(self.last) end
+  self.is_overwritten = is_overwritten
   self.last[#self.last + 1] = line
   if #self.last > LAST_LINES then
     table.remove(self.last, 1)
@@ -73,9 +72,9 @@ function Tail:read(on_line, is_all)
   local file = io.open(self.path, "rb")
   if not file then return end
   local text, size = self.rest, file:seek "end"
-  if (not on_line or is_all) and size - self.at > MOST then self.at, text = size - MOST, "" end
+  if (not on_line or is_all) and size - self.at > MAX_READ then self.at, text = size - MAX_READ, "" end
   file:seek("set", self.at)
-  local stop_at = self.at + MOST
+  local stop_at = self.at + MAX_READ
   while self.at < stop_at do
     local bytes = file:read(CHUNK)
     if not bytes then break end
@@ -85,20 +84,20 @@ function Tail:read(on_line, is_all)
     for line, stop, next_at in text:gmatch "([^\r\n]*)(\r?\n?)()" do
       -- At the end of what there is, a carriage return may be the first half of a line end.
       if stop == "" or stop == "\r" and next_at > #text then break end
-      if stop ~= "\r" or line ~= "" then self:take(line, stop == "\r", on_line) end
+      if stop ~= "\r" or line ~= "" then self:add_line(line, stop == "\r", on_line) end
       from = next_at
     end
     text = text:sub(from)
-    while #text > LONGEST do
-      self:take(text:sub(1, LONGEST), false, on_line)
-      text = text:sub(LONGEST + 1)
+    while #text > MAX_LINE do
+      self:add_line(text:sub(1, MAX_LINE), false, on_line)
+      text = text:sub(MAX_LINE + 1)
     end
   end
   file:close()
   self.rest = text
   if is_all and text:find "%S" then
     self.rest = ""
-    self:take(text, false, on_line)
+    self:add_line(text, false, on_line)
   end
 end
 

@@ -1,6 +1,9 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
-local curl = require "lmm.curl"
-local heads = require "lmm.transport.header"
+local header = require "lmm.transport.header"
+local version = require "lmm.version"
+
+version.check "lmm.core"
+local curl = version.check "lmm.curl"
 
 ---@class lmm.TransportRequest
 ---@field method string
@@ -75,7 +78,7 @@ end
 
 --- The connections kept for later belong to all clients, and it costs no more than a new one to close all of them.
 function Transport.close()
-  curl.rest()
+  curl.close_idle()
 end
 
 --- Calls a method of the handle until it has an answer; false stands for "not yet".
@@ -95,7 +98,7 @@ end
 function Transfer:head(deadline)
   local status, text = self:await("head", deadline)
   if not status then return nil, text end
-  return { status = status, headers = heads.parse(text) }
+  return { status = status, headers = header.parse(text) }
 end
 
 function Transfer:read(deadline)

@@ -8,13 +8,19 @@ local head = {}
 ---@param text string  the status line and what follows it
 ---@return table<string, string>
 function head.parse(text)
-  local lists, headers = {}, {}
+  local headers, repeated = {}, nil
   for spelled, value in text:gmatch "\n([^:\r\n]+):[ \t]*([^\r\n]*)" do
-    local name = spelled:lower()
-    lists[name] = lists[name] or {}
-    table.insert(lists[name], texts.trim_right(value))
+    local name, first = spelled:lower(), nil
+    first, value = headers[name], texts.trim_right(value)
+    if not first then
+      headers[name] = value
+    else -- joined at the end, so that the time is linear
+      repeated = repeated or {}
+      repeated[name] = repeated[name] or { first }
+      table.insert(repeated[name], value)
+    end
   end
-  for name, values in pairs(lists) do headers[name] = table.concat(values, ", ") end
+  for name, values in pairs(repeated or {}) do headers[name] = table.concat(values, ", ") end
   return headers
 end
 

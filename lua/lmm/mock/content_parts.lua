@@ -1,16 +1,13 @@
---- The parts of a message and the media in them, checked as vLLM checks them.
---
--- In:  a list of parts, and what was seen in the conversation so far.
--- Out: the same with the texts of this message, a line for each medium, and the tokens; or an error that is raised.
-
+--- The parts of a message and the media in them, checked as vLLM checks them: a list of parts comes in; their texts, a
+--- line for each medium and the tokens are added to what was seen of the conversation, or an error is raised.
 local core = require "lmm.core"
 local digest = require "openssl.digest"
-local refusal = require "lmm.mock.refusal"
+local validation = require "lmm.mock.validation"
 
-local M = {}
+local content_parts = {}
 
-local refuse, refuse_field, malformed_part = refusal.refuse, refusal.refuse_field, refusal.malformed_part
-local given = refusal.given
+local refuse, refuse_field, malformed_part = validation.refuse, validation.refuse_field, validation.malformed_part
+local given = validation.given
 
 -- ---- media -----------------------------------------------------------------------------------------------------
 
@@ -25,8 +22,8 @@ local function decode(text)
   return core.base64.decode(text) or refuse(400, "Non-base64 digit found") -- whatever is wrong with it
 end
 
--- The core's view of a file's bytes, which must be of the part's kind.
-local function look(kind, bytes)
+-- What the core finds in a file's bytes, which must be of the part's kind.
+local function inspect(kind, bytes)
   local media = bytes ~= "" and core.media { bytes = bytes }
   local info = media and media:info() or {}
   for _, pattern in ipairs(HOLDS[kind]) do
@@ -45,16 +42,16 @@ local function describe(info, mime, bytes)
   return table.concat(out, ", ")
 end
 
-local MOST_TOKENS = 16384 -- of one picture; larger ones would be made smaller
+local MAX_TOKENS = 16384 -- of one picture; larger ones would be made smaller
 
 -- Tokens as a model with patches of 28 x 28 pixels would count them; a flat rate for what has no size.
 local function count_tokens(info)
   if not info.width then return 64 end
-  return math.min(math.ceil(info.width / 28) * math.ceil(info.height / 28), MOST_TOKENS)
+  return math.min(math.ceil(info.width / 28) * math.ceil(info.height / 28), MAX_TOKENS)
 end
 
 local function receive(seen, kind, bytes)
-  local info = look(kind, bytes)
+  local info = inspect(kind, bytes)
   seen.tokens = seen.tokens + count_tokens(info)
   return describe(info, info.mime, bytes)
 end
@@ -64,7 +61,7 @@ local function receive_frames(seen, payload)
   local frames, info = {}, nil
   for frame in (payload .. ","):gmatch "([^,]*)," do
     frames[#frames + 1] = decode(frame)
-    local next_info = look("image", frames[#frames])
+    local next_info = inspect("image", frames[#frames])
     info = info or next_info
     if next_info.width ~= info.width or next_info.height ~= info.height then
       refuse(400, "all input arrays must have the same shape")
@@ -100,7 +97,7 @@ local function fetch(seen, kind, url)
   return take(seen, kind, url:sub(rest), url)
 end
 
--- Counts a medium before it is looked at, as vLLM does: over the whole conversation, whatever the turn.
+-- Counts a medium before it is inspected, as vLLM does: over the whole conversation, whatever the turn.
 local function claim(seen, kind)
   local count, limit = (seen.count[kind] or 0) + 1, seen.limits[kind]
   if limit and count > limit then
@@ -166,13 +163,13 @@ local function is_well_formed(part)
 end
 
 --- Takes a text of this message.
-function M.add_text(seen, text)
+function content_parts.add_text(seen, text)
   seen.words[#seen.words + 1] = text
   seen.ids[#seen.ids + 1] = text
 end
 
 local function text_part(field)
-  return function(seen, part) M.add_text(seen, part[field]) end
+  return function(seen, part) content_parts.add_text(seen, part[field]) end
 end
 
 -- A part { type = field, field = { url = ... } }. With a uuid the medium may be left to the server's cache, or be the
@@ -227,7 +224,7 @@ local SUPPORTED = "audio_embeds, audio_url, image_embeds, image_pil, image_url, 
   .. "output_text, prompt_embeds, refusal, text, thinking, tool_reference, video_embeds, video_url"
 
 local function read_part(seen, part)
-  if type(part) == "string" then return M.add_text(seen, part) end
+  if type(part) == "string" then return content_parts.add_text(seen, part) end
   if type(part) ~= "table" then
     malformed_part("ValidatorIterator", "0", "dict_type", "Input should be a valid dictionary")
   end
@@ -243,7 +240,7 @@ local function read_part(seen, part)
 end
 
 --- Says of a list without one well-formed part what is wrong with the first.
-function M.refuse(part)
+function content_parts.refuse(part)
   local function wrong(place, kind, what) malformed_part("ValidatorIterator", "0" .. place, kind, what) end
   if type(part) ~= "table" then wrong("", "dict_type", "Input should be a valid dictionary") end
   if part.type == nil then wrong(".type", "missing", "Field required") end
@@ -258,11 +255,11 @@ end
 
 --- Reads the list of parts that a message holds.
 ---@param seen lmm.mock.Seen
-function M.read(seen, list)
+function content_parts.read(seen, list)
   local usable = #list == 0
   for _, part in ipairs(list) do usable = usable or is_well_formed(part) end
-  if not usable then M.refuse(list[1]) end
+  if not usable then content_parts.refuse(list[1]) end
   for _, part in ipairs(list) do read_part(seen, part) end
 end
 
-return M
+return content_parts

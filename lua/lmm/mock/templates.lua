@@ -1,11 +1,11 @@
---- The answers of a vLLM server, to the byte: field names, their order, and where null stands.
+--- The answers of a vLLM server, to the byte: values come in; JSON text goes out, field names, their order and nulls as
+--- vLLM writes them.
 --
--- Written by templates, since no JSON library keeps the order of names, nor tells an empty array from an empty object
--- everywhere.
-
+-- It is written by templates, since no JSON library keeps the order of names, nor tells an empty array from an empty
+-- object everywhere.
 local json = require "lmm.json"
 
-local M = {}
+local templates = {}
 
 -- A JSON string as servers write it: lua-cjson escapes every slash, too.
 local function quote(text)
@@ -48,7 +48,7 @@ local CHOICES = {
 }
 local TAILS = { role = ',"prompt_token_ids":null,"prompt_text":null' }
 
-M.DONE = "data: [DONE]\n\n"
+templates.DONE = "data: [DONE]\n\n"
 
 -- The types that go with a status, where an error names none.
 local TYPES = {
@@ -69,21 +69,21 @@ local function fill_error(template, problem)
 end
 
 ---@param problem { status: integer, message: string, type: string?, param: string? }
-function M.error(problem)
+function templates.error(problem)
   return fill_error(ERROR, problem)
 end
 
 --- The same as an event of a stream.
-function M.error_event(problem)
+function templates.error_event(problem)
   return "data: " .. fill_error(ERROR_EVENT, problem) .. "\n\n"
 end
 
 ---@param values { model: string, created: integer, max_model_len: integer }
-function M.models(values)
+function templates.models(values)
   return fill(MODELS, values)
 end
 
---- What an answer says of itself.
+--- A chat completion.
 ---@class lmm.mock.Answer
 ---@field id string
 ---@field created integer
@@ -100,7 +100,7 @@ local function usage(answer, completion, details)
 end
 
 ---@param answer lmm.mock.Answer
-function M.completion(answer)
+function templates.completion(answer)
   return fill(COMPLETION, {
     id = answer.id, created = answer.created, model = answer.model, text = answer.text,
     finish_reason = answer.finish_reason,
@@ -112,30 +112,30 @@ end
 ---@param answer lmm.mock.Answer
 ---@param kind "role"|"piece"|"finish"|"usage"
 ---@param opts? { text: string?, tokens: integer?, is_last: boolean? }
----  text: of a piece, or of the piece with which the answer finishes; tokens: of the answer so far, where each chunk is
----  to tell the usage; is_last: nothing but [DONE] follows
-function M.chunk(answer, kind, opts)
+---  text: of a piece, or of the piece with which the answer finishes; tokens: of the answer so far, where each chunk
+---  holds the usage; is_last: nothing but [DONE] follows
+function templates.chunk(answer, kind, opts)
   opts = opts or {}
-  local told
+  local usage_text
   if kind == "usage" then
-    told = usage(answer, answer.completion, "")
+    usage_text = usage(answer, answer.completion, "")
   elseif opts.tokens then
-    told = usage(answer, opts.tokens, ',"completion_tokens_details":null')
+    usage_text = usage(answer, opts.tokens, ',"completion_tokens_details":null')
   end
-  local template = CHUNK .. CHOICES[kind] .. "]" .. (told and ',"usage":%usage' or "") .. (TAILS[kind] or "")
+  local template = CHUNK .. CHOICES[kind] .. "]" .. (usage_text and ',"usage":%usage' or "") .. (TAILS[kind] or "")
     .. (opts.is_last and ',"system_fingerprint":"lmm-mock"' or "") .. "}"
   return "data: " .. fill(template, {
     id = answer.id, created = answer.created, model = answer.model, text = opts.text or "",
-    finish_reason = answer.finish_reason, usage = told,
+    finish_reason = answer.finish_reason, usage = usage_text,
   }) .. "\n\n"
 end
 
 ---@param tokens integer[]
 ---@param max_model_len integer
-function M.tokens(tokens, max_model_len)
+function templates.tokens(tokens, max_model_len)
   return fill('{"count":%count,"max_model_len":%max_model_len,"tokens":[%tokens],"token_strs":null}', {
     count = #tokens, max_model_len = max_model_len, tokens = table.concat(tokens, ","),
   })
 end
 
-return M
+return templates

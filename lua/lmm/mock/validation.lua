@@ -1,40 +1,37 @@
---- What is wrong with a request, in vLLM's words: found anywhere in its reading, answered where the reading began.
---
--- In:  what was wanted, and what was found instead.
--- Out: an error that is raised, { status, message, type?, param? }, and `try`, which gives it.
-
+--- What is wrong with a request, in vLLM's words: the place and what was found there come in; an error is raised,
+--- { status, message, type?, param? }, which `try` catches where the reading of the request began.
 local json = require "lmm.json"
 
-local M = {}
+local validation = {}
 
---- What `fn` gives, or nil and the problem for which it refused.
-function M.try(fn)
+--- What `fn` returns, or nil and the problem that it raised by one of the functions below.
+function validation.try(fn)
   local ok, result = pcall(fn)
   if ok then return result end
   if type(result) ~= "table" then error(result, 0) end
   return nil, result
 end
 
---- Leaves the reading of a request.
+--- Raises a problem: the request is answered with this error.
 ---@param fields { type: string?, param: string? }?
-function M.refuse(status, message, fields)
+function validation.refuse(status, message, fields)
   local problem = fields or {}
   problem.status, problem.message = status, message
   error(problem, 0)
 end
 
 --- A value, or nil for null.
-function M.given(value)
+function validation.given(value)
   if value == json.null then return nil end
   return value
 end
 
-function M.is_list(value)
+function validation.is_list(value)
   return type(value) == "table" and (value[1] ~= nil or next(value) == nil)
 end
 
---- What was found in the place of something else, as the messages show it.
-function M.show(value)
+--- A value as the messages of pydantic show it.
+function validation.show(value)
   if type(value) == "table" then
     local count = 0
     for _ in pairs(value) do count = count + 1 end
@@ -42,7 +39,7 @@ function M.show(value)
   end
   if type(value) == "boolean" then return value and "True" or "False" end
   if type(value) == "number" then return string.format("%.14g", value) end
-  return M.given(value) or "None"
+  return validation.given(value) or "None"
 end
 
 -- Text in quotes as Python writes it.
@@ -53,21 +50,21 @@ end
 
 --- The body has not the form that the API's schema asks for. The message has several lines, as pydantic writes it;
 --- where pydantic lists all that would have been allowed, only the first stands here.
-function M.malformed(param, kind, what, found)
+function validation.malformed(param, kind, what, found)
   local place = param and "body." .. param or "body"
   local message = string.format("1 validation error:\n  {'type': '%s', 'loc': '%s', 'msg': %s, 'input': %s}", kind,
-    place, quote(what), quote(M.show(found)))
-  M.refuse(400, message, { type = "Bad Request", param = place })
+    place, quote(what), quote(validation.show(found)))
+  validation.refuse(400, message, { type = "Bad Request", param = place })
 end
 
 --- None of these fields is there, and one of them must be.
-function M.missing(names, found)
+function validation.missing(names, found)
   local lines = { #names .. " validation errors:" }
   for i, name in ipairs(names) do
     lines[i + 1] = string.format("  {'type': 'missing', 'loc': 'body.%s', 'msg': 'Field required', 'input': '%s'}",
-      name, M.show(found))
+      name, validation.show(found))
   end
-  M.refuse(400, table.concat(lines, "\n"), { type = "Bad Request", param = "body." .. names[1] })
+  validation.refuse(400, table.concat(lines, "\n"), { type = "Bad Request", param = "body." .. names[1] })
 end
 
 -- For what lua-cjson found missing, what Python's parser says instead. Both stop at the same place, but for a string
@@ -83,8 +80,8 @@ local JSON_PROBLEMS = {
 }
 
 --- The decoded body of a request.
-function M.read_body(text)
-  if text == "" then M.malformed(nil, "missing", "Field required") end
+function validation.read_body(text)
+  if text == "" then validation.malformed(nil, "missing", "Field required") end
   local body, message = json.decode(text)
   if not message then return body end
   local _, offset = text:sub(1, (tonumber(message:match "at character (%d+)$") or 1) - 1):gsub("[^\128-\191]", "")
@@ -98,19 +95,19 @@ function M.read_body(text)
   local place = "body." .. offset
   local problem = string.format("{'type': 'json_invalid', 'loc': '%s', 'msg': 'JSON decode error', 'input': "
     .. "'<dict of 0 items>', 'ctx': {'error': %s}}", place, quote(why))
-  M.refuse(400, "1 validation error:\n  " .. problem, { type = "Bad Request", param = place })
+  validation.refuse(400, "1 validation error:\n  " .. problem, { type = "Bad Request", param = place })
 end
 
 --- A part has not that form. vLLM finds out later, when it looks at the parts, and says it in another way.
-function M.malformed_part(type_name, place, kind, what)
-  M.refuse(400, string.format("1 validation error for %s\n%s\n  %s [type=%s]\n    For further information visit "
-    .. "https://errors.pydantic.dev/2.14/v/%s", type_name, place, what, kind, kind))
+function validation.malformed_part(type_name, place, kind, what)
+  validation.refuse(400, string.format("1 validation error for %s\n%s\n  %s [type=%s]\n    For further information "
+    .. "visit https://errors.pydantic.dev/2.14/v/%s", type_name, place, what, kind, kind))
 end
 
 --- A value that the model's own checks refuse; `value` is shown where vLLM shows it.
-function M.refuse_field(name, message, value)
+function validation.refuse_field(name, message, value)
   local shown = value ~= nil and ", value=" .. value or ""
-  M.refuse(400, string.format("%s (parameter=%s%s)", message, name, shown), { param = name })
+  validation.refuse(400, string.format("%s (parameter=%s%s)", message, name, shown), { param = name })
 end
 
-return M
+return validation
