@@ -196,13 +196,13 @@ describe("cancelling", function()
       assert.same({ "cancelled", "a" }, { err.kind, err.partial })
     end },
     { "break", function(chat)
-      if not rawget(_G, "warn") then pending "only 5.4 closes the loop's value" end
+      if _VERSION < "Lua 5.4" then pending "only 5.4 closes the loop's value" end
       for piece in chat:stream "q" do
         if piece == "a" then break end
       end
     end },
     { "what is raised in the loop", function(chat)
-      if not rawget(_G, "warn") then pending "only 5.4 closes the loop's value" end
+      if _VERSION < "Lua 5.4" then pending "only 5.4 closes the loop's value" end
       assert.raises("enough", function()
         for _ in chat:stream "q" do error "enough" end
       end)
