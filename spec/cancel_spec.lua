@@ -67,8 +67,9 @@ local function cancel(phase, server, chat, is_asked, way)
   end, function(...) result = { ... } end)
   run_until("the phase", function()
     if phase.is_reached then return phase.is_reached(server) end
-    local call = chat.current.stream.call -- what has been received, the client alone knows
-    return call and call.received > 0 and chat.current.stream.answer and chat.current.stream.answer:text() == phase.partial
+    local stream_of_chat = chat.current.stream -- what has been received, the client alone knows
+    local call, answer = stream_of_chat.call, stream_of_chat.answer
+    return call and call.received > 0 and answer and answer:text() == phase.partial
   end)
   assert.equal(nil, result)
   way[2](task, stream, chat)

@@ -67,7 +67,7 @@ describe("the library in a program of libuv", function()
     end)
   end)
 
-  --- Calls `fn` from the first timers that the next run of libuv's loop calls; whoever waits on is roused after 5 s.
+  --- Calls `fn` from the first timers that the next run of libuv's loop calls; a wait that goes on ends after 5 s.
   local function with_first_timer(fn, wait)
     local first, rescue, is_rescued = uv.new_timer(), uv.new_timer(), false
     first:start(0, 0, fn)
@@ -216,10 +216,10 @@ describe("the library in a program of libuv", function()
         close = function() timer:close() end,
       }
     end }, { __index = uv })
-    local loop, cells, tasks = require("lmm.loop.luv").new(counting), {}, {}
+    local loop, cells = require("lmm.loop.luv").new(counting), {}
     for i = 1, 100 do
       cells[i] = {}
-      tasks[i] = loop:spawn(function()
+      loop:spawn(function()
         for _ = 1, 3 do loop:wait(cells[i], loop:now() + 100) end
       end)
     end

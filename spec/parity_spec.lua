@@ -13,7 +13,8 @@ local quote = shell.quote
 --- A program that is given the cases by its environment, and finds what this one does.
 local function program(words)
   return function(list)
-    return shell.output(("LMM_PARITY=%s LUA_PATH=%s timeout 120 %s 2>&1"):format(quote(list), quote(package.path), words))
+    local environment = ("LMM_PARITY=%s LUA_PATH=%s"):format(quote(list), quote(package.path))
+    return shell.output(("%s timeout 120 %s 2>&1"):format(environment, words))
   end
 end
 

@@ -75,8 +75,8 @@ function lmm.gather(fns, opts)
   return require("lmm.loop").gather(fns, opts)
 end
 
---- Waits until all tasks have ended, those that they begin meanwhile too: the end of a program that has begun some. To be
---- called outside of tasks; in Neovim the editor goes on meanwhile, and in nginx it waits for this request's tasks.
+--- Waits until all tasks have ended, those that they begin meanwhile too: the end of a program that has begun some.
+--- Raises in a task. In Neovim the editor goes on meanwhile; in nginx it waits for the tasks of this request.
 function lmm.run()
   require("lmm.loop").run()
 end

@@ -1,7 +1,7 @@
 --- The deadlines of tasks come in; the earliest goes out, and each task whose deadline has come.
 --
--- A binary heap in two arrays: times[i] is not later than times[2 * i] and times[2 * i + 1]; items[i] is whose it is. An
--- item is a table with two fields for this: `deadline`, and `slot`, its place in the heap.
+-- A binary heap in two arrays: times[i] is not later than times[2 * i] and times[2 * i + 1]; items[i] is whose it is.
+-- An item is a table with two fields for this: `deadline`, and `slot`, its place in the heap.
 --
 -- An item has one entry at most. A deadline that is put off stays where it is until the earlier time comes, and an item
 -- that is removed leaves its time behind, so that the usual cases, a stream that is read on and a task that ends, cost

@@ -1,5 +1,5 @@
---- The loop that everything waits in, and the tasks that run in it. There is one for each Lua state, chosen at the first
---- call.
+--- The loop that everything waits in, and the tasks that run in it. There is one for each Lua state, chosen at the
+--- first call.
 local errors = require "lmm.errors"
 
 ---@class lmm.Cell              what a wait is for: an empty table, owned by whoever waits

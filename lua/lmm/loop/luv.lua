@@ -11,9 +11,9 @@ local luv = {}
 local LONGEST = 3600
 local MOMENT = 20 -- milliseconds
 
---- Makes the loop on a `uv`, luv's unless given. `defer(fn)` calls a function where tasks may run: at once unless given.
+--- Makes the loop on a `uv`, luv's unless given.
 ---@param uv table?
----@param defer fun(fn: fun())?
+---@param defer fun(fn: fun())?  calls a function where tasks may run: at once unless given
 function luv.new(uv, defer)
   local self = setmetatable(tasks.fields(), Loop)
   self.uv = uv or require "luv"
