@@ -509,7 +509,7 @@ describe("the client", function()
     { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
     { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
     { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
-    { "any Chinese sentence", "\\u6a21\\u578b\\u4e0d\\u5b58\\u5728", {},
+    { "any Chinese sentence", [[\u6a21\u578b\u4e0d\u5b58\u5728]], {},
       "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" },
   } do
     it("what is no secret stays in a message: " .. row[1], function()
@@ -595,6 +595,18 @@ describe("the client", function()
       assert.equal(1, lists_in(net))
       assert.refused("cancelled", unpack(results[2], 1, 3))
       assert.equal("a", tostring(results[3][1]))
+    end)
+
+    it("what is raised while the list is asked for leaves nobody waiting", function()
+      local net = fake.net { { status = 503, body = "", delay = 1 }, LIST, fake.whole "a" }
+      local function on_retry() error("in on_retry", 0) end
+      local client = net:connect { model = "", retry = { on_retry = on_retry } }
+      local first = lmm.go(function() return client:chat { messages = {} } end, function() end)
+      local second = lmm.go(function() return client:chat { messages = {} } end)
+      local ok, problem = first:wait()
+      assert.same({ false, "in on_retry" }, { ok, problem })
+      local answered, reply = second:wait()
+      assert.same({ true, "a" }, { answered, tostring(reply) })
     end)
 
     it("the time limit of one that waits for the list is its own", function()
