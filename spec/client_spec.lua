@@ -509,11 +509,7 @@ describe("the client", function()
     { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
     { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
     { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
-<<<<<<< HEAD
-    { "any Chinese sentence", "\\u6a21\\u578b\\u4e0d\\u5b58\\u5728", {},
-=======
     { "any Chinese sentence", [[\u6a21\u578b\u4e0d\u5b58\u5728]], {},
->>>>>>> specs
       "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" },
   } do
     it("what is no secret stays in a message: " .. row[1], function()
