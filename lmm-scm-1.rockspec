@@ -17,7 +17,7 @@ build = {
     ["lmm.core"] = {
       sources = { "src/error.c", "src/buf.c", "src/sniff.c", "src/media.c", "src/base64.c",
         "src/body.c", "src/utf8.c", "src/number.c", "src/read.c", "src/decode.c", "src/sse.c", "src/delta.c",
-        "src/text.c", "src/answer.c", "src/core.c" },
+        "src/text.c", "src/kind.c", "src/answer.c", "src/core.c" },
       defines = { "_GNU_SOURCE" },
       libraries = { "b64" },
       incdirs = { "$(B64_INCDIR)" },
@@ -91,6 +91,7 @@ build = {
     ["lmm.server.serve"] = "lua/lmm/server/serve.lua",
     ["lmm.stream"] = "lua/lmm/stream.lua",
     ["lmm.text"] = "lua/lmm/text.lua",
+    ["lmm.transport"] = "lua/lmm/transport/init.lua",
     ["lmm.transport.cosocket"] = "lua/lmm/transport/cosocket.lua",
     ["lmm.transport.curl"] = "lua/lmm/transport/curl.lua",
     ["lmm.transport.header"] = "lua/lmm/transport/header.lua",

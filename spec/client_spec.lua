@@ -82,7 +82,7 @@ describe("the client", function()
       "user:pass@host",
       "http://us%20er:p%40ss@host:1", "socks5h://[::1]:1080", "[::1]",
       "http://[fe80::1%25eth0.1]:1", "socks4a://127.0.0.1:65535", "http://host:" } do
-      assert.same(proxy, lmm.connect({ proxy = proxy }).proxy)
+      assert.equal(proxy, lmm.connect({ proxy = proxy }).proxy)
     end
   end)
 
@@ -275,7 +275,7 @@ describe("the client", function()
     assert.equal("c1", reply.id)
     assert.equal("7", tostring(reply.usage.total_tokens))
     assert.equal(1, reply.attempts)
-    assert.same(lmm.null, reply.raw.choices[1].message.refusal)
+    assert.equal(lmm.null, reply.raw.choices[1].message.refusal)
     assert.is_true(reply.timing.total >= 0)
   end)
 
@@ -302,7 +302,7 @@ describe("the client", function()
     }
     for _, case in ipairs(cases) do
       local err = assert.refused(case[3], ask(fake.net { case[1] }, { retry = false }))
-      assert.same(case[2], err.kind, case[3])
+      assert.equal(case[2], err.kind, case[3])
       assert.equal(1, err.attempts)
     end
   end)
@@ -320,7 +320,7 @@ describe("the client", function()
     assert.equal(3, reply.attempts)
     assert.equal(0.5, net.requests[2].time - net.requests[1].time)
     assert.equal(1, net.requests[3].time - net.requests[2].time)
-    assert.same(net.requests[3].text, net.requests[1].text)
+    assert.equal(net.requests[3].text, net.requests[1].text)
   end)
 
   it("retry: what does not pass is not tried again", function()
@@ -338,8 +338,8 @@ describe("the client", function()
     for i, case in ipairs(cases) do
       local net = fake.net { case[1] }
       local _, _, err = ask(net, { retry = quick })
-      assert.same(case[2], #net.requests, "case " .. i)
-      assert.same(case[2], err.attempts)
+      assert.equal(case[2], #net.requests, "case " .. i)
+      assert.equal(case[2], err.attempts)
     end
   end)
 
@@ -509,7 +509,8 @@ describe("the client", function()
     { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
     { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
     { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
-    { "any Chinese sentence", [[\u6a21\u578b\u4e0d\u5b58\u5728]], {} },
+    { "any Chinese sentence", [[\u6a21\u578b\u4e0d\u5b58\u5728]], {},
+      "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" },
   } do
     it("what is no secret stays in a message: " .. row[1], function()
       local body = '{"error":{"message":"' .. row[2] .. '"}}'
@@ -517,8 +518,7 @@ describe("the client", function()
       for name, value in pairs(row[3]) do opts[name] = value end
       local err = assert.refused("HTTP 400", ask(fake.net { { status = 400, body = body } }, opts, {
         messages = { { role = "user", content = "What is shown in this image, please?" } } }))
-      local shown = row[2]:find "\\u" and "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" or row[2]
-      assert(err.message:find(shown, 1, true), err.message)
+      assert(err.message:find(row[4] or row[2], 1, true), err.message)
     end)
   end
 

@@ -2,7 +2,6 @@
 -- C compiler. `make fuzz` looks for what is not known yet.
 
 local process = require "spec.support.process"
-local test = require "spec.support.test"
 
 local quote = process.quote
 local version = _VERSION:match "%d%.%d"
@@ -10,9 +9,10 @@ local compiler = os.getenv "CC" or "cc"
 local headers = os.getenv "LUA_INCDIR" or "/usr/include/lua" .. version
 local folder = "build/fuzz/lua" .. version .. (os.getenv "VARIANT" or "")
 
-local targets = { "sse", "base64", "sniff", "body", "utf8", "head", "retry" }
+local targets = { "sse", "read", "answer", "base64", "sniff", "body", "utf8", "head", "retry" }
 local more = { sniff = "spec/media/*" }
-local sources = { "error", "buf", "sniff", "media", "base64", "body", "utf8", "sse" }
+local sources = { "error", "buf", "sniff", "media", "base64", "body", "utf8", "number", "read", "decode", "sse",
+  "delta", "text", "kind", "answer" }
 
 --- What a script prints, and then "exit" with its code. Nothing is preloaded into the compiler.
 local function run(script)
@@ -47,15 +47,21 @@ local function build()
   return run("( " .. table.concat(lines, "\n") .. " )")
 end
 
-local skipped = missing()
-local built = not skipped and build()
+describe("the corpus of", function()
+  local skipped, built
 
-for _, name in ipairs(targets) do
-  test.case("the corpus of " .. name, function()
-    if skipped then test.skip(skipped) end
-    test.match(built, "exit 0\n$")
-    local text = run(("%s/fuzz_%s spec/fuzz/corpus/%s/* %s"):format(quote(folder), name, name, more[name] or ""))
-    test.ok(text:find "exit 0\n$", text:sub(-2000)) -- the last file named is the one that failed
-    test.ok(select(2, text:gsub("\n", "")) > 5, "hardly any files")
+  setup(function()
+    skipped = missing()
+    built = not skipped and build()
   end)
-end
+
+  for _, name in ipairs(targets) do
+    it(name, function()
+      if skipped then return pending(skipped) end
+      assert.matches("exit 0\n$", built)
+      local text = run(("%s/fuzz_%s spec/fuzz/corpus/%s/* %s"):format(quote(folder), name, name, more[name] or ""))
+      assert.truthy(text:find "exit 0\n$", text:sub(-2000)) -- the last file named is the one that failed
+      assert.truthy(select(2, text:gsub("\n", "")) > 5, "hardly any files")
+    end)
+  end
+end)

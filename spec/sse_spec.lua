@@ -1,7 +1,6 @@
 -- Server-sent events: the same events come out however the bytes are cut, and nothing is kept beyond the maximum.
 
 local core = require "lmm.core"
-local test = require "spec.support.test"
 
 local MAX = 1024 * 1024
 local BOM = "\239\187\191"
@@ -32,17 +31,17 @@ end
 
 --- Whole, cut in two at every offset, in single bytes, and with empty pieces in between.
 local function check(text, expected, max)
-  test.equal(decode({ text }, max), expected, "whole")
+  assert.same(expected, decode({ text }, max))
   for cut = 0, #text do
-    test.equal(decode({ text:sub(1, cut), text:sub(cut + 1) }, max), expected, "cut at " .. cut)
+    assert.same(expected, decode({ text:sub(1, cut), text:sub(cut + 1) }, max), "cut at " .. cut)
   end
-  test.equal(decode(bytes_of(text), max), expected, "byte by byte")
+  assert.same(expected, decode(bytes_of(text), max), "byte by byte")
   local airy = {}
   for _, byte in ipairs(bytes_of(text)) do
     airy[#airy + 1] = ""
     airy[#airy + 1] = byte
   end
-  test.equal(decode(airy, max), expected, "with empty pieces")
+  assert.same(expected, decode(airy, max), "with empty pieces")
 end
 
 local vectors = {
@@ -92,9 +91,11 @@ local vectors = {
   { "only line ends", "\n\r\n\r\r\r\n\n", {} },
 }
 
-for _, vector in ipairs(vectors) do
-  test.case(vector[1], function() check(vector[2], vector[3]) end)
-end
+describe("an event stream:", function()
+  for _, vector in ipairs(vectors) do
+    it(vector[1], function() check(vector[2], vector[3]) end)
+  end
+end)
 
 -- ---- against a second decoder, which is slow and sees the whole text at once
 
@@ -117,167 +118,175 @@ local function reference(text)
   return events
 end
 
-test.case("pseudo-random texts against the reference", function()
-  local alphabet = { "data:", "data:", "event:", "data", ":", "\r", "\n", "\r\n", "\n\n", "\r\r", " ", BOM, "x" }
-  local seed, events = 20230929, 0
-  local function random(n)
-    seed = (seed * 16807) % 2147483647
-    return seed % n + 1
-  end
-  for _ = 1, 300 do
-    local pieces = {}
-    for i = 1, random(16) do pieces[i] = alphabet[random(#alphabet)] end
-    local text = table.concat(pieces)
-    local expected = reference(text)
-    events = events + #expected
-    test.equal(decode(pieces), expected, ("in tokens: %q"):format(text))
-    check(text, expected)
-  end
-  test.ok(events > 100, "the texts hold hardly any events")
+describe("an event stream", function()
+  it("of pseudo-random text is what the reference says", function()
+    local alphabet = { "data:", "data:", "event:", "data", ":", "\r", "\n", "\r\n", "\n\n", "\r\r", " ", BOM, "x" }
+    local seed, events = 20230929, 0
+    local function random(n)
+      seed = (seed * 16807) % 2147483647
+      return seed % n + 1
+    end
+    for _ = 1, 300 do
+      local pieces = {}
+      for i = 1, random(16) do pieces[i] = alphabet[random(#alphabet)] end
+      local text = table.concat(pieces)
+      local expected = reference(text)
+      events = events + #expected
+      assert.same(expected, decode(pieces), ("in tokens: %q"):format(text))
+      check(text, expected)
+    end
+    assert.truthy(events > 100, "the texts hold hardly any events")
+  end)
 end)
 
 -- ---- sizes
 
-test.case("an event of 64 MiB", function()
-  local chunk = ("x"):rep(65536)
-  local decoder = core.sse(64 * 1024 * 1024 + 5)
-  decoder:feed "data:"
-  test.equal(decoder:next(), nil)
-  for _ = 1, 1024 do
-    decoder:feed(chunk)
-    local data, problem = decoder:next()
-    if data or problem then error "ended early" end
-  end
-  decoder:feed "\n\n"
-  local data, name = decoder:next()
-  test.equal(name, "")
-  test.equal(#data, 64 * 1024 * 1024)
-  test.ok(data == ("x"):rep(64 * 1024 * 1024), "other bytes")
-end)
+describe("large streams:", function()
+  it("an event of 64 MiB", function()
+    local chunk = ("x"):rep(65536)
+    local decoder = core.sse(64 * 1024 * 1024 + 5)
+    decoder:feed "data:"
+    assert.is_nil((decoder:next()))
+    for _ = 1, 1024 do
+      decoder:feed(chunk)
+      local data, problem = decoder:next()
+      if data or problem then error "ended early" end
+    end
+    decoder:feed "\n\n"
+    local data, name = decoder:next()
+    assert.equal("", name)
+    assert.equal(64 * 1024 * 1024, #data)
+    assert.truthy(data == ("x"):rep(64 * 1024 * 1024), "other bytes")
+  end)
 
-test.case("an event of 64 MiB in one piece, and one byte more", function()
-  local line = "data:" .. ("x"):rep(64 * 1024 * 1024)
-  local decoder = core.sse(#line)
-  decoder:feed(line .. "\n\n")
-  local data = decoder:next()
-  test.ok(data == line:sub(6), "other bytes")
-  decoder = core.sse(#line - 1)
-  decoder:feed(line .. "\n\n")
-  local problem
-  data, problem = decoder:next()
-  test.ok(not data and problem == "limit", "no limit")
-end)
+  it("an event of 64 MiB in one piece, and one byte more", function()
+    local line = "data:" .. ("x"):rep(64 * 1024 * 1024)
+    local decoder = core.sse(#line)
+    decoder:feed(line .. "\n\n")
+    local data = decoder:next()
+    assert.truthy(data == line:sub(6), "other bytes")
+    decoder = core.sse(#line - 1)
+    decoder:feed(line .. "\n\n")
+    local problem
+    data, problem = decoder:next()
+    assert.truthy(not data and problem == "limit", "no limit")
+  end)
 
-test.case("an event of 256 KiB byte by byte: with quadratic work this would not end", function()
-  local decoder, count = core.sse(MAX), 256 * 1024
-  decoder:feed "data:"
-  for _ = 1, count do
+  it("an event of 256 KiB byte by byte: with quadratic work this would not end", function()
+    local decoder, count = core.sse(MAX), 256 * 1024
+    decoder:feed "data:"
+    for _ = 1, count do
+      decoder:next()
+      decoder:feed "x"
+    end
     decoder:next()
-    decoder:feed "x"
-  end
-  decoder:next()
-  decoder:feed "\n\n"
-  test.equal(#decoder:next(), count)
-end)
+    decoder:feed "\n\n"
+    assert.equal(count, #decoder:next())
+  end)
 
-test.case("10,000 comments are not kept", function()
-  local decoder, comments = core.sse(64), {}
-  for i = 1, 10000 do
-    comments[i] = ": keep-alive\n\n"
-    decoder:feed(comments[i])
-    local data, problem = decoder:next()
-    if data or problem then error "an event of comments" end
-  end
-  decoder:feed(table.concat(comments) .. "data: a\n\n")
-  test.equal(decoder:next(), "a")
-end)
+  it("10,000 comments are not kept", function()
+    local decoder, comments = core.sse(64), {}
+    for i = 1, 10000 do
+      comments[i] = ": keep-alive\n\n"
+      decoder:feed(comments[i])
+      local data, problem = decoder:next()
+      if data or problem then error "an event of comments" end
+    end
+    decoder:feed(table.concat(comments) .. "data: a\n\n")
+    assert.equal("a", (decoder:next()))
+  end)
 
-test.case("200,000 events in one piece", function()
-  local decoder = core.sse(64)
-  decoder:feed(("data: {}\n\n"):rep(200000))
-  local count = 0
-  for data in function() return decoder:next() end do
-    if data ~= "{}" then error(data) end
-    count = count + 1
-  end
-  test.equal(count, 200000)
+  it("200,000 events in one piece", function()
+    local decoder = core.sse(64)
+    decoder:feed(("data: {}\n\n"):rep(200000))
+    local count = 0
+    for data in function() return decoder:next() end do
+      if data ~= "{}" then error(data) end
+      count = count + 1
+    end
+    assert.equal(200000, count)
+  end)
 end)
 
 -- ---- the maximum
 
-local limits = {
-  { "a line without an end, at the maximum", ("x"):rep(10), {} },
-  { "a line without an end, beyond the maximum", ("x"):rep(11), { "limit" } },
-  { "a comment at the maximum", ":" .. ("x"):rep(9) .. "\ndata:a\n\n", { { "", "a" } } },
-  { "a comment beyond the maximum", ":" .. ("x"):rep(10) .. "\ndata:a\n\n", { "limit" } },
-  { "a line of data at the maximum", "data:12345\n\n", { { "", "12345" } } },
-  { "a line of data beyond the maximum", "data:123456\n\n", { "limit" } },
-  { "data over several lines, at the maximum", "data:12345\ndata:6789\n\n", { { "", "12345\n6789" } } },
-  { "data over several lines, beyond the maximum", "data:12345\ndata:67890\n\n", { "limit" } },
-  { "line ends count in the data", ("data\n"):rep(11) .. "\n" .. ("data\n"):rep(12) .. "\n",
-    { { "", ("\n"):rep(10) }, "limit" } },
-  { "an event before the maximum is reached", "data:a\n\ndata:123456\n\n", { { "", "a" }, "limit" } },
-  { "each event has the maximum for itself", ("data:12345\n\n"):rep(3),
-    { { "", "12345" }, { "", "12345" }, { "", "12345" } } },
-  { "a byte order mark counts", BOM .. "data:12\n\n" .. BOM .. "data:123\n\n", { { "", "12" }, "limit" } },
-}
+describe("the maximum:", function()
+  local limits = {
+    { "a line without an end, at the maximum", ("x"):rep(10), {} },
+    { "a line without an end, beyond the maximum", ("x"):rep(11), { "limit" } },
+    { "a comment at the maximum", ":" .. ("x"):rep(9) .. "\ndata:a\n\n", { { "", "a" } } },
+    { "a comment beyond the maximum", ":" .. ("x"):rep(10) .. "\ndata:a\n\n", { "limit" } },
+    { "a line of data at the maximum", "data:12345\n\n", { { "", "12345" } } },
+    { "a line of data beyond the maximum", "data:123456\n\n", { "limit" } },
+    { "data over several lines, at the maximum", "data:12345\ndata:6789\n\n", { { "", "12345\n6789" } } },
+    { "data over several lines, beyond the maximum", "data:12345\ndata:67890\n\n", { "limit" } },
+    { "line ends count in the data", ("data\n"):rep(11) .. "\n" .. ("data\n"):rep(12) .. "\n",
+      { { "", ("\n"):rep(10) }, "limit" } },
+    { "an event before the maximum is reached", "data:a\n\ndata:123456\n\n", { { "", "a" }, "limit" } },
+    { "each event has the maximum for itself", ("data:12345\n\n"):rep(3),
+      { { "", "12345" }, { "", "12345" }, { "", "12345" } } },
+    { "a byte order mark counts", BOM .. "data:12\n\n" .. BOM .. "data:123\n\n", { { "", "12" }, "limit" } },
+  }
 
-for _, row in ipairs(limits) do
-  test.case("maximum: " .. row[1], function() check(row[2], row[3], 10) end)
-end
+  for _, row in ipairs(limits) do
+    it(row[1], function() check(row[2], row[3], 10) end)
+  end
 
-test.case("nothing comes after the maximum was reached", function()
-  for _, text in ipairs { "data:123456\n\ndata:a\n\n", "data:12345\ndata:67890\n\ndata:a\n\n" } do
+  it("nothing comes after the maximum was reached", function()
+    for _, text in ipairs { "data:123456\n\ndata:a\n\n", "data:12345\ndata:67890\n\ndata:a\n\n" } do
+      local decoder = core.sse(10)
+      decoder:feed(text)
+      for _ = 1, 3 do assert.same({ nil, "limit" }, { decoder:next() }) end
+      decoder:feed "\n\ndata:b\n\n"
+      assert.same({ nil, "limit" }, { decoder:next() })
+    end
+  end)
+
+  it("nor after a line that is too long in two pieces", function()
     local decoder = core.sse(10)
-    decoder:feed(text)
-    for _ = 1, 3 do test.equal({ decoder:next() }, { nil, "limit" }) end
-    decoder:feed "\n\ndata:b\n\n"
-    test.equal({ decoder:next() }, { nil, "limit" })
-  end
-end)
-
-test.case("nor after a line that is too long in two pieces", function()
-  local decoder = core.sse(10)
-  for _, piece in ipairs { "data:1", "23456", "\n\ndata:a\n\n" } do
-    decoder:feed(piece)
-    test.equal({ decoder:next() }, piece == "data:1" and {} or { nil, "limit" })
-  end
+    for _, piece in ipairs { "data:1", "23456", "\n\ndata:a\n\n" } do
+      decoder:feed(piece)
+      assert.same(piece == "data:1" and {} or { nil, "limit" }, { decoder:next() })
+    end
+  end)
 end)
 
 -- ---- the binding
 
-test.case("misuse raises", function()
-  test.raises("number", core.sse)
-  test.raises("positive", core.sse, 0)
-  test.raises("positive", core.sse, -1)
-  local decoder = core.sse(100)
-  test.raises("string", decoder.feed, decoder)
-  test.raises("string", decoder.feed, decoder, {})
-  test.raises("lmm.sse", decoder.feed, io.stdout, "x")
-  test.raises("lmm.sse", decoder.next, {})
-end)
+describe("the binding:", function()
+  it("misuse raises", function()
+    assert.raises("number", core.sse)
+    assert.raises("positive", core.sse, 0)
+    assert.raises("positive", core.sse, -1)
+    local decoder = core.sse(100)
+    assert.raises("string", decoder.feed, decoder)
+    assert.raises("string", decoder.feed, decoder, {})
+    assert.raises("lmm.sse", decoder.feed, io.stdout, "x")
+    assert.raises("lmm.sse", decoder.next, {})
+  end)
 
-test.case("bytes are taken before others are fed", function()
-  local decoder = core.sse(100)
-  test.equal({ decoder:next() }, {})
-  decoder:feed "data:a\n\ndata:b\n\n"
-  test.equal(decoder:next(), "a")
-  test.raises("take the events", decoder.feed, decoder, "data:c\n\n")
-  test.equal(decoder:next(), "b")
-  test.equal({ decoder:next() }, {})
-  decoder:feed "data:c\n\n"
-  test.equal(decoder:next(), "c")
-end)
+  it("bytes are taken before others are fed", function()
+    local decoder = core.sse(100)
+    assert.same({}, { decoder:next() })
+    decoder:feed "data:a\n\ndata:b\n\n"
+    assert.equal("a", (decoder:next()))
+    assert.raises("take the events", decoder.feed, decoder, "data:c\n\n")
+    assert.equal("b", (decoder:next()))
+    assert.same({}, { decoder:next() })
+    decoder:feed "data:c\n\n"
+    assert.equal("c", (decoder:next()))
+  end)
 
-test.case("what was fed stays while it is needed", function()
-  local decoder = core.sse(1000)
-  local function feed(i) decoder:feed(("data:%03d\n\n"):format(i):rep(50)) end
-  for i = 1, 20 do
-    feed(i)
-    collectgarbage()
-    local others = {}
-    for j = 1, 20 do others[j] = ("data:yyy\n\n"):rep(49) .. ("%010d"):format(i * 100 + j) end
-    for _ = 1, 50 do test.equal(decoder:next(), ("%03d"):format(i)) end
-    test.equal({ decoder:next(), #others }, { nil, 20 })
-  end
+  it("what was fed stays while it is needed", function()
+    local decoder = core.sse(1000)
+    local function feed(i) decoder:feed(("data:%03d\n\n"):format(i):rep(50)) end
+    for i = 1, 20 do
+      feed(i)
+      collectgarbage()
+      local others = {}
+      for j = 1, 20 do others[j] = ("data:yyy\n\n"):rep(49) .. ("%010d"):format(i * 100 + j) end
+      for _ = 1, 50 do assert.equal(("%03d"):format(i), (decoder:next())) end
+      assert.same({ nil, 20 }, { decoder:next(), #others })
+    end
+  end)
 end)

@@ -1,13 +1,10 @@
-/* answer.c: the body of one reply comes in, in pieces, and is kept as it came; what is in it goes out one by one: pieces
- * of text, the events that say more than that, or one whole JSON text. */
+/* answer.c: the body of one reply comes in, in pieces, and is kept as it came; what is in it goes out one by one:
+ * pieces of text, the events that say more than that, or one whole JSON text. */
 #include <string.h>
-#include <strings.h>
 
 #include "lmm.h"
 
 #define LEVELS 1024 /* an unfinished event that is nested more deeply counts as whole, and is refused later */
-
-/* ---- what kind of reply it is ------------------------------------------------------------------------------------ */
 
 void lmm_answer_init(lmm_answer *answer, size_t max_reply, size_t max_event) {
   memset(answer, 0, sizeof *answer);
@@ -31,80 +28,25 @@ int lmm_answer_feed(lmm_answer *answer, const char *bytes, size_t count) {
 
 void lmm_answer_finish(lmm_answer *answer) { answer->is_finished = true; }
 
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-/* Whether `count` bytes begin with the text, or, as long as more may come, whether they may yet: *maybe. */
-static bool begins(const char *at, size_t count, const char *text, bool *maybe) {
-  size_t length = strlen(text), common = count < length ? count : length;
-  bool same = memcmp(at, text, common) == 0;
-  *maybe = *maybe || (same && common < length);
-  return same && common == length;
-}
-
 int lmm_answer_kind(lmm_answer *answer) {
-  static const char *const fields[] = {":", "data:", "event:", "id:", "retry:"};
   if (answer->kind != LMM_REPLY_UNKNOWN || answer->bytes.length == 0) return answer->kind;
-  const char *at = answer->bytes.data + answer->begin, *end = answer->bytes.data + answer->bytes.length;
-  bool maybe = false, is_bom = false;
-  while (at < end && (is_space(*at) || (is_bom = begins(at, (size_t)(end - at), "\xEF\xBB\xBF", &maybe)))) {
-    at += is_bom ? 3 : 1;
-    is_bom = false;
-  }
-  size_t count = (size_t)(end - at);
-  bool is_events = false;
-  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) is_events = is_events || begins(at, count, fields[i], &maybe);
-  answer->begin = (size_t)(at - answer->bytes.data);
-  if (count == 0 || (maybe && !is_events && !answer->is_finished)) return LMM_REPLY_UNKNOWN;
-  answer->kind = *at == '{' || *at == '[' ? LMM_REPLY_JSON : is_events ? LMM_REPLY_EVENTS : LMM_REPLY_OTHER;
+  answer->kind = lmm_reply_kind(answer->bytes.data, answer->bytes.length, answer->is_finished, &answer->begin);
   answer->sse.at = answer->given = answer->begin;
-  answer->sse.begun = true; /* byte order marks were passed here */
+  answer->sse.begun = true; /* byte order marks are passed */
   return answer->kind;
 }
 
-/* ---- a reply that is one JSON text ------------------------------------------------------------------------------- */
-
-/* Where a JSON text ends behind which servers of streams put `data: [DONE]` and white space. */
-static size_t end_of_json(const char *text, size_t begin, size_t end) {
-  static const char done[] = "[DONE]", field[] = "data:";
-  while (end > begin && is_space(text[end - 1])) end--;
-  size_t at = end;
-  if (at - begin < sizeof done - 1 || memcmp(text + at - (sizeof done - 1), done, sizeof done - 1) != 0) return end;
-  at -= sizeof done - 1;
-  if (at > begin && text[at - 1] == ' ') at--;
-  if (at - begin < sizeof field - 1 || memcmp(text + at - (sizeof field - 1), field, sizeof field - 1) != 0) return end;
-  at -= sizeof field - 1;
-  return at > begin && (text[at - 1] == '\n' || text[at - 1] == '\r') ? at : end;
-}
+/* ---- a reply that is one JSON text ------------------------------------------------------------------------------ */
 
 static int next_whole(lmm_answer *answer) {
   if (!answer->is_finished || answer->is_ended) return LMM_ANSWER_MORE;
   answer->is_ended = answer->has_current = true;
   answer->given = answer->bytes.length;
-  answer->end = end_of_json(answer->bytes.data, answer->begin, answer->bytes.length);
+  answer->end = lmm_reply_json_end(answer->bytes.data, answer->begin, answer->bytes.length);
   return LMM_ANSWER_WHOLE;
 }
 
-/* ---- a reply that is a stream of events -------------------------------------------------------------------------- */
-
-enum { DATA_NOTHING, DATA_DONE, DATA_EVENT };
-
-static bool is_error(const lmm_sse *sse) {
-  return sse->event.length == 5 && strncasecmp(sse->event.data, "error", 5) == 0;
-}
-
-static bool is_text(const char *at, size_t count, const char *text) {
-  return count == strlen(text) && memcmp(at, text, count) == 0;
-}
-
-/* Keep-alives come as null, as empty data, and as comments in the place of data; [DONE] comes in quotes, too. */
-static int classify(const lmm_sse *sse, const char *data, size_t count) {
-  if (count > 1 && data[0] == '{') return DATA_EVENT;
-  while (count > 0 && is_space(data[count - 1])) count--;
-  while (count > 0 && is_space(*data)) data++, count--;
-  if (is_text(data, count, "[DONE]") || is_text(data, count, "\"[DONE]\"")) return DATA_DONE;
-  if (is_error(sse)) return DATA_EVENT;
-  return count == 0 || *data == ':' || is_text(data, count, "null") ? DATA_NOTHING : DATA_EVENT;
-}
+/* ---- a reply that is a stream of events ------------------------------------------------------------------------- */
 
 static bool is_whole(const char *data, size_t count) {
   size_t levels[LEVELS];
@@ -123,7 +65,8 @@ static int last_event(lmm_answer *answer) {
   int code = lmm_sse_finish(&answer->sse, answer->bytes.data, answer->bytes.length);
   if (code != 1) return code;
   const char *data = lmm_sse_data(&answer->sse, answer->bytes.data, &count);
-  return classify(&answer->sse, data, count) != DATA_EVENT || is_whole(data, count) ? 1 : 0;
+  int kind = lmm_data_kind(&answer->sse, data, count);
+  return kind == LMM_DATA_DONE || (kind == LMM_DATA_EVENT && is_whole(data, count)) ? 1 : 0;
 }
 
 static int add_delta(lmm_answer *answer, const char *data, const lmm_delta *delta, bool all, lmm_piece *piece) {
@@ -140,9 +83,9 @@ static int add_delta(lmm_answer *answer, const char *data, const lmm_delta *delt
 static int take_event(lmm_answer *answer, bool all, lmm_piece *piece) {
   size_t count;
   const char *data = lmm_sse_data(&answer->sse, answer->bytes.data, &count);
-  int what = classify(&answer->sse, data, count);
-  if (what == DATA_NOTHING) return LMM_ANSWER_MORE;
-  if (what == DATA_DONE) {
+  int what = lmm_data_kind(&answer->sse, data, count);
+  if (what == LMM_DATA_NOTHING) return LMM_ANSWER_MORE;
+  if (what == LMM_DATA_DONE) {
     answer->is_done = true;
     return LMM_ANSWER_DONE;
   }
@@ -195,15 +138,14 @@ const char *lmm_answer_data(const lmm_answer *answer, size_t *count) {
 
 int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count) {
   const char *text = answer->bytes.data;
-  int code;
   if (answer->kind != LMM_REPLY_EVENTS) return 0;
   if (sse->at < answer->begin) sse->at = answer->begin, sse->begun = true;
   do {
-    code = lmm_sse_next(sse, text, answer->given);
+    int code = lmm_sse_next(sse, text, answer->given);
     if (code == LMM_OK) code = lmm_sse_finish(sse, text, answer->given);
     if (code != 1) return code;
     *data = lmm_sse_data(sse, text, count);
-  } while (classify(sse, *data, *count) != DATA_EVENT);
+  } while (lmm_data_kind(sse, *data, *count) != LMM_DATA_EVENT);
   return 1;
 }
 
@@ -285,8 +227,8 @@ static int answer_kind(lua_State *L) {
   return 1;
 }
 
-/* answer:next(all?) -> "text", piece | "reasoning", piece | "empty" (only with `all`) | "event", name | "done" | "whole"
- * | false: more bytes are needed, or there is nothing more | nil, "limit", which */
+/* answer:next(all?) -> "text", piece | "reasoning", piece | "empty" (only with `all`) | "event", name | "done" |
+ * "whole" | false: more bytes are needed, or there is nothing more | nil, "limit", which */
 static int answer_next(lua_State *L) {
   handle *self = lua_touserdata(L, 1);
   if (self == NULL || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || self->is_busy)
@@ -322,7 +264,8 @@ static const char *check_current(lua_State *L, const handle *self, size_t *count
   return lmm_answer_data(&self->answer, count);
 }
 
-/* answer:value() -> the event given last, without nulls, whole numbers as integers | nil, message, byte, why (as decode)
+/* answer:value() -> the event given last, without nulls, whole numbers as integers | nil, message, byte, why (as
+ * decode)
  *
  * Where a text in it begins or ends with half a character: value, nil, the same value with such halves kept, as three
  * bytes each. Pieces are joined from that one (answer:append, core.join). */
@@ -377,8 +320,8 @@ static int answer_append(lua_State *L) {
   return 1;
 }
 
-/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Of a reply that is not
- * JSON: nil, message, byte, why. */
+/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Of a reply that is
+ * not JSON: nil, message, byte, why. */
 static int answer_raw(lua_State *L) {
   handle *self = check_changeable(L);
   const char *data;

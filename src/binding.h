@@ -33,11 +33,11 @@ static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
   lua_pushlstring(L, buf->length > 0 ? buf->data : "", buf->length);
 }
 
-/* ---- decode: JSON to Lua values ----------------------------------------------------------------------------------- */
+/* ---- decode: JSON to Lua values --------------------------------------------------------------------------------- */
 
 #define LMM_DEPTH 1000
 #define LMM_MAX_DEPTH 1000000
-#define LMM_CONTAINER_BYTES 32 /* of a reply's limit count for each list and object, which take memory beyond their text */
+#define LMM_CONTAINER_BYTES 32 /* of a reply's limit for each list and object: they take memory beyond their text */
 
 typedef struct lmm_decoding {
   size_t depth;      /* at most LMM_MAX_DEPTH */
@@ -48,8 +48,8 @@ typedef struct lmm_decoding {
   bool has_halves;   /* out: there were such halves, kept or not */
 } lmm_decoding;
 
-/* Pushes the value of a text that stays where it is meanwhile: 1 result; or nil, a message, where (from 1), and "syntax",
- * "cut" or "limit": 4 results. Raises when memory runs out. */
+/* Pushes the value of a text that stays where it is meanwhile: 1 result; or nil, a message, where (from 1), and
+ * "syntax", "cut" or "limit": 4 results. Raises when memory runs out. */
 int lmm_decode(lua_State *L, const char *text, size_t length, lmm_decoding *how);
 
 /* Sets a field of the table on the top. */

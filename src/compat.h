@@ -50,6 +50,12 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 
 #endif
 
+#if LUA_VERSION_NUM < 503
+#pragma weak lua_replace
+#else
+#pragma weak lua_copy /* which lua_replace is a macro over */
+#endif
+
 /* Raises in any other Lua than the one whose headers this was built with. Called first of all by a module, with the
  * module's name at index 1; calls only what every Lua has. From 5.2 on the globals are a chunk's upvalue. */
 static inline void lmm_check_lua(lua_State *L) {

@@ -1,10 +1,11 @@
-/* decode.c: a JSON text comes in, the Lua value that it stands for goes out. All memory is Lua's, so that a raise on the
- * way leaves nothing behind. */
+/* decode.c: a JSON text comes in, the Lua value that it stands for goes out. All memory is Lua's, so that a raise on
+ * the way leaves nothing behind. */
 #include <math.h>
 
 #include "binding.h"
 
 #define LEVELS 1024       /* on the C stack; deeper limits take a block of Lua's */
+#define TWO_TO_63 9223372036854775808.0
 #define SHORT_STRING 1024 /* likewise */
 
 typedef struct builder {
@@ -46,7 +47,7 @@ static void push_number(builder *self) {
   double value = number->value;
   if (number->is_integer)
     lua_pushinteger(self->L, (lua_Integer)number->integer);
-  else if (self->how->clean && value >= -0x1p63 && value < 0x1p63 && (double)(lua_Integer)value == value)
+  else if (self->how->clean && value >= -TWO_TO_63 && value < TWO_TO_63 && (double)(lua_Integer)value == value)
     lua_pushinteger(self->L, (lua_Integer)value);
   else
     lua_pushnumber(self->L, value);

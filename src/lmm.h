@@ -1,6 +1,6 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transport -> sse -> answer
+ *     sniff -> media -> base64 -> body -> transport -> sse, read -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
@@ -157,6 +157,7 @@ typedef struct lmm_body {
   size_t current; /* the segment being read */
   size_t offset;  /* in its text */
   lmm_reader reader;
+  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
 } lmm_body;
 
 /* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes
@@ -171,7 +172,7 @@ void lmm_body_close(lmm_body *body);
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
 
-/* ---- read: the tokens of a JSON text ----------------------------------------------------------------------------- */
+/* ---- read: the tokens of a JSON text ---------------------------------------------------------------------------- */
 
 typedef struct lmm_number {
   bool is_integer;
@@ -221,8 +222,8 @@ typedef struct lmm_json {
 void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient);
 /* Gives the text from its first byte on, as far as it is there: the same bytes as before, at any place, and more. */
 void lmm_json_feed(lmm_json *json, const char *text, size_t length, bool is_last);
-/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time is
- * linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
+/* The next token, or a code, and then ever again: LMM_INVALID, LMM_CUT (after the last byte), LMM_LIMIT (depth). Time
+ * is linear in the text, in however many pieces it comes, and no token is given that more bytes could change. */
 int lmm_json_next(lmm_json *json);
 /* Reads the rest of the value that began with `token`; gives its last token, LMM_JSON_MORE or a code. */
 int lmm_json_skip(lmm_json *json, int token);
@@ -232,7 +233,7 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, i
  * *halves becomes true: what is before or behind may have the other half. */
 size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
 
-/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------- */
+/* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------ */
 
 typedef struct lmm_sse {
   size_t max;        /* bytes, of each line and of each event's data */
@@ -260,7 +261,7 @@ const char *lmm_sse_data(const lmm_sse *sse, const char *text, size_t *count); /
 int lmm_sse_release(lmm_sse *sse, const char *text, size_t *count);
 void lmm_sse_free(lmm_sse *sse);
 
-/* ---- delta: what one event adds to a streamed answer --------------------------------------------------------------- */
+/* ---- delta: what one event adds to a streamed answer ------------------------------------------------------------ */
 
 typedef struct lmm_delta {
   size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
@@ -270,11 +271,28 @@ typedef struct lmm_delta {
 } lmm_delta;
 
 /* Whether the event's JSON is well-formed and a plain delta: one choice, with index 0 or none, that has not ended and
- * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs or
- * citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here. */
+ * whose delta holds at most one piece of text or reasoning, and nothing else beside a role; no error, usage, logprobs
+ * or citations. Empty texts, lists and objects say nothing, and nor do fields of an event or a choice not named here.
+ */
 bool lmm_delta_read(lmm_delta *delta, const char *text, size_t length);
 
-/* ---- answer: all of one reply's body, and what is in it ------------------------------------------------------------ */
+/* ---- kind: what came, by its bytes ------------------------------------------------------------------------------ */
+
+enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
+
+/* What a reply is, by its first bytes that are neither white space nor a byte order mark. Those in between are passed:
+ * `*begin`, 0 at first, says how far, so that no byte is looked at often however many pieces they come in. */
+int lmm_reply_kind(const char *bytes, size_t count, bool is_finished, size_t *begin);
+/* Where a JSON text ends behind which servers of streams put `data: [DONE]` and white space. */
+size_t lmm_reply_json_end(const char *text, size_t begin, size_t end);
+
+enum { LMM_DATA_NOTHING, LMM_DATA_DONE, LMM_DATA_EVENT };
+
+/* What the data of an event is. Keep-alives come as null, as empty data, and as comments in the place of data; [DONE]
+ * comes in quotes, too. Nothing in an event named "error" is a keep-alive. */
+int lmm_data_kind(const lmm_sse *sse, const char *data, size_t count);
+
+/* ---- answer: all of one reply's body, and what is in it --------------------------------------------------------- */
 
 /* Text that comes in pieces. A character may come in two halves, in two pieces: the first waits for the other. */
 typedef struct lmm_text {
@@ -290,9 +308,6 @@ typedef struct lmm_piece {
 
 int lmm_text_add(lmm_text *text, const char *bytes, size_t count, bool escaped, lmm_piece *piece);
 bool lmm_text_end(lmm_text *text, lmm_piece *piece); /* where a half waits, U+FFFD is the last piece */
-
-/* What a reply is, by its first bytes that are neither white space nor a byte order mark. */
-enum { LMM_REPLY_UNKNOWN, LMM_REPLY_JSON, LMM_REPLY_EVENTS, LMM_REPLY_OTHER };
 
 enum {
   LMM_ANSWER_MORE = 0,  /* more bytes are needed; when finished: there is nothing more */
@@ -329,8 +344,8 @@ int lmm_answer_kind(lmm_answer *answer);
  * that names the reply or its model, are given as LMM_ANSWER_EVENT whatever they hold. */
 int lmm_answer_next(lmm_answer *answer, bool all, lmm_piece *piece);
 const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what was given last */
-/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at the
- * end; or a code. */
+/* Goes once more through the events that were given, with a decoder of its own: 1 and the JSON of the next one; 0 at
+ * the end; or a code. */
 int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
 void lmm_answer_free(lmm_answer *answer);
 

@@ -14,11 +14,10 @@
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* The digits from `first` on that decide: those behind leading zeros. */
+/* The digits between `first` and `last` that count: those behind leading zeros. */
 static size_t count_digits(const char *first, const char *last) {
   const char *point = memchr(first, '.', (size_t)(last - first));
-  for (; first < last && (*first == '0' || *first == '.'); first++) {
-  }
+  while (first < last && (*first == '0' || *first == '.')) first++;
   return (size_t)(last - first) - (point != NULL && point >= first);
 }
 
@@ -34,7 +33,9 @@ static void write_exponent(char *out, int exponent) {
   int count = 0;
   *out++ = 'e';
   if (exponent < 0) *out++ = '-';
-  for (exponent = abs(exponent); exponent > 0 || count == 0; exponent /= 10) digits[count++] = (char)('0' + exponent % 10);
+  exponent = abs(exponent);
+  do digits[count++] = (char)('0' + exponent % 10);
+  while ((exponent /= 10) > 0);
   while (count > 0) *out++ = digits[--count];
   *out = '\0';
 }
@@ -139,7 +140,8 @@ int lmm_number_read(const char **at, const char *end, lmm_number *number) {
     if (code != LMM_OK) return code;
   }
   /* Minus zero is no integer. */
-  number->is_integer = whole && digits <= 19 && mantissa <= (uint64_t)INT64_MAX + negative && (mantissa > 0 || !negative);
+  bool fits = digits <= 19 && mantissa <= (uint64_t)INT64_MAX + negative && (mantissa > 0 || !negative);
+  number->is_integer = whole && fits;
   if (number->is_integer) {
     number->integer = negative ? (int64_t)(0 - mantissa) : (int64_t)mantissa;
     return LMM_OK;

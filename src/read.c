@@ -7,7 +7,15 @@
 
 #include "lmm.h"
 
-enum { EXPECT_VALUE, EXPECT_VALUE_OR_END, EXPECT_KEY, EXPECT_KEY_OR_END, EXPECT_COLON, EXPECT_COMMA_OR_END, EXPECT_END };
+enum {
+  EXPECT_VALUE,
+  EXPECT_VALUE_OR_END,
+  EXPECT_KEY,
+  EXPECT_KEY_OR_END,
+  EXPECT_COLON,
+  EXPECT_COMMA_OR_END,
+  EXPECT_END
+};
 
 void lmm_json_init(lmm_json *json, size_t *levels, size_t max_depth, bool lenient) {
   memset(json, 0, sizeof *json);
@@ -45,7 +53,7 @@ static const char *expected_now(const lmm_json *json) {
   }
 }
 
-/* The text stops here: more is to come, or it was cut off in what `within` names. */
+/* The text stops here: more is to come, or it was cut off in what `within` names; NULL: before anything. */
 static int stop(lmm_json *json, const char *within) {
   return json->is_last ? fail(json, LMM_CUT, json->text + json->length, within) : LMM_JSON_MORE;
 }
@@ -56,6 +64,8 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error) {
   size_t place = json->fault + 1;
   if (json->failed == LMM_LIMIT) {
     (void)lmm_fail(error, LMM_LIMIT, "the JSON is nested more than %zu deep, at byte %zu", json->max_depth, place);
+  } else if (json->failed == LMM_CUT && json->expected == NULL) {
+    (void)lmm_fail(error, LMM_CUT, "the JSON ended before it began, after byte %zu", json->fault);
   } else if (json->failed == LMM_CUT) {
     (void)lmm_fail(error, LMM_CUT, "the JSON ended within %s, after byte %zu", json->expected, json->fault);
   } else {
@@ -115,14 +125,14 @@ static char escaped_by(char letter) {
   }
 }
 
-/* Moves behind the escape at `*at`. LMM_CUT where its end is not there. */
+/* Moves behind the escape at `*at`, or to what is wrong in it. LMM_CUT where its end is not there. */
 static int skip_escape(const char **at, const char *end) {
   const char *p = *at + 1;
   if (p == end) return LMM_CUT;
   if (*p != 'u') {
-    if (escaped_by(*p) == '\0') return LMM_INVALID;
-    *at = p + 1;
-    return LMM_OK;
+    bool known = escaped_by(*p) != '\0';
+    *at = known ? p + 1 : p;
+    return known ? LMM_OK : LMM_INVALID;
   }
   for (int i = 1; i <= 4; i++) {
     if (p + i == end) return LMM_CUT;
@@ -151,7 +161,7 @@ static int read_string(lmm_json *json, int token) {
     json->escaped = true;
     int code = skip_escape(&p, end);
     if (code == LMM_CUT) return stop(json, "a string");
-    if (code != LMM_OK) return fail(json, LMM_INVALID, *p == '\\' ? p + 1 : p, "an escape as in JSON");
+    if (code != LMM_OK) return fail(json, LMM_INVALID, p, "an escape as in JSON");
   }
   json->start = (size_t)(start - json->text);
   json->count = (size_t)(p - start);
@@ -250,28 +260,20 @@ static int read_number(lmm_json *json, const char *p, const char *end) {
   return end_of_value(json, p, LMM_JSON_NUMBER);
 }
 
-/* 1: `word` stands at `p`. 0: it may, and is not all there. -1: something else does, from *fault on. */
-static int match(const char *p, const char *end, const char *word, const char **fault) {
-  for (; *word != '\0'; word++, p++) {
-    *fault = p;
-    if (p == end) return 0;
-    if (*p != *word) return -1;
-  }
-  return 1;
+static int read_word(lmm_json *json, const char *p, const char *end, const char *word, size_t length, int token) {
+  size_t there = (size_t)(end - p) < length ? (size_t)(end - p) : length, same = 0;
+  while (same < there && p[same] == word[same]) same++;
+  if (same == length) return end_of_value(json, p + length, token);
+  if (same == there) return stop(json, word);
+  return same == 0 ? unexpected(json, p) : fail(json, LMM_INVALID, p + same, word);
 }
+#define WORD(word) word, sizeof(word) - 1
 
-static int read_word(lmm_json *json, const char *p, const char *end, const char *word, int token) {
-  const char *fault = p;
-  int found = match(p, end, word, &fault);
-  if (found == 0) return stop(json, word);
-  if (found < 0) return fault == p ? unexpected(json, p) : fail(json, LMM_INVALID, fault, word);
-  return end_of_value(json, p + strlen(word), token);
-}
-
-static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, double value) {
+static int read_constant(lmm_json *json, const char *p, const char *end, const char *word, size_t length,
+                         double value) {
   if (!json->lenient) return unexpected(json, p);
   json->number = (lmm_number){.is_integer = false, .value = value};
-  return read_word(json, p, end, word, LMM_JSON_NUMBER);
+  return read_word(json, p, end, word, length, LMM_JSON_NUMBER);
 }
 
 /* ---- lists and objects ----------------------------------------------------------------------------------------- */
@@ -295,13 +297,13 @@ static int read_value(lmm_json *json, const char *p, const char *end) {
     case '"': return read_string(json, LMM_JSON_STRING);
     case '{': return open_level(json, p, true);
     case '[': return open_level(json, p, false);
-    case 't': return read_word(json, p, end, "true", LMM_JSON_TRUE);
-    case 'f': return read_word(json, p, end, "false", LMM_JSON_FALSE);
-    case 'n': return read_word(json, p, end, "null", LMM_JSON_NULL);
-    case 'N': return read_constant(json, p, end, "NaN", NAN);
-    case 'I': return read_constant(json, p, end, "Infinity", INFINITY);
+    case 't': return read_word(json, p, end, WORD("true"), LMM_JSON_TRUE);
+    case 'f': return read_word(json, p, end, WORD("false"), LMM_JSON_FALSE);
+    case 'n': return read_word(json, p, end, WORD("null"), LMM_JSON_NULL);
+    case 'N': return read_constant(json, p, end, WORD("NaN"), NAN);
+    case 'I': return read_constant(json, p, end, WORD("Infinity"), INFINITY);
     case '-':
-      if (json->lenient && p + 1 < end && p[1] == 'I') return read_constant(json, p, end, "-Infinity", -INFINITY);
+      if (json->lenient && p + 1 < end && p[1] == 'I') return read_constant(json, p, end, WORD("-Infinity"), -INFINITY);
       return read_number(json, p, end);
     default: return *p >= '0' && *p <= '9' ? read_number(json, p, end) : unexpected(json, p);
   }
@@ -328,10 +330,8 @@ static int read_separator(lmm_json *json, const char *p) {
 /* 1: there is none, or it was passed. 0: its first bytes may be one. */
 static int skip_bom(lmm_json *json) {
   static const char mark[] = "\xEF\xBB\xBF";
-  size_t count = json->length < 3 ? json->length : 3;
-  if (memcmp(json->text, mark, count) != 0) return 1;
-  if (count < 3) return json->is_last ? 1 : 0;
-  json->at = 3;
+  if (json->length < 3) return json->is_last || memcmp(json->text, mark, json->length) != 0;
+  if (memcmp(json->text, mark, 3) == 0) json->at = 3;
   return 1;
 }
 
@@ -343,7 +343,7 @@ int lmm_json_next(lmm_json *json) {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t')) p++;
     json->at = (size_t)(p - json->text);
     if (p == end && json->expect == EXPECT_END) return json->is_last ? LMM_JSON_END : LMM_JSON_MORE;
-    if (p == end) return stop(json, json->depth == 0 ? "nothing" : is_in_object(json) ? "an object" : "a list");
+    if (p == end) return stop(json, json->depth == 0 ? NULL : is_in_object(json) ? "an object" : "a list");
     switch (json->expect) {
       case EXPECT_VALUE_OR_END:
         if (*p == ']') return close_level(json, p, LMM_JSON_LIST_END);

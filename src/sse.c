@@ -65,8 +65,8 @@ static int take_line(lmm_sse *sse, const char *text, const char *line, size_t le
   return take_field(sse, text, line, (size_t)(colon - line), value, (size_t)(end - value));
 }
 
-/* The first `byte` in the text between `*from` and `end`, or `end`; `*from` remembers it, so that each byte is looked at
- * once. */
+/* The first `byte` in the text between `*from` and `end`, or `end`; `*from` remembers it, so that each byte is looked
+ * at once. */
 static size_t find(const char *text, size_t *from, size_t at, size_t end, char byte) {
   if (*from < at) *from = at;
   if (*from >= end) return end;

@@ -1,14 +1,15 @@
-/* text.c: pieces of text come in, plain or with JSON's escapes; the whole text grows, and what is complete of each piece
- * goes out. */
+/* text.c: pieces of text come in, plain or with JSON's escapes; the whole text grows, and what is complete of each
+ * piece goes out. */
 #include <string.h>
 
 #include "lmm.h"
 
-static const char replacement[] = "\xEF\xBF\xBD";
+static const char replacement[3] = {'\xEF', '\xBF', '\xBD'};
 
 /* Whether three bytes are half of a surrogate pair: the high one, which comes first, or the low one. */
 static bool is_half(const char *at, unsigned char least) {
-  return (unsigned char)at[0] == 0xED && ((unsigned char)at[1] & 0xF0) == least && ((unsigned char)at[2] & 0xC0) == 0x80;
+  const unsigned char *byte = (const unsigned char *)at;
+  return byte[0] == 0xED && (byte[1] & 0xF0) == least && (byte[2] & 0xC0) == 0x80;
 }
 #define HIGH 0xA0
 #define LOW 0xB0
@@ -67,8 +68,8 @@ bool lmm_text_end(lmm_text *text, lmm_piece *piece) {
 
 #include "binding.h"
 
-/* join(pieces) -> the text that a list of strings adds up to. Halves of a character, as answer:value() keeps them at the
- * ends of pieces, become that character, or U+FFFD. */
+/* join(pieces) -> the text that a list of strings adds up to. Halves of a character, as answer:value() keeps them at
+ * the ends of pieces, become that character, or U+FFFD. */
 static int text_join(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   size_t total = 0, count;

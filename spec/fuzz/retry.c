@@ -1,16 +1,16 @@
-/* retry.c: what a server asks for in Retry-After and Retry-After-Ms (lmm.retry), against the C library's numbers and
+/* retry.c: what a server asks for in Retry-After and Retry-After-Ms (lmm.call.retry), against the C library's numbers and
  * calendar. The input's first line is the one header, its second line, if there is one, the other. */
 #include "with_lua.h"
 
 #define NOW 1696004797 /* Fri, 29 Sep 2023 16:26:37 GMT */
 
 static const char setup[] =
-    "local retry = require 'lmm.retry'\n"
+    "local retry = require 'lmm.call.retry'\n"
     "local policy = retry.new { clock = function() return 1696004797 end, random = function() return 0 end }\n"
     "return { try = function(after, ms)\n"
     "  local headers = { ['retry-after'] = after, ['retry-after-ms'] = ms }\n"
     "  local failures = { { kind = 'http', status = 503 } }\n"
-    "  return retry.requested(headers, policy.clock), retry.delay(policy, failures, headers)\n"
+    "  return retry.requested(headers, policy), retry.delay(policy, failures, headers)\n"
     "end }\n";
 
 /* A positive decimal number without sign or exponent, else 0. */

@@ -17,7 +17,7 @@ local errors = require "lmm.errors"
 ---@field run fun(self)                          waits until all tasks have ended
 ---@field name string?                           "luv", ...
 ---@field poller nil|fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
----@field transport string?                     the module of its transport, unless that is lmm.transport.curl
+---@field transport string?                     its transport, "resty", unless that is "curl"
 
 local loop = {}
 

@@ -32,7 +32,7 @@ local LONGEST = 86400 -- seconds: returning early is always right
 local MOMENT = 0.02   -- seconds
 
 function nginx.new()
-  return setmetatable({ transport = "lmm.transport.resty" }, Loop)
+  return setmetatable({ transport = "resty" }, Loop)
 end
 
 Loop.now = core.now
