@@ -16,7 +16,6 @@ local tasks = {}
 
 -- ---- tasks, whatever runs them
 
----@class lmm.Task
 local Task = {}
 Task.__index = Task
 Task.__name = "lmm.Task"
