@@ -76,9 +76,8 @@ function Stream:receive()
     kind, piece = answer:next()
   end
   while kind == false do
-    local ok
-    local bytes, err = call:read()
-    if bytes then ok, err = answer:feed(bytes) else ok, err = answer:finish(err) end
+    local ok, err = call:read_into(answer.reader)
+    if not ok then ok, err = answer:finish(err) end
     if not ok then return nil, call:fail(err) end
     kind, piece = answer:next()
   end
