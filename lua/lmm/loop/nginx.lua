@@ -141,10 +141,10 @@ function Loop:spawn(fn, done)
     place = not done and debug.traceback("", 2):sub(2)
     return problem
   end
-  known.group:add()
   ngx.thread.spawn(function()
     local co = coroutine.running()
     known.tasks[co] = task
+    known.group:add()
     local function finish(...)
       known.tasks[co] = nil
       task:finish(place, ...)
