@@ -6,7 +6,7 @@
 --
 -- Each module, the C ones among them, is loaded with its first use, so that requiring this one costs next to nothing.
 
-local lmm = { version = "0.1.0" }
+local lmm = { version = require("lmm.version").number }
 
 --- Makes a client; asks nobody yet. See lmm.Client.
 ---@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
