@@ -257,9 +257,9 @@ describe("the client", function()
     local chat = net:connect():conversation()
     local result
     lmm.go(function() return chat:ask "q" end, function(...) result = { ... } end)
-    while #net.requests < 2 do fake.loop:pass(fake.loop:now() + 1) end
+    while #net.requests < 2 do fake.loop:wait({}, fake.loop:now() + 1) end
     chat:cancel()
-    while not result do fake.loop:pass(fake.loop:now() + 1) end
+    while not result do fake.loop:wait({}, fake.loop:now() + 1) end
     assert.same({ "cancelled", 2, true }, { result[4].kind, #net.requests, net.transfers[2].closed })
     assert.equal(0, #chat.messages)
   end)
@@ -509,7 +509,7 @@ describe("the client", function()
     { "a header that is no secret", "in the test environment", { headers = { ["X-Env"] = "test environment" } } },
     { "a header that says true", "that is true", { headers = { ["Helicone-Cache-Enabled"] = "true" } } },
     { "the caller's own words", "cannot parse: What is shown in this image, please?", {} },
-    { "any Chinese sentence", "\\u6a21\\u578b\\u4e0d\\u5b58\\u5728", {},
+    { "any Chinese sentence", [[\u6a21\u578b\u4e0d\u5b58\u5728]], {},
       "\230\168\161\229\158\139\228\184\141\229\173\152\229\156\168" },
   } do
     it("what is no secret stays in a message: " .. row[1], function()
@@ -671,7 +671,7 @@ describe("the client", function()
     local result
     lmm.go(function() return client:chat { messages = {} } end, function(...) result = { ... } end)
     client:close()
-    fake.loop:pass(fake.loop:now())
+    fake.loop:wait({}, fake.loop:now() + 0.001)
     assert.is_true(result[1])
     assert.equal("cancelled", result[4].kind)
     assert.is_true(net.transfers[1].closed)
