@@ -489,7 +489,7 @@ describe("streams", function()
         assert.equal("protocol", err.kind)
       end
     end
-    for _, body in ipairs { "", " " } do
+    for _, body in ipairs { "", " ", "\239\187\191", "\239\187\191\nda", "retry" } do
       assert.equal("truncated", assert.refused("ended without %[DONE%]", reply_of(body)).kind)
     end
     for _, body in ipairs { '{"choices":[}', "{]", '{"a":1 x', '{"a":oops', '{"a":"\\q', '{"a":tru}',

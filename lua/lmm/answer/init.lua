@@ -193,7 +193,7 @@ end
 --- Whether the few bytes that came may be the beginning of a stream: of a field's name, or none at all where a stream
 --- was asked for.
 function Answer:may_begin_events()
-  local bytes = self.reader:bytes():match "^%s*(.*)$"
+  local bytes = self.reader:bytes():gsub("^\239?\187?\191?", ""):match "^%s*(.*)$" -- without a byte order mark
   if bytes == "" then return self.streamed end
   for _, field in ipairs { "data:", "event:", "retry:", "id:" } do
     if field:sub(1, #bytes) == bytes then return true end

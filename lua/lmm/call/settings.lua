@@ -1,4 +1,4 @@
---- What a client is told: the options of lmm.connect and of a call come in; checked settings go out.
+--- The settings of a client: the options of lmm.connect, and of a call, come in; checked settings go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local retry = require "lmm.call.retry"
@@ -111,7 +111,7 @@ local function problem_of(path)
   return file and "Is a directory" or nil
 end
 
---- What the files hold is told by the handshake.
+--- Whether they fit together, the handshake finds out.
 local function check_tls(given)
   local tls = merged({}, options.check("lmm.connect tls", tls_rows, given))
   for _, name in ipairs { "ca", "cert", "key" } do

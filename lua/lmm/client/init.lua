@@ -147,7 +147,7 @@ function Client:wait_ready(opts)
   return errors.public(require("lmm.client.ready").wait(self, opts))
 end
 
---- Any other exchange. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
+--- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
 --- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
 ---@param method string  GET, POST, ...
 ---@param path string
@@ -178,7 +178,7 @@ function Client:request(method, path, body, opts)
   return reply
 end
 
---- The stream of one exchange, whether the server is asked to stream or not; nothing is sent before it is read.
+--- The stream of one request, whether the server is asked to stream or not; nothing is sent before it is read.
 ---@return lmm.Stream
 function Client:open_stream(given, streamed)
   local sent, ours = fields.split(given, streamed)
@@ -202,7 +202,7 @@ function Client:open_stream(given, streamed)
   return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
 end
 
---- One exchange from a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.
+--- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.
 --- `timeout`, `retry` and `schema` (a JSON schema for a structured answer) are ours.
 ---@param given table
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
