@@ -34,11 +34,11 @@ BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PAC
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples
+ALL_LUA   := lua bin/lmm spec bench examples .busted $(wildcard plugin)
 
 all: $(MODULES) ## builds both modules into build/
 core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
@@ -81,6 +81,25 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
+
+.PHONY: check rooms
+# What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
+LEFT_OUT := nvim% nginx% compat serve% cli% secret install resend parity storm fuzz phase
+CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
+CHANGED   = $(shell .ci/changed)
+CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
+CHANGED_C   = $(if $(filter src/%.h,$(CHANGED)),$(wildcard src/*.c),$(filter src/%.c,$(CHANGED)))
+check: ## what to run all day: the linters on what differs from main, then the quick specs on one Lua
+	@$(NEED) $(DEMO_PACKAGES) lua-busted lua-check curl openssl
+	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done
+	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
+	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
+
+ROOMS_AS = $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.$1(rooms.files()))'
+rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
+	@$(call ROOMS_AS,text)
+	@mkdir -p build
+	@! command -v dot >/dev/null || { $(call ROOMS_AS,dot) | dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
 
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1

@@ -194,7 +194,7 @@ local function exponent(much, little, factor)
 end
 
 function groups.crowd()
-  local url = root .. "/stream/20000/280/v1"
+  local url = root .. "/stream/200000/280/v1"
   local beside, alone = interleaved(3, {
     function() return (measure("crowd", root .. "/hold/v1", 4000, url)) end,
     function() return (measure("crowd", root .. "/hold/v1", 0, url)) end,

@@ -378,3 +378,18 @@ test.case("a list of splices may be changed afterwards", function()
   collectgarbage()
   check(body, "YWJj1")
 end)
+
+test.case("reading takes no new memory but for what it gives", function()
+  local body = core.body "text"
+  body:read(2 ^ 20)
+  collectgarbage()
+  collectgarbage "stop"
+  local before = collectgarbage "count"
+  for _ = 1, 100 do
+    body:rewind()
+    body:read(2 ^ 20)
+  end
+  local grown = collectgarbage "count" - before
+  collectgarbage "restart"
+  test.ok(grown < 1024, grown .. " KiB")
+end)

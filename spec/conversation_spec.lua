@@ -67,7 +67,7 @@ describe("conversations", function()
       assert(chat:ask "first")
       local before = #chat.messages
       case(chat)
-      assert.same(before, #chat.messages, "case " .. i)
+      assert.equal(before, #chat.messages, "case " .. i)
     end
   end)
 

@@ -34,9 +34,9 @@ describe("a line", function()
         assert.equal(character:rep((#line - 3) / #character) .. "...", line)
       end
       local whole = character:rep(100)
-      assert.same(whole, text.line(whole, #whole))
-      assert.same(whole, text.line(whole, 1000))
-      assert.same(whole, text.line(whole .. "\n\n", #whole))
+      assert.equal(whole, text.line(whole, #whole))
+      assert.equal(whole, text.line(whole, 1000))
+      assert.equal(whole, text.line(whole .. "\n\n", #whole))
     end
     assert(#text.line(("\128"):rep(100), 50) > 43, "bytes that are no characters are cut too far")
     assert.equal("...", text.line(("\128"):rep(100), 2))
@@ -57,7 +57,7 @@ describe("error objects", function()
     assert.equal("HTTP 503 from x (wait a little)", err.message)
     assert.same({ "http", 503, "c", "wait\na little", false },
       { err.kind, err.status, err.code, err.hint, err.retryable })
-    assert.same(err.message, tostring(err))
+    assert.equal(err.message, tostring(err))
     assert.same({ "failed: " .. err.message, err.message .. "!" }, { "failed: " .. err, err .. "!" })
     assert.equal("HTTP 503\nfrom x", fields.message)
     assert.truthy(errors.is(err))
@@ -178,7 +178,7 @@ describe("options", function()
       maxtokens = "max_tokens", max_token = "max_tokens", max_new_tokens = "max_tokens", stop = false, x = false,
       seed = false, [""] = false,
     } do
-      assert.same(near, options.nearest(given, names) or false, given)
+      assert.equal(near, options.nearest(given, names) or false, given)
     end
     assert.is_nil(options.nearest("x", {}))
   end)
@@ -195,7 +195,7 @@ end
 
 --- The fields of a reply's error, checked as far as `expected` names them; false stands for a field that is not there.
 local function check_fields(fields, expected)
-  for name, value in pairs(expected) do assert.same(value, fields[name] or false, name) end
+  for name, value in pairs(expected) do assert.equal(value, fields[name] or false, name) end
   assert.equal("string", type(fields.message))
   errors.new(fields)
 end

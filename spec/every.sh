@@ -1,20 +1,30 @@
 #!/bin/sh
-# usage: every.sh LUA...      from the project's folder, by `make test`; $SPEC and the like are make's
+# usage: every.sh LUA...      from the project's folder, by `make test` and `make check`
 #
-# Builds for each of these Luas and runs the specs on each, two at a time, since they wait more than they compute. What a
-# run says comes when it has ended. Ends with the sum: `N passed, N failed`.
+# Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: two at a time, since they
+# wait more than they compute. What a file says comes when it has ended. Ends with `N passed, N failed, N skipped`.
 set -u
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+counts=$(mktemp)
+trap 'rm -f "$counts"' EXIT
 for lua; do make -s --no-print-directory LUA="$lua" all || exit 1; done
-[ $# -gt 1 ] || exec make -s --no-print-directory LUA="$1" spec
 
-count='^[0-9]* passed, [0-9]* failed'
-run='make -s --no-print-directory LUA="$3" spec >"$1/$3" 2>&1
-{ echo "---- $3"; sed "s/$2.*/& on $3/" "$1/$3"; } >"$1/$3.said"
-cat "$1/$3.said"'
-printf '%s\n' "$@" | xargs -P 2 -I '{}' sh -c "$run" sh "$folder" "$count" '{}'
+run='said=$(make -s --no-print-directory LUA="$2" spec SPEC="$3" 2>&1)
+count=$(printf "%s\n" "$said" | grep "^[0-9]* passed, [0-9]* failed" || echo "0 passed, 1 failed")
+echo "$count on $2" >>"$1"
+echo "$2 $3: $count"
+printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: \*\*\*/d"'
+for lua; do
+  for spec in ${SPEC:-spec/*_spec.lua}; do echo "$lua $spec"; done
+done | xargs -P 2 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
 
-for lua; do grep "$count" "$folder/$lua" || echo "0 passed, 1 failed"; done | awk '
-  { passed += $1; failed += $3; skipped += $5 }
-  END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 }'
+awk '
+  !($NF in passed) { luas++ }
+  { passed[$NF] += $1; failed[$NF] += $3; skipped[$NF] += $6 == "skipped" ? $5 : 0 }
+  END {
+    for (lua in passed) {
+      if (luas > 1) printf "%d passed, %d failed, %d skipped on %s\n", passed[lua], failed[lua], skipped[lua], lua
+      p += passed[lua]; f += failed[lua]; s += skipped[lua]
+    }
+    printf "%d passed, %d failed, %d skipped\n", p, f, s
+    exit f > 0 || p == 0
+  }' "$counts"

@@ -1,6 +1,5 @@
 -- HTTP/1.1 without a socket: whatever pieces a reply comes in, the outcome is the same.
 local http1 = require "lmm.transport.http1"
-local test = require "spec.support.test"
 
 local LIMIT = 200 -- bytes of a head
 
@@ -96,68 +95,73 @@ local cases = {
     failed("limit, receive, the reply's header is longer than 200 bytes (limits.header)", 200) },
 }
 
-for _, row in ipairs(cases) do
-  local name, text, expected, opts = row[1], row[2], row[3], row[4] or {}
-  test.case(name, function()
-    for _, pieces in ipairs(cuts(text)) do
-      test.equal(decode(pieces, opts), expected, ("%d pieces, the first of %d bytes"):format(#pieces, #pieces[1]))
+describe("HTTP/1.1", function()
+  for _, row in ipairs(cases) do
+    local name, text, expected, opts = row[1], row[2], row[3], row[4] or {}
+    it(name, function()
+      for _, pieces in ipairs(cuts(text)) do
+        assert.same(expected, decode(pieces, opts), ("%d pieces, the first of %d bytes"):format(#pieces, #pieces[1]))
+      end
+    end)
+  end
+
+  it("what nobody asked for keeps a connection from being used again", function()
+    assert.same(whole("hello", false), decode({ COUNTED .. "hello!" }, {}))
+    assert.same(whole("", false), decode({ CHUNKED .. "0\r\n\r\nHTTP/1.1 200 OK" }, {}))
+  end)
+
+  it("a head of just the length that is allowed", function()
+    local head = OK .. "Content-Length: 2\r\nA: "
+    local text = head .. ("a"):rep(LIMIT - #head - 4) .. "\r\n\r\nhi"
+    assert.same(whole("hi", true), decode({ text }, {}))
+    assert.equal("limit, wait, the reply's header is longer than 200 bytes (limits.header)",
+      decode({ (text:gsub("a\r", "aa\r")) }, {}).failure)
+  end)
+
+  it("nothing heard", function()
+    assert.same(failed "connect, wait, the server closed it", decode({}, { ends = true }))
+    assert.same(failed "connect, wait, reset", decode({}, { ends = true, reason = "reset" }))
+  end)
+
+  it("a line of a chunk has an end", function()
+    assert.same(failed("truncated, receive, a chunk of it is malformed", 200),
+      decode({ CHUNKED .. "5;" .. ("a"):rep(20000) }, {}))
+  end)
+
+  it("long runs of anything: with quadratic work this would not end", function()
+    local function failure(text)
+      local decoder = http1.decoder { method = "POST", max_head = 2 ^ 22 }
+      local found = decoder:feed(text)
+      return found and found.reason
+    end
+    local many = 2 ^ 20
+    for _, value in ipairs { "5" .. (" "):rep(many) .. "x", ("\t"):rep(many) .. "x", ("5"):rep(many) .. "x",
+      "5," .. (" "):rep(many) .. "6" } do
+      assert.equal("its Content-Length is not a number", failure(OK .. "Content-Length: " .. value .. "\r\n\r\n"))
+    end
+    for _, line in ipairs { ("0"):rep(many) .. "x", ("0"):rep(many) .. "g;", "5" .. (" "):rep(many) .. "x",
+      ("f"):rep(many) } do
+      assert.equal("a chunk of it is malformed", failure(CHUNKED .. line .. "\r\n"))
+    end
+    assert.is_nil(failure(CHUNKED .. ("0"):rep(many) .. "5" .. (" "):rep(many) .. ";a\r\nhello"))
+  end)
+
+  it("a body longer than any integer of 32 bits, or than any number", function()
+    for _, text in ipairs { OK .. "Content-Length: 3000000000\r\n\r\nhello", CHUNKED .. "FFFFFFFFFFFF\r\nhello",
+      OK .. "Content-Length: 9223372036854775807\r\n\r\nhello", OK .. "Content-Length: " .. ("9"):rep(400)
+      .. "\r\n\r\nhello" } do
+      local decoder = http1.decoder { method = "POST", max_head = 2000 }
+      assert.is_nil(decoder:feed(text))
+      assert.equal("hello", decoder:take())
+      assert.is_false(decoder.done)
     end
   end)
-end
 
-test.case("what nobody asked for keeps a connection from being used again", function()
-  test.equal(decode({ COUNTED .. "hello!" }, {}), whole("hello", false))
-  test.equal(decode({ CHUNKED .. "0\r\n\r\nHTTP/1.1 200 OK" }, {}), whole("", false))
-end)
-
-test.case("a head of just the length that is allowed", function()
-  local head = OK .. "Content-Length: 2\r\nA: "
-  local text = head .. ("a"):rep(LIMIT - #head - 4) .. "\r\n\r\nhi"
-  test.equal(decode({ text }, {}), whole("hi", true))
-  test.equal(decode({ (text:gsub("a\r", "aa\r")) }, {}).failure,
-    "limit, wait, the reply's header is longer than 200 bytes (limits.header)")
-end)
-
-test.case("nothing heard", function()
-  test.equal(decode({}, { ends = true }), failed "connect, wait, the server closed it")
-  test.equal(decode({}, { ends = true, reason = "reset" }), failed "connect, wait, reset")
-end)
-
-test.case("a line of a chunk has an end", function()
-  test.equal(decode({ CHUNKED .. "5;" .. ("a"):rep(20000) }, {}),
-    failed("truncated, receive, a chunk of it is malformed", 200))
-end)
-
-test.case("long runs of anything: with quadratic work this would not end", function()
-  local function failure(text)
-    local decoder = http1.decoder { method = "POST", max_head = 2 ^ 22 }
-    local found = decoder:feed(text)
-    return found and found.reason
-  end
-  local many = 2 ^ 20
-  for _, value in ipairs { "5" .. (" "):rep(many) .. "x", ("\t"):rep(many) .. "x", ("5"):rep(many) .. "x",
-    "5," .. (" "):rep(many) .. "6" } do
-    test.equal(failure(OK .. "Content-Length: " .. value .. "\r\n\r\n"), "its Content-Length is not a number")
-  end
-  for _, line in ipairs { ("0"):rep(many) .. "x", ("0"):rep(many) .. "g;", "5" .. (" "):rep(many) .. "x",
-    ("f"):rep(many) } do
-    test.equal(failure(CHUNKED .. line .. "\r\n"), "a chunk of it is malformed")
-  end
-  test.equal(failure(CHUNKED .. ("0"):rep(many) .. "5" .. (" "):rep(many) .. ";a\r\nhello"), nil)
-end)
-
-test.case("a body longer than any integer of 32 bits, or than any number", function()
-  for _, text in ipairs { OK .. "Content-Length: 3000000000\r\n\r\nhello", CHUNKED .. "FFFFFFFFFFFF\r\nhello",
-    OK .. "Content-Length: 9223372036854775807\r\n\r\nhello", OK .. "Content-Length: " .. ("9"):rep(400)
-    .. "\r\n\r\nhello" } do
-    local decoder = http1.decoder { method = "POST", max_head = 2000 }
-    test.equal({ decoder:feed(text), decoder:take(), decoder.done }, { nil, "hello", false })
-  end
-end)
-
-test.case("request heads", function()
-  test.equal(http1.request_head { method = "POST", target = "/v1", host = "a:1", size = 3, lines = { "A: b", "C;" } },
-    "POST /v1 HTTP/1.1\r\nHost: a:1\r\nAccept: */*\r\nA: b\r\nC:\r\nContent-Length: 3\r\n\r\n")
-  test.equal(http1.request_head { method = "GET", target = "/", host = "a", lines = { "host: own", "Accept: x" } },
-    "GET / HTTP/1.1\r\nhost: own\r\nAccept: x\r\n\r\n")
+  it("request heads", function()
+    local request = { method = "POST", target = "/v1", host = "a:1", size = 3, lines = { "A: b", "C;" } }
+    assert.equal("POST /v1 HTTP/1.1\r\nHost: a:1\r\nAccept: */*\r\nA: b\r\nC:\r\nContent-Length: 3\r\n\r\n",
+      http1.request_head(request))
+    request = { method = "GET", target = "/", host = "a", lines = { "host: own", "Accept: x" } }
+    assert.equal("GET / HTTP/1.1\r\nhost: own\r\nAccept: x\r\n\r\n", http1.request_head(request))
+  end)
 end)

@@ -187,7 +187,7 @@ describe("replies", function()
       for line in ended.out:gmatch "[^\n]+" do lines[#lines + 1] = line end
       assert.equal(4 * #answers, #lines)
       for i = 1, #lines, 4 do
-        for j = 1, 3 do assert.same(lines[i], lines[i + j], answers[(i + 3) / 4][1]) end
+        for j = 1, 3 do assert.equal(lines[i], lines[i + j], answers[(i + 3) / 4][1]) end
       end
     end, debug.traceback)
     server:stop()

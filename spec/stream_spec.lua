@@ -203,12 +203,12 @@ describe("streams", function()
       local stream = open(streamed(case[1]), { retry = false })
       local text = ""
       for piece in function() return (stream:next()) end do text = text .. piece end
-      assert.same(case[4] or "", text)
+      assert.equal(case[4] or "", text)
       local err = assert.refused(case[3], stream:next())
-      assert.same(case[2], err.kind, case[3])
-      assert.same(case[4], err.partial, case[3])
-      assert.same(err, stream.err)
-      assert.same(err, select(3, stream:reply()))
+      assert.equal(case[2], err.kind, case[3])
+      assert.equal(case[4], err.partial, case[3])
+      assert.equal(err, stream.err)
+      assert.equal(err, select(3, stream:reply()))
       assert.matches("^[^:]*http", assert.raises(case[3], collect, open(streamed(case[1]), { retry = false })))
     end
   end)
@@ -370,7 +370,7 @@ describe("streams", function()
   end)
 
   it("break out of a loop cancels on Lua 5.4", function()
-    if not rawget(_G, "warn") then pending "only 5.4 closes the loop's value" end
+    if _VERSION < "Lua 5.4" then pending "only 5.4 closes the loop's value" end
     local net = fake.net { streamed { delta "a", delta "b", { pause = 100 }, delta "c" } }
     for piece in net:connect():stream { messages = {} } do
       if piece == "b" then break end
@@ -399,7 +399,7 @@ describe("streams", function()
   it("raw keeps what the server sent, nulls and all", function()
     local chunks = { delta { role = "assistant", content = lmm.null }, delta("a", "stop"), done }
     local reply = assert(open(streamed(chunks)):reply())
-    assert.same(json.null, reply.raw[1].choices[1].delta.content)
+    assert.equal(json.null, reply.raw[1].choices[1].delta.content)
   end)
 
   it("two readers of one stream: the second is told so", function()
@@ -451,7 +451,7 @@ describe("streams", function()
   it("arguments that come decoded keep their nulls", function()
     local body = '{"choices":[{"message":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":{"a":null}}}]}}]}'
     local call = assert(open({ body = body }):reply()).tool_calls[1]
-    assert.same(json.null, json.decode(call.arguments).a)
+    assert.equal(json.null, json.decode(call.arguments).a)
   end)
 
   it("arguments that come decoded are written as they came", function()
@@ -465,11 +465,11 @@ describe("streams", function()
       return call.arguments, call
     end
     for _, way in ipairs { "delta", "message" } do
-      assert.same(given, (arguments_of(given, way)))
+      assert.equal(given, (arguments_of(given, way)))
       assert.equal('{"l":[]}', (arguments_of('{"l":[ ]}', way)))
       assert.same({ "[]", "{}" }, { arguments_of("[]", way), (arguments_of("{}", way)) })
       local list = "[" .. numbers .. ",{},[],[[]],null,true]"
-      assert.same(list, (arguments_of(list, way)))
+      assert.equal(list, (arguments_of(list, way)))
       local _, call = arguments_of('{"pi":3.141592653589793,"s":' .. text .. '}', way)
       assert.same({ pi = 3.141592653589793, s = '[] 12 "{\\" \195\164/' }, call.args)
       assert.matches('"pi":3.141592653589793', call.arguments)

@@ -154,6 +154,7 @@ int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data,
 #include "binding.h"
 
 typedef struct handle {
+  lmm_sink sink; /* first, so that an answer is a sink */
   lmm_answer answer;
   lmm_sse replay;
   lmm_decoding how;
@@ -167,6 +168,13 @@ static handle *check_changeable(lua_State *L) {
   handle *self = check_answer(L);
   if (self->is_busy) luaL_error(L, "the answer is in use");
   return self;
+}
+
+static int feed_sink(lmm_sink *sink, const char *bytes, size_t count) {
+  handle *self = (handle *)sink;
+  if (self->is_busy) return LMM_INVALID;
+  int code = lmm_answer_feed(&self->answer, bytes, count);
+  return code == LMM_LIMIT ? LMM_OK : code; /* lmm_answer_next tells it, after what came before */
 }
 
 static size_t size_option(lua_State *L, const char *name, size_t max) {
@@ -183,6 +191,7 @@ static int answer_new(lua_State *L) {
   size_t reply = size_option(L, "reply", SIZE_MAX / 4), event = size_option(L, "event", SIZE_MAX / 4);
   size_t depth = size_option(L, "depth", LMM_MAX_DEPTH);
   handle *self = lmm_new_userdata(L, sizeof *self);
+  self->sink.feed = feed_sink;
   lmm_answer_init(&self->answer, reply, event);
   lmm_sse_init(&self->replay, event);
   self->how = (lmm_decoding){.depth = depth, .containers = reply / LMM_CONTAINER_BYTES + 1, .lenient = true};
@@ -381,7 +390,9 @@ int lmm_answer_open(lua_State *L) {
   for (int i = 0; i < 6; i++) lua_pushstring(L, names[i]);
   lua_pushcclosure(L, answer_next, 7);
   lua_setfield(L, -2, "next");
-  lua_pop(L, 2);
+  lua_pop(L, 1);
+  lmm_set_integer(L, LMM_SINK_KEY, LMM_SINK_ABI);
+  lua_pop(L, 1);
   lua_pushcfunction(L, answer_new);
   return 1;
 }

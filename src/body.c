@@ -118,6 +118,7 @@ void lmm_body_close(lmm_body *body) {
   lmm_reader_close(&body->reader);
   free(body->segments);
   body->segments = NULL;
+  lmm_buf_free(&body->buffer);
 }
 
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
@@ -185,17 +186,22 @@ static int body_get_size(lua_State *L) {
   return 1;
 }
 
-/* body:read(capacity) -> at most that many bytes (4 or more must be asked for) | nil at the end | nil, message */
+#define READ_MAX ((size_t)1 << 30)
+
+/* body:read(capacity) -> at most that many bytes (4 or more must be asked for) | nil at the end | nil, message
+ * The bytes are read into a buffer that the body keeps until it is closed, so that a long body takes no new one for each
+ * of its pieces. */
 static int body_get_read(lua_State *L) {
   lmm_body *body = check_body(L);
   lua_Integer capacity = luaL_optinteger(L, 2, 65536);
-  luaL_argcheck(L, capacity >= (lua_Integer)LMM_SOURCE_MIN && capacity <= 1 << 30, 2, "4 bytes to 1 GiB");
-  char *out = lua_newuserdata(L, (size_t)capacity);
+  luaL_argcheck(L, capacity >= (lua_Integer)LMM_SOURCE_MIN && capacity <= (lua_Integer)READ_MAX, 2, "4 bytes to 1 GiB");
+  body->buffer.max = READ_MAX;
+  if (lmm_buf_reserve(&body->buffer, (size_t)capacity) != LMM_OK) return luaL_error(L, "not enough memory");
   lmm_error error = {LMM_OK, ""};
-  ptrdiff_t count = body_read(&body->source, out, (size_t)capacity, &error);
+  ptrdiff_t count = body_read(&body->source, body->buffer.data, (size_t)capacity, &error);
   if (count < 0) return lmm_push_error(L, &error);
   if (count == 0) return 0;
-  lua_pushlstring(L, out, (size_t)count);
+  lua_pushlstring(L, body->buffer.data, (size_t)count);
   return 1;
 }
 

@@ -50,6 +50,12 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 
 #endif
 
+#if LUA_VERSION_NUM < 503
+#pragma weak lua_replace
+#else
+#pragma weak lua_copy /* which lua_replace is a macro over */
+#endif
+
 /* Room for a few more values; false where Lua's stack would exceed its maximum. A lack of memory is raised, which
  * lua_checkstack of 5.2 and later also tells as 0: there the maximum is a million. */
 static inline bool lmm_grow_stack(lua_State *L, int count) {

@@ -281,12 +281,31 @@ static int transfer_head(lua_State *L) {
   return 1;
 }
 
-/* transfer:read() -> bytes | false while none have come | nil at the end | nil, kind, phase, reason, permanent */
+/* The sink at index 2, which must be one made by an lmm.core of the same build; NULL without one. */
+static lmm_sink *check_sink(lua_State *L) {
+  if (lua_isnoneornil(L, 2)) return NULL;
+  lmm_sink *sink = lua_touserdata(L, 2);
+  if (sink == NULL || !luaL_getmetafield(L, 2, LMM_SINK_KEY) || lua_tointeger(L, -1) != LMM_SINK_ABI)
+    luaL_error(L, "a sink made by this build's lmm.core expected");
+  return sink;
+}
+
+/* transfer:read(sink?) -> bytes, or their number where they went into the sink | false while none have come | nil at the
+ * end | nil, kind, phase, reason, permanent */
 static int transfer_read(lua_State *L) {
   lmm_transfer *transfer = check_transfer(L);
+  lmm_sink *sink = check_sink(L);
   lmm_failure failure;
   if (transfer->received.length > 0) {
-    lmm_push_buf(L, &transfer->received);
+    int code = LMM_OK;
+    if (sink != NULL) {
+      code = sink->feed(sink, transfer->received.data, transfer->received.length);
+      lua_pushinteger(L, (lua_Integer)transfer->received.length);
+    } else {
+      lmm_push_buf(L, &transfer->received);
+    }
+    if (code == LMM_NOMEM) return raise_nomem(L);
+    if (code != LMM_OK) return luaL_error(L, "the sink takes nothing now");
     if (lmm_transfer_consume(transfer) != LMM_OK) lmm_multi_break(transfer->multi);
     return 1;
   }

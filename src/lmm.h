@@ -126,7 +126,7 @@ size_t lmm_base64_encode(const lmm_base64_kernel *kernel, char *out, const unsig
  * Gives the number of bytes, or -1 - (offset of the first bad byte; `count` where the text is too short). */
 ptrdiff_t lmm_base64_decode(unsigned char *out, const char *in, size_t count);
 
-/* ---- source: what a transfer sends; the one thing the two modules share ----------------------------------------- */
+/* ---- source and sink: what a transfer sends, and where what it receives goes; all that the two modules share ------ */
 
 #define LMM_SOURCE_KEY "lmm.source" /* in the metatable: LMM_SOURCE_ABI */
 #define LMM_SOURCE_ABI 1
@@ -138,6 +138,15 @@ struct lmm_source {
   uint64_t (*size)(const lmm_source *source);                                               /* bytes, exact */
   ptrdiff_t (*read)(lmm_source *source, char *out, size_t capacity, lmm_error *error); /* 0 at the end, < 0 a code */
   int (*rewind)(lmm_source *source, lmm_error *error);
+};
+
+#define LMM_SINK_KEY "lmm.sink" /* in the metatable: LMM_SINK_ABI */
+#define LMM_SINK_ABI 1
+
+typedef struct lmm_sink lmm_sink;
+
+struct lmm_sink {
+  int (*feed)(lmm_sink *sink, const char *bytes, size_t count); /* LMM_OK or a code; what is too much, the sink tells */
 };
 
 /* ---- body: a request body, pulled piece by piece: literal text and media as base64 ------------------------------ */
@@ -157,6 +166,7 @@ typedef struct lmm_body {
   size_t current; /* the segment being read */
   size_t offset;  /* in its text */
   lmm_reader reader;
+  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
 } lmm_body;
 
 /* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes

@@ -6,7 +6,7 @@
 --
 -- Each module, the C ones among them, is loaded with its first use, so that requiring this one costs next to nothing.
 
-local lmm = { version = "0.1.0" }
+local lmm = { version = require("lmm.version").number }
 
 --- Makes a client; asks nobody yet. See lmm.Client.
 ---@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
@@ -56,7 +56,10 @@ function lmm.retry(opts)
   return (require("lmm.call").retry(opts))
 end
 
---- Runs `fn` as a task, begun at once up to its first wait. `done(ok, ...)` gets what `pcall` would give.
+--- Runs `fn` as a task, begun at once up to its first wait. `done(ok, ...)` gets what `pcall` would give, and so does
+--- whoever calls `task:wait()`. What it raises, unless it was cancelled, is reported once where nobody can get it any
+--- more: without `done`, once the task has been collected, at the latest as the program ends (to stderr, by
+--- `vim.notify`, or in nginx's error log).
 ---@param fn fun(): any
 ---@param done fun(ok: boolean, ...)?
 ---@return lmm.Task
@@ -69,7 +72,13 @@ end
 ---@param opts { limit: integer? }?
 ---@return any[]? results, table|string errors, lmm.Error? err  nil, a message and an error where its task was cancelled
 function lmm.gather(fns, opts)
-  return require("lmm.loop.gather")(fns, opts)
+  return require("lmm.loop").gather(fns, opts)
+end
+
+--- Waits until all tasks have ended, those that they begin meanwhile too: the end of a program that has begun some.
+--- Raises in a task. In Neovim the editor goes on meanwhile; in nginx it waits for the tasks of this request.
+function lmm.run()
+  require("lmm.loop").run()
 end
 
 --- Names the loop to wait in, first of all: lmm.connect takes one, too.

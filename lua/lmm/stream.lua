@@ -76,9 +76,8 @@ function Stream:receive()
     kind, piece = answer:next()
   end
   while kind == false do
-    local ok
-    local bytes, err = call:read()
-    if bytes then ok, err = answer:feed(bytes) else ok, err = answer:finish(err) end
+    local ok, err = call:read_into(answer.reader)
+    if not ok then ok, err = answer:finish(err) end
     if not ok then return nil, call:fail(err) end
     kind, piece = answer:next()
   end
@@ -104,7 +103,7 @@ function Stream:take()
   if not self.early then return self:receive() end
   self.replayed = self.replayed + 1
   if self.replayed <= self.early then return "other" end
-  self.early = nil
+  self.early, self.early_events = nil, nil
   local kind, piece = self.first_kind, self.first_piece
   self.first_kind, self.first_piece = nil, nil
   if kind then self.direct = self.answer.reader end
@@ -189,11 +188,13 @@ end
 --- The event that came last, decoded, without nulls. Those that the attempt had read are decoded again.
 function Stream:event()
   if not self.early then return self.answer:event() end
-  local count = 0
-  for _, event in ipairs(self.answer.reader:raw()) do
-    if type(event) == "table" then count = count + 1 end -- a null only kept the connection alive
-    if count == self.replayed then return json.clean(event) end
+  if not self.early_events then
+    self.early_events = {}
+    for _, event in ipairs(self.answer.reader:raw()) do
+      if type(event) == "table" then table.insert(self.early_events, event) end -- a null is a keep-alive
+    end
   end
+  return json.clean(self.early_events[self.replayed])
 end
 
 --- An iterator over the decoded events, those without text included. It raises like the stream itself.

@@ -23,8 +23,8 @@ end
 -- Everything that the other scenarios need, so that they begin with the client.
 local function load_all()
   for _, module in ipairs {
-    "lmm", "lmm.client", "lmm.conversation", "lmm.loop.gather", "lmm.part", "lmm.transport.curl", "lmm.request.dialects", "lmm.json",
-    "lmm.loop.blocking",
+    "lmm", "lmm.client", "lmm.conversation", "lmm.loop.gather", "lmm.part", "lmm.transport.curl",
+    "lmm.request.dialects", "lmm.json", "lmm.loop.blocking",
   } do require(module) end
   require("lmm.loop").current()
 end

@@ -5,9 +5,9 @@
 --   opts              of the client; it does not retry unless they say so
 --   run(client)       is called in a task: plain 5.1, so that it waits neither in a pcall nor in a `for`
 --   seen(server)      what a real server has seen of it by its end (spec/support/raw)
+local assert = require "luassert"
 local lmm = require "lmm"
 local replies = require "spec.support.replies"
-local test = require "spec.support.test"
 
 local request = { messages = { { role = "user", content = "q" } } }
 
@@ -19,8 +19,8 @@ end
 --- `nil, message, err` of this kind; gives err.
 local function failed(kind, value, message, err)
   if value ~= nil then error("succeeded with " .. tostring(value), 2) end
-  test.equal(type(err) == "table" and err.kind, kind, tostring(message))
-  test.equal(err.message, message)
+  assert.equal(kind, type(err) == "table" and err.kind, tostring(message))
+  assert.equal(message, err.message)
   return err
 end
 
@@ -35,7 +35,7 @@ local function all_pieces(stream)
 end
 
 local function closes(server)
-  test.ok(server:wait "closed")
+  assert.truthy(server:wait "closed")
 end
 
 local policy = { base = 0.01, attempts = 3 }
@@ -61,35 +61,35 @@ for i = 1, 400 do trickle.chunks[i] = i % 2 == 1 and replies.delta "a" or { paus
 return {
   case("an ask gives the reply", { replies.whole "Hello \226\130\172" }, { run = function(client)
     local reply = assert(client:chat(request))
-    test.equal({ reply.text, reply.finish_reason, reply.attempts }, { "Hello \226\130\172", "stop", 1 })
-    test.equal(tostring(reply.usage.total_tokens), "7")
+    assert.same({ "Hello \226\130\172", "stop", 1 }, { reply.text, reply.finish_reason, reply.attempts })
+    assert.equal("7", tostring(reply.usage.total_tokens))
   end }),
 
   case("a stream gives the pieces, and then the reply", { replies.answer("one ", "two\n", "three") }, {
     run = function(client)
       local stream = client:stream(request)
-      test.equal(stream:next(), "one ")
-      test.equal(all_pieces(stream), "two\nthree")
+      assert.equal("one ", stream:next())
+      assert.equal("two\nthree", all_pieces(stream))
       local reply = assert(stream:reply())
-      test.equal({ reply.text, reply.finish_reason }, { "one two\nthree", "stop" })
+      assert.same({ "one two\nthree", "stop" }, { reply.text, reply.finish_reason })
     end,
   }),
 
   case("a reply that ends with its connection", { to_the_end }, { run = function(client)
-    test.equal(assert(client:chat(request)).text, "to the end")
+    assert.equal("to the end", assert(client:chat(request)).text)
   end }),
 
   case("a conversation sends what was said before", { replies.whole "first", replies.answer("sec", "ond") }, {
     keeps = true,
     run = function(client)
       local chat = client:conversation { system = "S" }
-      test.equal(assert(chat:ask "1").text, "first")
-      test.equal(all_pieces(chat:stream "2"), "second")
-      test.equal(#chat.messages, 5)
+      assert.equal("first", assert(chat:ask "1").text)
+      assert.equal("second", all_pieces(chat:stream "2"))
+      assert.equal(5, #chat.messages)
     end,
     seen = function(server)
-      test.equal(#server:wait "accepted", 1)
-      test.match(server:received(1), '"first"')
+      assert.equal(1, #server:wait "accepted")
+      assert.matches('"first"', server:received(1))
     end,
   }),
 
@@ -101,25 +101,25 @@ return {
       local file = assert(io.open("examples/picture.jpg", "rb"))
       local text = require("lmm.core").base64.encode(file:read "*a")
       file:close()
-      test.ok(server:received(1):gsub("\\/", "/"):find('"data:image/jpeg;base64,' .. text .. '"', 1, true))
+      assert.truthy(server:received(1):gsub("\\/", "/"):find('"data:image/jpeg;base64,' .. text .. '"', 1, true))
     end,
   }),
 
   case("a gather gives results by index", { replies.whole "same" }, { run = function(client)
     local function ask() return client:chat(request) end
     local results, errors = lmm.gather({ ask, ask, ask, function() return nil, "none" end }, { limit = 2 })
-    test.equal({ results[1].text, results[2].text, results[3].text, errors[4] }, { "same", "same", "same", "none" })
+    assert.same({ "same", "same", "same", "none" }, { results[1].text, results[2].text, results[3].text, errors[4] })
   end }),
 
   case("a passing refusal is asked again", { busy, replies.whole "now" }, {
     opts = { retry = policy },
     run = function(client)
       local reply = assert(client:chat(request))
-      test.equal({ reply.text, reply.attempts }, { "now", 2 })
+      assert.same({ "now", 2 }, { reply.text, reply.attempts })
     end,
     seen = function(server)
       local seen = server:wait("request", 2)
-      test.equal(seen[1].sha256, seen[2].sha256)
+      assert.equal(seen[2].sha256, seen[1].sha256)
     end,
   }),
 
@@ -127,19 +127,19 @@ return {
     opts = { retry = policy },
     run = function(client)
       local err = failed("http", client:chat(request))
-      test.equal({ err.status, err.attempts }, { 503, 3 })
+      assert.same({ 503, 3 }, { err.status, err.attempts })
     end,
-    seen = function(server) test.equal(#server:wait("request", 3), 3) end,
+    seen = function(server) assert.equal(3, #server:wait("request", 3)) end,
   }),
 
   case("a refusal is not asked again, and is told", { refusal }, {
     opts = { retry = policy },
     run = function(client)
       local err = failed("http", client:chat(request))
-      test.equal({ err.status, err.attempts }, { 400, 1 })
-      test.match(err.message, "Wrong number")
+      assert.same({ 400, 1 }, { err.status, err.attempts })
+      assert.matches("Wrong number", err.message)
     end,
-    seen = function(server) test.equal(#server:seen "request", 1) end,
+    seen = function(server) assert.equal(1, #server:seen "request") end,
   }),
 
   case("a kept connection that died is replaced, and that is not counted", { replies.whole "a", replies.whole "b" }, {
@@ -148,37 +148,37 @@ return {
     run = function(client)
       assert(client:chat(request))
       local reply = assert(client:chat(request))
-      test.equal({ reply.text, reply.attempts }, { "b", 1 })
+      assert.same({ "b", 1 }, { reply.text, reply.attempts })
     end,
-    seen = function(server) test.equal(#server:seen "accepted", 2) end,
+    seen = function(server) assert.equal(2, #server:seen "accepted") end,
   }),
 
   case("an error within a stream", { faulty }, { run = function(client)
     local text, message, err = all_pieces(client:stream(request))
-    test.equal(text, "one")
-    test.equal(failed("http", nil, message, err).status, 500)
+    assert.equal("one", text)
+    assert.equal(500, failed("http", nil, message, err).status)
   end }),
 
   case("a stream that ends too early", { partial }, { run = function(client)
     local text, message, err = all_pieces(client:stream(request))
-    test.equal({ text, failed("truncated", nil, message, err).partial }, { "onetwo", "onetwo" })
+    assert.same({ "onetwo", "onetwo" }, { text, failed("truncated", nil, message, err).partial })
   end }),
 
   case("a stream that is reset", { broken }, { run = function(client)
     local text, message, err = all_pieces(client:stream(request))
-    test.equal({ text, failed("truncated", nil, message, err).partial }, { "one", "one" })
+    assert.same({ "one", "one" }, { text, failed("truncated", nil, message, err).partial })
   end }),
 
   case("an answer that comes later than the limit for connecting", { late }, {
     opts = { timeout = { connect = 0.2, first = 30 } },
-    run = function(client) test.equal(assert(client:chat(request)).text, "late") end,
+    run = function(client) assert.equal("late", assert(client:chat(request)).text) end,
   }),
 
   case("no answer within the time limit", { { hang = true } }, {
     opts = { timeout = { first = 0.15 } },
     run = function(client)
       local err = failed("timeout", client:chat(request))
-      test.equal({ err.phase, err.limit }, { "wait", "first" })
+      assert.same({ "wait", "first" }, { err.phase, err.limit })
     end,
     seen = closes,
   }),
@@ -188,7 +188,7 @@ return {
       local given = { messages = request.messages, timeout = { idle = 0.15 } }
       local text, message, err = all_pieces(client:stream(given))
       err = failed("timeout", nil, message, err)
-      test.equal({ text, err.phase, err.limit, err.partial }, { "one", "receive", "idle", "one" })
+      assert.same({ "one", "receive", "idle", "one" }, { text, err.phase, err.limit, err.partial })
     end,
     seen = closes,
   }),
@@ -196,7 +196,7 @@ return {
   case("a limit on the whole call, however busy the stream", { trickle }, {
     run = function(client)
       local _, message, err = all_pieces(client:stream { messages = request.messages, timeout = 0.25 })
-      test.equal(failed("timeout", nil, message, err).limit, "total")
+      assert.equal("total", failed("timeout", nil, message, err).limit)
     end,
     seen = closes,
   }),
@@ -204,7 +204,7 @@ return {
   case("a stream is cancelled", { silent }, {
     run = function(client)
       local stream = client:stream(request)
-      test.equal(stream:next(), "one")
+      assert.equal("one", stream:next())
       stream:cancel()
       failed("cancelled", stream:next())
     end,
@@ -216,7 +216,7 @@ return {
       local task = lmm.go(function() return client:chat(request) end)
       lmm.go(function() task:cancel() end)
       local ok, value, message, err = task:wait()
-      test.equal(ok, true)
+      assert.equal(true, ok)
       failed("cancelled", value, message, err)
     end,
   }),
@@ -231,9 +231,9 @@ return {
         lmm.go(function() chat:cancel() end)
         result = { stream:next() }
       end)
-      test.equal({ task:wait() }, { true })
+      assert.same({ true }, { task:wait() })
       failed("cancelled", result[1], result[2], result[3])
-      test.equal(#chat.messages, 0)
+      assert.equal(0, #chat.messages)
     end,
     seen = closes,
   }),
@@ -261,12 +261,12 @@ return {
 
   case("a refusal that goes on and on is told by its beginning", { endless }, {
     opts = { timeout = { idle = 30 } },
-    run = function(client) test.match(failed("http", client:chat(request)).message, "Wrong%. xyz xyz") end,
+    run = function(client) assert.matches("Wrong%. xyz xyz", failed("http", client:chat(request)).message) end,
     seen = closes,
   }),
 
   case("a redirect is an error that names its target", { redirect }, { run = function(client)
-    test.match(failed("http", client:chat(request)).message, "http://other/")
+    assert.matches("http://other/", failed("http", client:chat(request)).message)
   end }),
 
   case("an encoded reply is refused", { { headers = { ["content-encoding"] = "gzip" }, body = "\31\139" } },
@@ -275,18 +275,18 @@ return {
   case("nobody listens", {}, {
     has_no_fake = true,
     opts = { base_url = "http://127.0.0.1:1/v1" },
-    run = function(client) test.equal(failed("connect", client:chat(request)).phase, "connect") end,
+    run = function(client) assert.equal("connect", failed("connect", client:chat(request)).phase) end,
   }),
 
   case("the models, and whether it is well", { models, { body = "" } }, {
     run = function(client)
-      test.equal(assert(client:models())[2].id, "m2")
-      test.equal(client:health(), true)
+      assert.equal("m2", assert(client:models())[2].id)
+      assert.equal(true, client:health())
     end,
   }),
 
   case("waiting for a server that loads", { { status = 503, body = "" }, { body = "" }, models }, {
     run = function(client) assert(client:wait_ready { timeout = 30 }) end,
-    seen = function(server) test.equal(#server:wait("head", 3), 3) end,
+    seen = function(server) assert.equal(3, #server:wait("head", 3)) end,
   }),
 }

@@ -1,5 +1,7 @@
 -- usage: LUA spec/parity/program.lua blocking|luv      the cases in a program of its own; which: $LMM_PARITY
 --        nvim --headless -u NONE -c "luafile spec/parity/program.lua"
+--
+-- Where $LMM_PARITY is "tasks", spec/parity/tasks.lua instead.
 -- luacheck: globals vim
 local host = require "spec.parity.host"
 local lmm = require "lmm"
@@ -12,10 +14,16 @@ local function out(line)
   io.stdout:flush()
 end
 
+if loop == "nvim" and list == "tasks" then
+  vim.notify = function(message, level) out("vim.notify " .. level .. " " .. message) end
+  require "spec.parity.tasks"(out)
+  return vim.cmd "qall!"
+end
 if loop == "nvim" then return host.run(list, out, function() vim.cmd "qall!" end) end
 
 local is_done
 lmm.use(loop)
+if list == "tasks" then return require "spec.parity.tasks"(out) end
 host.run(list, out, function() is_done = true end)
 if loop == "luv" then
   local uv = require "luv"

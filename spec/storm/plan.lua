@@ -88,7 +88,7 @@ function make.error_inside(r, self, attempt)
 end
 
 function make.broken_json(r, self, attempt)
-  local data = r:pick { '{"choices":[{"index":0,', "oops", '{"choices":[}', "null", '"text"', "{]" }
+  local data = r:pick { '{"choices":[{"index":0,', "oops", '{"choices":[}', '"text"', "{]" }
   if self.streamed then
     return answer(r, self, attempt, { at = r:int(0, 99) / 100, data = data, mark = { broken = true } })
   end

@@ -1,6 +1,6 @@
 --- A real nginx as a child process, on a Unix socket in a folder of its own.
 --
--- In:  { workers = 2, main =, http =, server = } with more of nginx's configuration for each level.
+-- In:  { workers = 2, main =, events =, http =, server = } with more of nginx's configuration for each level.
 -- Out: a server that runs Lua which it is sent. It ends when it is stopped, or after some minutes.
 --
 --     local server = nginx.start {}
@@ -26,7 +26,7 @@ error_log error.log;
 worker_processes $workers;
 worker_rlimit_nofile 4096;
 $main
-events { worker_connections 1024; }
+events { worker_connections 1024; $events }
 http {
   access_log off;
   client_body_temp_path body;
@@ -133,8 +133,8 @@ local function build()
 end
 
 local function configure(folder, opts)
-  local values = { workers = opts.workers or 1, main = opts.main or "", http = opts.http or "",
-    server = opts.server or "", folder = folder, root = process.shell "pwd":match "^[^\n]+" }
+  local values = { workers = opts.workers or 1, main = opts.main or "", events = opts.events or "",
+    http = opts.http or "", server = opts.server or "", folder = folder, root = process.shell "pwd":match "^[^\n]+" }
   if process.shell "id -u" == "0\n" then values.main = "user root;\n" .. values.main end
   local text = CONFIG
   for _ = 1, 2 do text = text:gsub("%$(%l+)", values) end
@@ -143,8 +143,8 @@ end
 
 --- Starts a server. `env` are assignments; `config` makes the whole of a configuration for a folder, to be run with
 --- this `prefix`.
----@param opts { workers: integer?, main: string?, http: string?, server: string?, env: string?, prefix: string?,
---- config: nil|fun(folder: string): string }
+---@param opts { workers: integer?, main: string?, events: string?, http: string?, server: string?, env: string?,
+--- prefix: string?, config: nil|fun(folder: string): string }
 function nginx.start(opts)
   build()
   local folder = process.shell "mktemp -d":match "^[^\n]+"

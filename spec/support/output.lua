@@ -1,36 +1,73 @@
--- busted's output for spec/run.lua: each case that failed or was skipped, and last a line `counts: PASSED FAILED SKIPPED`.
-local base = require "busted.outputHandlers.base"
+-- busted's output for spec/run.lua: each case that failed or was skipped, when it has ended, and whatever else failed
+-- (a setup, a file that does not load); last a line `counts: PASSED FAILED SKIPPED`.
+local busted = require "busted"
+local test = require "spec.support.test"
 
-local function text_of(message)
-  return (type(message) == "string" and message or require("pl.pretty").write(message)):gsub("\n", "\n    ")
+local passed, failed, skipped = 0, 0, 0
+local why_pending -- of the case that runs
+
+local function say(...)
+  io.stdout:write("  ", string.format(...):gsub("%s+$", ""):gsub("\n", "\n    "), "\n")
+end
+
+--- "FILE" for a file, else the names of what stands around it and its own.
+local function name_of(element)
+  if element.descriptor == "file" then return element.name end
+  local names = {}
+  while element and element.descriptor ~= "file" and element.descriptor ~= "suite" do
+    table.insert(names, 1, element.name or element.descriptor)
+    element = busted.parent(element)
+  end
+  return table.concat(names, " ")
+end
+
+--- The lines of a traceback that are not those of busted; nil where the message has named the only one.
+local function trace_of(trace)
+  local lines = {}
+  for line in (trace and trace.traceback or ""):gmatch "\n(\t[^\n]+)" do
+    if not line:find "[/\\]busted[/\\]" and not line:find "^\t%[C%]" and not line:find "in main chunk$" then
+      lines[#lines + 1] = line
+    end
+  end
+  return #lines > 1 and "\n" .. table.concat(lines, "\n") or ""
+end
+
+local function on_failure(element, _, message, trace)
+  failed = failed + 1
+  say("FAILED: %s\n%s%s", name_of(element), message, trace_of(trace))
+  return nil, true
+end
+
+local function on_pending(_, _, message)
+  why_pending = message
+  return nil, true
+end
+
+local function on_test_end(element, _, status)
+  if status == "success" then
+    passed = passed + 1
+    if os.getenv "LMM_TEST_VERBOSE" then say("ok: %s", name_of(element)) end
+  elseif status == "pending" then
+    skipped = skipped + 1
+    say("skipped: %s: %s", name_of(element), (why_pending or "pending"):gsub("^[^:]+:%d+: ", ""))
+    why_pending = nil
+  end
+  return nil, true
+end
+
+local function on_suite_end()
+  io.stdout:write(("counts: %d %d %d\n"):format(passed + test.passed, failed + test.failed, skipped + test.skipped))
+  return nil, true
 end
 
 return function()
-  local handler = base()
-
-  local function told(kind)
-    return function(result)
-      print(("  %s: %s\n    %s"):format(kind, result.name, text_of(result.message)))
-      local trace = result.trace and result.trace.traceback
-      if kind == "FAILED" and trace then print("    " .. trace:gsub("\n", "\n    ")) end
-    end
-  end
-
-  function handler.suiteEnd()
-    for _, result in ipairs(handler.pendings) do told "skipped" (result) end
-    for _, result in ipairs(handler.failures) do told "FAILED" (result) end
-    for _, result in ipairs(handler.errors) do told "FAILED" (result) end
-    local test = require "spec.support.test"
-    print(("counts: %d %d %d"):format(handler.successesCount + test.passed,
-      handler.failuresCount + handler.errorsCount + test.failed, handler.pendingsCount + test.skipped))
-    return nil, true
-  end
-
   return {
-    subscribe = function(self, options)
-      handler:subscribe(options)
-      require "busted".subscribe({ "suite", "end" }, handler.suiteEnd)
-      return self
+    subscribe = function()
+      busted.subscribe({ "failure" }, on_failure)
+      busted.subscribe({ "error" }, on_failure)
+      busted.subscribe({ "pending" }, on_pending)
+      busted.subscribe({ "test", "end" }, on_test_end)
+      busted.subscribe({ "suite", "end" }, on_suite_end)
     end,
   }
 end

@@ -8,20 +8,19 @@ local core = require "lmm.core"
 local lmm = require "lmm"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
 local FOLDER = assert(os.getenv "LMM_VLLM", "LMM_VLLM names the folder that spec/vllm/install.sh has filled")
 local CONTEXT = 2048 -- tokens
 local READY = 300    -- seconds; it takes about 30 alone on two cores
 
--- ---- files -----------------------------------------------------------------------------------------------------
+-- ---- files
 
 local function run(command)
   local text = shell.output(command .. " && echo done")
   return assert(text:match "^(.*)done\n$", command .. " failed")
 end
 
-local scratch = run "mktemp -d":match "^%S+"
+local scratch -- the folder of what this spec makes
 
 local function write_file(name, bytes) return shell.write(scratch .. "/" .. name, bytes) end
 
@@ -44,30 +43,43 @@ local function picture(width, height, blue, green, red)
 end
 
 local RED, BLUE = picture(56, 56, 0, 0, 200), picture(56, 56, 220, 40, 0)
-local red, blue = write_file("red.bmp", RED), write_file("blue.bmp", BLUE)
+local red, blue -- their files
 local IMAGE_TOKENS = 4 -- of 56 x 56 pixels
 
--- ---- the server ------------------------------------------------------------------------------------------------
+-- ---- the server
 
-local model = scratch .. "/model"
-run("'" .. FOLDER .. "/venv/bin/python' spec/vllm/make_tiny_model.py " .. model)
+local model, server, client
 
-local server = assert(lmm.serve {
-  command = {
-    FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
-    "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
-    "--max-num-seqs", "8",
-    "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", scratch,
-    "--enable-server-load-tracking", "--no-use-tqdm-on-load",
-  },
-  env = {
-    HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
-    VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
-  },
-  log = os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log",
-  ready_timeout = READY,
-})
-local client = server.client
+setup(function()
+  scratch = run "mktemp -d":match "^%S+"
+  red, blue = write_file("red.bmp", RED), write_file("blue.bmp", BLUE)
+
+  model = scratch .. "/model"
+  run("'" .. FOLDER .. "/venv/bin/python' spec/vllm/make_tiny_model.py " .. model)
+
+  server = assert(lmm.serve {
+    command = {
+      FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
+      "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
+      "--max-num-seqs", "8",
+      "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", scratch,
+      "--enable-server-load-tracking", "--no-use-tqdm-on-load",
+    },
+    env = {
+      HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
+      VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
+    },
+    log = os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log",
+    ready_timeout = READY,
+  })
+  client = server.client
+end)
+
+teardown(function()
+  if server then server:stop() end
+  run("rm -rf " .. scratch)
+end)
+
 local conversation_options = { temperature = 0, max_tokens = 16 }
 
 local function ask(...)
@@ -77,7 +89,7 @@ end
 -- What the message says is printed, too, where somebody looks.
 local function refused(pattern, value, message, err)
   if os.getenv "LMM_TEST_VERBOSE" then print("  " .. tostring(message)) end
-  return test.refused(pattern, value, message, err)
+  return assert.refused(pattern, value, message, err)
 end
 
 -- Calls `fn` until it gives something true; raises after 10 s.
@@ -90,151 +102,153 @@ local function eventually(what, fn)
   error("after 10 s still not: " .. what, 2)
 end
 
--- ---- what there is ---------------------------------------------------------------------------------------------
+describe("what there is", function()
+  it("is healthy, and lists its model", function()
+    assert.is_true(client:health())
+    local models = assert(client:models())
+    assert.same({ 1, "tiny", CONTEXT }, { #models, models[1].id, models[1].max_model_len })
+  end)
 
-test.case("is healthy, and lists its model", function()
-  test.equal(client:health(), true)
-  local models = assert(client:models())
-  test.equal({ #models, models[1].id, models[1].max_model_len }, { 1, "tiny", CONTEXT })
+  it("answers text, and goes on with the conversation", function()
+    local chat = client:conversation { system = "Be brief.", temperature = 0, max_tokens = 8 }
+    local reply = assert(chat:ask "Hello there")
+    assert.is_true(#reply.text > 0)
+    assert.same({ "length", 8, "tiny" }, { reply.finish_reason, reply.usage.completion_tokens, reply.model })
+    local before = reply.usage.prompt_tokens
+    reply = assert(chat:ask "And again?")
+    assert(reply.usage.prompt_tokens > before + 8, reply.usage.prompt_tokens)
+    assert.equal(5, #chat.messages)
+  end)
 end)
 
-test.case("answers text, and goes on with the conversation", function()
-  local chat = client:conversation { system = "Be brief.", temperature = 0, max_tokens = 8 }
-  local reply = assert(chat:ask "Hello there")
-  test.ok(#reply.text > 0)
-  test.equal({ reply.finish_reason, reply.usage.completion_tokens, reply.model }, { "length", 8, "tiny" })
-  local before = reply.usage.prompt_tokens
-  reply = assert(chat:ask "And again?")
-  test.ok(reply.usage.prompt_tokens > before + 8, reply.usage.prompt_tokens)
-  test.equal(#chat.messages, 5)
-end)
-
--- ---- media -----------------------------------------------------------------------------------------------------
+-- ---- media
 
 local seen_red
 
-test.case("sees an image sent as base64, and which one", function()
-  seen_red = assert(ask("What is it?", lmm.image(red)))
-  local seen_blue = assert(ask("What is it?", lmm.image(blue)))
-  test.ok(seen_red.text ~= seen_blue.text, "the same answer for two pictures: " .. seen_red.text)
-  local without = assert(ask "What is it?")
-  test.equal(seen_red.usage.prompt_tokens - without.usage.prompt_tokens, IMAGE_TOKENS + 2) -- with its begin and end
-  test.equal(assert(ask("What is it?", lmm.image { bytes = RED })).text, seen_red.text)
+describe("media", function()
+  it("sees an image sent as base64, and which one", function()
+    seen_red = assert(ask("What is it?", lmm.image(red)))
+    local seen_blue = assert(ask("What is it?", lmm.image(blue)))
+    assert(seen_red.text ~= seen_blue.text, "the same answer for two pictures: " .. seen_red.text)
+    local without = assert(ask "What is it?")
+    assert.equal(IMAGE_TOKENS + 2, seen_red.usage.prompt_tokens - without.usage.prompt_tokens) -- with its begin and end
+    assert.same(seen_red.text, assert(ask("What is it?", lmm.image { bytes = RED })).text)
+  end)
+
+  it("fetches an image by its URL", function()
+    local head = "HTTP/1.1 200 OK\r\nContent-Type: image/bmp\r\nConnection: close\r\nContent-Length: " .. #RED
+      .. "\r\n\r\n"
+    local web = raw.start { { { await = "request" }, { send = head .. RED }, { await = "close" } } }
+    local reply, message = ask("What is it?", lmm.image(web.url .. "/red.bmp"))
+    local fetched = web:received()
+    web:stop()
+    assert.same(seen_red.text, assert(reply, message).text)
+    assert.matches("^GET /v1/red%.bmp HTTP", fetched)
+  end)
+
+  it("reads an image by a file: URL, where it is allowed to", function()
+    assert.same(seen_red.text, assert(ask("What is it?", lmm.image("file://" .. red))).text)
+    local err = refused("must be a subpath", ask("What is it?", lmm.image "file:///etc/hostname"))
+    assert.equal(400, err.status)
+  end)
+
+  it("sees two images, in their order", function()
+    local two = assert(ask("What differs?", lmm.image(red), lmm.image(blue)))
+    local other = assert(ask("What differs?", lmm.image(blue), lmm.image(red)))
+    assert(two.text ~= other.text, two.text)
+  end)
+
+  it("refuses three images, and says where the limit is set", function()
+    local err = refused("At most 2 image.*%-%-limit%-mm%-per%-prompt",
+      ask("What differs?", lmm.image(red), lmm.image(blue), lmm.image(red)))
+    assert.same({ "http", 400, "image", 1 }, { err.kind, err.status, err.param, err.attempts })
+    assert.matches("%-%-limit%-mm%-per%-prompt", err.hint)
+  end)
+
+  it("sees a video, as a file and as frames", function()
+    local clip = assert(ask("What moves?", lmm.video "spec/media/clip.mp4"))
+    local frame = core.base64.encode(shell.read "spec/media/baseline.jpg")
+    local frames = assert(ask("What moves?", lmm.video("data:video/jpeg;base64," .. frame .. "," .. frame)))
+    assert.is_true(clip.usage.prompt_tokens > frames.usage.prompt_tokens - 100)
+    assert(clip.text ~= frames.text, clip.text)
+  end)
+
+  it("says so where the model takes no such part", function()
+    local err = refused("At most 0 audio.*the model takes no audio",
+      ask("What is heard?", lmm.audio "spec/media/sound.wav"))
+    assert.same({ 400, "audio", 1 }, { err.status, err.param, err.attempts })
+  end)
+
+  it("sees a picture of 20 MB, sent from its file", function()
+    local large = write_file("large.bmp", picture(2600, 2600, 10, 200, 30))
+    local part = lmm.image(large)
+    assert(part.size > 20e6, part.size)
+    local reply = assert(ask("What is it?", part))
+    assert.equal(16 * 16 - IMAGE_TOKENS, reply.usage.prompt_tokens - seen_red.usage.prompt_tokens) -- made 448 x 448
+    os.remove(large)
+  end)
+
+  it("refuses an image that breaks off in the middle", function()
+    local bytes = shell.read "examples/picture.jpg"
+    local err = refused("Failed to load image: image file is truncated",
+      ask("What is it?", lmm.image { bytes = bytes:sub(1, #bytes / 2) }))
+    assert.same({ 400, "BadRequestError", 1 }, { err.status, err.type, err.attempts })
+  end)
+
+  it("refuses a space after the comma, and says what is wrong", function()
+    local function request(url)
+      return client:request("POST", "chat/completions", { model = "tiny", max_tokens = 16, temperature = 0, messages = {
+        { role = "user", content = {
+          { type = "text", text = "What is it?" }, { type = "image_url", image_url = { url = url } },
+        } },
+      } })
+    end
+    local good = assert(request("data:image/bmp;base64," .. core.base64.encode(RED)))
+    assert.same({ 200, seen_red.text }, { good.status, good.json.choices[1].message.content })
+    local err = refused("Non%-base64 digit found.*space",
+      request("data:image/bmp;base64, " .. core.base64.encode(RED)))
+    assert.same({ "http", 400, 1 }, { err.kind, err.status, err.attempts })
+  end)
+
+  it("refuses the same from lmm.image before anything is sent", function()
+    local err = refused("not base64 at character 23", ask("What?", lmm.image("data:image/bmp;base64, " .. "QUJD")))
+    assert.equal("invalid", err.kind)
+  end)
+
+  it("counts an image's tokens", function()
+    local function count(content)
+      local reply = assert(client:request("POST", "/tokenize", { model = "tiny", messages = {
+        { role = "user", content = content } } }))
+      return reply.json.count
+    end
+    local text = { type = "text", text = "What is it?" }
+    assert.equal(IMAGE_TOKENS + 2, count { text, lmm.image(red) } - count { text })
+  end)
 end)
 
-test.case("fetches an image by its URL", function()
-  local head = "HTTP/1.1 200 OK\r\nContent-Type: image/bmp\r\nConnection: close\r\nContent-Length: " .. #RED
-    .. "\r\n\r\n"
-  local web = raw.start { { { await = "request" }, { send = head .. RED }, { await = "close" } } }
-  local reply, message = ask("What is it?", lmm.image(web.url .. "/red.bmp"))
-  local fetched = web:received()
-  web:stop()
-  test.equal(assert(reply, message).text, seen_red.text)
-  test.match(fetched, "^GET /v1/red%.bmp HTTP")
+describe("streams", function()
+  it("streams the answer that it gives unstreamed", function()
+    local chat = client:conversation { temperature = 0, max_tokens = 40 }
+    local whole = assert(chat:fork():ask("Describe it.", lmm.image(red)))
+    local pieces = {}
+    local stream = chat:stream("Describe it.", lmm.image(red))
+    for piece in stream do pieces[#pieces + 1] = piece end
+    local reply = assert(stream:reply())
+    assert(#pieces > 1, #pieces)
+    assert.same(whole.text, table.concat(pieces))
+    assert.same({ whole.text, whole.finish_reason }, { reply.text, reply.finish_reason })
+    assert.same(whole.usage.completion_tokens, reply.usage.completion_tokens)
+    assert.truthy(reply.timing.first_token > 0 and reply.timing.first_token <= reply.timing.total)
+  end)
+
+  it("streams several choices", function()
+    local reply = assert(client:conversation { n = 2, seed = 1, max_tokens = 8 }:stream "Hello":reply())
+    assert.equal(2, #reply.choices)
+    for _, choice in ipairs(reply.choices) do assert.equal("length", choice.finish_reason) end
+  end)
 end)
 
-test.case("reads an image by a file: URL, where it is allowed to", function()
-  test.equal(assert(ask("What is it?", lmm.image("file://" .. red))).text, seen_red.text)
-  local err = refused("must be a subpath", ask("What is it?", lmm.image "file:///etc/hostname"))
-  test.equal(err.status, 400)
-end)
-
-test.case("sees two images, in their order", function()
-  local two = assert(ask("What differs?", lmm.image(red), lmm.image(blue)))
-  local other = assert(ask("What differs?", lmm.image(blue), lmm.image(red)))
-  test.ok(two.text ~= other.text, two.text)
-end)
-
-test.case("refuses three images, and says where the limit is set", function()
-  local err = refused("At most 2 image.*%-%-limit%-mm%-per%-prompt",
-    ask("What differs?", lmm.image(red), lmm.image(blue), lmm.image(red)))
-  test.equal({ err.kind, err.status, err.param, err.attempts }, { "http", 400, "image", 1 })
-  test.match(err.hint, "%-%-limit%-mm%-per%-prompt")
-end)
-
-test.case("sees a video, as a file and as frames", function()
-  local clip = assert(ask("What moves?", lmm.video "spec/media/clip.mp4"))
-  local frame = core.base64.encode(shell.read "spec/media/baseline.jpg")
-  local frames = assert(ask("What moves?", lmm.video("data:video/jpeg;base64," .. frame .. "," .. frame)))
-  test.ok(clip.usage.prompt_tokens > frames.usage.prompt_tokens - 100)
-  test.ok(clip.text ~= frames.text, clip.text)
-end)
-
-test.case("says so where the model takes no such part", function()
-  local err = refused("At most 0 audio.*the model takes no audio",
-    ask("What is heard?", lmm.audio "spec/media/sound.wav"))
-  test.equal({ err.status, err.param, err.attempts }, { 400, "audio", 1 })
-end)
-
-test.case("sees a picture of 20 MB, sent from its file", function()
-  local large = write_file("large.bmp", picture(2600, 2600, 10, 200, 30))
-  local part = lmm.image(large)
-  test.ok(part.size > 20e6, part.size)
-  local reply = assert(ask("What is it?", part))
-  test.equal(reply.usage.prompt_tokens - seen_red.usage.prompt_tokens, 16 * 16 - IMAGE_TOKENS) -- made 448 x 448
-  os.remove(large)
-end)
-
-test.case("refuses an image that breaks off in the middle", function()
-  local bytes = shell.read "examples/picture.jpg"
-  local err = refused("Failed to load image: image file is truncated",
-    ask("What is it?", lmm.image { bytes = bytes:sub(1, #bytes / 2) }))
-  test.equal({ err.status, err.type, err.attempts }, { 400, "BadRequestError", 1 })
-end)
-
-test.case("refuses a space after the comma, and says what is wrong", function()
-  local function request(url)
-    return client:request("POST", "chat/completions", { model = "tiny", max_tokens = 16, temperature = 0, messages = {
-      { role = "user", content = {
-        { type = "text", text = "What is it?" }, { type = "image_url", image_url = { url = url } },
-      } },
-    } })
-  end
-  local good = assert(request("data:image/bmp;base64," .. core.base64.encode(RED)))
-  test.equal({ good.status, good.json.choices[1].message.content }, { 200, seen_red.text })
-  local err = refused("Non%-base64 digit found.*space",
-    request("data:image/bmp;base64, " .. core.base64.encode(RED)))
-  test.equal({ err.kind, err.status, err.attempts }, { "http", 400, 1 })
-end)
-
-test.case("refuses the same from lmm.image before anything is sent", function()
-  local err = refused("not base64 at character 23", ask("What?", lmm.image("data:image/bmp;base64, " .. "QUJD")))
-  test.equal(err.kind, "invalid")
-end)
-
-test.case("counts an image's tokens", function()
-  local function count(content)
-    local reply = assert(client:request("POST", "/tokenize", { model = "tiny", messages = {
-      { role = "user", content = content } } }))
-    return reply.json.count
-  end
-  local text = { type = "text", text = "What is it?" }
-  test.equal(count { text, lmm.image(red) } - count { text }, IMAGE_TOKENS + 2)
-end)
-
--- ---- streams ---------------------------------------------------------------------------------------------------
-
-test.case("streams the answer that it gives unstreamed", function()
-  local chat = client:conversation { temperature = 0, max_tokens = 40 }
-  local whole = assert(chat:fork():ask("Describe it.", lmm.image(red)))
-  local pieces = {}
-  local stream = chat:stream("Describe it.", lmm.image(red))
-  for piece in stream do pieces[#pieces + 1] = piece end
-  local reply = assert(stream:reply())
-  test.ok(#pieces > 1, #pieces)
-  test.equal(table.concat(pieces), whole.text)
-  test.equal({ reply.text, reply.finish_reason }, { whole.text, whole.finish_reason })
-  test.equal(reply.usage.completion_tokens, whole.usage.completion_tokens)
-  test.ok(reply.timing.first_token > 0 and reply.timing.first_token <= reply.timing.total)
-end)
-
-test.case("streams several choices", function()
-  local reply = assert(client:conversation { n = 2, seed = 1, max_tokens = 8 }:stream "Hello":reply())
-  test.equal(#reply.choices, 2)
-  for _, choice in ipairs(reply.choices) do test.equal(choice.finish_reason, "length") end
-end)
-
--- ---- what is refused -------------------------------------------------------------------------------------------
+-- ---- what is refused
 
 local HELLO = { { role = "user", content = "Hello" } }
 local ADD = { type = "function", ["function"] = { name = "add", parameters = { type = "object" } } }
@@ -251,120 +265,126 @@ local refusals = {
   { "too many tokens asked for", { max_tokens = 2 * CONTEXT }, 400, "max_tokens=4096 cannot be greater", "max_tokens" },
 }
 
-for _, row in ipairs(refusals) do
-  for _, way in ipairs { "chat", "stream" } do
-    test.case("refuses " .. row[1] .. ", by " .. way, function()
-      local request = { model = "tiny", messages = HELLO, max_tokens = 4 }
-      for name, value in pairs(row[2]) do request[name] = value end
-      local err
-      if way == "chat" then
-        err = refused(row[4], client:chat(request))
-      else
-        err = refused(row[4], client:stream(request):next())
-      end
-      test.equal({ err.kind, err.status, err.param, err.attempts }, { "http", row[3], row[5], 1 })
-      test.equal(err.code, row[3])
-    end)
+describe("what is refused", function()
+  for _, row in ipairs(refusals) do
+    for _, way in ipairs { "chat", "stream" } do
+      it("refuses " .. row[1] .. ", by " .. way, function()
+        local request = { model = "tiny", messages = HELLO, max_tokens = 4 }
+        for name, value in pairs(row[2]) do request[name] = value end
+        local err
+        if way == "chat" then
+          err = refused(row[4], client:chat(request))
+        else
+          err = refused(row[4], client:stream(request):next())
+        end
+        assert.same({ "http", row[3], row[5], 1 }, { err.kind, err.status, err.param, err.attempts })
+        assert.same(row[3], err.code)
+      end)
+    end
   end
-end
 
-test.case("a failed ask leaves the conversation as it was", function()
-  local chat = client:conversation(conversation_options)
-  assert(chat:ask "Hello")
-  refused("maximum context length", chat:ask(("x"):rep(2 * CONTEXT)))
-  test.equal(#chat.messages, 2)
-  assert(chat:ask "Hello again")
+  it("a failed ask leaves the conversation as it was", function()
+    local chat = client:conversation(conversation_options)
+    assert(chat:ask "Hello")
+    refused("maximum context length", chat:ask(("x"):rep(2 * CONTEXT)))
+    assert.equal(2, #chat.messages)
+    assert(chat:ask "Hello again")
+  end)
 end)
 
--- ---- structured output -----------------------------------------------------------------------------------------
+-- ---- structured output
 
 local ANIMAL = {
   type = "object", required = { "animal", "many" }, additionalProperties = false,
   properties = { animal = { enum = { "cat", "dog" } }, many = { type = "boolean" } },
 }
 
-test.case("answers by a JSON schema", function()
-  for _, way in ipairs { "ask", "stream" } do
-    local chat = client:conversation { temperature = 0, max_tokens = 500, schema = ANIMAL }
-    local reply, message
-    if way == "ask" then
-      reply, message = chat:ask("What is it?", lmm.image(red))
-    else
-      reply, message = chat:stream("What is it?", lmm.image(red)):reply()
+describe("structured output", function()
+  it("answers by a JSON schema", function()
+    for _, way in ipairs { "ask", "stream" } do
+      local chat = client:conversation { temperature = 0, max_tokens = 500, schema = ANIMAL }
+      local reply, message
+      if way == "ask" then
+        reply, message = chat:ask("What is it?", lmm.image(red))
+      else
+        reply, message = chat:stream("What is it?", lmm.image(red)):reply()
+      end
+      local value = assert(reply, message).value
+      assert(value.animal == "cat" or value.animal == "dog", reply.text)
+      assert.equal("boolean", type(value.many))
     end
-    local value = assert(reply, message).value
-    test.ok(value.animal == "cat" or value.animal == "dog", reply.text)
-    test.equal(type(value.many), "boolean")
-  end
+  end)
+
+  it("refuses a schema that is none, also inside a stream that began well", function()
+    local chat = client:conversation { schema = { type = "nothing" }, max_tokens = 8 }
+    assert.equal(400, refused("[Gg]rammar", chat:ask "What?").status)
+    assert.equal(400, refused("[Gg]rammar", chat:stream "What?":reply()).status)
+  end)
 end)
 
-test.case("refuses a schema that is none, also inside a stream that began well", function()
-  local chat = client:conversation { schema = { type = "nothing" }, max_tokens = 8 }
-  test.equal(refused("[Gg]rammar", chat:ask "What?").status, 400)
-  test.equal(refused("[Gg]rammar", chat:stream "What?":reply()).status, 400)
-end)
-
--- ---- many, and ends --------------------------------------------------------------------------------------------
-
-test.case("answers 32 asks, 8 at a time", function()
-  local fns = {}
-  for i = 1, 32 do
-    local image = picture(56, 56, i * 7, 255 - i * 7, i % 4 * 60)
-    fns[i] = function() return ask("Number " .. i .. "?", lmm.image { bytes = image }) end
-  end
-  local results, errors = lmm.gather(fns, { limit = 8 })
-  local different = {}
-  for i = 1, 32 do
-    test.equal(errors[i], nil)
-    test.equal(results[i].usage.completion_tokens, 16)
-    different[results[i].text] = true
-  end
-  local count = 0
-  for _ in pairs(different) do count = count + 1 end
-  test.ok(count > 16, count .. " different answers")
-end)
+-- ---- many, and ends
 
 local LONG = { max_tokens = CONTEXT - 100, min_tokens = CONTEXT - 100, ignore_eos = true }
 
-local function load_now()
-  return assert(client:request("GET", "/load")).json.server_load
-end
+describe("many, and ends", function()
+  it("answers 32 asks, 8 at a time", function()
+    local fns = {}
+    for i = 1, 32 do
+      local image = picture(56, 56, i * 7, 255 - i * 7, i % 4 * 60)
+      fns[i] = function() return ask("Number " .. i .. "?", lmm.image { bytes = image }) end
+    end
+    local results, errors = lmm.gather(fns, { limit = 8 })
+    local different = {}
+    for i = 1, 32 do
+      assert.is_nil(errors[i])
+      assert.equal(16, results[i].usage.completion_tokens)
+      different[results[i].text] = true
+    end
+    local count = 0
+    for _ in pairs(different) do count = count + 1 end
+    assert(count > 16, count .. " different answers")
+  end)
 
--- How many tokens the server has made so far.
-local function generated()
-  local metrics = assert(client:request("GET", "/metrics")).body
-  return tonumber(metrics:match "\nvllm:generation_tokens_total{[^\n]*} ([%d.e+]+)")
-end
+  local function load_now()
+    return assert(client:request("GET", "/load")).json.server_load
+  end
 
-test.case("stops when a stream is cancelled in its middle", function()
-  eventually("the server has nothing to do", function() return load_now() == 0 end)
-  local before = generated()
-  local stream = client:conversation(LONG):stream "Tell me all."
-  for _ = 1, 5 do test.ok(stream:next()) end
-  test.equal(load_now(), 1)
-  stream:cancel()
-  test.equal(refused("cancelled", stream:next()).kind, "cancelled")
-  eventually("the server has nothing to do", function() return load_now() == 0 end)
-  local now = generated()
-  os.execute "sleep 0.5"
-  test.equal(generated(), now, "tokens made after the cancel")
-  test.ok(now - before < LONG.max_tokens, now - before .. " tokens")
-  assert(ask "Hello")
+  -- How many tokens the server has made so far.
+  local function generated()
+    local metrics = assert(client:request("GET", "/metrics")).body
+    return tonumber(metrics:match "\nvllm:generation_tokens_total{[^\n]*} ([%d.e+]+)")
+  end
+
+  it("stops when a stream is cancelled in its middle", function()
+    eventually("the server has nothing to do", function() return load_now() == 0 end)
+    local before = generated()
+    local stream = client:conversation(LONG):stream "Tell me all."
+    for _ = 1, 5 do assert.truthy(stream:next()) end
+    assert.equal(1, load_now())
+    stream:cancel()
+    assert.equal("cancelled", refused("cancelled", stream:next()).kind)
+    eventually("the server has nothing to do", function() return load_now() == 0 end)
+    local now = generated()
+    os.execute "sleep 0.5"
+    assert.same(now, generated(), "tokens made after the cancel")
+    assert(now - before < LONG.max_tokens, now - before .. " tokens")
+    assert(ask "Hello")
+  end)
+
+  it("stops when an ask is cancelled", function()
+    local chat = client:conversation(LONG)
+    local before, result = generated(), nil
+    local task = lmm.go(function() return chat:ask "Tell me all." end, function(_, ...) result = { ... } end)
+    eventually("the server works", function() return load_now() == 1 end)
+    task:cancel()
+    task:wait()
+    assert.equal("cancelled", refused("cancelled", result[1], result[2], result[3]).kind)
+    eventually("the server has nothing to do", function() return load_now() == 0 end)
+    assert.is_true(generated() - before < LONG.max_tokens)
+  end)
 end)
 
-test.case("stops when an ask is cancelled", function()
-  local chat = client:conversation(LONG)
-  local before, result = generated(), nil
-  local task = lmm.go(function() return chat:ask "Tell me all." end, function(_, ...) result = { ... } end)
-  eventually("the server works", function() return load_now() == 1 end)
-  task:cancel()
-  task:wait()
-  test.equal(refused("cancelled", result[1], result[2], result[3]).kind, "cancelled")
-  eventually("the server has nothing to do", function() return load_now() == 0 end)
-  test.ok(generated() - before < LONG.max_tokens)
-end)
-
--- ---- the end ---------------------------------------------------------------------------------------------------
+-- ---- the end
 
 -- A process: its parent, and whether it runs. A zombie does not: it has only not been waited for.
 local function process(pid)
@@ -386,47 +406,49 @@ local function family(root)
   return members
 end
 
-test.case("a server that is killed in mid-stream is never a success, and stop leaves no process", function()
-  local members = family(server.pid)
-  test.ok(#members >= 2, #members .. " processes")
-  local chat = client:conversation(LONG)
-  local stream = chat:stream "Tell me all."
-  for _ = 1, 5 do test.ok(stream:next()) end
-  os.execute("kill -9 " .. server.pid)
+describe("the end", function()
+  it("a server that is killed in mid-stream is never a success, and stop leaves no process", function()
+    local members = family(server.pid)
+    assert(#members >= 2, #members .. " processes")
+    local chat = client:conversation(LONG)
+    local stream = chat:stream "Tell me all."
+    for _ = 1, 5 do assert.truthy(stream:next()) end
+    os.execute("kill -9 " .. server.pid)
 
-  local piece, message, err
-  repeat piece, message, err = stream:next() until not piece
-  refused("%S", piece, message, err)
-  test.ok(err.kind == "truncated" or err.kind == "connect", err.kind .. ": " .. message)
-  test.ok(#err.partial > 0)
-  test.equal(#chat.messages, 0)
-  test.equal(refused("%S", client:conversation { retry = false, timeout = 10 }:ask "Still there?").kind, "connect")
+    local piece, message, err
+    repeat piece, message, err = stream:next() until not piece
+    refused("%S", piece, message, err)
+    assert(err.kind == "truncated" or err.kind == "connect", err.kind .. ": " .. message)
+    assert.is_true(#err.partial > 0)
+    assert.equal(0, #chat.messages)
+    assert.equal("connect", refused("%S", client:conversation { retry = false, timeout = 10 }:ask "Still there?").kind)
 
-  server:stop()
-  for _, pid in ipairs(members) do
-    local _, runs = process(pid)
-    test.ok(not runs, "process " .. pid .. " is left")
-  end
-end)
+    server:stop()
+    for _, pid in ipairs(members) do
+      local _, runs = process(pid)
+      assert(not runs, "process " .. pid .. " is left")
+    end
+  end)
 
-test.case("examples/serve_and_ask.lua, from a folder of the hub's cache", function()
-  local snapshot = scratch .. "/hub/models--org--tiny-vlm/snapshots/0123abc"
-  run("mkdir -p " .. snapshot .. " && cp " .. model .. "/* " .. snapshot)
-  -- Stands where `vllm serve` would, and adds what a machine without a GPU needs.
-  local command = write_file("serve", ([[
+  it("examples/serve_and_ask.lua, from a folder of the hub's cache", function()
+    local snapshot = scratch .. "/hub/models--org--tiny-vlm/snapshots/0123abc"
+    run("mkdir -p " .. snapshot .. " && cp " .. model .. "/* " .. snapshot)
+    -- Stands where `vllm serve` would, and adds what a machine without a GPU needs.
+    local command = write_file("serve", ([[
     export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
     export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind
     exec '%s/venv/bin/vllm' serve "$@" --dtype float32 --enforce-eager --max-num-seqs 8 --max-model-len %d
 ]]):format(FOLDER, CONTEXT))
-  local log = os.getenv "LMM_VLLM_LOG" or scratch .. "/example"
-  local text = run(("SLURM_GPUS_ON_NODE=1 '%s' examples/serve_and_ask.lua %s sh %s 2>%s.example")
-    :format(arg[-1], snapshot, command, log))
-  -- The answer about the file's picture is 200 tokens of one character each; the other one cannot be fetched here.
-  local served, answer, rest = text:match "^model: ([^\n]*)\n([^\n]+)\n(.+)\n$"
-  test.equal({ served, #answer }, { "org/tiny-vlm", 200 }, text)
-  test.match(rest, "HTTP %d+ from")
-  test.equal(shell.output("pgrep -f '[/]" .. snapshot:sub(2) .. "'"), "") -- the brackets keep it from itself
-end)
+    local log = os.getenv "LMM_VLLM_LOG" or scratch .. "/example"
+    local text = run(("SLURM_GPUS_ON_NODE=1 '%s' examples/serve_and_ask.lua %s sh %s 2>%s.example")
+      :format(arg[-1], snapshot, command, log))
+    -- The answer about the file's picture is 200 tokens of one character each; the other one cannot be fetched here.
+    local served, answer, rest = text:match "^model: ([^\n]*)\n([^\n]+)\n(.+)\n$"
+    assert.same({ "org/tiny-vlm", 200 }, { served, #answer }, text)
+    assert.matches("HTTP %d+ from", rest)
+    assert.equal("", shell.output("pgrep -f '[/]" .. snapshot:sub(2) .. "'")) -- the brackets keep it from itself
+  end)
 
-server:stop()
-run("rm -rf " .. scratch)
+  server:stop()
+  run("rm -rf " .. scratch)
+end)

@@ -8,7 +8,7 @@ local core = require "lmm.core"
 local server_error = require "lmm.answer.server_error"
 
 ---@class lmm.Answer
----@field reader userdata  core.answer
+---@field reader userdata  core.answer, into which the bytes of the reply go
 local Answer = {}
 Answer.__index = Answer
 
@@ -71,15 +71,6 @@ end
 function Answer:fail_limit(name)
   local what = name == "event" and "an event" or "the reply"
   return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(what, self.limits[name], name))
-end
-
---- Takes bytes in.
----@param bytes string
----@return true? ok, table? failure
-function Answer:feed(bytes)
-  local ok, _, name = self.reader:feed(bytes)
-  if ok then return true end
-  return self:fail_limit(name)
 end
 
 --- The next thing that is complete. "text": a piece of the first choice; "content": something else that the model said;

@@ -97,7 +97,8 @@ local LATE_READ = 0.01 -- seconds in which what came while the program was busy 
 --- something more to read; but where a wait was overslept, since the program was busy with something else, what has
 --- come meanwhile may still be read.
 ---@param method "head"|"read"  of the transfer
-function Call:await(method)
+---@param sink userdata?  see lmm.Transfer
+function Call:await(method, sink)
   local now = self.loop:now()
   local deadline, limit = now + self.time_left, self.limit
   if self.deadline and self.deadline < deadline then deadline, limit = self.deadline, "total" end
@@ -106,7 +107,7 @@ function Call:await(method)
   if method == "read" and now >= deadline then
     failure = { kind = "timeout", phase = "receive" }
   else
-    value, failure = self.transfer[method](self.transfer, deadline)
+    value, failure = self.transfer[method](self.transfer, deadline, sink)
   end
   local ended = self.loop:now()
   self.time_left = self.time_left - (ended - now)
@@ -134,7 +135,21 @@ function Call:read()
   return bytes
 end
 
---- Counts bytes of the reply, or of what it takes in memory; gives the error where they are too many.
+--- Moves the next bytes of the reply into a sink, which has its own limit; nil at its end.
+---@param sink userdata  core.answer
+---@return true? more, lmm.Error? err
+function Call:read_into(sink)
+  local count, err = self:await("read", sink)
+  if not count then return nil, err end
+  if type(count) == "string" then -- of a transport that knows no sinks
+    sink:feed(count)
+    count = #count
+  end
+  self.received = self.received + count
+  return true
+end
+
+--- Counts bytes of the reply; gives the error where they are too many.
 ---@return lmm.Error? err
 function Call:count(bytes)
   self.received = self.received + bytes

@@ -2,7 +2,7 @@
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local retry = require "lmm.call.retry"
-local route = require "lmm.transport.route"
+local transport = require "lmm.transport"
 local text = require "lmm.text"
 
 local settings = {}
@@ -88,7 +88,7 @@ local function find_proxy(opts, base_url, host)
   if given == true then errors.misuse "proxy is a URL, or false for none, not true" end
   if given then return check_proxy(given, "proxy") end
   if given == false or opts.unix_socket or opts.transport then return nil end
-  local url, variable = route.proxy_of_environment(base_url:match "^%a+", host)
+  local url, variable = transport.proxy_of_environment(base_url:match "^%a+", host)
   return url and check_proxy(url, variable), variable
 end
 
@@ -183,7 +183,7 @@ function settings.of_client(opts)
   if type(opts) == "string" then opts = { base_url = opts } end
   opts = options.check("lmm.connect", rows, opts)
   local out = {
-    api_key = opts.api_key or route.environment "OPENAI_API_KEY",
+    api_key = opts.api_key or transport.environment "OPENAI_API_KEY",
     headers = check_headers(opts.headers or {}),
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
     policy = retry.new(opts.retry),
@@ -193,7 +193,7 @@ function settings.of_client(opts)
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
     transport = opts.transport,
   }
-  local url = opts.base_url or route.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
+  local url = opts.base_url or transport.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   local base_url, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
   out.base_url, out.proxy, out.proxy_variable = base_url, find_proxy(opts, base_url, host)
   if type(out.api_key) == "string" then settings.line(opts.api_key and "api_key" or "$OPENAI_API_KEY", out.api_key) end

@@ -43,7 +43,7 @@ end
 --- The transport, the one that goes with the loop; libcurl is loaded when it is first needed.
 ---@return lmm.Transport
 function Client:get_transport()
-  self.transport = self.transport or require(self.loop.transport or "lmm.transport.curl").new(self.loop, self)
+  self.transport = self.transport or require("lmm.transport").new(self.loop, self)
   return self.transport
 end
 

@@ -21,20 +21,16 @@ function Loop:poller(poller)
   self.poll = poller.poll
 end
 
-function Loop:pass(deadline)
-  if #self.ready > 0 then
-    self.poll(0) -- tasks that keep waking each other hold nobody else up
-  else
-    local patience = self:patience(deadline)
-    if patience < math.huge then
-      self.poll(math.min(patience, LONGEST_POLL))
-    elseif not self.poll(0) and #self.ready == 0 then
-      errors.misuse "waiting for what nothing can bring about"
-    elseif #self.ready == 0 then
-      self.poll(LONGEST_POLL)
-    end
+function Loop:run_once(cell, deadline)
+  local seconds = self.first_ready and 0 or self:timeout(deadline) -- tasks that keep waking each other delay nobody
+  if seconds == math.huge then
+    local is_busy = self.poll(0)
+    local is_idle = not cell.set and not self.first_ready
+    if is_idle and not is_busy then errors.misuse "waiting for what nothing can bring about" end
+    seconds = is_idle and LONGEST_POLL or 0
   end
-  self:turn()
+  self.poll(math.min(seconds, LONGEST_POLL))
+  self:run_ready()
 end
 
 return blocking

@@ -22,7 +22,7 @@ local function gather(fns, opts)
   end
 
   local loop = loops.current()
-  local cell, running, count, started, results, failures = {}, {}, 0, 0, {}, {}
+  local cell, running, count, started, total, results, failures = {}, {}, 0, 0, #fns, {}, {}
   local raised
 
   local function stop()
@@ -49,7 +49,7 @@ local function gather(fns, opts)
   end
 
   while true do
-    while count < limit and started < #fns and not raised do
+    while count < limit and started < total and not raised do
       started = started + 1
       start(started)
     end

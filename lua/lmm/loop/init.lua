@@ -1,4 +1,5 @@
---- The loop that everything waits in. There is one for each Lua state, chosen at the first call.
+--- The loop that everything waits in, and the tasks that run in it. There is one for each Lua state, chosen at the
+--- first call.
 local errors = require "lmm.errors"
 
 ---@class lmm.Cell              what a wait is for: an empty table, owned by whoever waits
@@ -13,9 +14,10 @@ local errors = require "lmm.errors"
 ---@field spawn fun(self, fn, done?: fun(ok: boolean, ...)): lmm.Task
 ---@field running fun(self): lmm.Task?           the task that runs
 ---@field check nil|fun(self)                    raises where nothing can wait
+---@field run fun(self)                          waits until all tasks have ended
 ---@field name string?                           "luv", ...
 ---@field poller nil|fun(self, poller: lmm.Poller)  the transport's sockets, which the loop is to move
----@field transport string?                     the module of its transport, unless that is lmm.transport.curl
+---@field transport string?                     its transport, "resty", unless that is "curl"
 
 local loop = {}
 
@@ -68,6 +70,17 @@ function loop.go(fn, done)
   if type(fn) ~= "function" then errors.misuse("lmm.go: a function expected, got %s", type(fn)) end
   if done ~= nil and type(done) ~= "function" then errors.misuse("lmm.go: done is a %s", type(done)) end
   return loop.current():spawn(fn, done)
+end
+
+--- Runs functions as tasks and waits for all. See lmm.gather.
+function loop.gather(fns, opts)
+  return require "lmm.loop.gather"(fns, opts)
+end
+
+--- Waits until all tasks have ended. See lmm.run.
+function loop.run()
+  loop.check()
+  loop.current():run()
 end
 
 --- Raises where the loop in use cannot wait.

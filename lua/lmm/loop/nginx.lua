@@ -4,8 +4,8 @@
 -- luacheck: globals ngx
 local core = require "lmm.core"
 local errors = require "lmm.errors"
-local new_task = require("lmm.loop.tasks").new_task
 local semaphore = require "ngx.semaphore"
+local tasks = require "lmm.loop.tasks"
 
 local Loop = {}
 Loop.__index = Loop
@@ -29,9 +29,10 @@ local no_waiting = {
 }
 
 local LONGEST = 86400 -- seconds: returning early is always right
+local MOMENT = 0.02   -- seconds
 
 function nginx.new()
-  return setmetatable({ transport = "lmm.transport.resty" }, Loop)
+  return setmetatable({ transport = "resty" }, Loop)
 end
 
 Loop.now = core.now
@@ -68,20 +69,28 @@ end
 
 local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
 
---- What is known of this request's coroutines, by a coroutine: its task, and the light threads that it has begun and
---- that have ended. nginx gives a coroutine of a request that is over to another one, so it is not known beyond it.
-local function of_request(name)
+---@class lmm.NginxRequest  what is known of a request; a coroutine that is over nginx gives to another request
+---@field group table  its tasks
+---@field tasks table<thread, lmm.Task>
+---@field ended table<thread, thread[]>  the light threads that a coroutine has begun and that have ended
+
+--- What is known of this request.
+---@return lmm.NginxRequest
+local function this_request()
   local request = Loop.request()
-  local known = requests[request] or {}
-  requests[request], ngx.ctx.lmm = known, known -- kept as long as the request, or one of its light threads has a part
-  known[name] = known[name] or setmetatable({}, { known })
-  return known[name]
+  local known = requests[request]
+  if not known then
+    known = { group = tasks.new_group(), tasks = {}, ended = {} }
+    requests[request] = known
+  end
+  ngx.ctx.lmm = known -- kept as long as the request
+  return known
 end
 
 --- The task that runs, or nil.
 function Loop.running()
   local co = coroutine.running()
-  return co and not no_waiting[ngx.get_phase()] and of_request "tasks"[co] or nil
+  return co and not no_waiting[ngx.get_phase()] and this_request().tasks[co] or nil
 end
 
 local function post(cell)
@@ -116,34 +125,59 @@ function Loop:wait(cell, deadline)
 end
 
 --- Has nginx forget the light threads of this one that have ended, which it keeps for somebody to wait for them.
-local function forget_ended()
-  local all, co = of_request "ended", coroutine.running()
-  local ended = all[co] or {}
-  all[co] = ended
+local function forget_ended(known)
+  local co = coroutine.running()
+  local ended = known.ended[co] or {}
+  known.ended[co] = ended
   for _ = 1, #ended do ngx.thread.kill(table.remove(ended)) end
   return ended
 end
 
 function Loop:spawn(fn, done)
   self.check()
-  local task, ended = new_task(self, done), forget_ended()
+  local task, known = tasks.new_task(self, done), this_request()
+  local ended, place = forget_ended(known), nil
+  local function trace(problem)
+    place = not done and debug.traceback("", 2):sub(2)
+    return problem
+  end
   ngx.thread.spawn(function()
-    local own, co = of_request "tasks", coroutine.running()
-    own[co] = task
+    local co = coroutine.running()
+    known.tasks[co] = task
+    known.group:add()
     local function finish(...)
-      own[co] = nil
-      task:finish(...)
+      known.tasks[co] = nil
+      task:finish(place, ...)
     end
-    finish(pcall(fn))
-    of_request "ended"[co] = nil
+    local ok, problem = pcall(finish, xpcall(fn, trace))
+    known.ended[co] = nil
     ended[#ended + 1] = co
+    known.group:remove(self)
+    if not ok then error(problem, 0) end
   end)
   return task
 end
 
---- Lets a task go on that waits: it has been cancelled.
-function Loop.rouse(_, task)
+--- Has a task that waits go on: it has been cancelled.
+function Loop.resume(_, task)
   if task.cell then post(task.cell) end
+end
+
+--- Waits until all tasks of this request have ended.
+function Loop:run()
+  self.check()
+  if self.running() then errors.misuse "lmm.run waits for all tasks: a task would wait for itself" end
+  this_request().group:wait(self)
+end
+
+function Loop.report(_, text)
+  ngx.log(ngx.ERR, text)
+end
+
+function Loop.later(_, fn)
+  return ngx.timer.at(MOMENT, function(is_over)
+    if not is_over then fn() end
+  end)
 end
 
 return nginx

@@ -13,24 +13,26 @@ local function check(loop)
   end
 end
 
---- A wait outside of tasks, in which the editor goes on: it draws, and runs timers and scheduled functions.
-local function run_once(loop, deadline)
-  local before = loop.events -- counted, since a wait may be begun within another
-  local patience = math.min(math.ceil(loop:patience(deadline) * 1000), LONGEST)
-  local _, why = vim.wait(patience, function() return loop.events ~= before end, 50)
+--- The editor goes on while it waits: it draws, and runs timers and scheduled functions.
+local function run_host(loop, cell, deadline)
+  local left = math.max(0, (deadline or math.huge) - loop:now())
+  local function is_over() return cell.set or loop.raised ~= nil end
+  local _, why = vim.wait(math.min(math.ceil(left * 1000), LONGEST), is_over, 50)
   if why == -2 then error("interrupted", 0) end
+end
+
+local function report(_, text)
+  vim.schedule(function() vim.notify(text, vim.log.levels.ERROR) end)
 end
 
 function nvim.new()
   local loop = luv.new(vim.uv or vim.loop, vim.schedule)
   local spawn = loop.spawn
-  loop.events = 0
-  loop.check, loop.run_once = check, run_once
-  loop.rest = loop.arm
+  loop.check, loop.run_host, loop.report = check, run_host, report
 
-  function loop:stir()
-    self.events = self.events + 1
-  end
+  function loop.interrupt() end -- vim.wait looks at the cell after each event
+
+  function loop.finish_closing() end -- the editor's loop does
 
   --- A task is begun at once, but from a callback of libuv's it is begun where the editor's API is allowed.
   function loop:spawn(fn, done)

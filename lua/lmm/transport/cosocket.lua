@@ -1,4 +1,5 @@
---- Connecting in nginx: a route comes in; a cosocket on which HTTP can be spoken goes out, new or out of nginx's pool.
+--- Connecting in nginx: a route comes in; a cosocket on which HTTP can be spoken goes out, new or from nginx's pool of
+--- idle connections.
 -- luacheck: globals ngx
 local errors = require "lmm.errors"
 local http1 = require "lmm.transport.http1"
@@ -6,9 +7,10 @@ local routes = require "lmm.transport.route"
 
 local cosocket = {}
 
-local FOREVER = 2 ^ 31 - 1         -- milliseconds: the time limits are the call's
-local IDLE, POOL_SIZE = 4000, 64   -- milliseconds; connections to one server that a worker process keeps
-local RECEIVE = 64 * 1024          -- bytes
+local NO_TIMEOUT = 2 ^ 31 - 1  -- milliseconds: the call has its own deadlines
+local IDLE_TIMEOUT = 4000      -- milliseconds that a connection is kept: uvicorn closes it after 5 s
+local POOL_SIZE = 64           -- connections to one server that a worker process keeps
+local RECEIVE_SIZE = 64 * 1024 -- bytes of a proxy's answer that are received at a time
 
 local Connector = {}
 Connector.__index = Connector
@@ -31,39 +33,40 @@ end
 
 --- Gives a connection back, to be used again.
 function cosocket.keep(socket)
-  return socket:setkeepalive(IDLE, POOL_SIZE)
+  return socket:setkeepalive(IDLE_TIMEOUT, POOL_SIZE)
 end
 
---- Connections that differ in anything but their number are in different pools, which go by a number: a proxy's
---- password may be among what they differ in.
-local pools, count = {}, 0
+local pool_names, count = {}, 0
 
-local function pool_of(route, tls)
+--- The name of the pool for connections of this kind: those that may stand for one another. It is a number, since a
+--- proxy's password may be among what tells the kinds apart.
+local function pool_name(route, tls)
   local proxy = route.proxy or {}
   local key = table.concat({ route.scheme, route.scheme == "https" and route.authority or "", route.connect_to,
     route.connect_port or "", proxy.authorization or "", tostring(tls.verify ~= false), tls.cert or "", tls.key or "" },
     "\n")
-  if not pools[key] then
+  if not pool_names[key] then
     count = count + 1
-    pools[key] = "lmm:" .. count
+    pool_names[key] = "lmm:" .. count
   end
-  return pools[key]
+  return pool_names[key]
 end
 
+--- A failure as the transport gives it.
 local function failed(phase, reason, more)
   local failure = { kind = "connect", phase = phase, reason = reason }
   for name, value in pairs(more or {}) do failure[name] = value end
   return failure
 end
 
---- The addresses of a host, or its name again once nginx knows them: it is looked up here so that what follows is
---- connecting alone. Only nginx's own resolver is asked, which does not know localhost.
+--- The hosts to try for a host: addresses, or its name again once nginx has it in its cache. It is looked up here so
+--- that what follows is connecting alone. Only nginx's own resolver is asked, which does not know localhost.
 local function resolve(progress, host, port)
   if routes.is_address(host) or host:find "^unix:" then return { host } end
   if routes.is_loopback(host) then return { "127.0.0.1", "[::1]" } end
-  progress.stage = "dns"
+  progress.phase = "dns"
   local probe = ngx.socket.udp()
-  probe:settimeout(FOREVER)
+  probe:settimeout(NO_TIMEOUT)
   local ok, problem = probe:setpeername(host, port)
   probe:close()
   if ok or not problem:find "resol" then return { host } end
@@ -72,13 +75,15 @@ local function resolve(progress, host, port)
     hint = "nginx looks names up only where its directive resolver names a server" })
 end
 
---- Connects to one address; with `fresh`, not out of the pool. Before, nginx gets to look at its idle connections: it
---- closes those on which a server went on talking, whose bytes would else be taken for the next reply.
-local function dial(host, port, opts, fresh)
-  ngx.sleep(0.001)
+--- Connects to one host; with `fresh`, not from the pool. Before, nginx gets to look at its idle connections: it closes
+--- those on which a server went on talking, whose bytes would else be taken for the next reply.
+---@return table? socket
+---@return string|boolean problem_or_reused
+local function connect_to(progress, host, port, opts, fresh)
+  progress:yield()
   while true do
     local socket = ngx.socket.tcp()
-    socket:settimeouts(FOREVER, FOREVER, FOREVER)
+    socket:settimeouts(NO_TIMEOUT, NO_TIMEOUT, NO_TIMEOUT)
     local ok, problem
     if port then ok, problem = socket:connect(host, port, opts) else ok, problem = socket:connect(host, opts) end
     if not ok then return nil, problem end
@@ -89,13 +94,14 @@ local function dial(host, port, opts, fresh)
 end
 
 --- Has the proxy connect to the server.
-local function dig(socket, route, max_head)
+---@return table? failure
+local function open_tunnel(socket, route, max_head)
   local decoder = http1.decoder { method = "CONNECT", is_tunnel = true, max_head = max_head }
   local _, problem = socket:send(http1.request_head { method = "CONNECT", target = route.tunnel, host = route.tunnel,
     lines = { route.proxy.authorization } })
   while not problem and not decoder.head do
     local bytes
-    bytes, problem = socket:receiveany(RECEIVE)
+    bytes, problem = socket:receiveany(RECEIVE_SIZE)
     local failure = bytes and decoder:feed(bytes)
     if failure then return failed("connect", "the proxy does not answer as it should: " .. failure.reason) end
   end
@@ -113,8 +119,9 @@ local function read_file(path, what)
   return text, not text and ("the %s cannot be read: %s"):format(what, problem or path) or nil
 end
 
---- The parsed client certificate and its key, read once for each client.
-function Connector:identity()
+--- Reads and parses the client certificate and its key, once for each client.
+---@return boolean? ok, string? problem
+function Connector:load_certificate()
   if self.certificate then return true end
   local ssl = require "ngx.ssl"
   local cert, problem = read_file(self.tls.cert, "certificate")
@@ -133,10 +140,10 @@ local trust_hint = "nginx trusts whom the file of its directive lua_ssl_trusted_
   .. "longer than its lua_ssl_verify_depth, which is 1 unless it is set"
 local address_hint = "nginx compares a certificate with names, not with addresses: does it have a name?"
 
---- What sslhandshake gives. Where it ends at once with a certificate that is refused, lua-resty-core 0.1.25 takes that
---- for a success when no session is asked for, though the socket is closed, and else breaks on an assertion of its own;
---- the reason is then where its C function has put it.
-local function shake_hands(socket, name, verify)
+--- Calls socket:sslhandshake. Where the certificate is refused and the handshake ends at once, lua-resty-core 0.1.25
+--- gives a success if it was told to give no session, though the socket is closed, and else raises an assertion of its
+--- own. So a session is asked for, and the reason is read from where its C function has put it.
+local function ssl_handshake(socket, name, verify)
   local ok, session, problem = pcall(socket.sslhandshake, socket, nil, name, verify)
   if ok then return session, problem end
   if not tostring(session):find "assertion failed" then error(session, 0) end
@@ -146,12 +153,12 @@ end
 
 function Connector:handshake(socket, route)
   if self.tls.cert then
-    local ok, problem = self:identity()
+    local ok, problem = self:load_certificate()
     if not ok then return failed("tls", problem, { permanent = true }) end
     socket:setclientcert(self.certificate, self.key)
   end
   local name = route.host:gsub("^%[(.*)%]$", "%1")
-  local ok, problem = shake_hands(socket, name, self.tls.verify ~= false)
+  local ok, problem = ssl_handshake(socket, name, self.tls.verify ~= false)
   if ok then return nil end
   if problem:find "mismatch" then
     return failed("tls", problem, { permanent = true, hint = routes.is_address(route.host) and address_hint or nil })
@@ -161,27 +168,28 @@ function Connector:handshake(socket, route)
   return failed("tls", problem)
 end
 
---- Connects. `progress.stage` tells all the time how far it is.
+--- Connects. `progress.phase` is set to the phase that it is in.
 ---@param route lmm.Route
----@param progress { stage: string }
----@param fresh boolean?    do not use a connection again
+---@param progress { phase: string, yield: fun(self) }  the transfer
+---@param fresh boolean?    do not use a kept connection
 ---@param max_head integer  bytes of a proxy's answer
 ---@return table? socket
 ---@return table|boolean failure_or_reused  whether it was used before; where there is none, the failure
 function Connector:connect(route, progress, fresh, max_head)
   local hosts, failure = resolve(progress, route.connect_to, route.connect_port)
   if not hosts then return nil, failure end
-  progress.stage = "connect"
-  local socket, other
+  progress.phase = "connect"
+  local socket, outcome
+  local pool = { pool = pool_name(route, self.tls), pool_size = POOL_SIZE }
   for _, host in ipairs(hosts) do
-    socket, other = dial(host, route.connect_port, { pool = pool_of(route, self.tls), pool_size = POOL_SIZE }, fresh)
+    socket, outcome = connect_to(progress, host, route.connect_port, pool, fresh)
     if socket then break end
   end
-  if not socket then return nil, failed("connect", other) end
-  if other then return socket, true end
-  failure = route.tunnel and dig(socket, route, max_head)
+  if not socket then return nil, failed("connect", outcome) end
+  if outcome then return socket, true end
+  failure = route.tunnel and open_tunnel(socket, route, max_head)
   if not failure and route.scheme == "https" then
-    progress.stage = "tls"
+    progress.phase = "tls"
     failure = self:handshake(socket, route)
   end
   if not failure then return socket, false end

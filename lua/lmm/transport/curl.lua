@@ -19,7 +19,8 @@ local curl = version.check "lmm.curl"
 
 ---@class lmm.Transfer
 ---@field head fun(self, deadline?: number): { status: integer, headers: table<string, string> }?, table?
----@field read fun(self, deadline?: number): string?, table?  nil alone at the end
+---@field read fun(self, deadline?: number, sink?: userdata): string|integer|nil, table?  bytes, or, where they went into
+--- the sink (core.answer), their number; nil alone at the end. A transport may ignore the sink
 ---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
 
 --- A failure at this seam is a plain table { kind, phase, reason?, permanent?, hint? }; the call that it belongs to
@@ -82,9 +83,9 @@ function Transport.close()
 end
 
 --- Calls a method of the handle until it has an answer; false stands for "not yet".
-function Transfer:await(method, deadline)
+function Transfer:await(method, deadline, argument)
   while self.handle do
-    local first, second, phase, reason, permanent = self.handle[method](self.handle)
+    local first, second, phase, reason, permanent = self.handle[method](self.handle, argument)
     if first then return first, second end
     if first == nil then
       return nil, second and { kind = second, phase = phase, reason = reason, permanent = permanent }
@@ -101,8 +102,8 @@ function Transfer:head(deadline)
   return { status = status, headers = header.parse(text) }
 end
 
-function Transfer:read(deadline)
-  return self:await("read", deadline)
+function Transfer:read(deadline, sink)
+  return self:await("read", deadline, sink)
 end
 
 function Transfer:close()

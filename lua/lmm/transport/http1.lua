@@ -1,6 +1,6 @@
 --- HTTP/1.1 as a client speaks it, without a socket: the head of a request goes out; the bytes of a reply come in,
 --- however they are split, and its head and its body go out.
-local heads = require "lmm.transport.header"
+local header = require "lmm.transport.header"
 
 local http1 = {}
 
@@ -22,7 +22,7 @@ local MOST_DIGITS = 12               -- of a chunk's size: what a double counts 
 
 ---@class lmm.Http1
 ---@field head { status: integer, headers: table<string, string> }?  once it is complete; an interim one is passed over
----@field heard boolean       a byte has come
+---@field started boolean     a byte has come
 ---@field done boolean        the reply is complete
 ---@field is_reusable boolean the connection may serve another request
 local Decoder = {}
@@ -34,13 +34,13 @@ Decoder.__index = Decoder
 ---@return lmm.Http1
 function http1.decoder(opts)
   return setmetatable({ opts = opts, step = "read_head", buffer = "", at = 1, searched = 1, trailers = 0, pieces = {},
-    heard = false, done = false, is_reusable = false }, Decoder)
+    started = false, done = false, is_reusable = false }, Decoder)
 end
 
 --- Takes bytes in. What it gives is a failure, as at the seam.
 ---@return table? failure
 function Decoder:feed(bytes)
-  self.heard = self.heard or bytes ~= ""
+  self.started = self.started or bytes ~= ""
   self.buffer = self.at > #self.buffer and bytes or self.buffer:sub(self.at) .. bytes
   self.searched, self.at = math.max(1, self.searched - self.at + 1), 1
   while not self.done do
@@ -98,7 +98,7 @@ function Decoder:read_head()
   if not status then return protocol("wait", "its status line is not one of HTTP/1.1") end
   if status == 101 then return protocol("wait", "it switches to another protocol that nobody asked for") end
   if status < 200 then return true end
-  return self:begin_body(status, tonumber(minor), heads.parse(text))
+  return self:begin_body(status, tonumber(minor), header.parse(text))
 end
 
 --- The number in a Content-Length, which may be repeated as it is.
@@ -196,7 +196,7 @@ end
 function Decoder:finish(reason)
   if self.done then return nil end
   if not self.head then
-    return self.heard and { kind = "truncated", phase = "wait", reason = reason or "it ended within its head" }
+    return self.started and { kind = "truncated", phase = "wait", reason = reason or "it ended within its head" }
       or { kind = "connect", phase = "wait", reason = reason or "the server closed it" }
   end
   local is_at_end = self.step == "read_to_the_end" or self.step == "read_trailer" and self.buffer:sub(self.at) == "\r"

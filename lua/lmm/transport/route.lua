@@ -55,7 +55,7 @@ local function is_within(host, network)
 end
 
 --- Whether $no_proxy names the host: itself, a domain or a network it is in, or "*".
-local function is_excepted(host)
+local function bypasses_proxy(host)
   host = host:lower():gsub("%.$", ""):gsub("^%[(.*)%]$", "%1")
   for word in (route.environment "no_proxy" or route.environment "NO_PROXY" or ""):lower():gmatch "[^%s,]+" do
     local name = word:gsub("^%.", ""):gsub("%.$", "")
@@ -68,7 +68,7 @@ end
 --- since whoever calls a CGI program sets it.
 ---@return string? url, string? variable
 function route.proxy_of_environment(scheme, host)
-  if route.is_loopback(host) or is_excepted(host) then return nil end
+  if route.is_loopback(host) or bypasses_proxy(host) then return nil end
   for _, name in ipairs { scheme .. "_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY" } do
     local url = (name ~= "HTTPS_PROXY" or scheme == "https") and route.environment(name)
     if url then return url, "$" .. name end
