@@ -16,7 +16,7 @@ build = {
   modules = {
     ["lmm.core"] = {
       sources = { "src/error.c", "src/buf.c", "src/sniff.c", "src/media.c", "src/base64.c",
-        "src/body.c", "src/utf8.c", "src/number.c", "src/read.c", "src/decode.c", "src/sse.c", "src/delta.c",
+        "src/body.c", "src/utf8.c", "src/number.c", "src/read.c", "src/decode.c", "src/header.c", "src/sse.c", "src/delta.c",
         "src/text.c", "src/kind.c", "src/answer.c", "src/core.c" },
       defines = { "_GNU_SOURCE" },
       libraries = { "b64" },
@@ -106,7 +106,6 @@ build = {
     ["lmm.transport"] = "lua/lmm/transport/init.lua",
     ["lmm.transport.cosocket"] = "lua/lmm/transport/cosocket.lua",
     ["lmm.transport.curl"] = "lua/lmm/transport/curl.lua",
-    ["lmm.transport.header"] = "lua/lmm/transport/header.lua",
     ["lmm.transport.http1"] = "lua/lmm/transport/http1.lua",
     ["lmm.transport.resty"] = "lua/lmm/transport/resty.lua",
     ["lmm.transport.route"] = "lua/lmm/transport/route.lua",

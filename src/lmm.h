@@ -242,6 +242,16 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, i
  * *halves becomes true: what is before or behind may have the other half. */
 size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
 
+/* ---- header: the lines of a reply's header ------------------------------------------------------------------------ */
+
+typedef struct lmm_header {
+  const char *at, *end; /* what is still to be looked at */
+  const char *name, *value;
+  size_t name_length, value_length;
+} lmm_header;
+
+bool lmm_header_next(lmm_header *header); /* false: there is no more */
+
 /* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------ */
 
 typedef struct lmm_sse {
@@ -363,6 +373,7 @@ void lmm_answer_free(lmm_answer *answer);
 int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
+int lmm_header_open(struct lua_State *L); /* headers(text) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
 int lmm_text_open(struct lua_State *L);   /* join(pieces) */

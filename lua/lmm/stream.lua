@@ -21,7 +21,20 @@ local CLOSING_TIMEOUT = 0.1
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
 ---@param opts { schema: table?, limits: table, choices: integer, streamed: boolean }  choices: how many were asked for
 function stream.new(prepare, opts)
-  return setmetatable({ prepare = prepare, opts = opts }, Stream)
+  return setmetatable({
+    prepare = prepare,
+    opts = opts,
+    begun = false,
+    -- What comes later; named here so that the table is made large enough at once.
+    call = nil,      -- the one under way
+    answer = nil,    -- of the attempt under way
+    direct = nil,    -- its reader, while pieces may be taken from it at once
+    taken_kind = nil, taken_piece = nil, -- what was taken from it that is no piece
+    early = nil,     -- how many events without content the attempt has read that are still to be handed out
+    replayed = nil, first_kind = nil, first_piece = nil, early_events = nil,
+    reading = nil,   -- the coroutine that waits in it, or "main"
+    stopped = nil, err = nil, result = nil, on_end = nil,
+  }, Stream)
 end
 
 -- ---- reading

@@ -1,4 +1,4 @@
-/* head.c: the parser of a reply's head (lmm.head), against one that looks behind each line end for a header. */
+/* head.c: the parser of a reply's head (src/header.c), against one that looks behind each line end for a header. */
 #include "with_lua.h"
 
 typedef struct span {
@@ -77,7 +77,7 @@ static size_t count_fields(lua_State *L) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
   static lua_State *L;
   size_t headers = 0, names = 0;
-  if (L == NULL) L = fuzz_lua("lmm.transport.header", "parse");
+  if (L == NULL) L = fuzz_lua("lmm.core", "headers");
   lua_pushvalue(L, 1);
   lua_pushlstring(L, (const char *)bytes, count);
   fuzz_call(L, 1, 1, count);

@@ -14,7 +14,15 @@ local choices = {}
 ---@param reader userdata  core.answer, which has the bytes
 ---@param limits { calls: integer, choices: integer, depth: integer }
 function choices.new(reader, limits)
-  return setmetatable({ reader = reader, limits = limits, list = {}, count = 0, events = 0 }, Choices)
+  return setmetatable({
+    reader = reader,
+    limits = limits,
+    list = { [0] = nil }, -- by index
+    count = 0,
+    events = 0,
+    streamed = false,
+    id = nil, model = nil, usage = nil, -- named here so that the table is made large enough at once
+  }, Choices)
 end
 
 --- A stranger's value, if it is a table.
@@ -118,7 +126,7 @@ end
 function Choices:choice(index)
   local choice = self.list[index]
   if not choice then
-    choice = { index = index }
+    choice = { index = index, text = nil, finish_reason = nil, has_deltas = false, whole_in = nil }
     self.list[index] = choice
     self.count = self.count + 1
   end
@@ -278,6 +286,7 @@ function Choices:finish()
     text = first.text, reasoning = first.reasoning, refusal = first.refusal, tool_calls = first.tool_calls,
     finish_reason = first.finish_reason, logprobs = first.logprobs,
     choices = all, id = self.id, model = self.model, usage = self.usage,
+    attempts = nil, timing = nil, value = nil, -- the stream's to set
   }, self.reader)
 end
 

@@ -61,6 +61,9 @@ function answer.new(head, opts)
     status = head.status,
     has_no_length = not headers["content-length"] and not headers["transfer-encoding"],
     choices = choices.new(reader, limits),
+    has_piece = false, -- the stream has taken pieces from the reader since `note_pieces`
+    is_over = false,   -- no more bytes will come
+    is_done = false,   -- nor events
   }, Answer)
 end
 

@@ -68,9 +68,12 @@ function call.new(client, method, url, body, opts)
     policy = opts.policy,
     started = opts.started,
     deadline = opts.timeout.total and opts.started + opts.timeout.total,
-    cell = {},
+    cell = { set = false },
     attempts = 0,
     received = 0,
+    -- Of the attempt under way; named here so that the table is made large enough at once.
+    transfer = nil, key = nil, headers = nil, status = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
+    model = nil, stream = nil, cancelled = nil,
   }, Call)
   client.calls[self] = true
   return self

@@ -1,5 +1,5 @@
 --- The transport over libcurl: a request comes in; head and bytes go out as the loop's tasks wait for them.
-local header = require "lmm.transport.header"
+local core = require "lmm.core"
 local version = require "lmm.version"
 
 version.check "lmm.core"
@@ -99,7 +99,7 @@ end
 function Transfer:head(deadline)
   local status, text = self:await("head", deadline)
   if not status then return nil, text end
-  return { status = status, headers = header.parse(text) }
+  return { status = status, headers = core.headers(text) }
 end
 
 function Transfer:read(deadline, sink)

@@ -1,6 +1,6 @@
 --- HTTP/1.1 as a client speaks it, without a socket: the head of a request goes out; the bytes of a reply come in,
 --- however they are split, and its head and its body go out.
-local header = require "lmm.transport.header"
+local core = require "lmm.core"
 
 local http1 = {}
 
@@ -98,7 +98,7 @@ function Decoder:read_head()
   if not status then return protocol("wait", "its status line is not one of HTTP/1.1") end
   if status == 101 then return protocol("wait", "it switches to another protocol that nobody asked for") end
   if status < 200 then return true end
-  return self:begin_body(status, tonumber(minor), header.parse(text))
+  return self:begin_body(status, tonumber(minor), core.headers(text))
 end
 
 --- The number in a Content-Length, which may be repeated as it is.
