@@ -38,7 +38,7 @@ TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKA
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples .busted $(wildcard plugin)
+ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
 all: $(MODULES) ## builds both modules into build/
 core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
@@ -109,7 +109,7 @@ nvim: ## builds both modules for Neovim and puts them beside the library: a plug
 	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
 	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so lua/lmm
-	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags examples/nvim/doc' -c q
+	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
 	@$(RUN) $(LUA) spec/run.lua $(SPEC)

@@ -56,6 +56,33 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 #pragma weak lua_copy /* which lua_replace is a macro over */
 #endif
 
+/* Room for a few more values; false where Lua's stack would exceed its maximum. A lack of memory is raised, which
+ * lua_checkstack of 5.2 and later also tells as 0: there the maximum is a million. */
+static inline bool lmm_grow_stack(lua_State *L, int count) {
+  if (lua_checkstack(L, count)) return true;
+#if LUA_VERSION_NUM >= 502
+  if (lua_gettop(L) < LUAI_MAXSTACK / 2) luaL_error(L, "not enough memory");
+#endif
+  return false;
+}
+
+/* A whole number: an integer where the language has them. With `clean`, lmm_push_double, too, gives one where it can. */
+#if LUA_VERSION_NUM >= 503
+#define LMM_TWO_TO_63 9223372036854775808.0
+#define lmm_push_whole(L, value) lua_pushinteger(L, (lua_Integer)(value))
+
+static inline void lmm_push_double(lua_State *L, double value, bool clean) {
+  bool fits = value >= -LMM_TWO_TO_63 && value < LMM_TWO_TO_63;
+  if (clean && fits && (double)(lua_Integer)value == value)
+    lua_pushinteger(L, (lua_Integer)value);
+  else
+    lua_pushnumber(L, value);
+}
+#else
+#define lmm_push_whole(L, value) lua_pushnumber(L, (lua_Number)(value))
+#define lmm_push_double(L, value, clean) ((void)(clean), lua_pushnumber(L, value))
+#endif
+
 /* Raises in any other Lua than the one whose headers this was built with. Called first of all by a module, with the
  * module's name at index 1; calls only what every Lua has. From 5.2 on the globals are a chunk's upvalue. */
 static inline void lmm_check_lua(lua_State *L) {

@@ -1,11 +1,8 @@
 /* decode.c: a JSON text comes in, the Lua value that it stands for goes out. All memory is Lua's, so that a raise on
  * the way leaves nothing behind. */
-#include <math.h>
-
 #include "binding.h"
 
 #define LEVELS 1024       /* on the C stack; deeper limits take a block of Lua's */
-#define TWO_TO_63 9223372036854775808.0
 #define SHORT_STRING 1024 /* likewise */
 
 typedef struct builder {
@@ -43,17 +40,10 @@ static void push_string(builder *self) {
 
 static void push_number(builder *self) {
   const lmm_number *number = &self->json.number;
-#if LUA_VERSION_NUM >= 503
-  double value = number->value;
   if (number->is_integer)
-    lua_pushinteger(self->L, (lua_Integer)number->integer);
-  else if (self->how->clean && value >= -TWO_TO_63 && value < TWO_TO_63 && (double)(lua_Integer)value == value)
-    lua_pushinteger(self->L, (lua_Integer)value);
+    lmm_push_whole(self->L, number->integer);
   else
-    lua_pushnumber(self->L, value);
-#else
-  lua_pushnumber(self->L, number->is_integer ? (lua_Number)number->integer : number->value);
-#endif
+    lmm_push_double(self->L, number->value, self->how->clean);
 }
 
 /* A name that was there before and is null now is gone. */
@@ -113,7 +103,7 @@ static int build(builder *self) {
       case LMM_JSON_OBJECT:
       case LMM_JSON_LIST:
         if (self->how->containers > 0 && json->containers > self->how->containers) return LMM_LIMIT;
-        if (!lua_checkstack(L, 8)) return LMM_LIMIT;
+        if (!lmm_grow_stack(L, 8)) return LMM_LIMIT;
         lua_createtable(L, 0, 0);
         break;
       case LMM_JSON_LIST_END:

@@ -1,29 +1,24 @@
--- usage: nvim ... --cmd 'luafile spec/nvim/specs.lua' -- NAME...      from the project's folder
+-- usage: nvim ... --cmd 'luafile spec/nvim/specs.lua' -- SPEC_FILE      from the project's folder
 --
--- Runs specs in the editor, where no cjson is found; ends with how many passed, and whose JSON it was.
+-- Runs a spec file with busted in the editor, where no cjson is found; ends with `counts: PASSED FAILED SKIPPED`, as
+-- spec/support/output.lua prints it, and then whose JSON it was. Busted is Debian's, for Lua 5.1.
 -- luacheck: globals vim arg print
+package.path = "./?.lua;" .. package.path .. ";/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua"
+package.cpath = package.cpath .. ";/usr/lib/x86_64-linux-gnu/lua/5.1/?.so"
 package.preload.cjson = function() error("hidden", 0) end
-package.path = "./?.lua;" .. package.path
 
 function print(...)
   io.stdout:write(table.concat(vim.tbl_map(tostring, { ... }), "\t"), "\n")
 end
 
--- Specs that start a program of Lua name the one that runs them.
-arg = { [0] = "spec/run.lua", [-1] = "luajit" }
+-- What is busted's to read; specs that start a program of Lua take the one that runs them from it.
+arg = { [0] = "spec/run.lua", [-1] = "luajit", vim.v.argv[#vim.v.argv] }
 
-local names, is_name = {}, false
-for _, word in ipairs(vim.v.argv) do
-  if is_name then names[#names + 1] = word end
-  is_name = is_name or word == "--"
-end
-
-local test = require "spec.support.test"
-for _, name in ipairs(names) do
-  print(name)
-  test.case(name .. " runs to its end", function() dofile("spec/" .. name .. "_spec.lua") end)
-end
-local codec = require("lmm.json").null == vim.NIL and "vim.json" or "cjson"
-print(("%d passed, %d failed, %s"):format(test.passed, test.failed, codec))
+-- Where a case failed, busted raises nil.
+local _, problem = pcall(function()
+  require "busted.runner" { standalone = false, output = "spec/support/output.lua" }
+end)
+if problem then print(problem) end
+print(require("lmm.json").null == vim.NIL and "vim.json" or "cjson")
 io.stdout:flush()
 vim.cmd "qa!"

@@ -65,6 +65,29 @@ function scenarios.gather()
   return results[1] .. results[2]
 end
 
+-- All that makes values of JSON, and keeps a reply's bytes.
+function scenarios.read()
+  local core = require "lmm.core"
+  local answer = core.answer { reply = 1e6, event = 1e5, depth = 2000 }
+  local first = '{"id":"x","choices":[{"index":0,"delta":{"content":"\\ud83d"},"logprobs":[1.5,null,true]}]}'
+  answer:feed("data: " .. first:gsub(",", ",\ndata: ") .. "\n\nevent: x\ndata: [" .. ("["):rep(60) .. ("]"):rep(61))
+  answer:feed(("\n\ndata: " .. first:gsub(',"logprobs.-%]', "")):rep(4) .. "\n\n")
+  local pieces = {}
+  while true do
+    local what, piece = answer:next(true)
+    if not what then break end
+    pieces[#pieces + 1] = what == "text" and piece or nil
+    assert(answer:value())
+    assert(answer:exact())
+  end
+  answer:append("reasoning", ("x"):rep(1000))
+  answer:finish()
+  assert(#answer:raw() == 6 and #answer:text() > 0)
+  local long = assert(core.decode('["' .. ("\\u00e4"):rep(2000) .. '",' .. ("9"):rep(900) .. "]"))
+  assert(core.decode "[1" == nil)
+  return core.join { QUESTION, table.concat(pieces), long[1] }
+end
+
 -- A first ask with all that it loads.
 scenarios.load = function()
   client = connect { model = "mock" }

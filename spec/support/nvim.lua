@@ -49,9 +49,9 @@ end
 function nvim.plugin()
   local folder = os.tmpname()
   os.remove(folder)
-  local said = nvim.run(here, ([[F=%s; mkdir -p $F/build && cp -a Makefile .ci src lua bin examples $F &&
+  local said = nvim.run(here, ([[F=%s; mkdir -p $F/build && cp -a Makefile .ci src lua bin plugin doc $F &&
     { ! test -d build/lua5.1 || cp -a build/lua5.1 $F/build; } && # so that nothing is built twice
-    cd $F && rm -f lua/lmm/*.so && make nvim]]):format(folder))
+    cd $F && rm -f lua/lmm/*.so doc/tags && make nvim]]):format(folder))
   if not said:find "exit 0\n$" then error("make nvim: " .. said, 2) end
   return folder
 end
@@ -63,7 +63,6 @@ Editor.__index = Editor
 
 local INIT = [[
 vim.opt.runtimepath:prepend(%q)
-vim.opt.runtimepath:append(%q .. "/examples/nvim")
 vim.opt.swapfile = false
 vim.opt.hidden = true
 said = {}
@@ -75,7 +74,7 @@ local function home(opts)
   local folder = os.tmpname()
   os.remove(folder)
   nvim.run("/", ("mkdir %s && cp %s/examples/picture.jpg %s"):format(folder, here, folder))
-  shell.write(folder .. "/init.lua", INIT:format(opts.plugin, opts.plugin) .. (opts.init or ""))
+  shell.write(folder .. "/init.lua", INIT:format(opts.plugin) .. (opts.init or ""))
   return folder, CLEAN .. "cd " .. folder .. "; export HOME=$PWD XDG_CONFIG_HOME=$PWD/c XDG_DATA_HOME=$PWD/data "
     .. "XDG_STATE_HOME=$PWD/state XDG_CACHE_HOME=$PWD/cache XDG_RUNTIME_DIR=$PWD OPENAI_BASE_URL="
     .. (opts.url or "http://127.0.0.1:9/v1") .. "; "

@@ -1,5 +1,8 @@
---- `:checkhealth lmm`: whether the library loads, and whether a server answers.
+--- `:checkhealth lmm.nvim`: whether the library loads, and whether a server answers.
 -- luacheck: globals vim
+local notify = require "lmm.nvim.notify"
+local session = require "lmm.nvim.session"
+
 local found = vim.health or require "health"
 local health = {}
 for _, name in ipairs { "start", "ok", "warn", "error" } do
@@ -10,7 +13,7 @@ local M = {}
 
 local function check_server(client)
   local models, message = client:models { timeout = 5, retry = false }
-  local advice = "set $OPENAI_BASE_URL, or base_url in require('lmm_nvim').setup"
+  local advice = "set $OPENAI_BASE_URL, or base_url in require('lmm.nvim').setup"
   if not models then return health.error(message, { advice }) end
   health.ok(client.base_url .. " answers")
   for _, model in ipairs(models) do health.ok("model " .. model.id) end
@@ -18,14 +21,12 @@ end
 
 function M.check()
   health.start "lmm"
-  local lmm_nvim = require "lmm_nvim"
-  local problem = lmm_nvim.problem()
+  local problem = session.problem()
   if problem then return health.error(problem) end
-  health.ok "the library loads"
-  if pcall(require, "cjson") then health.ok "JSON by lua-cjson" else health.ok "JSON by vim.json" end
+  health.ok("the library loads: version " .. require("lmm").version)
   health.start "lmm: the server"
-  local ok, client = pcall(lmm_nvim.client)
-  if not ok then return health.error(lmm_nvim.words(client)) end
+  local ok, client = pcall(session.client)
+  if not ok then return health.error(notify.line(client)) end
   check_server(client)
 end
 
