@@ -79,6 +79,7 @@ TESTED := $(if $(filter file,$(origin LUA)),$(LUAS),$(LUA))
 test: ## installs what tests need, builds, and runs every spec on every Lua, or on LUA=lua5.1 alone
 	@$(NEED) $(TEST_PACKAGES) $(if $(word 2,$(TESTED)),$(foreach lua,$(TESTED),$(call PROGRAM_PACKAGE,$(lua))) \
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
+	@$(NEED) valgrind || true # check-cost says that it is skipped
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
 
@@ -186,6 +187,17 @@ bench: ## speed and memory, as ratios measured side by side, or GROUPs of it in 
 	@$(MAKE) --no-print-directory all build/bench/server build/bench/bare
 	@$(RUN) BUILT=build/bench LUAJIT="$(LUAJIT_RUN)" $(LUA) bench/run.lua $(BENCH)
 
+check-cost: ## counts of instructions, allocations and system calls against bench/limits.lua; UPDATE=1 writes that file
+	@$(NEED) $(DEMO_PACKAGES)
+	@$(NEED) valgrind || true
+	@$(MAKE) --no-print-directory all build/bench/server build/bench/steady.so
+	@LUA_PATH="./lua/?.lua;./lua/?/init.lua;;" LUA_CPATH="./$(BUILD)/?.so;;" BUILT=build/bench CC="$(CC)" UPDATE="$(UPDATE)" \
+	  $(LUA) bench/cost.lua
+
+build/bench/steady.so: bench/steady.c
+	@mkdir -p $(@D)
+	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -fPIC -shared -o $@ $<
+
 build/bench/server: bench/server.c
 	@mkdir -p $(@D)
 	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -O2 -o $@ $<
@@ -226,4 +238,4 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench install install-command uninstall clean help
+.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench check-cost install install-command uninstall clean help

@@ -208,6 +208,14 @@ function measures.pictures(url, path, total, count)
   print(("%.6f"):format(cpu(function() at_once(tonumber(count), tonumber(total), ask) end)))
 end
 
+--- encode COUNT: base64 of 1 MiB, so many times.
+function measures.encode(count)
+  local bytes = ("\0\16\131\255"):rep(2 ^ 18)
+  print(("%.6f"):format(cpu(function()
+    for _ = 1, tonumber(count) do core.base64.encode(bytes) end
+  end)))
+end
+
 --- first URL: one ask, for who times the whole process.
 function measures.first(url)
   assert(lmm.connect { base_url = url, model = "m" }:chat { messages = QUESTION })

@@ -2,20 +2,25 @@
 # usage: every.sh LUA...      from the project's folder, by `make test` and `make check`
 #
 # Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: two at a time, since they
-# wait more than they compute. What a file says comes when it has ended. Ends with `N passed, N failed, N skipped`.
+# wait more than they compute. With several Luas and no $SPEC, also `make check-cost`, once. What a file says comes when
+# it has ended. Ends with `N passed, N failed, N skipped`.
 set -u
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
 for lua; do make -s --no-print-directory LUA="$lua" all || exit 1; done
 
-run='said=$(make -s --no-print-directory LUA="$2" spec SPEC="$3" 2>&1)
+run='case $3 in *.lua) goal="spec SPEC=$3" ;; *) goal=$3 ;; esac
+said=$(make -s --no-print-directory LUA="$2" $goal 2>&1)
 count=$(printf "%s\n" "$said" | grep "^[0-9]* passed, [0-9]* failed" || echo "0 passed, 1 failed")
 echo "$count on $2" >>"$1"
 echo "$2 $3: $count"
 printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: \*\*\*/d"'
-for lua; do
-  for spec in ${SPEC:-spec/*_spec.lua}; do echo "$lua $spec"; done
-done | xargs -P 2 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
+{
+  [ $# -eq 1 ] || [ -n "${SPEC:-}" ] || echo "lua5.4 check-cost"
+  for lua; do
+    for spec in ${SPEC:-spec/*_spec.lua}; do echo "$lua $spec"; done
+  done
+} | xargs -P 2 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
 
 awk '
   !($NF in passed) { luas++ }
