@@ -20,7 +20,7 @@ local texts = require "lmm.text"
 local Part = {}
 Part.__name = "lmm.Part"
 
-local part = {}
+local part = { metatable = Part }
 
 function part.is(value)
   return getmetatable(value) == Part
