@@ -2,6 +2,7 @@
 
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 local request = require "lmm.request"
@@ -308,5 +309,23 @@ describe("a request", function()
     part.kind = "x"
     assert.raises("attempt to call", request.body, ask(part))
     assert.equal("{}", text_of {})
+  end)
+
+  it("is written when the stream is made, and the model that is found later goes before all else", function()
+    local function list(name) return { json = { data = { { id = name } } } } end
+    local net = fake.net { list "found", fake.whole "a", list "\255" }
+    local message = { role = "user", content = "before" }
+    local stream = net:connect { model = "" }:stream { messages = { message } }
+    message.content = "after"
+    assert(stream:reply())
+    assert.matches('^{"model":"found","messages":%[{"content":"before","role":"user"}%]', net.requests[2].text)
+    assert.refused("^model is not UTF%-8", net:connect({ model = "" }):chat { messages = {} })
+  end)
+
+  it("that cannot be written is told when the stream is read, and nothing is sent", function()
+    local net = fake.net { fake.whole "a" }
+    local stream = net:connect { model = "" }:stream { messages = { print } }
+    assert.refused("^messages%[1%] is a function", stream:reply())
+    assert.equal(0, #net.requests)
   end)
 end)

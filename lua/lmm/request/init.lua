@@ -32,6 +32,12 @@ function request.body(fields)
   error(body, 0)
 end
 
+--- The same request with one more field.
+---@return userdata? body, lmm.Error? err
+function request.with(body, name, value)
+  return checked(body:with(name, value))
+end
+
 --- A body of a text as it is.
 function request.verbatim(body)
   if type(body) ~= "string" then errors.misuse("a body is a table or a string, not a %s", type(body)) end
