@@ -2,7 +2,6 @@
 
 local core = require "lmm.core"
 local shell = require "spec.support.shell"
-local test = require "spec.support.test"
 
 local base64 = core.base64
 local longest = 4096
@@ -60,148 +59,150 @@ local vectors = { -- RFC 4648, section 10
   { "foobar", "Zm9vYmFy" },
 }
 
-test.case("the vectors of RFC 4648", function()
-  for _, vector in ipairs(vectors) do
-    test.equal(encode(vector[1]), vector[2], "the reference")
-    test.equal(base64.encode(vector[1]), vector[2])
-    test.equal(base64.decode(vector[2]), vector[1])
-    for _, kernel in ipairs(kernels) do test.equal(base64.encode(vector[1], kernel), vector[2], kernel) end
-  end
-end)
+describe("base64", function()
+  it("the vectors of RFC 4648", function()
+    for _, vector in ipairs(vectors) do
+      assert.same(vector[2], encode(vector[1]), "the reference")
+      assert.same(vector[2], base64.encode(vector[1]))
+      assert.same(vector[1], base64.decode(vector[2]))
+      for _, kernel in ipairs(kernels) do assert.same(vector[2], base64.encode(vector[1], kernel), kernel) end
+    end
+  end)
 
-test.case("kernels are named, best first, and libb64 is always there", function()
-  local rank = { avx512 = 1, avx2 = 2, ssse3 = 3, libb64 = 4 }
-  for i, kernel in ipairs(kernels) do
-    test.ok(rank[kernel], kernel)
-    test.ok(i == 1 or rank[kernels[i - 1]] < rank[kernel], "out of order: " .. kernel)
-  end
-  test.equal(kernels[#kernels], "libb64")
-  test.ok(rank[default], "no default")
-end)
+  it("kernels are named, best first, and libb64 is always there", function()
+    local rank = { avx512 = 1, avx2 = 2, ssse3 = 3, libb64 = 4 }
+    for i, kernel in ipairs(kernels) do
+      assert(rank[kernel], kernel)
+      assert(i == 1 or rank[kernels[i - 1]] < rank[kernel], "out of order: " .. kernel)
+    end
+    assert.equal("libb64", kernels[#kernels])
+    assert(rank[default], "no default")
+  end)
 
-for _, kernel in ipairs(kernels) do
-  test.case(kernel .. " at every length", function()
+  for _, kernel in ipairs(kernels) do
+    it(kernel .. " at every length", function()
+      each_length(make_bytes(longest), function(bytes, encoded)
+        -- Not assert.equal: a message with both texts would help nobody.
+        if base64.encode(bytes, kernel) ~= encoded then error("wrong at length " .. #bytes) end
+      end)
+    end)
+
+    it(kernel .. " with each value of a byte at each place of its step", function()
+      for value = 0, 255 do
+        local bytes = string.char(value, 255 - value, value):rep(34) .. string.char(value)
+        for skip = 0, 2 do
+          local part = bytes:sub(1 + skip)
+          if base64.encode(part, kernel) ~= encode(part) then error("wrong with the byte " .. value) end
+        end
+      end
+    end)
+  end
+
+  it("kernels agree wherever the text begins", function()
+    local bytes = make_bytes(longest)
+    for skip = 0, 100 do
+      local part = bytes:sub(1 + skip, -1 - skip % 7)
+      local expected = base64.encode(part, "libb64")
+      for _, kernel in ipairs(kernels) do
+        if base64.encode(part, kernel) ~= expected then error(kernel .. " differs after " .. skip .. " bytes") end
+      end
+    end
+  end)
+
+  it("no line breaks, whatever the length", function()
+    for _, kernel in ipairs(kernels) do
+      local encoded = base64.encode(("x"):rep(100000), kernel)
+      assert.equal(133336, #encoded)
+      assert(not encoded:find "[^%w+/=]", kernel)
+    end
+  end)
+
+  it("decode gives back what was encoded, and any character less is too short", function()
     each_length(make_bytes(longest), function(bytes, encoded)
-      -- Not test.equal: a message with both texts would help nobody.
-      if base64.encode(bytes, kernel) ~= encoded then error("wrong at length " .. #bytes) end
+      if base64.decode(encoded) ~= bytes then error("wrong at length " .. #bytes) end
+      if #encoded > 0 then
+        local cut = encoded:sub(1, -2)
+        local decoded, offset = base64.decode(cut)
+        if decoded ~= nil or offset ~= #cut then error("a cut text was taken at length " .. #bytes) end
+      end
     end)
   end)
 
-  test.case(kernel .. " with each value of a byte at each place of its step", function()
+  local refused = { -- text, offset of the first bad byte; the text's length where it is too short
+    { "Z", 1 },
+    { "Zg", 2 },
+    { "Zm8", 3 },
+    { "Zg=", 3 },
+    { "Zm9vYg", 6 },
+    { "=", 0 },
+    { "====", 0 },
+    { "Z===", 1 },
+    { "Zg=v", 3 },
+    { "Zg==Zm9v", 4 },
+    { "Zm8=Zm9v", 4 },
+    { "Zm9v=", 4 },
+    { "Zm9v====", 4 },
+    { "Zg===", 4 },
+    { "Zh==", 1 },
+    { "Zm9=", 2 },
+    { "Zm9vZv==", 5 },
+    { " Zm9v", 0 },
+    { "Zm9v ", 4 },
+    { "Zm 9v", 2 },
+    { "Zm9v\n", 4 },
+    { "Zm9v\nYmFy", 4 },
+    { "Zm9vY\r\nmFy", 5 },
+    { "Zg==\n", 4 },
+    { "Zm8-", 3 },
+    { "Zm_v", 2 },
+    { "Zm9v\0", 4 },
+    { "Zm\0009v", 2 },
+    { "Zm9\255", 3 },
+    { "Zm9vYmFyZm9vYmFyZm9v@mFy", 20 },
+  }
+
+  it("what is not strictly base64 is refused, with the place", function()
+    for _, case in ipairs(refused) do
+      local decoded, offset = base64.decode(case[1])
+      assert.same({ offset = case[2] }, { decoded = decoded, offset = offset }, string.format("%q", case[1]))
+    end
+  end)
+
+  it("every byte outside the alphabet is refused at every place of a group", function()
     for value = 0, 255 do
-      local bytes = string.char(value, 255 - value, value):rep(34) .. string.char(value)
-      for skip = 0, 2 do
-        local part = bytes:sub(1 + skip)
-        if base64.encode(part, kernel) ~= encode(part) then error("wrong with the byte " .. value) end
+      local char = string.char(value)
+      for place = 0, 3 do
+        local decoded, offset = base64.decode("Zm9v" .. ("AAAA"):sub(1, place) .. char .. ("AAAA"):sub(place + 2))
+        if alphabet:find(char, 1, true) or (char == "=" and place == 3) then
+          assert(decoded, value)
+        else
+          -- '=' in the third place is no error before the fourth turns out to be none.
+          assert.same(4 + place + (char == "=" and place == 2 and 1 or 0), offset, value)
+        end
       end
     end
   end)
-end
 
-test.case("kernels agree wherever the text begins", function()
-  local bytes = make_bytes(longest)
-  for skip = 0, 100 do
-    local part = bytes:sub(1 + skip, -1 - skip % 7)
-    local expected = base64.encode(part, "libb64")
-    for _, kernel in ipairs(kernels) do
-      if base64.encode(part, kernel) ~= expected then error(kernel .. " differs after " .. skip .. " bytes") end
-    end
-  end
-end)
-
-test.case("no line breaks, whatever the length", function()
-  for _, kernel in ipairs(kernels) do
-    local encoded = base64.encode(("x"):rep(100000), kernel)
-    test.equal(#encoded, 133336)
-    test.ok(not encoded:find "[^%w+/=]", kernel)
-  end
-end)
-
-test.case("decode gives back what was encoded, and any character less is too short", function()
-  each_length(make_bytes(longest), function(bytes, encoded)
-    if base64.decode(encoded) ~= bytes then error("wrong at length " .. #bytes) end
-    if #encoded > 0 then
-      local cut = encoded:sub(1, -2)
-      local decoded, offset = base64.decode(cut)
-      if decoded ~= nil or offset ~= #cut then error("a cut text was taken at length " .. #bytes) end
-    end
+  it("misuse raises", function()
+    assert.raises("no base64 kernel 'mmx' here; there are: .*libb64", base64.encode, "x", "mmx")
+    assert.raises("no base64 kernel ''", base64.encode, "x", "")
+    assert.raises("string expected", base64.encode, "x", {})
+    assert.raises("string expected", base64.encode)
+    assert.raises("string expected", base64.decode, {})
   end)
-end)
 
-local refused = { -- text, offset of the first bad byte; the text's length where it is too short
-  { "Z", 1 },
-  { "Zg", 2 },
-  { "Zm8", 3 },
-  { "Zg=", 3 },
-  { "Zm9vYg", 6 },
-  { "=", 0 },
-  { "====", 0 },
-  { "Z===", 1 },
-  { "Zg=v", 3 },
-  { "Zg==Zm9v", 4 },
-  { "Zm8=Zm9v", 4 },
-  { "Zm9v=", 4 },
-  { "Zm9v====", 4 },
-  { "Zg===", 4 },
-  { "Zh==", 1 },
-  { "Zm9=", 2 },
-  { "Zm9vZv==", 5 },
-  { " Zm9v", 0 },
-  { "Zm9v ", 4 },
-  { "Zm 9v", 2 },
-  { "Zm9v\n", 4 },
-  { "Zm9v\nYmFy", 4 },
-  { "Zm9vY\r\nmFy", 5 },
-  { "Zg==\n", 4 },
-  { "Zm8-", 3 },
-  { "Zm_v", 2 },
-  { "Zm9v\0", 4 },
-  { "Zm\0009v", 2 },
-  { "Zm9\255", 3 },
-  { "Zm9vYmFyZm9vYmFyZm9v@mFy", 20 },
-}
-
-test.case("what is not strictly base64 is refused, with the place", function()
-  for _, case in ipairs(refused) do
-    local decoded, offset = base64.decode(case[1])
-    test.equal({ decoded = decoded, offset = offset }, { offset = case[2] }, string.format("%q", case[1]))
+  -- What a new process prints, or fails with, when $LMM_BASE64 is `value`: the kernel in use and the fastest.
+  local function with_environment(value)
+    local code = [[local names, default = require "lmm.core".base64.kernels() print(default, names[1])]]
+    return shell.output(string.format("LMM_BASE64='%s' '%s' -e '%s' 2>&1", value, arg[-1], code))
   end
-end)
 
-test.case("every byte outside the alphabet is refused at every place of a group", function()
-  for value = 0, 255 do
-    local char = string.char(value)
-    for place = 0, 3 do
-      local decoded, offset = base64.decode("Zm9v" .. ("AAAA"):sub(1, place) .. char .. ("AAAA"):sub(place + 2))
-      if alphabet:find(char, 1, true) or (char == "=" and place == 3) then
-        test.ok(decoded, value)
-      else
-        -- '=' in the third place is no error before the fourth turns out to be none.
-        test.equal(offset, 4 + place + (char == "=" and place == 2 and 1 or 0), value)
-      end
-    end
-  end
-end)
+  it("$LMM_BASE64 names the default kernel", function()
+    for _, kernel in ipairs(kernels) do assert.matches("^" .. kernel .. "\t", with_environment(kernel)) end
+    assert.matches("^(%w+)\t%1\n$", with_environment "")
+  end)
 
-test.case("misuse raises", function()
-  test.raises("no base64 kernel 'mmx' here; there are: .*libb64", base64.encode, "x", "mmx")
-  test.raises("no base64 kernel ''", base64.encode, "x", "")
-  test.raises("string expected", base64.encode, "x", {})
-  test.raises("string expected", base64.encode)
-  test.raises("string expected", base64.decode, {})
-end)
-
--- What a new process prints, or fails with, when $LMM_BASE64 is `value`: the kernel in use and the fastest.
-local function with_environment(value)
-  local code = [[local names, default = require "lmm.core".base64.kernels() print(default, names[1])]]
-  return shell.output(string.format("LMM_BASE64='%s' '%s' -e '%s' 2>&1", value, arg[-1], code))
-end
-
-test.case("$LMM_BASE64 names the default kernel", function()
-  for _, kernel in ipairs(kernels) do test.match(with_environment(kernel), "^" .. kernel .. "\t") end
-  test.match(with_environment "", "^(%w+)\t%1\n$")
-end)
-
-test.case("an unknown $LMM_BASE64 is an error, not ignored", function()
-  test.match(with_environment "mmx", "lmm: $LMM_BASE64: no base64 kernel 'mmx' here; there are: .*libb64")
+  it("an unknown $LMM_BASE64 is an error, not ignored", function()
+    assert.matches("lmm: $LMM_BASE64: no base64 kernel 'mmx' here; there are: .*libb64", with_environment "mmx")
+  end)
 end)

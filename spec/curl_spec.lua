@@ -96,7 +96,7 @@ describe("the transport over libcurl", function()
     local bytes = ("0123456789abcdef"):rep(512 * 1024)
     local media = assert(core.media { bytes = bytes })
     with({ { { await = "request" }, { send = OK } } }, function(server, transport)
-      local body = core.body('{"data":"T1;"}', "T", { media })
+      local body = core.write { data = core.embed("", media) }
       fetch(transport, request(server, { body = body }))
       local seen = server:wait("request")[1]
       assert.equal(body:size(), seen.bytes)
@@ -260,7 +260,7 @@ describe("the transport over libcurl", function()
     local function write(bytes) shell.write(name, bytes) end
     for _, size in ipairs { 1000, 1000000 } do
       write(("a"):rep(size))
-      local body = core.body('"T1;"', "T", { assert(core.media(name)) })
+      local body = core.embed("", assert(core.media(name)))
       write(("b"):rep(size + 1))
       with({ { { await = "request" }, { send = OK } } }, function(server, transport)
         local head, _, failure = fetch(transport, request(server, { body = body }))

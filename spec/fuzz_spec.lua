@@ -9,10 +9,11 @@ local compiler = os.getenv "CC" or "cc"
 local headers = os.getenv "LUA_INCDIR" or "/usr/include/lua" .. version
 local folder = "build/fuzz/lua" .. version .. (os.getenv "VARIANT" or "")
 
-local targets = { "sse", "read", "answer", "base64", "sniff", "body", "utf8", "head", "retry" }
+local targets = { "sse", "read", "answer", "base64", "sniff", "body", "utf8", "head", "retry",
+  "write" }
 local more = { sniff = "spec/media/*" }
-local sources = { "error", "buf", "sniff", "media", "base64", "body", "utf8", "number", "read", "decode", "sse",
-  "delta", "text", "kind", "answer" }
+local sources = { "error", "buf", "sniff", "media", "base64", "utf8", "literal", "write", "encode", "body",
+  "number", "read", "decode", "sse", "delta", "text", "kind", "answer" }
 
 --- What a script prints, and then "exit" with its code. Nothing is preloaded into the compiler.
 local function run(script)

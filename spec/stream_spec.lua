@@ -455,7 +455,7 @@ describe("streams", function()
   end)
 
   it("arguments that come decoded are written as they came", function()
-    local numbers, text = '12345678901234567,3.141592653589793,-0.5,1e+22,2.0,7', '"[] 12 \\"{\\\\\\" \\u00e4\\/"'
+    local numbers, text = '12345678901234567,3.141592653589793,-0.5,1e+22,2,7', '"[] 12 \\"{\\\\\\" \\u00e4\\/"'
     local given = '{"id":12345678901234567}'
     local function arguments_of(arguments, way)
       local body = ('{"object":"12","choices":[{"%s":{"content":"[ ] 5","tool_calls":[null,{"index":0,"id":"t",'

@@ -52,6 +52,47 @@ typedef struct lmm_decoding {
  * "syntax", "cut" or "limit": 4 results. Raises when memory runs out. */
 int lmm_decode(lua_State *L, const char *text, size_t length, lmm_decoding *how);
 
+/* ---- write: Lua values to JSON ---------------------------------------------------------------------------------- */
+
+/* What is written, on its way. A userdata, so that nothing is lost where something raises, as lack of memory does. */
+typedef struct lmm_writer {
+  lmm_buf text, inserts; /* inserts: of lmm_insert */
+  lua_State *L;
+  int base;           /* the places below are counted from here */
+  int anchored;       /* how many values the table at LMM_WRITER_ANCHORS has */
+  bool replaces;      /* broken characters by U+FFFD */
+  bool has_path;      /* of a failure */
+  const char *before; /* of a failure: what its message begins with, before the path */
+  const void *array_type, *body_type; /* metatables */
+} lmm_writer;
+
+/* Places on the Lua stack: the writer; tables or nil; what is wrong, which follows the path in a message; the path. */
+enum {
+  LMM_WRITER_SELF = 1,
+  LMM_WRITER_HOOKS,
+  LMM_WRITER_MARKS,
+  LMM_WRITER_ANCHORS,
+  LMM_WRITER_WRONG,
+  LMM_WRITER_PATH,
+  LMM_WRITER_PLACES = LMM_WRITER_PATH
+};
+
+/* What a metatable or a userdata of another library stands for; an integer in the table at LMM_WRITER_MARKS. */
+enum { LMM_MARK_NONE, LMM_MARK_NULL, LMM_MARK_ARRAY, LMM_MARK_OBJECT };
+
+/* Writes the value on the top, which stays there; false where JSON cannot hold it. `depth` is how deep it lies. */
+bool lmm_writer_value(lmm_writer *w, int depth);
+bool lmm_writer_text(lmm_writer *w, int index, const char *before); /* the string at `index` */
+void lmm_writer_splice(lmm_writer *w, int index, size_t skip);      /* a body's, without its first bytes of text */
+void lmm_writer_anchor(lmm_writer *w);                              /* pops what must live as long as the body */
+void lmm_writer_char(lmm_writer *w, char c);
+void lmm_writer_check(lmm_writer *w, int code);              /* raises where that is a lack of memory */
+bool lmm_writer_fail_in_field(lmm_writer *w, int key);       /* adds the string there to the path; gives false */
+
+/* A body that owns a copy of the text and of the inserts. What keeps their media alive is to be anchored in it. */
+lmm_body *lmm_push_body(lua_State *L, const char *text, size_t length, const lmm_insert *inserts, size_t count);
+lmm_body *lmm_check_body(lua_State *L, int index); /* one that is not closed */
+
 /* Sets a field of the table on the top. */
 static inline void lmm_set_integer(lua_State *L, const char *key, lua_Integer value) {
   lua_pushinteger(L, value);

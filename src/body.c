@@ -1,7 +1,6 @@
-/* body.c: a JSON text with tokens and what they stand for come in; the request body goes out piece by piece. It knows
- * its exact size, can start again, and holds no media in memory: a media's bytes are read into the last three quarters
- * of the caller's own buffer and encoded forwards in place. */
-#include <stdlib.h>
+/* body.c: a text and the media that go into it come in; the request body goes out piece by piece. It knows its exact
+ * size, can start again, and holds no media in memory: a media's bytes are read into the last three quarters of the
+ * caller's own buffer and encoded forwards in place. */
 #include <string.h>
 
 #include "lmm.h"
@@ -12,187 +11,122 @@ static int body_rewind(lmm_source *source, lmm_error *error) {
   lmm_body *body = (lmm_body *)source;
   (void)error;
   lmm_reader_close(&body->reader);
-  body->current = 0;
   body->offset = 0;
+  body->next = 0;
   return LMM_OK;
 }
 
-/* Each of these gives how much of the current segment it wrote, 0 at the segment's end, or a negative code. */
-static ptrdiff_t read_text(lmm_body *body, const lmm_segment *segment, char *out, size_t capacity) {
-  size_t left = segment->length - body->offset;
+/* Up to the place of the next insert. */
+static ptrdiff_t read_text(lmm_body *body, char *out, size_t capacity) {
+  size_t end = body->next < body->count ? body->inserts[body->next].at : body->length;
+  size_t left = end - body->offset;
   size_t count = left < capacity ? left : capacity;
-  memcpy(out, segment->text + body->offset, count);
+  memcpy(out, body->text + body->offset, count);
   body->offset += count;
   return (ptrdiff_t)count;
 }
 
-static ptrdiff_t read_media(lmm_body *body, const lmm_segment *segment, char *out, size_t capacity, lmm_error *error) {
+/* Gives 0 at the end of the media, and a negative code where it fails. */
+static ptrdiff_t read_media(lmm_body *body, char *out, size_t capacity, lmm_error *error) {
   if (body->reader.media == NULL) {
-    int code = lmm_reader_open(&body->reader, segment->media, error);
+    int code = lmm_reader_open(&body->reader, body->inserts[body->next].media, error);
     if (code != LMM_OK) return code;
   }
   size_t room = capacity / 4 * 4;
   size_t want = room / 4 * 3;
   unsigned char *raw = (unsigned char *)out + (room - want);
   ptrdiff_t got = lmm_reader_read(&body->reader, raw, want, error);
-  if (got == 0) lmm_reader_close(&body->reader);
-  if (got <= 0) return got; /* after a failure the reader stays where it was */
-  return (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
+  if (got < 0) return got; /* after a failure the reader stays where it was */
+  if (got > 0) return (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
+  lmm_reader_close(&body->reader);
+  body->next++;
+  return 0;
 }
 
 static ptrdiff_t body_read(lmm_source *source, char *out, size_t capacity, lmm_error *error) {
   lmm_body *body = (lmm_body *)source;
-  if (body->segments == NULL) return lmm_fail(error, LMM_INVALID, "the request body is closed");
+  if (body->text == NULL) return lmm_fail(error, LMM_INVALID, "the request body is closed");
   size_t length = 0;
-  while (body->current < body->count) {
-    const lmm_segment *segment = &body->segments[body->current];
-    size_t room = capacity - length;
-    if (room == 0 || (segment->media != NULL && room < LMM_SOURCE_MIN)) break;
-    ptrdiff_t wrote = segment->media != NULL ? read_media(body, segment, out + length, room, error)
-                                             : read_text(body, segment, out + length, room);
+  while (length < capacity) {
+    bool is_media = body->next < body->count && body->inserts[body->next].at == body->offset;
+    if (is_media ? capacity - length < LMM_SOURCE_MIN : body->offset == body->length) break;
+    ptrdiff_t wrote = is_media ? read_media(body, out + length, capacity - length, error)
+                               : read_text(body, out + length, capacity - length);
     if (wrote < 0 && length == 0) return wrote;
     if (wrote < 0) break; /* what was written before is not lost, and the next call fails again */
-    if (wrote == 0) {
-      body->current++;
-      body->offset = 0;
-    }
     length += (size_t)wrote;
   }
   return (ptrdiff_t)length;
 }
 
-static void add_segment(lmm_body *body, lmm_segment segment) {
-  if (segment.media == NULL && segment.length == 0) return;
-  body->segments[body->count++] = segment;
-  body->size += segment.media != NULL ? LMM_BASE64_LENGTH(segment.media->size) : segment.length;
-}
-
-/* The number of the token that begins at `text`, right behind the token's name, and where it ends; 0 if there is none. */
-static size_t token_number(const char *text, const char *end, size_t count, const char **after) {
-  size_t number = 0;
-  const char *at = text;
-  while (at < end && *at >= '0' && *at <= '9' && number <= count) number = number * 10 + (size_t)(*at++ - '0');
-  if (at == end || *at != ';' || number > count) return 0;
-  *after = at + 1;
-  return number;
-}
-
-static int cut(lmm_body *body, const char *json, size_t length, const char *token, const lmm_segment *splices,
-               size_t count, bool *used) {
-  const char *end = json + length, *literal = json, *found;
-  size_t left = count, token_length = strlen(token);
-  while (count > 0 && (found = memmem(literal, (size_t)(end - literal), token, token_length)) != NULL) {
-    const char *after = NULL, *before = found;
-    size_t number = token_number(found + token_length, end, count, &after);
-    if (number == 0 || used[number - 1]) return LMM_AGAIN;
-    const lmm_segment *splice = &splices[number - 1];
-    if (splice->media == NULL) { /* the quotes around the token go, too */
-      if (before == literal || *--before != '"' || after == end || *after++ != '"') return LMM_AGAIN;
-    }
-    add_segment(body, (lmm_segment){literal, (size_t)(before - literal), NULL});
-    add_segment(body, *splice);
-    used[number - 1] = true;
-    literal = after;
-    left--;
-  }
-  add_segment(body, (lmm_segment){literal, (size_t)(end - literal), NULL});
-  return left == 0 ? LMM_OK : LMM_AGAIN;
-}
-
-int lmm_body_splice(lmm_body *body, const char *json, size_t length, const char *token, const lmm_segment *splices,
-                    size_t count) {
+void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_insert *inserts, size_t count) {
   memset(body, 0, sizeof *body);
   body->source = (lmm_source){body_size, body_read, body_rewind};
   body->reader.fd = -1;
   body->kernel = lmm_base64_find(NULL);
-  bool *used = calloc(count + 1, sizeof *used);
-  body->segments = calloc(2 * count + 1, sizeof *body->segments);
-  int code = used == NULL || body->segments == NULL ? LMM_NOMEM
-                                                    : cut(body, json, length, token, splices, count, used);
-  free(used);
-  if (code != LMM_OK) lmm_body_close(body);
-  return code;
+  body->text = text;
+  body->length = length;
+  body->inserts = inserts;
+  body->count = count;
+  body->size = length;
+  for (size_t i = 0; i < count; i++) body->size += LMM_BASE64_LENGTH(inserts[i].media->size);
 }
 
 void lmm_body_close(lmm_body *body) {
   lmm_reader_close(&body->reader);
-  free(body->segments);
-  body->segments = NULL;
   lmm_buf_free(&body->buffer);
+  body->text = NULL;
 }
 
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
 
 #include "binding.h"
 
-/* Turns the list at index 3 into an array of segments, in a scratch userdata that it leaves on the stack, and copies
- * its values to the table on the top, which keeps them alive. */
-static lmm_segment *check_splices(lua_State *L, size_t count) {
-  int anchor = lua_gettop(L);
-  lmm_segment *splices = lua_newuserdata(L, (count + 1) * sizeof *splices);
-  for (size_t i = 0; i < count; i++) {
-    splices[i] = (lmm_segment){NULL, 0, NULL};
-    lua_rawgeti(L, 3, (int)i + 1);
-    const lmm_media *media = luaL_testudata(L, -1, LMM_MEDIA);
-    if (media != NULL && media->size > 0)
-      splices[i].media = media;
-    else if (lua_type(L, -1) == LUA_TSTRING)
-      splices[i].text = lua_tolstring(L, -1, &splices[i].length);
-    else
-      luaL_argerror(L, 3, "a list of strings and media expected");
-    lua_rawseti(L, anchor, (int)i + 2);
-  }
-  return splices;
+lmm_body *lmm_push_body(lua_State *L, const char *text, size_t length, const lmm_insert *inserts, size_t count) {
+  size_t before = sizeof(lmm_body) + count * sizeof *inserts;
+  lmm_body *body = lmm_new_userdata(L, before + length);
+  lmm_insert *places = (lmm_insert *)(body + 1);
+  char *copy = (char *)body + before;
+  if (count > 0) memcpy(places, inserts, count * sizeof *inserts);
+  if (length > 0) memcpy(copy, text, length);
+  lmm_body_init(body, copy, length, places, count);
+  luaL_setmetatable(L, LMM_BODY);
+  return body;
 }
 
-/* body(text) -> body
- * body(json, token, { string or media, ... }) -> body | nil where the token is not unique in the text */
+/* body(text) -> a body of just this text */
 static int body_new(lua_State *L) {
   size_t length;
-  const char *json = luaL_checklstring(L, 1, &length);
-  const char *token = luaL_optstring(L, 2, "");
-  if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
-  size_t count = lua_istable(L, 3) ? lua_rawlen(L, 3) : 0;
-  luaL_argcheck(L, count == 0 || *token != '\0', 2, "empty token");
-
+  const char *text = luaL_checklstring(L, 1, &length);
   lmm_body *body = lmm_new_userdata(L, sizeof *body);
-  memset(body, 0, sizeof *body);
-  body->reader.fd = -1;
+  lmm_body_init(body, text, length, NULL, 0);
   luaL_setmetatable(L, LMM_BODY);
-  lua_newtable(L);
+  lua_createtable(L, 1, 0);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, 1);
-  lmm_segment *splices = check_splices(L, count);
-  lua_pushvalue(L, -2);
-  lmm_set_anchor(L, 4);
-
-  int code = lmm_body_splice(body, json, length, token, splices, count);
-  if (code == LMM_NOMEM) return luaL_error(L, "not enough memory");
-  if (code == LMM_AGAIN) lua_pushnil(L);
-  if (code == LMM_OK) lua_pushvalue(L, 4);
+  lmm_set_anchor(L, -2);
   return 1;
 }
 
-static lmm_body *check_body(lua_State *L) {
-  lmm_body *body = luaL_checkudata(L, 1, LMM_BODY);
-  luaL_argcheck(L, body->segments != NULL, 1, "closed body");
+lmm_body *lmm_check_body(lua_State *L, int index) {
+  lmm_body *body = luaL_checkudata(L, index, LMM_BODY);
+  luaL_argcheck(L, body->text != NULL, index, "closed body");
   return body;
 }
 
 /* body:size() -> bytes */
 static int body_get_size(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)check_body(L)->size);
+  lua_pushinteger(L, (lua_Integer)lmm_check_body(L, 1)->size);
   return 1;
 }
 
 #define READ_MAX ((size_t)1 << 30)
 
 /* body:read(capacity) -> at most that many bytes (4 or more must be asked for) | nil at the end | nil, message
- * The bytes are read into a buffer that the body keeps until it is closed, so that a long body takes no new one for each
- * of its pieces. */
+ * The bytes are read into a buffer that the body keeps until it is closed, so that a long body takes no new one for
+ * each of its pieces. */
 static int body_get_read(lua_State *L) {
-  lmm_body *body = check_body(L);
+  lmm_body *body = lmm_check_body(L, 1);
   lua_Integer capacity = luaL_optinteger(L, 2, 65536);
   luaL_argcheck(L, capacity >= (lua_Integer)LMM_SOURCE_MIN && capacity <= (lua_Integer)READ_MAX, 2, "4 bytes to 1 GiB");
   body->buffer.max = READ_MAX;
@@ -207,7 +141,7 @@ static int body_get_read(lua_State *L) {
 
 static int body_get_rewind(lua_State *L) {
   lmm_error error = {LMM_OK, ""};
-  (void)body_rewind(&check_body(L)->source, &error);
+  (void)body_rewind(&lmm_check_body(L, 1)->source, &error);
   return 0;
 }
 

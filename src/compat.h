@@ -19,8 +19,10 @@
 #if LUA_VERSION_NUM < 502
 
 #pragma weak luaL_register
+#pragma weak lua_call
 #pragma weak lua_objlen
 #pragma weak lua_tointeger
+#pragma weak lua_tonumber
 
 /* LuaJIT's headers have some of these: what is built with them must do in PUC 5.1, which has none. */
 #undef luaL_newlib
@@ -45,8 +47,10 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 #pragma weak luaL_setfuncs
 #pragma weak luaL_setmetatable
 #pragma weak luaL_testudata
+#pragma weak lua_callk
 #pragma weak lua_rawlen
 #pragma weak lua_tointegerx
+#pragma weak lua_tonumberx
 
 #endif
 
@@ -104,23 +108,36 @@ static inline void lmm_check_lua(lua_State *L) {
   lua_settop(L, top);
 }
 
-/* A userdata keeps one value alive: pops it from the top and anchors it in the userdata at `index`. On 5.1 the value
- * must be a table. */
+/* Before 5.3 every number is a double. */
+#if LUA_VERSION_NUM >= 503
+#pragma weak lua_isinteger
+#else
+#define lua_isinteger(L, index) ((void)(L), (void)(index), false)
+#endif
+
+/* A userdata keeps one value alive: lmm_set_anchor pops it from the top and anchors it in the userdata at `index`;
+ * lmm_push_anchor pushes it. On 5.1 the value must be a table. */
 #if LUA_VERSION_NUM >= 504
 #pragma weak lua_newuserdatauv
 #pragma weak lua_setiuservalue
+#pragma weak lua_getiuservalue
 #define lmm_new_userdata(L, size) lua_newuserdatauv(L, size, 1)
 #define lmm_set_anchor(L, index) ((void)lua_setiuservalue(L, index, 1))
+#define lmm_push_anchor(L, index) ((void)lua_getiuservalue(L, index, 1))
 #elif LUA_VERSION_NUM >= 502
 #pragma weak lua_newuserdata
 #pragma weak lua_setuservalue
+#pragma weak lua_getuservalue
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) lua_setuservalue(L, index)
+#define lmm_push_anchor(L, index) ((void)lua_getuservalue(L, index))
 #else
 #pragma weak lua_newuserdata
 #pragma weak lua_setfenv
+#pragma weak lua_getfenv
 #define lmm_new_userdata(L, size) lua_newuserdata(L, size)
 #define lmm_set_anchor(L, index) ((void)lua_setfenv(L, index))
+#define lmm_push_anchor(L, index) lua_getfenv(L, index)
 #endif
 
 /* Registers a userdata type: its methods, and `close` as __gc (and as __close where the language has it), since a

@@ -64,5 +64,6 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
     (void)part->func(L);
     lua_setfield(L, -2, part->name);
   }
+  lmm_write_open(L);
   return 1;
 }

@@ -1,6 +1,6 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> body -> transport -> sse, read -> delta, kind -> answer
+ *     sniff -> media -> base64 -> utf8 -> literal -> body -> transport -> sse, read -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
@@ -28,8 +28,7 @@ enum {
   LMM_NOMEM = -1,   /* no memory: the binding raises */
   LMM_LIMIT = -2,   /* a stated maximum was reached */
   LMM_INVALID = -3, /* the input cannot be used; the message says what was wrong and what to do */
-  LMM_CUT = -5,     /* the input ended where more of it was needed */
-  LMM_AGAIN = -4    /* a splice token is not unique in its text: choose another */
+  LMM_CUT = -4      /* the input ended where more of it was needed */
 };
 
 typedef struct lmm_error {
@@ -149,37 +148,46 @@ struct lmm_sink {
   int (*feed)(lmm_sink *sink, const char *bytes, size_t count); /* LMM_OK or a code; what is too much, the sink tells */
 };
 
-/* ---- body: a request body, pulled piece by piece: literal text and media as base64 ------------------------------ */
-
-typedef struct lmm_segment {
-  const char *text;       /* borrowed; NULL where the segment is a media */
-  size_t length;          /* of the text */
-  const lmm_media *media; /* borrowed */
-} lmm_segment;
-
-typedef struct lmm_body {
-  lmm_source source; /* first, so that a body is a source */
-  const lmm_base64_kernel *kernel;
-  lmm_segment *segments; /* owned; NULL once closed */
-  size_t count;
-  uint64_t size;
-  size_t current; /* the segment being read */
-  size_t offset;  /* in its text */
-  lmm_reader reader;
-  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
-} lmm_body;
-
-/* Cuts `json` at its tokens. A token is `token`, the number of a splice counted from 1, and ';'. A media splice takes
- * the token's place as base64; a text splice takes the place of the whole JSON string around it, quotes included.
- * LMM_AGAIN unless each of the `count` splices is named exactly once, and nothing else looks like a token. */
-int lmm_body_splice(lmm_body *body, const char *json, size_t length, const char *token, const lmm_segment *splices,
-                    size_t count);
-void lmm_body_close(lmm_body *body);
-
 /* ---- utf8: what may stand in a JSON text ------------------------------------------------------------------------ */
 
 /* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
 size_t lmm_utf8_check(const char *text, size_t count);
+/* How many bytes at the beginning of `text` are well-formed characters beyond ASCII. */
+size_t lmm_utf8_beyond_ascii(const char *text, size_t count);
+
+/* ---- literal: text and numbers as JSON (RFC 8259) --------------------------------------------------------------- */
+
+/* Each adds one JSON value to the end of `buf`, and nothing where it fails: LMM_NOMEM, or LMM_INVALID for text that is
+ * not UTF-8 (`bad` is then the offset of the first byte that is wrong) and for a number that is not finite. Where `bad`
+ * is NULL, a broken character becomes U+FFFD. */
+int lmm_literal_text(lmm_buf *buf, const char *text, size_t count, size_t *bad);
+int lmm_literal_integer(lmm_buf *buf, int64_t value);
+/* In the shortest form that reads back as the same number; whole numbers below 2^63 without a point or exponent. */
+int lmm_literal_number(lmm_buf *buf, double value);
+
+/* ---- body: a request body, pulled piece by piece: text, and media in it as base64 -------------------------------- */
+
+typedef struct lmm_insert {
+  size_t at;              /* the offset in the text before which the media's base64 goes */
+  const lmm_media *media; /* borrowed */
+} lmm_insert;
+
+typedef struct lmm_body {
+  lmm_source source; /* first, so that a body is a source */
+  const lmm_base64_kernel *kernel;
+  const char *text; /* borrowed, as the inserts are; NULL once closed */
+  size_t length;
+  const lmm_insert *inserts; /* `count` of them, in the order of their places */
+  size_t count;
+  uint64_t size;
+  size_t offset; /* in the text: what is read next, */
+  size_t next;   /* unless this insert's place is there */
+  lmm_reader reader;
+  lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
+} lmm_body;
+
+void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_insert *inserts, size_t count);
+void lmm_body_close(lmm_body *body);
 
 /* ---- read: the tokens of a JSON text ---------------------------------------------------------------------------- */
 
@@ -372,7 +380,7 @@ void lmm_answer_free(lmm_answer *answer);
 
 int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
-int lmm_body_open(struct lua_State *L);   /* body(json, token, splices) */
+int lmm_body_open(struct lua_State *L);   /* body(text) */
 int lmm_header_open(struct lua_State *L); /* headers(text) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
@@ -380,5 +388,7 @@ int lmm_text_open(struct lua_State *L);   /* join(pieces) */
 int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
+/* write, encode, embed and mark go to the module's table on the top, and `with` to the body's methods. */
+void lmm_write_open(struct lua_State *L);
 
 #endif

@@ -27,6 +27,12 @@ local function snapshot(value, depth, copies)
   return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
 end
 
+local function copy(fields)
+  local out = {}
+  for name, value in pairs(fields) do out[name] = value end
+  return out
+end
+
 local function check_fields(fields)
   if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
   for name in pairs(fields) do
@@ -109,10 +115,10 @@ function Conversation:open_stream(streamed, ...)
   local message, given = read_arguments(...)
   local before = abandoned(self)
   check_fields(given)
-  local fields = snapshot(self.fields)
+  local fields = copy(self.fields)
   if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
-  for name, value in pairs(given) do fields[name] = snapshot(value) end
-  fields.messages = snapshot(self.messages)
+  for name, value in pairs(given) do fields[name] = value end
+  fields.messages = copy(self.messages)
   table.insert(fields.messages, message)
   local stream = self.client:open_stream(fields, streamed)
   if before then before:cancel() end

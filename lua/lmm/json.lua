@@ -1,5 +1,6 @@
---- JSON text in, Lua values out, and back. Nothing else requires a JSON library: lua-cjson, or, in a Neovim that does
--- not find it, the one that is built in (vim.json, of the same origin).
+--- JSON text in, Lua values out, and back. lmm.core writes. What reads is lua-cjson, or, in a Neovim that does not find
+-- it, the library that is built in (vim.json, of the same origin).
+local core = require "lmm.core"
 local errors = require "lmm.errors"
 
 local json = {}
@@ -9,11 +10,11 @@ local function find_library()
   local found, cjson = pcall(require, "cjson")
   if found then return cjson, cjson.null end
   local vim = rawget(_G, "vim")
-  if type(vim) == "table" and vim.json then return vim.json, vim.NIL, getmetatable(vim.empty_dict()) end
+  if type(vim) == "table" and vim.json then return vim.json, vim.NIL end
   error(cjson, 0)
 end
 
-local library, null, Dict = find_library()
+local library, null = find_library()
 local codec = library.new()
 
 -- As the state closes, a finalizer may still ask. This one comes before what the codec needs is gone.
@@ -24,38 +25,68 @@ if proxy then getmetatable(proxy).__gc = on_close end   -- before Lua 5.2 a tabl
 json.sentinel = proxy or setmetatable({}, { __gc = on_close })
 
 -- Neovim's of 0.8 and later cannot be set: a decoded text is at most 1000 deep, and may hold Infinity and 0x10.
-if codec.encode_sparse_array then codec.encode_sparse_array(false, 2, 10) end
 if codec.decode_invalid_numbers then codec.decode_invalid_numbers(false) end
 
 --- Stands for a JSON null in a request.
 json.null = null
 
-local Array = { __name = "lmm.array" }
-
 --- Marks a table, a new one unless given, as an array: it is written as `[]` when it is empty.
 function json.array(items)
   if items ~= nil and type(items) ~= "table" then errors.misuse("lmm.array: a table expected, got %s", type(items)) end
-  return setmetatable(items or {}, Array)
+  return setmetatable(items or {}, core.array_mt)
 end
 
 function json.is_empty_array(value)
-  return getmetatable(value) == Array and next(value) == nil
+  return getmetatable(value) == core.array_mt and next(value) == nil
 end
 
-json.MAX_DEPTH = 1000 -- of what is encoded; the codec says so where it ends
+json.MAX_DEPTH = 1000 -- of what is written; the codec says so where it ends
 
---- A copy in which an empty table is marked as an object, which Neovim's codec would write as a list.
-local function with_objects(value, depth)
-  if type(value) ~= "table" or depth > json.MAX_DEPTH then return value end
-  if next(value) == nil then return setmetatable({}, getmetatable(value) ~= Array and Dict or nil) end
-  local copy = {}
-  for key, item in pairs(value) do copy[key] = with_objects(item, depth + 1) end
-  return copy
+local MARKS = { null = "null", empty_array = "array", empty_array_mt = "array", array_mt = "array" }
+
+--- Tells the writer which values and metatables of a JSON library stand for null and for an empty list.
+local function learn(marked)
+  if type(marked) ~= "table" then return end
+  for name, meaning in pairs(MARKS) do
+    local mark = marked[name]
+    if type(mark) == "userdata" or type(mark) == "table" then core.mark(mark, meaning) end
+  end
 end
 
---- The text of a value; raises where a value has none.
+local vim = rawget(_G, "vim")
+if type(vim) == "table" and vim.empty_dict then
+  core.mark(vim.NIL, "null")
+  core.mark(getmetatable(vim.empty_dict()), "object")
+  learn(vim.json)
+end
+
+local loaded, learned, learned_safe = package.loaded, nil, nil
+
+--- To be called before core.write or core.encode, since a caller may load lua-cjson at any time.
+function json.learn_marks()
+  local cjson, safe = loaded.cjson, loaded["cjson.safe"]
+  if cjson == learned and safe == learned_safe then return end
+  learn(cjson)
+  learn(safe)
+  learned, learned_safe = cjson, safe
+end
+
+--- The text of a value; raises where it has none.
+---@return string text
 function json.encode(value)
-  return codec.encode(Dict and with_objects(value, 1) or value)
+  json.learn_marks()
+  local text, message = core.encode(value)
+  if not text then errors.misuse("lmm.json.encode: %s", message) end
+  return text
+end
+
+local LENIENT = { replace = true }
+
+--- The text of what a stranger sent, broken characters replaced; nil and why where it has none.
+---@return string? text, string? message
+function json.text(value)
+  json.learn_marks()
+  return core.encode(value, LENIENT)
 end
 
 --- What `pcall` gives, as a value or nil and a message. A lack of memory is no fault of what was given: it is raised.
@@ -64,12 +95,6 @@ local function try(fn, given)
   if ok then return value end
   if value == "not enough memory" then error(value, 0) end
   return nil, tostring(value)
-end
-
---- The same as `encode`, and nil and why where a value has no text.
----@return string? text, string? message
-function json.text(value)
-  return try(json.encode, value)
 end
 
 --- What the codec was to refuse, and could not be told.

@@ -20,7 +20,7 @@ local texts = require "lmm.text"
 local Part = {}
 Part.__name = "lmm.Part"
 
-local part = {}
+local part = { metatable = Part }
 
 function part.is(value)
   return getmetatable(value) == Part
@@ -144,7 +144,7 @@ function part.new(kind, source, opts)
   elseif type(source) ~= "string" then
     errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got a %s", kind,
       type(source) == "table" and "table without bytes" or type(source))
-  elseif source:find "%z" then
+  elseif source:find("\0", 1, true) then
     invalid(self, "a path or URL cannot hold a NUL byte (if these are the bytes themselves, pass { bytes = ... })")
   else
     local scheme = (source:match "^(%a[%w+.-]+):" or ""):lower()

@@ -1,11 +1,10 @@
-/* body.c: texts with tokens, spliced and read, against a reference that writes the whole body at once.
+/* body.c: a text with media in it, read, against a reference that writes the whole body at once.
  *
- * The input begins with bytes that say: flags (1: a splice more than the text names; 2: the first file changes after
- * some reads; the rest: to how many 64ths it is cut, but 63: it is written anew), the kernel, the token's length and
- * the token, how many splices there are (up to 7) and for each what it is, its length and its bytes, how many
- * capacities follow (up to 7) that are read with round and round, after how many reads the body starts again, and
- * after how many the file changes. The rest is the text, in which byte 1 stands for a token whole, byte 2 for one in
- * quotes and byte 3 for its name alone; the byte behind 1 or 2 is its number. */
+ * The input begins with bytes that say: flags (2: the first file changes after some reads; the rest: to how many 64ths
+ * it is cut, but 63: it is written anew), the kernel, how many media there are (up to 7) and for each what it is, its
+ * length and its bytes, how many capacities follow (up to 7) that are read with round and round, after how many reads
+ * the body starts again, and after how many the file changes. The rest is the text, in which byte 1 stands for the
+ * place of the next media; those that are left follow at the end. */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,15 +16,14 @@
 typedef struct fuzz_plan {
   fuzz_input input;
   const lmm_base64_kernel *kernel;
-  char token[16];
   size_t count, capacities, rewind_after, change_after, cut_to;
   bool changes;
   uint8_t capacity[MOST];
-  lmm_segment splices[MOST + 1];
-  lmm_media media[MOST + 1];
-  void *bytes[MOST + 1]; /* of text and media, owned */
-  int fd[MOST + 1];      /* where the media is a file, else -1 */
-  fuzz_text json;
+  lmm_insert inserts[MOST];
+  lmm_media media[MOST];
+  void *bytes[MOST]; /* owned */
+  int fd[MOST];      /* where the media is a file, else -1 */
+  fuzz_text text;
 } fuzz_plan;
 
 /* ---- from the input to a plan ------------------------------------------------------------------------------------ */
@@ -39,45 +37,34 @@ static void make_file(fuzz_plan *plan, size_t i, size_t size) {
   CHECK(lmm_media_file(&plan->media[i], path, &error) == LMM_OK);
 }
 
-static void make_splice(fuzz_plan *plan, size_t i) {
-  unsigned kind = fuzz_byte(&plan->input) % 4; /* 0: text; 1: bytes; 2: a file; 3: many bytes */
+static void make_media(fuzz_plan *plan, size_t i) {
+  unsigned kind = fuzz_byte(&plan->input) % 3; /* 0: bytes; 1: a file; 2: many bytes */
   size_t count = fuzz_byte(&plan->input);
   const uint8_t *bytes = fuzz_bytes(&plan->input, &count);
-  size_t size = kind == 3 ? 37 * count : count;
+  size_t size = count == 0 ? 1 : kind == 2 ? 37 * count : count;
+  uint8_t *copy = calloc(1, size);
+  CHECK(copy != NULL);
+  for (size_t at = 0; at < size && count > 0; at++) copy[at] = (uint8_t)(bytes[at % count] + at / count);
+  plan->bytes[i] = copy;
   plan->fd[i] = -1;
-  if (size == 0) kind = 0;
-  plan->bytes[i] = malloc(size);
-  CHECK(plan->bytes[i] != NULL);
-  for (size_t at = 0; at < size; at++) ((uint8_t *)plan->bytes[i])[at] = (uint8_t)(bytes[at % count] + at / count);
   lmm_error error = {LMM_OK, ""};
-  if (kind == 0) {
-    plan->splices[i] = (lmm_segment){plan->bytes[i], size, NULL};
-    return;
-  }
-  if (kind == 2)
+  if (kind == 1)
     make_file(plan, i, size);
   else
     CHECK(lmm_media_bytes(&plan->media[i], plan->bytes[i], size, &error) == LMM_OK);
-  plan->splices[i] = (lmm_segment){NULL, 0, &plan->media[i]};
 }
 
-static void add_token(fuzz_plan *plan, bool quoted) {
-  char token[32];
-  int length = snprintf(token, sizeof token, "%s%s%u;%s", quoted ? "\"" : "", plan->token, fuzz_byte(&plan->input),
-                        quoted ? "\"" : "");
-  fuzz_add(&plan->json, token, (size_t)length);
-}
-
-static void make_json(fuzz_plan *plan) {
+static void make_text(fuzz_plan *plan) {
+  size_t placed = 0;
   while (plan->input.left > 0) {
     char byte = (char)fuzz_byte(&plan->input);
-    if (byte == 1 || byte == 2)
-      add_token(plan, byte == 2);
-    else if (byte == 3)
-      fuzz_add(&plan->json, plan->token, strlen(plan->token));
+    if (byte == 1 && placed < plan->count)
+      plan->inserts[placed++].at = plan->text.length;
     else
-      fuzz_add(&plan->json, &byte, 1);
+      fuzz_add(&plan->text, &byte, 1);
   }
+  for (; placed < plan->count; placed++) plan->inserts[placed].at = plan->text.length;
+  for (size_t i = 0; i < plan->count; i++) plan->inserts[i].media = &plan->media[i];
 }
 
 static const lmm_base64_kernel *choose_kernel(unsigned number) {
@@ -91,20 +78,15 @@ static void make_plan(fuzz_plan *plan, const uint8_t *bytes, size_t count) {
   plan->input = (fuzz_input){bytes, count};
   unsigned flags = fuzz_byte(&plan->input);
   plan->kernel = choose_kernel(fuzz_byte(&plan->input) % 4);
-  size_t length = fuzz_byte(&plan->input) % (sizeof plan->token - 1);
-  const uint8_t *token = fuzz_bytes(&plan->input, &length);
-  for (size_t i = 0; i < length; i++) plan->token[i] = (char)(token[i] == 0 ? '0' : token[i]);
-  if (length == 0) plan->token[0] = '@';
-  size_t splices = fuzz_byte(&plan->input) % (MOST + 1);
-  for (; plan->count < splices; plan->count++) make_splice(plan, plan->count);
-  if (flags & 1) make_splice(plan, plan->count++);
+  size_t count_of_media = fuzz_byte(&plan->input) % (MOST + 1);
+  for (; plan->count < count_of_media; plan->count++) make_media(plan, plan->count);
   plan->capacities = fuzz_byte(&plan->input) % (MOST + 1);
   for (size_t i = 0; i < plan->capacities; i++) plan->capacity[i] = (uint8_t)fuzz_byte(&plan->input);
   plan->rewind_after = fuzz_byte(&plan->input);
   plan->change_after = fuzz_byte(&plan->input) % 8;
   plan->changes = (flags & 2) != 0;
   plan->cut_to = flags >> 2;
-  make_json(plan);
+  make_text(plan);
 }
 
 static void free_plan(fuzz_plan *plan) {
@@ -113,7 +95,7 @@ static void free_plan(fuzz_plan *plan) {
     if (plan->fd[i] >= 0) (void)close(plan->fd[i]);
     free(plan->bytes[i]);
   }
-  free(plan->json.data);
+  free(plan->text.data);
 }
 
 /* ---- the reference ----------------------------------------------------------------------------------------------- */
@@ -130,47 +112,13 @@ static void add_base64(fuzz_text *out, const uint8_t *bytes, size_t count) {
   }
 }
 
-/* Whether `text`, zeros before its first digit aside, is one of the numbers of the splices and a ';'. How long it is
- * goes to `length`. */
-static size_t find_number(const char *text, size_t left, size_t count, size_t *length) {
-  for (size_t number = 1; number <= count; number++) {
-    char digits[24];
-    size_t zeros = 0;
-    while (zeros < left && text[zeros] == '0') zeros++;
-    *length = (size_t)snprintf(digits, sizeof digits, "%zu;", number);
-    if (left - zeros < *length || memcmp(text + zeros, digits, *length) != 0) continue;
-    *length += zeros;
-    return number;
+static void reference(const fuzz_plan *plan, fuzz_text *out) {
+  size_t next = 0;
+  for (size_t at = 0; at <= plan->text.length; at++) {
+    for (; next < plan->count && plan->inserts[next].at == at; next++)
+      add_base64(out, plan->bytes[next], (size_t)plan->media[next].size);
+    if (at < plan->text.length) fuzz_add(out, plan->text.data + at, 1);
   }
-  return 0;
-}
-
-/* The whole body; false where a token is not what it should be. */
-static bool reference(const fuzz_plan *plan, fuzz_text *out) {
-  size_t used[MOST + 2] = {0}, named = 0, name = strlen(plan->token), literal = 0;
-  const char *json = plan->json.data;
-  for (size_t at = 0, left; (left = plan->json.length - at) > 0;) {
-    if (plan->count == 0 || left < name || memcmp(json + at, plan->token, name) != 0) {
-      fuzz_add(out, json + at++, 1);
-      literal++; /* bytes of the text since the last splice */
-      continue;
-    }
-    size_t length, number = find_number(json + at + name, left - name, plan->count, &length);
-    if (number == 0 || used[number]++ > 0) return false;
-    named++;
-    at += name + length;
-    const lmm_segment *splice = &plan->splices[number - 1];
-    if (splice->media != NULL) {
-      add_base64(out, plan->bytes[number - 1], (size_t)splice->media->size);
-    } else {
-      if (literal == 0 || out->data[out->length - 1] != '"' || at == plan->json.length || json[at] != '"') return false;
-      out->length--;
-      at++;
-      fuzz_add(out, splice->text, splice->length);
-    }
-    literal = 0;
-  }
-  return named == plan->count;
 }
 
 /* ---- the body ---------------------------------------------------------------------------------------------------- */
@@ -240,21 +188,19 @@ static void check_changed(lmm_body *body, const fuzz_plan *plan, const fuzz_text
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
   fuzz_plan plan;
   make_plan(&plan, bytes, count);
-  char *json = fuzz_copy(plan.json.data, plan.json.length);
+  char *text = fuzz_copy(plan.text.data, plan.text.length);
   fuzz_text expected = {NULL, 0, 0}, none = {NULL, 0, 0};
   lmm_body body;
-  int code = lmm_body_splice(&body, json, plan.json.length, plan.token, plan.splices, plan.count);
-  CHECK(code == (reference(&plan, &expected) ? LMM_OK : LMM_AGAIN));
-  if (code == LMM_OK) {
-    body.kernel = plan.kernel;
-    CHECK(body.source.size(&body.source) == expected.length);
-    check_whole(&body, &plan, &expected);
-    if (plan.changes) check_changed(&body, &plan, &expected);
-    lmm_body_close(&body);
-  }
-  CHECK(body.segments == NULL && read_once(&body, &plan, 0, &none) == LMM_INVALID);
+  lmm_body_init(&body, text, plan.text.length, plan.inserts, plan.count);
+  reference(&plan, &expected);
+  body.kernel = plan.kernel;
+  CHECK(body.source.size(&body.source) == expected.length);
+  check_whole(&body, &plan, &expected);
+  if (plan.changes) check_changed(&body, &plan, &expected);
+  lmm_body_close(&body);
+  CHECK(read_once(&body, &plan, 0, &none) == LMM_INVALID);
   free(expected.data);
-  free(json);
+  free(text);
   free_plan(&plan);
   return 0;
 }

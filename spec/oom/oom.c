@@ -247,6 +247,7 @@ int main(int count, char **words) {
   if (count == 2) {
     run_all(words[1], url, "ask", 1);
     run_all(words[1], url, "stream", 1);
+    run_all(words[1], url, "write", 1);
     run_all(words[1], url, "gather", 1);
     run_all(words[1], url, "read", 1);
     run_all(words[1], url, "load", 23); /* there are thousands, in Lua's compiler most of them */

@@ -40,6 +40,19 @@ function scenarios.ask()
   return client:conversation { system = "Be brief." }:ask(QUESTION, lmm.image(SMALL), lmm.image(LARGE))
 end
 
+-- All that writes JSON, large and small, with media, by hooks and beside what was written before.
+function scenarios.write()
+  local core = require "lmm.core"
+  local kind, media = {}, assert(core.media(SMALL))
+  local options = { hooks = { [kind] = function(value) return { value[1], core.embed("data:", media) } end } }
+  local list = { ("x\n"):rep(2000), 0.1 + 0.2, 2 ^ 53, core.null, setmetatable({}, core.array_mt) }
+  for i = 6, 60 do list[i] = setmetatable({ "\195\164" .. i }, kind) end
+  local inner = assert(core.write(list, options))
+  local body = assert(core.write({ a = inner, b = { inner, QUESTION } }, options):with("model", { "m" }))
+  assert(core.write { a = { b = { "\255" } } } == nil)
+  return assert(core.encode { body })
+end
+
 -- The host's name is looked up, in a thread of libcurl's.
 function scenarios.stream()
   local lmm = require "lmm"

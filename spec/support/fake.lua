@@ -99,7 +99,7 @@ local function play(transfer, reply)
   if reply.hang then return end
   if reply.fail then return step(function() transfer.failure = reply.fail end) end
   step(function() transfer.got_head = { status = reply.status or 200, headers = reply.headers or {} } end)
-  for _, chunk in ipairs(reply.chunks or { reply.json and json.encode(reply.json) or reply.body }) do
+  for _, chunk in ipairs(reply.chunks or { reply.json and known.encode(reply.json) or reply.body }) do
     if type(chunk) == "string" then
       step(function() table.insert(transfer.bytes, chunk) end)
     elseif chunk.pause then

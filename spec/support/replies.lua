@@ -5,9 +5,23 @@ local replies = {}
 
 local sse_headers = { ["content-type"] = "text/event-stream; charset=utf-8" }
 
+--- JSON as a careless server writes it: bytes that are not UTF-8 stay as they are.
+function replies.encode(value)
+  local function hide(item)
+    if type(item) == "string" then
+      return (item:gsub("[\127-\255]", function(byte) return ("\127%02x"):format(byte:byte()) end))
+    end
+    if type(item) ~= "table" then return item end
+    local copy = setmetatable({}, getmetatable(item))
+    for key, inner in pairs(item) do copy[key] = hide(inner) end
+    return copy
+  end
+  return (json.encode(hide(value)):gsub("\127(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 --- The text of one event.
 function replies.event(value)
-  return "data: " .. (type(value) == "string" and value or json.encode(value)) .. "\n\n"
+  return "data: " .. (type(value) == "string" and value or replies.encode(value)) .. "\n\n"
 end
 
 --- An event with a delta of the first choice.

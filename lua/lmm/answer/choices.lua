@@ -104,7 +104,7 @@ end
 function Choices:spelled(path)
   local part = self.reader:exact()
   for _, key in ipairs(path) do part = table_or_empty(part)[key] end
-  return json.encode(part)
+  return (json.text(part))
 end
 
 local function add_logprobs(choice, logprobs)

@@ -178,27 +178,29 @@ function Client:request(method, path, body, opts)
   return reply
 end
 
---- The stream of one request, whether the server is asked to stream or not; nothing is sent before it is read.
+--- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
+--- what the caller does with its tables afterwards does not change it; nothing is sent before the stream is read.
 ---@return lmm.Stream
 function Client:open_stream(given, streamed)
   local sent, ours = fields.split(given, streamed)
   self:check_open()
   local opts = calls.options(self, ours)
+  sent.model = sent.model or self.given_model or self.listed_model
+  local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
+  local body, err = request.body(sent)
   local function prepare(stream)
-    opts.started = self.loop:now() -- the clock starts when the stream is first read
-    local body, err = request.body(sent) -- before anything is sent, even to ask for the model
     if not body then return nil, err end
-    if not sent.model then
-      sent.model, err = models.find(self, opts, function(...) return stream:run(...) end)
-      if not sent.model then return nil, err end
-      body, err = request.body(sent)
+    opts.started = self.loop:now() -- the clock starts when the stream is first read
+    if not model then
+      model, err = models.find(self, opts, function(...) return stream:run(...) end)
+      if not model then return nil, err end
+      body, err = request.with(body, "model", model)
       if not body then return nil, err end
     end
     local call = calls.new(self, "POST", self.base_url .. "/chat/completions", body, opts)
-    call.model, call.stream = sent.model, stream
+    call.model, call.stream = model, stream
     return call
   end
-  local choices = type(sent.n) == "number" and sent.n or 1
   return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
 end
 
