@@ -96,8 +96,7 @@ describe("a Lua state that is closed", function()
         client = require("lmm").connect { base_url = url, model = "m", retry = false }
         print(assert(client:chat { messages = {} }))]]
       local ended = program.run(text, { server.url })
-      local closing = "the request cannot be written as JSON: the Lua state is closing"
-      assert.same({ 0, "", "a\nnil\t" .. closing .. "\t" .. closing .. "\n" }, { ended.status, ended.err, ended.out })
+      assert.same({ 0, "", "a\n" }, { ended.status, ended.err, ended.out }) -- what is raised there, Lua drops
     end)
   end)
 

@@ -466,7 +466,7 @@ describe("streams", function()
     end
     for _, way in ipairs { "delta", "message" } do
       assert.equal(given, (arguments_of(given, way)))
-      assert.equal('{"l":[]}', (arguments_of('{"l":[ ]}', way)))
+      assert.equal('{"l":[ ], "f":2.0}', (arguments_of('{"l":[ ], "f":2.0}', way)))
       assert.same({ "[]", "{}" }, { arguments_of("[]", way), (arguments_of("{}", way)) })
       local list = "[" .. numbers .. ",{},[],[[]],null,true]"
       assert.equal(list, (arguments_of(list, way)))

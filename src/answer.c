@@ -306,6 +306,46 @@ static int answer_data(lua_State *L) {
   return 1;
 }
 
+/* Goes from the value that begins with `token` to the one at a place in it, which the argument at `index` names: a field,
+ * or a number from 1 in a list. Gives that one's first token, or 0 where there is none. */
+static int enter(lua_State *L, lmm_json *json, int token, int index) {
+  size_t length;
+  if (token == LMM_JSON_LIST) {
+    lua_Integer left = luaL_checkinteger(L, index);
+    while ((token = lmm_json_next(json)) > 0 && token != LMM_JSON_LIST_END && --left > 0)
+      if (lmm_json_skip(json, token) <= 0) return 0;
+    return token > 0 && token != LMM_JSON_LIST_END ? token : 0;
+  }
+  const char *name = token == LMM_JSON_OBJECT ? luaL_checklstring(L, index, &length) : NULL;
+  while (name != NULL && lmm_json_next(json) == LMM_JSON_KEY) {
+    bool is_it = json->count == length && memcmp(json->text + json->start, name, length) == 0;
+    token = lmm_json_next(json);
+    if (is_it) return token > 0 ? token : 0;
+    if (lmm_json_skip(json, token) <= 0) return 0;
+  }
+  return 0;
+}
+
+/* answer:slice(name or number, ...) -> the JSON of the list or object at that place in the event given last, as it came |
+ * nil where there is none */
+static int answer_slice(lua_State *L) {
+  handle *self = check_changeable(L);
+  size_t count;
+  const char *data = check_current(L, self, &count);
+  int last = lua_gettop(L);
+  size_t *levels = lua_newuserdata(L, self->how.depth * sizeof *levels);
+  lmm_json json;
+  lmm_json_init(&json, levels, self->how.depth, true);
+  lmm_json_feed(&json, data, count, true);
+  int token = lmm_json_next(&json);
+  for (int index = 2; index <= last && token > 0; index++) token = enter(L, &json, token, index);
+  if (token != LMM_JSON_OBJECT && token != LMM_JSON_LIST) return 0;
+  size_t begin = json.at - 1;
+  if (lmm_json_skip(&json, token) <= 0) return 0;
+  lua_pushlstring(L, data + begin, json.at - begin);
+  return 1;
+}
+
 static int push_text(lua_State *L, const lmm_text *text) {
   lua_pushlstring(L, text->bytes.length > 0 ? text->bytes.data : "", text->bytes.length - (text->has_half ? 3 : 0));
   return 1;
@@ -380,7 +420,7 @@ int lmm_answer_open(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"feed", answer_feed},     {"finish", answer_finish}, {"kind", answer_kind},
       {"value", answer_value},   {"exact", answer_exact},   {"data", answer_data},
-      {"text", answer_text},     {"append", answer_append}, {"reasoning", answer_reasoning},
+      {"slice", answer_slice},   {"text", answer_text},     {"append", answer_append}, {"reasoning", answer_reasoning},
       {"raw", answer_raw},       {"bytes", answer_bytes},   {"rest", answer_rest},
       {"size", answer_size},     {NULL, NULL}};
   lmm_new_type(L, LMM_ANSWER, methods, answer_close);

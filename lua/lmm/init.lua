@@ -106,5 +106,8 @@ function lmm.mock(opts)
   return require("lmm.mock").start(opts)
 end
 
---- `lmm.null` stands for a JSON null in a request, and in a reply's `raw`.
-return setmetatable(lmm, { __index = function(_, name) return name == "null" and require("lmm.json").null or nil end })
+--- `lmm.null` stands for a JSON null in a request, and in a reply's `raw`; `lmm.json` decodes and encodes exactly.
+return setmetatable(lmm, { __index = function(_, name)
+  if name == "json" then return require "lmm.json" end
+  return name == "null" and require("lmm.json").null or nil
+end })

@@ -1,7 +1,7 @@
 -- usage: nvim ... --cmd 'luafile spec/nvim/specs.lua' -- SPEC_FILE      from the project's folder
 --
 -- Runs a spec file with busted in the editor, where no cjson is found; ends with `counts: PASSED FAILED SKIPPED`, as
--- spec/support/output.lua prints it, and then whose JSON it was. Busted is Debian's, for Lua 5.1.
+-- spec/support/output.lua prints it. Busted is Debian's, for Lua 5.1.
 -- luacheck: globals vim arg print
 package.path = "./?.lua;" .. package.path .. ";/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua"
 package.cpath = package.cpath .. ";/usr/lib/x86_64-linux-gnu/lua/5.1/?.so"
@@ -19,6 +19,5 @@ local _, problem = pcall(function()
   require "busted.runner" { standalone = false, output = "spec/support/output.lua" }
 end)
 if problem then print(problem) end
-print(require("lmm.json").null == vim.NIL and "vim.json" or "cjson")
 io.stdout:flush()
 vim.cmd "qa!"

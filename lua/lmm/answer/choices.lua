@@ -78,7 +78,7 @@ local function find_call(calls, index, id)
   return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
---- Adds a tool call's delta; gives whether it told anything new. In a whole message each call is another.
+--- Adds a tool call's delta, its arguments as they stand in the event where they came decoded, as from some servers; gives whether it told anything new. In a whole message each call is another.
 ---@param number integer  which call of the message it is
 ---@param place integer  where its choice stands in the event, from 0
 ---@param name "message"|"delta"
@@ -94,17 +94,9 @@ function Choices:add_call(calls, delta, is_whole, number, place, name)
   call.index, call.id, call.name = call.index or index, call.id or id, call.name or fn_name
   local arguments = fn.arguments
   if type(arguments) == "table" then
-    arguments = self:spelled { "choices", place + 1, name, "tool_calls", number, "function", "arguments" }
+    arguments = self.reader:slice("choices", place + 1, name, "tool_calls", number, "function", "arguments")
   end
   return self:append(call, "arguments", arguments) or is_new
-end
-
---- The text of arguments that came decoded, as some servers send them, with all digits and empty lists.
----@param path any[]  where they stand in the event
-function Choices:spelled(path)
-  local part = self.reader:exact()
-  for _, key in ipairs(path) do part = table_or_empty(part)[key] end
-  return (json.text(part))
 end
 
 local function add_logprobs(choice, logprobs)

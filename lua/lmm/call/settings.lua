@@ -121,7 +121,7 @@ local function check_tls(given)
   return tls
 end
 
-local DEEPEST = 2500 -- lua-cjson takes some of the stacks of C and of Lua for each level; Lua 5.1 has no more
+local DEEPEST = 2500 -- a value takes some of the Lua stack for each level; Lua 5.1 has no more
 
 local function check_limits(given)
   local limits = merged(limit_defaults, options.check("lmm.connect limits", limit_rows, given))

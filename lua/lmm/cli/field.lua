@@ -6,7 +6,7 @@ local field = {}
 function field.parse(word)
   local name, text = word:match "^([^=]+)=(.*)$"
   if not name then return nil, ("-p takes name=value, not '%s'"):format(word) end
-  local value, message = require "lmm.json".exact(text)
+  local value, message = require "lmm.json".decode(text)
   if message then value = text end
   return { name = name, value = value }
 end

@@ -79,11 +79,16 @@ local JSON_PROBLEMS = {
   { "^Expected the end", "Extra data" },
 }
 
+--- Not the library's own reader: what is sent is held against another.
+local decoder = require("cjson").new()
+decoder.decode_invalid_numbers(false)
+
 --- The decoded body of a request.
 function validation.read_body(text)
   if text == "" then validation.malformed(nil, "missing", "Field required") end
-  local body, message = json.decode(text)
-  if not message then return body end
+  local ok, body = pcall(decoder.decode, text)
+  if ok then return body end
+  local message = tostring(body)
   local _, offset = text:sub(1, (tonumber(message:match "at character (%d+)$") or 1) - 1):gsub("[^\128-\191]", "")
   local why = "Expecting value"
   for _, row in ipairs(JSON_PROBLEMS) do
