@@ -35,10 +35,13 @@ bool lmm_header_next(lmm_header *header) {
 
 static void push_lower(lua_State *L, const char *name, size_t length) {
   luaL_Buffer buffer;
+  char lower[64];
   luaL_buffinit(L, &buffer);
-  for (size_t i = 0; i < length; i++) {
-    char c = name[i];
-    luaL_addchar(&buffer, (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c));
+  while (length > 0) {
+    size_t count = length < sizeof lower ? length : sizeof lower;
+    for (size_t i = 0; i < count; i++) lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
+    luaL_addlstring(&buffer, lower, count);
+    name += count, length -= count;
   }
   luaL_pushresult(&buffer);
 }
