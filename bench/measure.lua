@@ -67,20 +67,21 @@ function measures.asks(url, total, count, how)
   print(("%.6f"):format(cpu(function() at_once(tonumber(count), tonumber(total), ways[how]) end)))
 end
 
---- stream URL pieces|events|cjson [FILE]: one stream to its end; also the memory beyond what there was before, in KiB, and the
---- longest wall-clock time of a step, in ms. `cjson` decodes each event of the text in FILE, and asks nobody.
+--- stream URL pieces|events|cjson [FILE]: one stream to its end; also the memory beyond what there was before, in KiB,
+--- and the longest wall-clock time of a step, in ms. `cjson` decodes each event of the text in FILE, and asks nobody.
 function measures.stream(url, how, path)
   if how == "cjson" then
     local cjson, file = require "cjson", assert(io.open(path, "rb"))
-    local text, kept = file:read "*a", {}
+    local text, decoded = file:read "*a", nil
     file:close()
     local count = 0
     print(("%.6f 0 0"):format(cpu(function()
       for event in text:gmatch "data: ({[^\n]*})" do
         count = count + 1
-        kept[1] = cjson.decode(event)
+        decoded = cjson.decode(event)
       end
     end)))
+    assert(decoded and count > 0)
     return
   end
   local client = connect(url)
@@ -103,10 +104,10 @@ end
 
 --- crowd URL_OF_HOLD WAITING URL_OF_STREAM: a busy stream beside so many that wait.
 function measures.crowd(hold, waiting, url)
-  local holding, busy, streams = connect(hold), connect(url), {}
-  for i = 1, tonumber(waiting) do
+  local holding, busy = connect(hold), connect(url)
+  for _ = 1, tonumber(waiting) do
     local stream = holding:stream { messages = QUESTION }
-    streams[i] = lmm.go(function() stream:next() end)
+    lmm.go(function() stream:next() end, function() end)
   end
   lmm.go(function() connect(url):chat { messages = QUESTION } end):wait()
   local result
@@ -159,14 +160,16 @@ function measures.gather(count)
   print(("%.1f"):format((fns.at_end - before) / #fns))
 end
 
---- turns URL COUNT: that many turns of one conversation, the CPU seconds of all, of the last, and of cjson.encode of the
---- messages that the last one sends.
+--- turns URL COUNT: that many turns of one conversation, the CPU seconds of all, of the last, and of cjson.encode of
+--- the messages that the last one sends.
 function measures.turns(url, count)
   local cjson = require "cjson"
   local chat = connect(url):conversation()
   local last = math.huge
   local all = cpu(function()
-    for i = 1, tonumber(count) do assert(chat:ask("This is question number " .. i .. ", about as long as they are.")) end
+    for i = 1, tonumber(count) do
+      assert(chat:ask("This is question number " .. i .. ", about as long as they are."))
+    end
   end)
   for _ = 1, 20 do
     last = math.min(last, cpu(function() assert(chat:ask "And the last one.") end))

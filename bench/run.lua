@@ -131,6 +131,16 @@ function groups.upload()
     function() return seconds_of(shell) end,
   })
   report("upload of 200 MB: lmm / base64 | jq | curl", whole / piped, 0.1)
+  if output("command -v nginx; true") ~= "" then
+    local plain_lua, in_nginx = interleaved(3, {
+      function() return least(ask .. small .. (" " .. large):rep(times)) end,
+      function()
+        return least(quote(interpreter) .. " bench/nginx.lua upload " .. root .. "/v1 " .. small
+          .. (" " .. large):rep(times))
+      end,
+    })
+    report("upload of 200 MB: through nginx / plain Lua", in_nginx / plain_lua, 2.5)
+  end
   local huge = file_of("1GB", 1000 * 1000 * 1000, sparse)
   local peaks = {}
   for peak in output(ask .. table.concat({ small, small, small, small, huge }, " ")):gmatch " (%d+)\n" do
@@ -182,8 +192,8 @@ function groups.streams()
   report("the longest stream:next() of 500,000", longest, 5, false, "ms")
   if luajit == "" then return end
   local function on_luajit(events_in)
-    local seconds = numbers(luajit, "bench/measure.lua stream", ("%s/stream/%d/280/v1"):format(root, events_in), "pieces")
-    return seconds / events_in
+    local url_of_them = ("%s/stream/%d/280/v1"):format(root, events_in)
+    return numbers(luajit, "bench/measure.lua stream", url_of_them, "pieces") / events_in
   end
   local many, few = interleaved(3, { function() return on_luajit(100000) end, function() return on_luajit(25000) end })
   report("LuaJIT, words that differ, CPU an event: 100,000 / 25,000", many / few, 1.1)

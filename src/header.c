@@ -36,13 +36,16 @@ bool lmm_header_next(lmm_header *header) {
 static void push_lower(lua_State *L, const char *name, size_t length) {
   luaL_Buffer buffer;
   char lower[64];
+  size_t filled = 0;
   luaL_buffinit(L, &buffer);
-  while (length > 0) {
-    size_t count = length < sizeof lower ? length : sizeof lower;
-    for (size_t i = 0; i < count; i++) lower[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
-    luaL_addlstring(&buffer, lower, count);
-    name += count, length -= count;
+  for (size_t i = 0; i < length; i++) {
+    if (filled == sizeof lower) {
+      luaL_addlstring(&buffer, lower, filled);
+      filled = 0;
+    }
+    lower[filled++] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
   }
+  luaL_addlstring(&buffer, lower, filled);
   luaL_pushresult(&buffer);
 }
 

@@ -1,5 +1,5 @@
---- JSON text in, Lua values out, and back, exactly: `[]` stays `[]` (lmm.array), a null stays lmm.null, and whole numbers
---- keep their digits. lmm.core reads and writes it; what marks an empty list or a null elsewhere is understood, too.
+--- JSON text in, Lua values out, and back, exactly: `[]` stays `[]` (lmm.array), a null stays lmm.null, and whole
+--- numbers keep their digits. lmm.core reads and writes it; what marks an empty list or a null elsewhere is understood, too.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 
@@ -67,8 +67,8 @@ function json.text(value)
   return core.encode(value, LENIENT)
 end
 
---- The value of a text, or nil and what is wrong with it where. NaN and infinities are refused; half of a surrogate pair
---- is U+FFFD; so that it can be sent back, an empty list is an lmm.array() and a null is lmm.null.
+--- The value of a text, or nil and what is wrong with it where. NaN and infinities are refused; half of a surrogate
+--- pair is U+FFFD; so that it can be sent back, an empty list is an lmm.array() and a null is lmm.null.
 ---@param text string
 ---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message

@@ -77,8 +77,8 @@ function Stream:run_aside(call, attempt, subject)
   return value, err
 end
 
---- What comes next, from what has come already or from the wire: a kind and a piece as from Answer:next; nil at the end;
---- nil and an error.
+--- What comes next, from what has come already or from the wire: a kind and a piece as from Answer:next; nil at the
+--- end; nil and an error.
 function Stream:receive()
   local answer, call = self.answer, self.call
   local kind, piece

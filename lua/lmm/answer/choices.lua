@@ -78,7 +78,8 @@ local function find_call(calls, index, id)
   return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
---- Adds a tool call's delta, its arguments as they stand in the event where they came decoded, as from some servers; gives whether it told anything new. In a whole message each call is another.
+--- Adds a tool call's delta, its arguments as they stand in the event where they came decoded, as from some servers; gives
+--- whether it holds anything new. In a whole message each call is another.
 ---@param number integer  which call of the message it is
 ---@param place integer  where its choice stands in the event, from 0
 ---@param name "message"|"delta"
@@ -140,7 +141,9 @@ end
 local function failure_of(given)
   local failure = given.error and server_error.find { error = given.error }
   local ended = 'the server ended the answer with finish_reason "%s"'
-  if not failure and given.finish_reason == "abort" then return { kind = "truncated", reason = ended:format "abort" } end
+  if not failure and given.finish_reason == "abort" then
+    return { kind = "truncated", reason = ended:format "abort" }
+  end
   if not failure and given.finish_reason == "error" then failure = { message = ended:format "error" } end
   if not failure then return nil end
   failure.kind, failure.status = "http", failure.status or 500

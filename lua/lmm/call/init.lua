@@ -31,7 +31,8 @@ local call = {
 ---@return string
 function call.without_secrets(client, text)
   local redact = require "lmm.call.redact"
-  return redact.without_secrets(text, redact.secrets(client, type(client.api_key) == "string" and client.api_key or nil))
+  local key = type(client.api_key) == "string" and client.api_key or nil
+  return redact.without_secrets(text, redact.secrets(client, key))
 end
 
 --- The options of one call: what `timeout` and `retry` make of the client's own.
@@ -193,7 +194,8 @@ function Call:open()
   self.headers, self.received, self.late_until = nil, 0, nil
   self.limit, self.time_left = "first", self.timeout.first or math.huge
   local lines, key = self.client:header_lines(self.body ~= nil)
-  if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end -- while a key was asked for
+  local is_cancelled = self.cancelled or self.client.closed -- while a key was asked for
+  if is_cancelled then return nil, self:fail { kind = "cancelled" } end
   if not lines then return nil, self:fail(key) end
   self.key = key
   local transfer, failure = self.client:get_transport():start {

@@ -1,5 +1,5 @@
---- The fields of a request: what a caller gives for one exchange comes in; what goes to the server, and the options that
---- are ours, go out.
+--- The fields of a request: what a caller gives for one request comes in; what goes to the server, and the options
+--- that are ours, go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local settings = require("lmm.call").settings

@@ -2,7 +2,6 @@
 local calls = require "lmm.call"
 local errors = require "lmm.errors"
 local fields = require "lmm.client.fields"
-local json = require "lmm.json"
 local loops = require "lmm.loop"
 local models = require "lmm.client.models"
 local options = require "lmm.options"

@@ -26,7 +26,8 @@ function models.list(client, opts, run)
   local found = read_list(value)
   if #found > 0 then return found end
   local failure = answers.find_error(value)
-  local what = failure and failure.message or type(value.data) ~= "table" and "there is no 'data'" or "it names no model"
+  local what = failure and failure.message
+    or type(value.data) ~= "table" and "there is no 'data'" or "it names no model"
   return nil, call:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
 end
 

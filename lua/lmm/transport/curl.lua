@@ -19,8 +19,8 @@ local curl = version.check "lmm.curl"
 
 ---@class lmm.Transfer
 ---@field head fun(self, deadline?: number): { status: integer, headers: table<string, string> }?, table?
----@field read fun(self, deadline?: number, sink?: userdata): string|integer|nil, table?  bytes, or, where they went into
---- the sink (core.answer), their number; nil alone at the end. A transport may ignore the sink
+---@field read fun(self, deadline?: number, sink?: userdata): string|integer|nil, table?  bytes, or, where they went
+--- into the sink (core.answer), their number; nil alone at the end. A transport may ignore the sink
 ---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
 
 --- A failure at this seam is a plain table { kind, phase, reason?, permanent?, hint? }; the call that it belongs to
