@@ -5,8 +5,6 @@
 local assert = require "luassert"
 local say = require "say"
 
-package.loaded["spec.support.test"] = require "spec.support.test"
-
 local unpack = table.unpack or unpack -- luacheck: ignore
 
 --- Registers an assertion. `check` takes what the assertion was called with, and gives nil and the assertion's result,

@@ -78,8 +78,8 @@ local function find_call(calls, index, id)
   return has_no_name and not differ(latest.index, index) and latest or nil
 end
 
---- Adds a tool call's delta, its arguments as they stand in the event where they came decoded, as from some servers; gives
---- whether it holds anything new. In a whole message each call is another.
+--- Adds a tool call's delta, its arguments as they stand in the event where they came decoded, as from some servers;
+--- gives whether it holds anything new. In a whole message each call is another.
 ---@param number integer  which call of the message it is
 ---@param place integer  where its choice stands in the event, from 0
 ---@param name "message"|"delta"
