@@ -1,20 +1,13 @@
 -- examples/nvim/alt_text.lua in real editors.
-local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
 local shell = require "spec.support.shell"
 
-local folder
 local here = shell.output "pwd":match "^[^\n]+"
+local in_each = plugin.cases(it, pending)
 
---- A case in each editor that has the example, with a server of these scenarios; nil is a server that is not there.
+--- A case in each editor that has the example.
 local function case(name, scenarios, fn)
-  for _, editor in ipairs(nvim.editors()) do
-    it(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      local init = ("vim.cmd 'source %s/examples/nvim/alt_text.lua'"):format(here)
-      plugin.run({ program = editor.program, plugin = folder, init = init }, scenarios, fn)
-    end)
-  end
+  in_each(name, scenarios, fn, ("vim.cmd 'source %s/examples/nvim/alt_text.lua'"):format(here))
 end
 
 --- A connection that answers with the whole of this text.
@@ -24,8 +17,8 @@ local function reply(text)
 end
 
 describe(":AltText of the example", function()
-  setup(function() folder = nvim.plugin() end)
-  teardown(function() os.execute("rm -rf " .. folder) end)
+  setup(plugin.install)
+  teardown(plugin.remove)
 
   it("is one file of at most forty lines", function()
     local names = shell.output "ls examples/nvim"

@@ -1,23 +1,12 @@
 -- Where the plugin writes answers in real editors, what an undo takes back, and what cancels them.
-local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
 local replies = require "spec.support.replies"
 
-local folder
-
---- A case in each editor, with a server of these scenarios; nil is a server that is not there.
-local function case(name, scenarios, fn)
-  for _, editor in ipairs(nvim.editors()) do
-    it(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      plugin.run({ program = editor.program, plugin = folder }, scenarios, fn)
-    end)
-  end
-end
+local case = plugin.cases(it, pending)
 
 describe("an answer in the editor", function()
-  setup(function() folder = nvim.plugin() end)
-  teardown(function() os.execute("rm -rf " .. folder) end)
+  setup(plugin.install)
+  teardown(plugin.remove)
 
   case("with ! it goes under the cursor, whatever is written elsewhere", {
     { { await = "request" }, { send = plugin.HEAD .. replies.delta "one\ntw" }, { await_all = 2 },

@@ -5,21 +5,11 @@ local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local replies = require "spec.support.replies"
 
-local folder
-
---- A case in each editor, with a server of these scenarios; nil is a server that is not there.
-local function case(name, scenarios, fn)
-  for _, editor in ipairs(nvim.editors()) do
-    it(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      plugin.run({ program = editor.program, plugin = folder }, scenarios, fn)
-    end)
-  end
-end
+local case = plugin.cases(it, pending)
 
 describe("the plugin", function()
-  setup(function() folder = nvim.plugin() end)
-  teardown(function() os.execute("rm -rf " .. folder) end)
+  setup(plugin.install)
+  teardown(plugin.remove)
 
   case("an answer streams into a split; a second question continues the conversation",
     { { { await = "request" },
@@ -170,7 +160,7 @@ describe("the plugin", function()
   for _, editor in ipairs(nvim.editors()) do
     it("params go along with each request; :LmmModel wins over them (" .. editor.name .. ")", function()
       if not editor.program then pending "it is not there" end
-      plugin.run({ program = editor.program, plugin = folder, init = "require('lmm.nvim').setup { model = 'm', "
+      plugin.run({ program = editor.program, plugin = plugin.folder, init = "require('lmm.nvim').setup { model = 'm', "
         .. "system = 's', params = { temperature = 0, seed = 7, model = 'p' } }" },
         { plugin.answer "a", plugin.answer "b" }, function(ed, server)
           ed:keys ":Lmm q<CR>"
@@ -239,7 +229,7 @@ describe("the plugin", function()
     it("the answer is on the screen (" .. editor.name .. ")", function()
       if not editor.program then pending "it is not there" end
       local server = raw.start { plugin.answer("z\195\164h\n", "end of it") }
-      local screen = nvim.screen { program = editor.program, plugin = folder, url = server.url,
+      local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
         init = "require('lmm.nvim').setup { model = 'm' }" }
       local ok, problem = pcall(function()
         screen:type ":Lmm What is it?\r"

@@ -4,17 +4,7 @@ local plugin = require "spec.support.nvim_plugin"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 
-local folder
-
---- A case in each editor, with a server of these scenarios; nil is a server that is not there.
-local function case(name, scenarios, fn)
-  for _, editor in ipairs(nvim.editors()) do
-    it(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      plugin.run({ program = editor.program, plugin = folder }, scenarios, fn)
-    end)
-  end
-end
+local case = plugin.cases(it, pending)
 
 --- Waits until a change waits for the user.
 local function wait_diff(ed)
@@ -30,8 +20,8 @@ local CLEAR = { "top", "one", "two", "three", "bottom" }
 local QUESTION = "Answer with the text that is to stand in the place of the following one, and with nothing else."
 
 describe(":LmmReplace", function()
-  setup(function() folder = nvim.plugin() end)
-  teardown(function() os.execute("rm -rf " .. folder) end)
+  setup(plugin.install)
+  teardown(plugin.remove)
 
   case("puts the answer in place of the lines, and shows what differs", { plugin.answer("one\n2\n", "2.5\nthree\n") },
     function(ed, server)
@@ -213,7 +203,7 @@ describe(":LmmReplace", function()
     it("shows on the screen what it replaced, also in the first line (" .. editor.name .. ")", function()
       if not editor.program then pending "it is not there" end
       local server = raw.start { plugin.answer "new" }
-      local screen = nvim.screen { program = editor.program, plugin = folder, url = server.url,
+      local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
         init = "require('lmm.nvim').setup { model = 'm' }" }
       local ok, problem = pcall(function()
         local function wait(what, pattern)

@@ -1,23 +1,12 @@
 -- What goes along with a question that is typed in a real editor: pictures and what is selected.
-local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
 local process = require "spec.support.process"
 
-local folder
-
---- A case in each editor, with a server of these scenarios; nil is a server that is not there.
-local function case(name, scenarios, fn)
-  for _, editor in ipairs(nvim.editors()) do
-    it(name .. " (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      plugin.run({ program = editor.program, plugin = folder }, scenarios, fn)
-    end)
-  end
-end
+local case = plugin.cases(it, pending)
 
 describe("what goes along", function()
-  setup(function() folder = nvim.plugin() end)
-  teardown(function() os.execute("rm -rf " .. folder) end)
+  setup(plugin.install)
+  teardown(plugin.remove)
 
   -- What goes along: the buffer's lines, the keys, and what the question and the text of the request are.
   for name, row in pairs {

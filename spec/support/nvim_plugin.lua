@@ -122,4 +122,26 @@ function plugin.sent(server, connection)
   return messages[#messages].content, messages, body
 end
 
+--- For a spec's setup and teardown: puts the plugin into a folder, `plugin.folder`, as a plugin manager has it.
+function plugin.install()
+  plugin.folder = nvim.plugin()
+end
+
+function plugin.remove()
+  os.execute("rm -rf " .. plugin.folder)
+end
+
+--- Gives `case(name, scenarios, fn, init)`: a case in each editor, with a server of these scenarios, nil being a server
+--- that is not there. `it` and `pending` are busted's.
+function plugin.cases(it, pending)
+  return function(name, scenarios, fn, init)
+    for _, editor in ipairs(nvim.editors()) do
+      it(name .. " (" .. editor.name .. ")", function()
+        if not editor.program then pending "it is not there" end
+        plugin.run({ program = editor.program, plugin = plugin.folder, init = init }, scenarios, fn)
+      end)
+    end
+  end
+end
+
 return plugin
