@@ -1,6 +1,6 @@
 --- JSON text in, Lua values out, and back, exactly: `[]` stays `[]` (lmm.array), a null stays lmm.null, and whole
---- numbers keep their digits. lmm.core reads and writes it; what marks an empty list or a null in lua-cjson and Neovim is
---- understood, too.
+--- numbers keep their digits. lmm.core reads and writes it; what marks an empty list or a null in lua-cjson and Neovim
+--- is understood, too.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 
