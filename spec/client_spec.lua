@@ -522,6 +522,40 @@ describe("the client", function()
     end)
   end
 
+  it("other headers with secrets, cookies, and a proxy's password in every form go, too", function()
+    local opts = { retry = false, proxy = "http://user:p%40ss%2Fword99@127.0.0.1:9", headers = {
+      ["Helicone-Auth"] = "Bearer pk-helicone-1", Cookie = "sid=crumb-secret-1; b=2", ["X-Password"] = "hunter2hunter2" } }
+    for _, secret in ipairs { "pk-helicone-1", "crumb-secret-1", "hunter2hunter2", "p@ss/word99", "p%40ss%2Fword99",
+      "dXNlcjpwQHNzL3dvcmQ5OQ==" } do
+      local net = fake.net { { status = 400, json = { error = { message = "bad: " .. secret } } } }
+      local err = assert.refused("bad: %[redacted%]$", ask(net, opts))
+      assert.falsy(err.message:find(secret, 1, true))
+    end
+    local message = assert.raises("is not a header's name", lmm.connect,
+      { headers = { ["Authorization: Bearer sk-secret-9"] = "x" } })
+    assert.falsy(message:find("sk-secret", 1, true))
+  end)
+
+  it("base64 that was wrapped, or escaped within a text in a text, goes", function()
+    local line = ("QUJD+/aQ"):rep(8)
+    for _, words in ipairs { (line .. "\\n"):rep(5), "data:image/png;base64," .. (line:gsub("/", "\\\\\\\\/")):rep(3) } do
+      local body = '{"error":{"message":"bad ' .. words .. ' end"}}'
+      local err = assert.refused("bad .*%.%.%.", ask(fake.net { { status = 400, body = body } }, { retry = false }))
+      assert.falsy(err.message:find("QUJD+/aQQUJD+/aQ", 1, true), err.message)
+    end
+  end)
+
+  it("of a refusal that breaks off, what came is told", function()
+    local broken = { status = 400, chunks = { '{"error":{"message":"the picture is too larg',
+      { fail = { kind = "truncated", phase = "receive", reason = "reset" } } } }
+    assert.refused("HTTP 400 .*the picture is too larg", ask(fake.net { broken }, { retry = false }))
+  end)
+
+  it("an error event without a message is told as it came", function()
+    local event = 'data: {"error":{"detail":[null,{"msg":"no such adapter"}]}}\n\n'
+    assert.refused("no such adapter", ask(fake.net { fake.streamed { event } }, { retry = false }))
+  end)
+
   it("a request's own id comes back", function()
     local refusal = { status = 500, json = { error = "x" }, headers = { ["x-request-id"] = "my-req-77" } }
     local err = assert.refused("HTTP 500", ask(fake.net { refusal }, { retry = false,
@@ -607,6 +641,34 @@ describe("the client", function()
       assert.same({ false, "in on_retry" }, { ok, problem })
       local answered, reply = second:wait()
       assert.same({ true, "a" }, { answered, tostring(reply) })
+    end)
+
+    it("what one task's limits and policy make of the list is not another's", function()
+      local net = fake.net { { json = { data = { { id = "first" } } }, delay = 5 }, LIST, fake.whole "a" }
+      local client, results = net:connect { model = "" }, {}
+      local tasks = {
+        lmm.go(function() results[1] = { client:chat { messages = {}, timeout = 0.2, retry = false } } end),
+        lmm.go(function() results[2] = { client:chat { messages = {}, timeout = 60 } } end),
+      }
+      for _, task in ipairs(tasks) do task:wait() end
+      assert.refused("within 0.2 s", unpack(results[1], 1, 3))
+      assert.equal("a", tostring(results[2][1]))
+      net = fake.net { { status = 503, body = "", delay = 1 }, LIST, fake.whole "a" }
+      client = net:connect { model = "" }
+      tasks = {
+        lmm.go(function() results[1] = { client:chat { messages = {}, retry = false } } end),
+        lmm.go(function() results[2] = { client:chat { messages = {} } } end),
+      }
+      for _, task in ipairs(tasks) do task:wait() end
+      assert.refused("HTTP 503", unpack(results[1], 1, 3))
+      assert.equal("a", tostring(results[2][1]))
+    end)
+
+    it("the first model is the first that is there, whatever is null before it", function()
+      local list = {}
+      for i = 1, 40 do list[i] = i % 3 == 0 and lmm.null or { id = "m" .. i } end
+      list[1] = lmm.null
+      assert.equal("m2", assert(fake.net({ { json = { data = list } } }):connect():models())[1].id)
     end)
 
     it("the time limit of one that waits for the list is its own", function()

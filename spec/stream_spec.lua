@@ -402,6 +402,61 @@ describe("streams", function()
     assert.equal(json.null, reply.raw[1].choices[1].delta.content)
   end)
 
+  it("a finish_reason that is the text null is none", function()
+    local reset = { fail = { kind = "truncated", phase = "receive", reason = "reset" } }
+    local err = assert.refused("broke off", open(streamed { delta("1", "null"), delta("2", "null"), reset },
+      { retry = false }):reply())
+    assert.equal("12", err.partial)
+  end)
+
+  it("what next() has read stays there where what follows raises", function()
+    local call = { { index = 0, id = "t", ["function"] = { name = "f", arguments = "{}" } } }
+    local chunks = delta "a" .. delta { tool_calls = call } .. delta({}, "tool_calls") .. done
+    local stream = open { headers = { ["content-type"] = "text/event-stream" }, body = chunks }
+    assert.equal("a", stream:next())
+    local check = fake.loop.check
+    fake.loop.check = function() error("not here", 0) end
+    for _ = 1, 3 do assert.raises("not here", stream.next, stream) end
+    fake.loop.check = check
+    local reply = assert(stream:reply())
+    assert.same({ "tool_calls", "f" }, { reply.finish_reason, reply.tool_calls[1].name })
+  end)
+
+  it("events() gives the one object of an answer without any text", function()
+    local body = '{"choices":[{"message":{"content":""},"finish_reason":"length"}]}'
+    local count, stream = 0, open { body = body }
+    for event in stream:events() do
+      count = count + 1
+      assert.equal("length", event.choices[1].finish_reason)
+    end
+    assert.equal(1, count)
+    assert.equal("length", assert(stream:reply()).finish_reason)
+  end)
+
+  it("names that are repeated in a message are no raise", function()
+    for _, first in ipairs { '"delta":[1],', '"delta":{"tool_calls":{}},', '"delta":5,' } do
+      local event = '{"choices":[{' .. first .. '"delta":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":'
+        .. '{"a":1}}}]},"finish_reason":"stop"}]}'
+      local reply = assert(open(streamed { "data: " .. event .. "\n\n", done }):reply())
+      assert.equal('{"a":1}', reply.tool_calls[1].arguments)
+    end
+  end)
+
+  it("many choices and many calls in one event end at their limits", function()
+    local choices, calls = {}, {}
+    for i = 1, 200 do choices[i] = { index = 0, delta = { content = "a" } } end
+    for i = 1, 200 do calls[i] = { index = 0, ["function"] = { arguments = {} } } end
+    assert.refused("limits.choices", open(streamed { event { choices = choices } }):reply())
+    assert.refused("limits.calls", open(streamed { delta { tool_calls = calls } }):reply())
+  end)
+
+  it("an id, a model and a tool's name are texts or nothing", function()
+    local reply = assert(open(streamed {
+      event {}, event { id = 5, model = { 1 }, choices = { { delta = { content = "a" } } } },
+      event { id = "", model = "m2", choices = { { delta = { content = "b" }, finish_reason = "stop" } } }, done }):reply())
+    assert.same({ text = "ab", model = "m2" }, { text = reply.text, model = reply.model, id = reply.id })
+  end)
+
   it("two readers of one stream: the second is told so", function()
     local stream = open(streamed { delta "a", { pause = 50 }, delta("b", "stop") })
     local task = lmm.go(function() return stream:reply() end)

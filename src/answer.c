@@ -311,12 +311,14 @@ static int answer_data(lua_State *L) {
 static int enter(lua_State *L, lmm_json *json, int token, int index) {
   size_t length;
   if (token == LMM_JSON_LIST) {
-    lua_Integer left = luaL_checkinteger(L, index);
+    if (lua_type(L, index) != LUA_TNUMBER) return 0; /* a name that is repeated: another value than was looked at */
+    lua_Integer left = lua_tointeger(L, index);
     while ((token = lmm_json_next(json)) > 0 && token != LMM_JSON_LIST_END && --left > 0)
       if (lmm_json_skip(json, token) <= 0) return 0;
     return token > 0 && token != LMM_JSON_LIST_END ? token : 0;
   }
-  const char *name = token == LMM_JSON_OBJECT ? luaL_checklstring(L, index, &length) : NULL;
+  bool is_named = token == LMM_JSON_OBJECT && lua_type(L, index) == LUA_TSTRING;
+  const char *name = is_named ? lua_tolstring(L, index, &length) : NULL;
   while (name != NULL && lmm_json_next(json) == LMM_JSON_KEY) {
     bool is_it = json->count == length && memcmp(json->text + json->start, name, length) == 0;
     token = lmm_json_next(json);

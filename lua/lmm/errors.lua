@@ -40,6 +40,15 @@ function errors.new(fields)
   return err
 end
 
+--- The same error for another call.
+---@param err lmm.Error
+---@return lmm.Error
+function errors.copy(err)
+  local copy = setmetatable({}, Error)
+  for name, value in pairs(err) do copy[name] = value end
+  return copy
+end
+
 function errors.is(value)
   return getmetatable(value) == Error
 end

@@ -21,11 +21,12 @@ end
 --- The name among the keys of `names` that `name` was most likely meant to be, or nil where none is near.
 function options.nearest(name, names)
   local best, least
+  local most = math.max(2, #name / 3)
   for known in pairs(names) do
-    local d = distance(name, known)
-    if not least or d < least or d == least and known < best then best, least = known, d end
+    local d = math.abs(#known - #name) <= most and distance(name, known) or math.huge -- never less than that
+    if d <= most and (not least or d < least or d == least and known < best) then best, least = known, d end
   end
-  return least and least <= math.max(2, #name / 3) and best or nil
+  return best
 end
 
 --- Refuses a time that is not above 0; nil is none.

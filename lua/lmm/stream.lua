@@ -28,10 +28,10 @@ function stream.new(prepare, opts)
     -- What comes later; named here so that the table is made large enough at once.
     call = nil,      -- the one under way
     answer = nil,    -- of the attempt under way
-    direct = nil,    -- its reader, while pieces may be taken from it at once
-    taken_kind = nil, taken_piece = nil, -- what was taken from it that is no piece
-    early = nil,     -- how many events without content the attempt has read that are still to be handed out
-    replayed = nil, first_kind = nil, first_piece = nil, early_events = nil,
+    ready = nil,     -- the same, once its pieces may be taken without more ado
+    unread = nil,    -- how many events without content the attempt has read, while they are still to be handed out,
+    replayed = nil, unread_events = nil, -- how many of them were, and all of them
+    first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
@@ -46,13 +46,13 @@ function Stream:attempt()
   if not head then return nil, err end
   self.answer = answers.new(head, self.opts)
   local kind, piece
-  local early = -1
+  local unread = -1
   repeat
     kind, piece = self:receive()
     if piece and not kind then return nil, piece end
-    early = early + 1
+    unread = unread + 1
   until kind ~= "other"
-  self.first_kind, self.first_piece, self.early, self.replayed = kind, piece, early, 0
+  self.first_kind, self.first_piece, self.unread, self.replayed = kind, piece, unread, 0
   return true
 end
 
@@ -81,13 +81,8 @@ end
 --- end; nil and an error.
 function Stream:receive()
   local answer, call = self.answer, self.call
-  local kind, piece
   if answer:note_pieces() then call:progress() end
-  if self.taken_kind then -- by Stream:next
-    kind, piece, self.taken_kind = answer:handle(self.taken_kind, self.taken_piece)
-  else
-    kind, piece = answer:next()
-  end
+  local kind, piece = answer:next()
   while kind == false do
     local ok, err = call:read_into(answer.reader)
     if not ok then ok, err = answer:finish(err) end
@@ -97,14 +92,7 @@ function Stream:receive()
   if kind == "text" or kind == "content" then call:progress() end
   if kind then return kind, piece end
   if piece then return nil, call:fail(piece) end
-  if not answer.is_over then self:finish_reading() end
-end
-
---- Waits a moment for the end of a reply whose last event has come.
-function Stream:finish_reading()
-  local call = self.call
-  call.time_left = math.min(call.time_left, CLOSING_TIMEOUT)
-  repeat until not call:await "read"
+  if not answer.is_over then call:drain(CLOSING_TIMEOUT) end
 end
 
 --- What comes next: first what the attempt has read, of which the last alone holds content.
@@ -113,13 +101,13 @@ function Stream:take()
     local ok, err = self:begin()
     if not ok then return nil, err end
   end
-  if not self.early then return self:receive() end
+  if not self.unread then return self:receive() end
   self.replayed = self.replayed + 1
-  if self.replayed <= self.early then return "other" end
-  self.early, self.early_events = nil, nil
+  if self.replayed <= self.unread then return "other" end
+  self.unread, self.unread_events = nil, nil
   local kind, piece = self.first_kind, self.first_piece
   self.first_kind, self.first_piece = nil, nil
-  if kind then self.direct = self.answer.reader end
+  if kind then self.ready = self.answer end
   return kind, piece
 end
 
@@ -135,6 +123,10 @@ end
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
+  if self.reading then -- by a task that a raise has ended, on PUC 5.1
+    self:cancel()
+    return nil
+  end
   loops.check() -- here, where the stream is left as it was
   if self.call then self.call:check() end
   self.reading = coroutine.running() or "main"
@@ -153,7 +145,7 @@ end
 --- Ends the stream, as a success or with an error, once.
 function Stream:stop(err)
   if self.stopped then return end
-  self.stopped, self.reading, self.direct, self.err = true, nil, nil, err
+  self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
   if self.call then self.call:finish() end
   if self.on_end then self.on_end(self.result) end
@@ -176,16 +168,11 @@ end
 --- The next piece of the answer's text.
 ---@return string? piece, string? message, lmm.Error? err  nil alone at the end
 function Stream:next()
-  local reader = self.direct -- where nobody has to wait for it, most pieces come straight from the core
-  if reader then
-    local kind, piece = reader:next()
-    if kind == "text" then
-      self.answer.has_piece = true
-      return piece
-    end
-    self.taken_kind, self.taken_piece = kind, piece
-  end
   local kind, piece
+  if self.ready then
+    piece = self.ready:next_text() -- where nobody has to wait for it
+    if piece then return piece end
+  end
   repeat kind, piece = self:advance() until not kind or kind == "text"
   if kind then return piece end
   return errors.public(nil, self.err)
@@ -200,14 +187,14 @@ end
 
 --- The event that came last, decoded, without nulls. Those that the attempt had read are decoded again.
 function Stream:event()
-  if not self.early then return self.answer:event() end
-  if not self.early_events then
-    self.early_events = {}
+  if not self.unread then return self.answer:event() end
+  if not self.unread_events then
+    self.unread_events = {}
     for _, event in ipairs(self.answer.reader:raw()) do
-      if type(event) == "table" then table.insert(self.early_events, event) end -- a null is a keep-alive
+      if type(event) == "table" then table.insert(self.unread_events, event) end -- a null is a keep-alive
     end
   end
-  return json.clean(self.early_events[self.replayed])
+  return json.clean(self.unread_events[self.replayed])
 end
 
 --- An iterator over the decoded events, those without text included. It raises like the stream itself.

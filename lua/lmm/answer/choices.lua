@@ -55,9 +55,9 @@ function Choices:append(choice, name, text)
   return text
 end
 
---- An empty text, which some servers send for an id or a name, is none.
-local function present(value)
-  return value ~= "" and value or nil
+--- An id or a name; some servers send an empty text where they have none.
+local function name_of(value)
+  return type(value) == "string" and value ~= "" and value or nil
 end
 
 local function differ(a, b)
@@ -85,7 +85,7 @@ end
 ---@param name "message"|"delta"
 function Choices:add_call(calls, delta, is_whole, number, place, name)
   local fn = table_or_empty(delta["function"])
-  local index, id, fn_name = type(delta.index) == "number" and delta.index or nil, present(delta.id), present(fn.name)
+  local index, id, fn_name = type(delta.index) == "number" and delta.index or nil, name_of(delta.id), name_of(fn.name)
   local call = not is_whole and find_call(calls, index, id)
   local is_new = not call or id and not call.id or fn_name and not call.name
   if not call then
@@ -96,6 +96,7 @@ function Choices:add_call(calls, delta, is_whole, number, place, name)
   local arguments = fn.arguments
   if type(arguments) == "table" then
     arguments = self.reader:slice("choices", place + 1, name, "tool_calls", number, "function", "arguments")
+      or json.text(arguments)
   end
   return self:append(call, "arguments", arguments) or is_new
 end
@@ -107,8 +108,17 @@ local function add_logprobs(choice, logprobs)
     if type(value) == "table" then
       local list = choice.logprobs[name] -- our own: an event, whoever has it, stays as it came
       if type(list) ~= "table" then list = {} end
-      for _, item in ipairs(value) do list[#list + 1] = item end
       choice.logprobs[name] = list
+      choice.lengths = choice.lengths or {}
+      local length = choice.lengths[name] or 0
+      for key, item in pairs(value) do -- nulls in it have left holes
+        if type(key) == "number" then
+          list[length + key] = item
+          choice.lengths[name] = math.max(choice.lengths[name] or 0, length + key)
+        else
+          list[key] = item
+        end
+      end
     else
       choice.logprobs[name] = value
     end
@@ -126,9 +136,9 @@ function Choices:choice(index)
   return choice
 end
 
---- Notes that the core has given out pieces of the first choice.
+--- The core has given out a piece of the first choice.
 ---@param name "text"|"reasoning"
-function Choices:note_piece(name)
+function Choices:add_piece(name)
   local choice = self:choice(0)
   choice[name], choice.has_deltas, self.streamed = true, true, true
 end
@@ -170,7 +180,10 @@ function Choices:add_message(choice, message, is_whole, place, name)
     has_content = self:append(choice, "refusal", message.refusal) or has_content
   end
   if message.tool_calls and not (is_late and choice.calls) then
+    local count = 0
     for i, call in json.items(message.tool_calls) do
+      count = count + 1
+      if count > self.limits.calls then return nil, nil, too_many(self, "calls") end
       choice.calls = choice.calls or {}
       has_content = self:add_call(choice.calls, call, is_whole, i, place, name) or has_content
       if #choice.calls > self.limits.calls then return nil, nil, too_many(self, "calls") end
@@ -199,7 +212,8 @@ function Choices:add_choice(given, place, streamed)
   if not (is_whole and choice.has_deltas and choice.logprobs) then add_logprobs(choice, given.logprobs) end
   choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and self.events or nil
   local reason = given.finish_reason
-  choice.finish_reason = type(reason) == "string" and reason ~= "" and reason or choice.finish_reason
+  local is_reason = type(reason) == "string" and reason ~= "" and reason ~= "null" -- as some write that there is none
+  choice.finish_reason = is_reason and reason or choice.finish_reason
   return text, has_content, choice.index, failure_of(given)
 end
 
@@ -210,17 +224,25 @@ end
 ---@return string? text, boolean? has_content, table? failure
 function Choices:add(event, streamed)
   self.events, self.streamed = self.events + 1, streamed
-  self.id = self.id or event.id
-  self.model = self.model or event.model
+  self.id = self.id or name_of(event.id)
+  self.model = self.model or name_of(event.model)
   self.usage = type(event.usage) == "table" and event.usage or self.usage
-  local text, has_content
+  local text, has_content, pieces
+  local count = 0
   for i, given in json.items(event.choices) do
+    count = count + 1
+    if count > self.limits.choices then return nil, nil, too_many(self, "choices") end
     local piece, added, index, failure = self:add_choice(given, i - 1, streamed)
     if failure then return nil, nil, failure end
-    if index == 0 and piece then text = (text or "") .. piece end
+    if index == 0 and piece and text then
+      pieces = pieces or { text }
+      pieces[#pieces + 1] = piece
+    elseif index == 0 then
+      text = piece
+    end
     has_content = has_content or added
   end
-  return text, has_content
+  return pieces and table.concat(pieces) or text, has_content
 end
 
 --- Whether every choice seen so far has said why it ended.

@@ -61,7 +61,8 @@ function answer.new(head, opts)
     status = head.status,
     has_no_length = not headers["content-length"] and not headers["transfer-encoding"],
     choices = choices.new(reader, limits),
-    has_piece = false, -- the stream has taken pieces from the reader since `note_pieces`
+    has_piece = false, -- `next_text` has given pieces since `note_pieces`
+    kept_kind = nil, kept_piece = nil, -- what `next_text` has read that is no piece
     is_over = false,   -- no more bytes will come
     is_done = false,   -- nor events
   }, Answer)
@@ -81,21 +82,37 @@ end
 --- `event` gives it decoded.
 ---@return "text"|"content"|"other"|false|nil kind, string|table|nil piece_or_failure
 function Answer:next()
-  return self:handle(self.reader:next(true))
+  local kind, piece = self.kept_kind, self.kept_piece
+  if not kind then return self:handle(self.reader:next(true)) end
+  self.kept_kind, self.kept_piece = nil, nil
+  return self:handle(kind, piece)
 end
 
---- Notes the pieces that the stream has taken from the reader by itself; whether there were any.
+--- The next piece of the first choice, where it has come already and nothing else comes before it: most of a stream, for
+--- which nothing more has to be done. What else there is stays for `next`.
+---@return string?
+function Answer:next_text()
+  if self.kept_kind then return nil end
+  local kind, piece = self.reader:next()
+  if kind == "text" then
+    self.has_piece = true
+    return piece
+  end
+  self.kept_kind, self.kept_piece = kind or nil, piece
+end
+
+--- Notes the pieces that `next_text` gave; whether there were any.
 function Answer:note_pieces()
   if not self.has_piece then return false end
   self.has_piece = false
-  self.choices:note_piece "text"
+  self.choices:add_piece "text"
   return true
 end
 
---- The same for what the reader gave.
+--- What the reader gave.
 function Answer:handle(kind, piece, which)
   if kind == "text" or kind == "reasoning" then
-    self.choices:note_piece(kind)
+    self.choices:add_piece(kind)
     return kind == "text" and kind or "content", piece
   elseif kind == "event" or kind == "whole" then
     return self:add_event(kind == "event", piece)
@@ -132,6 +149,8 @@ function Answer:add_event(streamed, name)
   end
   local failure = server_error.find(event, is_error)
   if failure then
+    local data = failure.message == server_error.NO_REASON and self.reader:data() or ""
+    if data:find "%S" then failure.message = data end
     failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
     return nil, failure
   end
@@ -146,7 +165,7 @@ function Answer:add_event(streamed, name)
     failure = self:check_whole(event)
     if failure then return nil, failure end
   end
-  return text and "text" or has_content and "content" or "other", text
+  return text and "text" or (has_content or not streamed) and "content" or "other", text
 end
 
 --- The failure of a whole reply in which something is missing, or nil.

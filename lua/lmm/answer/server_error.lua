@@ -3,9 +3,9 @@
 local core = require "lmm.core"
 local json = require "lmm.json"
 
-local server_error = {}
-
 local NO_REASON = "no reason given"
+
+local server_error = { NO_REASON = NO_REASON }
 
 local function text_of(value)
   if type(value) == "string" then return value ~= "" and value or nil end

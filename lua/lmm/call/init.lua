@@ -73,7 +73,7 @@ function call.new(client, method, url, body, opts)
     attempts = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
-    transfer = nil, key = nil, headers = nil, status = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
+    transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
     model = nil, stream = nil, cancelled = nil,
   }, Call)
   client.calls[self] = true
@@ -162,13 +162,21 @@ function Call:count(bytes)
     reason = ("the reply is longer than %d bytes (limits.reply)"):format(self.client.limits.reply) }
 end
 
+--- Reads what there is still of a reply whose last event has come, so that its connection can be used again.
+---@param seconds number  how long to wait for its end
+function Call:drain(seconds)
+  local deadline = self.loop:now() + math.min(seconds, self.time_left)
+  repeat until not self.transfer:read(math.min(deadline, self.deadline or deadline))
+end
+
 --- The rest of the reply; not all of it where it has more than `most` bytes.
 ---@param most integer?
+---@return string? text, lmm.Error? err, string? partial  what had come before the error
 function Call:read_all(most)
   local pieces = {}
   while self.received <= (most or math.huge) do
     local bytes, err = self:read()
-    if err then return nil, err end
+    if err then return nil, err, table.concat(pieces) end
     if not bytes then break end
     pieces[#pieces + 1] = bytes
   end
@@ -180,9 +188,9 @@ local LONGEST_REFUSAL = 1024 * 1024 -- bytes that are read of a refusal, beside 
 --- The error for a reply whose status is no success.
 function Call:refusal(head, encoding)
   local most = LONGEST_REFUSAL + 2 * (self.body and self.body:size() or 0) -- it may quote the request, even twice
-  local text, err = self:read_all(most)
+  local text, err, partial = self:read_all(most)
   if not text and err.kind == "cancelled" then return err end
-  if encoding then text = nil end -- the status tells all that can be told
+  text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "")
   if self.model and not failure.hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
@@ -210,7 +218,7 @@ function Call:open()
   self.transfer = transfer
   local head, err = self:await "head"
   if not head then return nil, err end
-  self.headers, self.status = head.headers, head.status
+  self.headers = head.headers
   self.client.has_answered = true
   local encoding = head.headers["content-encoding"]
   if encoding and encoding:lower() == "identity" then encoding = nil end
@@ -230,7 +238,7 @@ end
 --- Runs `attempt(subject)` until it gives a value, or an error that the policy does not retry.
 ---@return any value, lmm.Error? err
 function Call:run(attempt, subject)
-  local failures = {}
+  local failures
   while true do
     if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1
@@ -238,6 +246,7 @@ function Call:run(attempt, subject)
     if value ~= nil then return value end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end
+    failures = failures or {}
     failures[#failures + 1] = err
     local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
     if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return nil, err end

@@ -1,5 +1,6 @@
 --- What a server says comes in; the same without secrets and without media goes out. It is for the fields of an error,
 --- decoded and on one line; a model's answer is never touched.
+local core = require "lmm.core"
 local text = require "lmm.text"
 
 local redact = {}
@@ -19,7 +20,8 @@ local LONGEST_SECRET = 64 * 1024 -- bytes; servers take no longer header
 --- Whether a header's value is a secret, by its name.
 local function is_secret_name(name)
   name = name:lower()
-  return name:find "authorization$" or name:find "cookie" or name:find "key" or name:find "token" or name:find "secret"
+  return name:find "auth" or name:find "cookie" or name:find "key" or name:find "token" or name:find "secret"
+    or name:find "password"
 end
 
 --- The secrets of a call: its key, the values of secret headers, and the password of its proxy.
@@ -36,9 +38,16 @@ function redact.secrets(client, key)
     if is_secret_name(name) then
       add(value)
       add(value:match "^%a+ +(%S+)$") -- as in "Bearer KEY"
+      for crumb in value:gmatch "=%s*([^;]+)" do add(crumb) end -- of a cookie
     end
   end
-  add(client.proxy and client.proxy:match "^[^@]*:([^:@]*)@")
+  local user = client.proxy and client.proxy:gsub("^%a[%w+.-]*://", ""):match "^(.*)@"
+  if user then
+    local plain = user:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end)
+    add(user:match ":(.*)$")
+    add(plain:match ":(.*)$")
+    add(core.base64.encode(plain)) -- as in "Proxy-Authorization: Basic ..."
+  end
   return found
 end
 
@@ -54,9 +63,12 @@ end
 local LONGEST_WORD = 128 -- bytes: a longer run of base64 is no word, path or digest
 local LONG_RUN = "%f[%w+/]" .. ("[%w+/]"):rep(32) .. "+=*" -- the frontier keeps the search linear
 
+--- Two lines of base64 that was wrapped, now parted by a space.
+local WRAPPED = "(" .. ("[%w+/]"):rep(40) .. ") (" .. ("[%w+/]"):rep(16) .. ")"
+
 --- Without what follows `;base64,`, and without long runs of base64 elsewhere.
 local function without_media(given)
-  given = given:gsub("\\/", "/") -- as JSON within a text may have it
+  given = given:gsub("\\+/", "/"):gsub(WRAPPED, "%1%2") -- as JSON within a text, and lines, have it
   given = given:gsub("(;base64,%s*)([%w+/]+=*)", function(before, run)
     return (not before:find "%s$" or #run >= 16) and before .. "..." or nil
   end)

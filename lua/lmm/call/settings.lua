@@ -166,7 +166,8 @@ local framing = { ["content-length"] = true, ["transfer-encoding"] = true, expec
 local function check_headers(headers)
   for name, value in pairs(headers) do
     if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
-      errors.misuse("headers: '%s' is not a header's name", tostring(name):gsub("%c", "?"))
+      local shown = tostring(name):gsub("%c", "?"):match "^[^:]*" -- what follows may be a value, and a secret
+      errors.misuse("headers: '%s' is not a header's name", #shown < #tostring(name) and shown .. ":..." or shown)
     end
     if type(value) ~= "string" then errors.misuse("headers: the value of '%s' is a %s", name, type(value)) end
     settings.line("headers: the value of '" .. name .. "'", value)

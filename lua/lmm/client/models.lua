@@ -2,6 +2,8 @@
 local answers = require "lmm.answer"
 local calls = require "lmm.call"
 local loops = require "lmm.loop"
+local errors = require "lmm.errors"
+local json = require "lmm.json"
 local options = require "lmm.options"
 
 local models = {}
@@ -9,8 +11,8 @@ local models = {}
 --- The tables in the reply's list that name a model.
 local function read_list(value)
   local found = {}
-  for _, model in pairs(type(value.data) == "table" and value.data or {}) do
-    if type(model) == "table" and type(model.id) == "string" then found[#found + 1] = model end
+  for _, model in json.items(value.data) do
+    if type(model.id) == "string" then found[#found + 1] = model end
   end
   return found
 end
@@ -47,13 +49,18 @@ local function wait_for_list(client, opts, run)
       if woken and not call.cancelled then return true end
       -- On PUC 5.1 a raise ends a task before it can tell those who wait for it.
       if listing.owner and coroutine.status(listing.owner) == "dead" then
-        client.listing = nil
+        if client.listing == listing then client.listing = nil end
         return true
       end
     until why ~= "timeout" or call.deadline and client.loop:now() >= call.deadline
     return nil, call:fail { kind = why == "timeout" and "timeout" or "cancelled", limit = "total", phase = "wait" }
   end)
   return listing, err
+end
+
+--- Whether an error is the same for whoever asks: one that another time limit or retry policy would not change.
+local function is_shared(err)
+  return not err.retryable and err.kind ~= "timeout" and err.kind ~= "cancelled"
 end
 
 --- The model to ask: the client's own, or the first that the server lists, which is remembered. Tasks that ask at the
@@ -67,13 +74,14 @@ function models.find(client, opts, run)
   if client.listing then
     local listing, err = wait_for_list(client, opts, run)
     if err then return nil, err end
-    if listing.err and listing.err.kind ~= "cancelled" then return nil, listing.err end -- a raise is its own task's
+    if listing.err and is_shared(listing.err) then return nil, errors.copy(listing.err) end -- a raise is its own task's
     return models.find(client, opts, run)
   end
   local listing = { waiting = {}, owner = coroutine.running() }
   client.listing = listing
   local ok, list, err = loops.pcall(models.list, client, opts, run)
-  client.listing, listing.err = nil, err
+  if client.listing == listing then client.listing = nil end
+  listing.err = err
   if ok and list then client.listed_model = list[1].id end
   for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
   if not ok then error(list, 0) end

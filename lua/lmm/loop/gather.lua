@@ -5,12 +5,8 @@ local options = require "lmm.options"
 
 local rows = { limit = "number" }
 
---- Runs `fns` as tasks on one thread and waits for all. A raise in one cancels the others and is raised again.
----@param fns (fun(): any)[]
----@param opts { limit: integer? }?  how many run at a time (16)
----@return any[]? results, table|string errors, lmm.Error? err  both by the index in `fns`; in a task that is cancelled
---- nil, message, err
-local function gather(fns, opts)
+--- Refuses what cannot be run; gives how many run at a time.
+local function check(fns, opts)
   local limit = options.check("lmm.gather", rows, opts).limit or 16
   if type(fns) ~= "table" then errors.misuse("lmm.gather: a list of functions expected, got %s", type(fns)) end
   for i = 1, #fns do
@@ -20,8 +16,16 @@ local function gather(fns, opts)
   if not (limit >= 1 and (limit % 1 == 0 or limit == math.huge)) then
     errors.misuse("lmm.gather: limit is at least 1, and whole, not %s", tostring(limit))
   end
+  return limit
+end
 
-  local loop = loops.current()
+--- Runs `fns` as tasks on one thread and waits for all. A raise in one cancels the others and is raised again.
+---@param fns (fun(): any)[]
+---@param opts { limit: integer? }?  how many run at a time (16)
+---@return any[]? results, table|string errors, lmm.Error? err  both by the index in `fns`; in a task that is cancelled
+--- nil, message, err
+local function gather(fns, opts)
+  local limit, loop = check(fns, opts), loops.current()
   local cell, running, count, started, total, results, failures = {}, {}, 0, 0, #fns, {}, {}
   local raised
 

@@ -141,7 +141,9 @@ local function read(answer)
       if piece and current == answer then write(answer, piece) end
     until not piece
     if message and err.kind ~= "cancelled" then error(message, 0) end
+    return message ~= nil
   end, function(ok, problem)
+    if ok and problem then return cancel(answer) end -- its client was closed, for one
     if ok then return finish(answer, "done") end
     finish(answer, "failed", "failed: " .. notify.line(problem))
     notify.error(problem)

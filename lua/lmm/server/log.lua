@@ -101,10 +101,9 @@ function Tail:read(on_line, is_all)
   end
 end
 
---- The last lines, as one text of at most `limit` bytes, its end kept.
-function Tail:text(limit)
-  local text = table.concat(self.last, "\n")
-  return limit and #text > limit and "..." .. text:sub(-limit):gsub("^[\128-\191]+", "") or text
+--- The last lines, as one text.
+function Tail:text()
+  return table.concat(self.last, "\n")
 end
 
 ---@param path string  the file; it need not be there yet

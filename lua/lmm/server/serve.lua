@@ -90,10 +90,15 @@ function Server:read_log(is_all)
   self.tail:read(self.on_log and function(line) self:run_callback(self.on_log, line) end, is_all)
 end
 
---- The end of the log, without what must not be in an error.
-function Server:log_excerpt(limit)
-  local client, said = self.client, self.tail:text(limit)
+--- The last lines of the log, without what must not be in an error.
+function Server:log_excerpt()
+  local client, said = self.client, self.tail:text()
   return client and require("lmm.call").without_secrets(client, said) or said
+end
+
+--- The end of a text, cut between characters.
+local function ending(said, limit)
+  return #said > limit and "..." .. said:sub(-limit):gsub("^[\128-\191]+", "") or said
 end
 
 --- An error with the end of the log in it.
@@ -101,7 +106,7 @@ function Server:failure(fields)
   self:read_log(true)
   local said = self:log_excerpt()
   if said:find "%S" then
-    fields.message = fields.message .. "; it said last: " .. text.line(self:log_excerpt(MAX_EXCERPT))
+    fields.message = fields.message .. "; it said last: " .. text.line(ending(said, MAX_EXCERPT))
   end
   fields.hint = fields.hint or self.tail.hint
   fields.log = said
