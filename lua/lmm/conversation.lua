@@ -57,7 +57,7 @@ function conversation.new(client, opts)
     client = client,
     fields = fields,
     messages = { system and { role = "system", content = system } or nil },
-    current = setmetatable({}, { __mode = "v" }), -- the stream under way, unless its reader dropped it
+    current = setmetatable({}, { __mode = "v" }), -- the stream under way; weak, so that one which nobody holds any more is collected, and so cancelled
   }, Conversation)
 end
 

@@ -36,7 +36,7 @@ local refusals = {
 local LOOKED_AT = 4000 -- bytes of a message, in which advice is looked for
 
 --- A redirect's target without a user name and a password; further on an @ may well stand.
-local function without_user(location)
+local function location_without_user(location)
   local before, authority, rest = location:match "^([^/?#]*//)([^/?#]*)(.*)$"
   return before and before .. authority:gsub("^.*@", "") .. rest or location
 end
@@ -48,7 +48,7 @@ end
 ---@return string?
 function hints.for_refusal(err, request, location)
   if err.status >= 300 and err.status < 400 then
-    local place = location and text.line(without_user(location), 500)
+    local place = location and text.line(location_without_user(location), 500)
     return place and "it points to " .. place .. "; redirects are not followed"
   end
   if err.status == 413 then

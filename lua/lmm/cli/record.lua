@@ -1,6 +1,5 @@
 --- A transport that records: another transport comes in; one that does the same, and keeps the bytes of the last reply,
---- goes out. A reply that the library has decoded could not be written again as it was: the order of names, the digits
---- of numbers, and empty arrays are lost.
+--- goes out. A decoded reply has lost the order of its names and the spelling of its numbers.
 
 local Transfer = {}
 Transfer.__index = Transfer

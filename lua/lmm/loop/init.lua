@@ -2,7 +2,7 @@
 --- first call.
 local errors = require "lmm.errors"
 
----@class lmm.Cell              what a wait is for: an empty table, owned by whoever waits
+---@class lmm.Cell              what a wait is for: a table of the one who waits, of which `set` tells that it happened
 ---@class lmm.Task
 ---@field cancel fun(self)      makes the current and every later wait in it give "cancelled"
 ---@field wait fun(self): boolean, ...  waits for its end; gives what `pcall` of its function would
