@@ -17,7 +17,7 @@ build = {
     ["lmm.core"] = {
       sources = { "src/error.c", "src/buf.c", "src/sniff.c", "src/media.c", "src/base64.c",
         "src/utf8.c", "src/literal.c", "src/write.c", "src/encode.c", "src/body.c", "src/number.c", "src/read.c",
-        "src/decode.c", "src/header.c", "src/sse.c", "src/delta.c", "src/text.c", "src/kind.c", "src/answer.c",
+        "src/decode.c", "src/slice.c", "src/header.c", "src/sse.c", "src/delta.c", "src/text.c", "src/kind.c", "src/answer.c",
         "src/core.c" },
       defines = { "_GNU_SOURCE" },
       libraries = { "b64" },

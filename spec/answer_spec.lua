@@ -442,17 +442,87 @@ describe("a limit", function()
   end)
 end)
 
+describe("a place in a JSON text", function()
+  local core = require "lmm.core"
+  local TEXT = '{"a":[1,{"b":[ 2.0 ]},[]],"a":[0,{"b":[3]}],"\\u0063":{"d":{}},"e":5}'
+
+  for _, row in ipairs {
+    { "the last of names that are repeated", { "a", 2, "b" }, "[3]" },
+    { "a name that is spelled with escapes", { "c", "d" }, "{}" },
+    { "all of it", {}, TEXT },
+    { "what is no list or object", { "e" }, nil },
+    { "a name that is not there", { "f" }, nil },
+    { "beyond the end of a list", { "a", 3 }, nil },
+    { "before its beginning", { "a", 0 }, nil },
+    { "a number in an object", { 1 }, nil },
+    { "a name in a list", { "a", "b" }, nil },
+    { "within a number", { "e", "x" }, nil },
+  } do
+    it(row[1], function()
+      assert.equal(row[3], (core.slice(TEXT, (table.unpack or unpack)(row[2])))) -- luacheck: ignore
+    end)
+  end
+
+  it("in a text with a fault there is none", function()
+    for cut = 0, #TEXT - 1 do assert.is_nil((core.slice(TEXT:sub(1, cut), "e"))) end
+    assert.same({}, core.slices("[1", 1))
+    assert.same({ nil, "[2]" }, { core.slices('[1,[2],"x"]')[1], core.slices('[1,[2],"x"]')[2] })
+  end)
+end)
+
+describe("what asks for less", function()
+  it("next() passes over what next(true) gives", function()
+    local text = FIRST .. delta "{}" .. delta '{"role":"assistant"}' .. delta '{"content":"a"}'
+    local kinds = {}
+    for i, all in ipairs { true, false } do
+      local answer = new()
+      answer:feed(text)
+      kinds[i] = {}
+      local kind = all and answer:next(true) or answer:next()
+      while kind do
+        table.insert(kinds[i], kind)
+        if all then kind = answer:next(true) else kind = answer:next() end
+      end
+    end
+    assert.same({ { "event", "empty", "empty", "text" }, { "event", "text" } }, kinds)
+  end)
+
+  it("a closed answer and a closed decoder hold nothing, and crash nothing", function()
+    local answer = new()
+    answer:feed(FIRST)
+    assert.equal("event", answer:next())
+    getmetatable(answer).__gc(answer)
+    assert.equal(false, answer:next())
+    assert.same({ "", "", "" }, { answer:text(), answer:bytes(), answer:rest() })
+    assert.raises("no event now", answer.value, answer)
+  end)
+
+  it("raw holds no more lists and objects than the limit of the reply allows", function()
+    local answer = new { reply = 64 * 1024 }
+    local event = 'data: {"x":[' .. ("[],"):rep(400) .. "[]]}\n\n"
+    for _ = 1, 8 do answer:feed(event) end
+    while answer:next(true) do end -- luacheck: ignore
+    assert.raises("too many lists and objects", answer.raw, answer)
+  end)
+end)
+
 describe("time is linear:", function()
   local function feed(text, size, limits)
     local answer, count = new(limits), 0
     for i = 1, #text, size do
       answer:feed(text:sub(i, i + size - 1))
-      while answer:next() do count = count + 1 end
+      while answer:next(true) do count = count + 1 end
     end
     answer:finish()
-    while answer:next() do count = count + 1 end
+    while answer:next(true) do count = count + 1 end
     return count, answer
   end
+
+  it("many calls in one event whose arguments come decoded", function()
+    local call = '{"index":0,"function":{"arguments":{"a":[1,{"b":2}]}}}'
+    local texts = require("lmm.core").slices('{"x":{"y":[' .. (call .. ","):rep(20000) .. "5]}}", "x", "y")
+    assert.same({ 20000, call }, { #texts, texts[20000] })
+  end)
 
   it("an event of 256 KiB, byte by byte", function()
     local count, answer = feed(FIRST .. delta('{"content":"' .. ("x"):rep(256 * 1024) .. '"}'), 1)

@@ -236,14 +236,23 @@ static int answer_kind(lua_State *L) {
   return 1;
 }
 
+/* Before 5.2 the collector, and so a finalizer, runs before the bytes are copied. */
+static void push_guarded(lua_State *L, handle *self, const char *bytes, size_t count) {
+  bool was_busy = self->is_busy;
+  self->is_busy = true;
+  lua_pushlstring(L, bytes, count);
+  self->is_busy = was_busy;
+}
+
 /* answer:next(all?) -> "text", piece | "reasoning", piece | "empty" (only with `all`) | "event", name | "done" |
  * "whole" | false: more bytes are needed, or there is nothing more | nil, "limit", which */
 static int answer_next(lua_State *L) {
+  bool all = lua_toboolean(L, 2) != 0; /* before anything is pushed to its place */
   handle *self = lua_touserdata(L, 1);
   if (self == NULL || !lua_getmetatable(L, 1) || !lua_rawequal(L, -1, lua_upvalueindex(1)) || self->is_busy)
     self = check_changeable(L);
   lmm_piece piece = {"", 0};
-  int code = lmm_answer_next(&self->answer, lua_toboolean(L, 2) != 0, &piece);
+  int code = lmm_answer_next(&self->answer, all, &piece);
   if (code < 0) return push_code(L, self, code);
   if (code == LMM_ANSWER_MORE) {
     lua_pushboolean(L, false);
@@ -253,18 +262,22 @@ static int answer_next(lua_State *L) {
   if (code == LMM_ANSWER_EVENT)
     lmm_push_buf(L, &self->answer.sse.event);
   else if (code == LMM_ANSWER_TEXT || code == LMM_ANSWER_REASONING)
-    lua_pushlstring(L, piece.bytes, piece.count);
+    push_guarded(L, self, piece.bytes, piece.count);
   else
     return 1;
   return 2;
 }
 
 static int decode(lua_State *L, handle *self, const char *data, size_t count, bool clean, bool halves) {
-  self->how.clean = clean;
-  self->how.halves = halves;
+  lmm_decoding how = self->how; /* of its own: a finalizer may decode meanwhile */
+  bool was_busy = self->is_busy;
+  how.clean = clean;
+  how.halves = halves;
   self->is_busy = true;
-  int results = lmm_decode(L, data, count, &self->how);
-  self->is_busy = false;
+  int results = lmm_decode(L, data, count, &how);
+  self->is_busy = was_busy;
+  self->how.has_halves = how.has_halves;
+  self->how.used = how.used;
   return results;
 }
 
@@ -302,60 +315,25 @@ static int answer_data(lua_State *L) {
   handle *self = check_answer(L);
   size_t count;
   const char *data = check_current(L, self, &count);
-  lua_pushlstring(L, data, count);
+  push_guarded(L, self, data, count);
   return 1;
 }
 
-/* Goes from the value that begins with `token` to the one at a place in it, which the argument at `index` names: a field,
- * or a number from 1 in a list. Gives that one's first token, or 0 where there is none. */
-static int enter(lua_State *L, lmm_json *json, int token, int index) {
-  size_t length;
-  if (token == LMM_JSON_LIST) {
-    if (lua_type(L, index) != LUA_TNUMBER) return 0; /* a name that is repeated: another value than was looked at */
-    lua_Integer left = lua_tointeger(L, index);
-    while ((token = lmm_json_next(json)) > 0 && token != LMM_JSON_LIST_END && --left > 0)
-      if (lmm_json_skip(json, token) <= 0) return 0;
-    return token > 0 && token != LMM_JSON_LIST_END ? token : 0;
-  }
-  bool is_named = token == LMM_JSON_OBJECT && lua_type(L, index) == LUA_TSTRING;
-  const char *name = is_named ? lua_tolstring(L, index, &length) : NULL;
-  while (name != NULL && lmm_json_next(json) == LMM_JSON_KEY) {
-    bool is_it = json->count == length && memcmp(json->text + json->start, name, length) == 0;
-    token = lmm_json_next(json);
-    if (is_it) return token > 0 ? token : 0;
-    if (lmm_json_skip(json, token) <= 0) return 0;
-  }
-  return 0;
-}
-
-/* answer:slice(name or number, ...) -> the JSON of the list or object at that place in the event given last, as it came |
- * nil where there is none */
-static int answer_slice(lua_State *L) {
-  handle *self = check_changeable(L);
-  size_t count;
-  const char *data = check_current(L, self, &count);
-  int last = lua_gettop(L);
-  size_t *levels = lua_newuserdata(L, self->how.depth * sizeof *levels);
-  lmm_json json;
-  lmm_json_init(&json, levels, self->how.depth, true);
-  lmm_json_feed(&json, data, count, true);
-  int token = lmm_json_next(&json);
-  for (int index = 2; index <= last && token > 0; index++) token = enter(L, &json, token, index);
-  if (token != LMM_JSON_OBJECT && token != LMM_JSON_LIST) return 0;
-  size_t begin = json.at - 1;
-  if (lmm_json_skip(&json, token) <= 0) return 0;
-  lua_pushlstring(L, data + begin, json.at - begin);
-  return 1;
-}
-
-static int push_text(lua_State *L, const lmm_text *text) {
-  lua_pushlstring(L, text->bytes.length > 0 ? text->bytes.data : "", text->bytes.length - (text->has_half ? 3 : 0));
+static int push_text(lua_State *L, handle *self, const lmm_text *text) {
+  size_t count = text->bytes.length - (text->has_half ? 3 : 0);
+  push_guarded(L, self, text->bytes.length > 0 ? text->bytes.data : "", count);
   return 1;
 }
 
 /* answer:text(), answer:reasoning() -> all of it so far */
-static int answer_text(lua_State *L) { return push_text(L, &check_answer(L)->answer.text); }
-static int answer_reasoning(lua_State *L) { return push_text(L, &check_answer(L)->answer.reasoning); }
+static int answer_text(lua_State *L) {
+  handle *self = check_answer(L);
+  return push_text(L, self, &self->answer.text);
+}
+static int answer_reasoning(lua_State *L) {
+  handle *self = check_answer(L);
+  return push_text(L, self, &self->answer.reasoning);
+}
 
 /* answer:append("text" or "reasoning", bytes) -> what of it is complete now | nil, "limit", "reply" */
 static int answer_append(lua_State *L) {
@@ -367,42 +345,47 @@ static int answer_append(lua_State *L) {
   lmm_piece piece;
   int code = lmm_text_add(which == 0 ? &self->answer.text : &self->answer.reasoning, bytes, count, false, &piece);
   if (code != LMM_OK) return push_code(L, self, code);
-  lua_pushlstring(L, piece.bytes, piece.count);
+  push_guarded(L, self, piece.bytes, piece.count);
   return 1;
 }
 
-/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Of a reply that is
+/* answer:raw() -> the list of all events given so far, or the one JSON text, exactly as they came. Raises where they hold
+ * more lists and objects in all than one event may. Of a reply that is
  * not JSON: nil, message, byte, why. */
 static int answer_raw(lua_State *L) {
   handle *self = check_changeable(L);
   const char *data;
   size_t count;
   int code, length = 0;
+  size_t left = self->how.containers;
   if (lmm_answer_kind(&self->answer) != LMM_REPLY_EVENTS) {
     data = lmm_answer_data(&self->answer, &count);
     return decode(L, self, data, self->answer.is_ended ? count : 0, false, false);
   }
+  lua_newtable(L);
   lmm_sse_free(&self->replay);
   lmm_sse_init(&self->replay, self->replay.max);
-  lua_newtable(L);
   while ((code = lmm_answer_replay(&self->answer, &self->replay, &data, &count)) == 1) {
     if (decode(L, self, data, count, false, false) == 1)
       lua_rawseti(L, -2, ++length);
     else
       lua_pop(L, 4);
+    if (self->how.used > left) return luaL_error(L, "the reply holds too many lists and objects to decode (limits.reply)");
+    left -= self->how.used;
   }
   return code == LMM_OK ? 1 : push_code(L, self, code);
 }
 
 /* answer:bytes() -> all that came; answer:rest() -> what stands behind the last event that was given */
-static int push_bytes(lua_State *L, const lmm_buf *bytes, size_t from) {
-  lua_pushlstring(L, bytes->length > 0 ? bytes->data + from : "", bytes->length - from);
+static int push_bytes(lua_State *L, handle *self, size_t from) {
+  const lmm_buf *bytes = &self->answer.bytes;
+  push_guarded(L, self, bytes->length > 0 ? bytes->data + from : "", bytes->length - from);
   return 1;
 }
-static int answer_bytes(lua_State *L) { return push_bytes(L, &check_answer(L)->answer.bytes, 0); }
+static int answer_bytes(lua_State *L) { return push_bytes(L, check_answer(L), 0); }
 static int answer_rest(lua_State *L) {
-  const lmm_answer *answer = &check_answer(L)->answer;
-  return push_bytes(L, &answer->bytes, answer->given);
+  handle *self = check_answer(L);
+  return push_bytes(L, self, self->answer.given);
 }
 
 /* answer:size() -> how many bytes came */
@@ -413,8 +396,10 @@ static int answer_size(lua_State *L) {
 
 static int answer_close(lua_State *L) {
   handle *self = check_answer(L);
+  size_t max_reply = self->answer.bytes.max, max_event = self->answer.sse.max;
   lmm_answer_free(&self->answer);
   lmm_sse_free(&self->replay);
+  lmm_answer_init(&self->answer, max_reply, max_event);
   return 0;
 }
 
@@ -422,7 +407,7 @@ int lmm_answer_open(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"feed", answer_feed},     {"finish", answer_finish}, {"kind", answer_kind},
       {"value", answer_value},   {"exact", answer_exact},   {"data", answer_data},
-      {"slice", answer_slice},   {"text", answer_text},     {"append", answer_append}, {"reasoning", answer_reasoning},
+      {"text", answer_text},     {"append", answer_append}, {"reasoning", answer_reasoning},
       {"raw", answer_raw},       {"bytes", answer_bytes},   {"rest", answer_rest},
       {"size", answer_size},     {NULL, NULL}};
   lmm_new_type(L, LMM_ANSWER, methods, answer_close);

@@ -42,6 +42,7 @@ static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
 typedef struct lmm_decoding {
   size_t depth;      /* at most LMM_MAX_DEPTH */
   size_t containers; /* at most so many lists and objects; 0: no limit */
+  size_t used;       /* how many there were */
   bool clean;        /* nulls are left out, and whole numbers are integers however they are spelled */
   bool lenient;      /* NaN, Infinity and -Infinity are numbers */
   bool halves;       /* as in lmm_json_unescape */

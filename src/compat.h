@@ -18,6 +18,7 @@
  * lmm_check_lua can say which is the right one. */
 #if LUA_VERSION_NUM < 502
 
+#pragma weak luaL_prepbuffer
 #pragma weak luaL_register
 #pragma weak lua_call
 #pragma weak lua_objlen
@@ -44,6 +45,7 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 #else
 
 #pragma weak luaL_checkversion_
+#pragma weak luaL_prepbuffsize
 #pragma weak luaL_setfuncs
 #pragma weak luaL_setmetatable
 #pragma weak luaL_testudata

@@ -48,6 +48,8 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
   static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},
+                                   {"slice", lmm_slice_open},
+                                   {"slices", lmm_slice_list_open},
                                    {"headers", lmm_header_open},
                                    {"sse", lmm_sse_open},
                                    {"answer", lmm_answer_open},

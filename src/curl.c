@@ -298,15 +298,22 @@ static int transfer_read(lua_State *L) {
   lmm_failure failure;
   if (transfer->received.length > 0) {
     int code = LMM_OK;
+    size_t count = transfer->received.length;
+    char *copy = NULL;
     if (sink != NULL) {
-      code = sink->feed(sink, transfer->received.data, transfer->received.length);
-      lua_pushinteger(L, (lua_Integer)transfer->received.length);
+      code = sink->feed(sink, transfer->received.data, count);
     } else {
-      lmm_push_buf(L, &transfer->received);
+      copy = lua_newuserdata(L, count); /* a finalizer may run here: poll, read or close */
+      if (check_transfer(L)->received.length < count) count = transfer->received.length;
+      if (count > 0) memcpy(copy, transfer->received.data, count);
     }
     if (code == LMM_NOMEM) return raise_nomem(L);
     if (code != LMM_OK) return luaL_error(L, "the sink takes nothing now");
-    if (lmm_transfer_consume(transfer) != LMM_OK) lmm_multi_break(transfer->multi);
+    if (lmm_transfer_consume(transfer, count) != LMM_OK) lmm_multi_break(transfer->multi);
+    if (sink != NULL)
+      lua_pushinteger(L, (lua_Integer)count);
+    else
+      lua_pushlstring(L, copy, count);
     return 1;
   }
   if (lmm_failure_of(transfer, &failure)) return push_failure(L, &failure);
@@ -362,13 +369,17 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
   lmm_new_type(L, LMM_MULTI, none, multi_close);
   lmm_new_type(L, LMM_CONNECTION, connection_methods, connection_close);
   lmm_new_type(L, LMM_TRANSFER, transfer_methods, transfer_close);
-  /* From a transfer's address to its userdata, weakly: a transfer that nobody holds any more is cancelled. */
-  lua_newtable(L);
-  lua_newtable(L);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua_setfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  /* From a transfer's address to its userdata, weakly: a transfer that nobody holds any more is cancelled. A module that is
+   * loaded again goes on with the transfers under way. */
+  lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  if (lua_isnil(L, -1)) {
+    lua_newtable(L);
+    lua_newtable(L);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
+  }
   luaL_newlib(L, functions);
   lmm_set_version(L);
   return 1;

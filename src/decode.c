@@ -165,6 +165,7 @@ int lmm_decode(struct lua_State *L, const char *text, size_t length, lmm_decodin
   lmm_json_feed(&self.json, text, length, true);
   int code = build(&self);
   how->has_halves = self.has_halves;
+  how->used = self.json.containers;
   if (code != LMM_JSON_END) return push_failure(&self, code);
   lua_replace(L, self.scratch);
   lua_settop(L, self.scratch);

@@ -15,6 +15,7 @@ static int writer_free(lua_State *L) {
   lmm_writer *w = luaL_checkudata(L, 1, LMM_WRITER);
   lmm_buf_free(&w->text);
   lmm_buf_free(&w->inserts);
+  w->L = NULL;
   return 0;
 }
 
@@ -40,6 +41,8 @@ static lmm_writer *begin(lua_State *L, int options) {
   if (w == NULL) {
     lua_pop(L, 1);
     w = new_writer(L);
+  } else if (w->L == NULL) {
+    luaL_error(L, "the Lua state is being closed");
   }
   lua_pushnil(L);
   lua_rawseti(L, SHARED, 1);
@@ -49,6 +52,7 @@ static lmm_writer *begin(lua_State *L, int options) {
     w->replaces = lua_toboolean(L, -1) != 0;
     lua_pop(L, 1);
     lua_getfield(L, options, "hooks");
+    luaL_argcheck(L, lua_isnil(L, -1) || lua_istable(L, -1), options, "hooks: a table expected");
   } else {
     lua_pushnil(L);
   }

@@ -5,7 +5,6 @@
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-/* A line that is no header is passed over, and so is the first, which is the status line. */
 bool lmm_header_next(lmm_header *header) {
   const char *end = header->end;
   while (header->at < end) {

@@ -250,6 +250,13 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, i
  * *halves becomes true: what is before or behind may have the other half. */
 size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
 
+/* ---- slice: a place in a JSON text ------------------------------------------------------------------------------- */
+
+/* Behind the first token of a list or of an object: go to the item of this number, from 1, or to the last field of this
+ * name. Each gives the first token of its value, or 0 where there is none. */
+int lmm_json_enter_list(lmm_json *json, size_t number);
+int lmm_json_enter_object(lmm_json *json, const char *name, size_t length);
+
 /* ---- header: the lines of a reply's header ------------------------------------------------------------------------ */
 
 typedef struct lmm_header {
@@ -258,7 +265,9 @@ typedef struct lmm_header {
   size_t name_length, value_length;
 } lmm_header;
 
-bool lmm_header_next(lmm_header *header); /* false: there is no more */
+/* Gives the next header, whose name and value are borrowed from the text. The first line, which is the status line, and
+ * lines that are no header are passed over. False: there is no more. */
+bool lmm_header_next(lmm_header *header);
 
 /* ---- sse: the events in a text/event-stream (WHATWG HTML, section 9.2) ------------------------------------------ */
 
@@ -381,6 +390,8 @@ void lmm_answer_free(lmm_answer *answer);
 int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
 int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(text) */
+int lmm_slice_open(struct lua_State *L);  /* slice(text, name or number, ...) */
+int lmm_slice_list_open(struct lua_State *L); /* slices(text, name or number, ...) */
 int lmm_header_open(struct lua_State *L); /* headers(text) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */

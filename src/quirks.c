@@ -41,6 +41,10 @@ static int socket_of(lmm_transfer *transfer, const lmm_address *address, bool is
 
 static void use_socket(lmm_transfer *transfer, int fd) {
   lmm_socket *socket = lmm_sockets_get(transfer->sockets, fd);
+  for (int i = 0; i < transfer->attempt_count && i < LMM_MOST_ATTEMPTS; i++) { /* those that lost the race to connect */
+    lmm_socket *other = lmm_sockets_get(transfer->sockets, transfer->attempts[i]);
+    if (other != NULL && other->user == transfer) other->user = NULL;
+  }
   transfer->socket = socket != NULL ? fd : -1;
   transfer->attempt_count = 0;
   if (socket != NULL) socket->user = transfer;

@@ -201,6 +201,7 @@ static int sse_close(lua_State *L) {
   decoder *self = check_sse(L);
   lmm_sse_free(&self->sse);
   lmm_buf_free(&self->text);
+  lmm_sse_init(&self->sse, self->sse.max);
   return 0;
 }
 

@@ -160,8 +160,10 @@ void lmm_transfer_close(lmm_transfer *transfer) {
 
 /* ---- how it goes ---- */
 
-int lmm_transfer_consume(lmm_transfer *transfer) {
-  transfer->received.length = 0;
+int lmm_transfer_consume(lmm_transfer *transfer, size_t count) {
+  lmm_buf *received = &transfer->received;
+  received->length -= count;
+  if (received->length > 0) memmove(received->data, received->data + count, received->length);
   if (!transfer->paused || transfer->done) return LMM_OK; /* one that has ended refuses to go on */
   transfer->paused = false;
   return curl_easy_pause(transfer->easy, CURLPAUSE_CONT) == CURLE_OK ? LMM_OK : LMM_NOMEM;

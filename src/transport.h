@@ -140,7 +140,7 @@ int lmm_transfer_open(lmm_transfer *transfer, void *template_easy, const lmm_req
 void lmm_transfer_close(lmm_transfer *transfer); /* once it is no longer under way */
 void lmm_transfer_mark_changed(lmm_transfer *transfer);
 /* All that is in `received` is used. LMM_NOMEM: libcurl could not go on, see lmm_multi_break. */
-int lmm_transfer_consume(lmm_transfer *transfer);
+int lmm_transfer_consume(lmm_transfer *transfer, size_t count);
 const char *lmm_transfer_phase(const lmm_transfer *transfer); /* dns, connect, tls, send, wait or receive */
 
 /* ---- quirks: what works around faults of libcurl ----------------------------------------------------------------- */
@@ -182,7 +182,7 @@ struct lmm_multi {
 int lmm_multi_open(lmm_multi *multi);
 bool lmm_multi_is_ours(const lmm_multi *multi); /* open, and by this process */
 int lmm_multi_add(lmm_multi *multi, lmm_transfer *transfer);
-void lmm_multi_remove(lmm_transfer *transfer); /* at once, whatever it was doing; its socket is closed on return */
+void lmm_multi_remove(lmm_transfer *transfer); /* at once, whatever it was doing; a socket in mid-exchange is closed */
 void lmm_multi_break(lmm_multi *multi);        /* libcurl ran out of memory: all transfers end with the next poll */
 void lmm_multi_close_idle(lmm_multi *multi);   /* where nothing is under way, closes the connections kept for later */
 /* Waits at most so long for something to happen, and moves what can be moved; 0 does not wait. Gives how many transfers

@@ -95,8 +95,9 @@ function Choices:add_call(calls, delta, is_whole, number, place, name)
   call.index, call.id, call.name = call.index or index, call.id or id, call.name or fn_name
   local arguments = fn.arguments
   if type(arguments) == "table" then
-    arguments = self.reader:slice("choices", place + 1, name, "tool_calls", number, "function", "arguments")
-      or json.text(arguments)
+    self.event_text = self.event_text or self.reader:data()
+    self.call_texts = self.call_texts or core.slices(self.event_text, "choices", place + 1, name, "tool_calls")
+    arguments = core.slice(self.call_texts[number] or "", "function", "arguments") or json.text(arguments)
   end
   return self:append(call, "arguments", arguments) or is_new
 end
@@ -181,6 +182,7 @@ function Choices:add_message(choice, message, is_whole, place, name)
   end
   if message.tool_calls and not (is_late and choice.calls) then
     local count = 0
+    self.call_texts = nil -- the JSON of each of these calls, once it is needed
     for i, call in json.items(message.tool_calls) do
       count = count + 1
       if count > self.limits.calls then return nil, nil, too_many(self, "calls") end
@@ -223,7 +225,7 @@ end
 ---@param streamed boolean  it is one of a stream
 ---@return string? text, boolean? has_content, table? failure
 function Choices:add(event, streamed)
-  self.events, self.streamed = self.events + 1, streamed
+  self.events, self.streamed, self.event_text = self.events + 1, streamed, nil
   self.id = self.id or name_of(event.id)
   self.model = self.model or name_of(event.model)
   self.usage = type(event.usage) == "table" and event.usage or self.usage
