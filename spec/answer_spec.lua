@@ -487,6 +487,37 @@ describe("what asks for less", function()
     assert.same({ { "event", "empty", "empty", "text" }, { "event", "text" } }, kinds)
   end)
 
+  it("a finalizer that runs while a value is made cannot move its bytes", function()
+    local function on_collect(fn)
+      if not rawget(_G, "newproxy") then return setmetatable({}, { __gc = fn }) end
+      getmetatable(newproxy(true)).__gc = fn -- luacheck: ignore
+    end
+    local item = '{"a":"' .. ("z"):rep(50) .. '","b":[null,1]}'
+    local answer, fed, count = new(), nil, 0
+    answer:feed("data: [" .. (item .. ","):rep(3000) .. item .. "]\n\n")
+    assert.equal("event", answer:next())
+    local function again()
+      count = count + 1
+      if count < 3 then
+        answer:exact()
+        on_collect(again)
+      elseif not fed then
+        fed = { pcall(answer.feed, answer, ("x"):rep(1024 * 1024)) }
+      end
+    end
+    local pause, step = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1000)
+    on_collect(again)
+    local value = answer:value()
+    collectgarbage("setpause", pause)
+    collectgarbage("setstepmul", step)
+    assert.equal(3001, #value)
+    if fed then assert.matches("in use", tostring(fed[2])) end
+  end)
+
+  it("hooks that are no table are refused", function()
+    assert.raises("hooks: a table expected", require("lmm.core").encode, setmetatable({ 1 }, {}), { hooks = 5 })
+  end)
+
   it("a closed answer and a closed decoder hold nothing, and crash nothing", function()
     local answer = new()
     answer:feed(FIRST)

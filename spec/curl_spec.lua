@@ -54,6 +54,33 @@ local function descriptors()
 end
 
 describe("the transport over libcurl", function()
+  it("bytes that a finalizer has taken in while others are read are not lost", function()
+    local BYTES = 4 * 1024 * 1024
+    local whole = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"):format(BYTES) .. ("x"):rep(BYTES)
+    with({ { { await = "request" }, { send = whole } } }, function(server, transport)
+      local curl, is_over = require "lmm.curl", false
+      local function poll_when_collected()
+        if is_over then return end
+        curl.poll(0)
+        if not rawget(_G, "newproxy") then return setmetatable({}, { __gc = poll_when_collected }) end
+        getmetatable(newproxy(true)).__gc = poll_when_collected -- luacheck: ignore
+      end
+      local transfer = assert(transport:start(request(server)))
+      assert(transfer:head(soon()))
+      local pause, step = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1000)
+      poll_when_collected()
+      local total, bytes = 0, transfer:read(soon())
+      while bytes do
+        total, bytes = total + #bytes, transfer:read(soon())
+      end
+      is_over = true
+      collectgarbage("setpause", pause)
+      collectgarbage("setstepmul", step)
+      transfer:close()
+      assert.equal(BYTES, total)
+    end)
+  end)
+
   it("a whole exchange, and what was sent", function()
     with({ { { await = "request" }, { send = OK } } }, function(server, transport)
       local head, body, failure = fetch(transport, request(server))

@@ -39,14 +39,21 @@ static int socket_of(lmm_transfer *transfer, const lmm_address *address, bool is
   return -1;
 }
 
+/* The transfer has nothing to do any more with the sockets that it opened or uses. */
+static void release_sockets(lmm_transfer *transfer) {
+  int count = transfer->attempt_count < LMM_MOST_ATTEMPTS ? transfer->attempt_count : LMM_MOST_ATTEMPTS;
+  for (int i = -1; i < count; i++) {
+    lmm_socket *socket = lmm_sockets_get(transfer->sockets, i < 0 ? transfer->socket : transfer->attempts[i]);
+    if (socket != NULL && socket->user == transfer) socket->user = NULL;
+  }
+  transfer->socket = -1;
+  transfer->attempt_count = 0;
+}
+
 static void use_socket(lmm_transfer *transfer, int fd) {
   lmm_socket *socket = lmm_sockets_get(transfer->sockets, fd);
-  for (int i = 0; i < transfer->attempt_count && i < LMM_MOST_ATTEMPTS; i++) { /* those that lost the race to connect */
-    lmm_socket *other = lmm_sockets_get(transfer->sockets, transfer->attempts[i]);
-    if (other != NULL && other->user == transfer) other->user = NULL;
-  }
+  release_sockets(transfer); /* those that lost the race to connect */
   transfer->socket = socket != NULL ? fd : -1;
-  transfer->attempt_count = 0;
   if (socket != NULL) socket->user = transfer;
 }
 
@@ -215,15 +222,7 @@ void *lmm_quirks_multi_init(void) {
  * Spec:     phase_spec "timeout.connect in the phase connect".
  * Can go:   with 8.1. */
 
-void lmm_quirks_detach(lmm_transfer *transfer) {
-  int count = transfer->attempt_count < LMM_MOST_ATTEMPTS ? transfer->attempt_count : LMM_MOST_ATTEMPTS;
-  for (int i = -1; i < count; i++) {
-    lmm_socket *socket = lmm_sockets_get(transfer->sockets, i < 0 ? transfer->socket : transfer->attempts[i]);
-    if (socket != NULL && socket->user == transfer) socket->user = NULL;
-  }
-  transfer->socket = -1;
-  transfer->attempt_count = 0;
-}
+void lmm_quirks_detach(lmm_transfer *transfer) { release_sockets(transfer); }
 
 /* ---- what a transfer is doing ---------------------------------------------------------------------------------------
  * Shows:    libcurl tells when TCP stood or TLS was done only afterwards, as a time; a limit that is reached before
