@@ -443,7 +443,6 @@ describe("a limit", function()
 end)
 
 describe("a place in a JSON text", function()
-  local core = require "lmm.core"
   local TEXT = '{"a":[1,{"b":[ 2.0 ]},[]],"a":[0,{"b":[3]}],"\\u0063":{"d":{}},"e":5}'
 
   for _, row in ipairs {
@@ -530,8 +529,8 @@ describe("what asks for less", function()
 
   it("raw holds no more lists and objects than the limit of the reply allows", function()
     local answer = new { reply = 64 * 1024 }
-    local event = 'data: {"x":[' .. ("[],"):rep(400) .. "[]]}\n\n"
-    for _ = 1, 8 do answer:feed(event) end
+    local lists = 'data: {"x":[' .. ("[],"):rep(400) .. "[]]}\n\n"
+    for _ = 1, 8 do answer:feed(lists) end
     while answer:next(true) do end -- luacheck: ignore
     assert.raises("too many lists and objects", answer.raw, answer)
   end)

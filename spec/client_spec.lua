@@ -524,7 +524,8 @@ describe("the client", function()
 
   it("other headers with secrets, cookies, and a proxy's password in every form go, too", function()
     local opts = { retry = false, proxy = "http://user:p%40ss%2Fword99@127.0.0.1:9", headers = {
-      ["Helicone-Auth"] = "Bearer pk-helicone-1", Cookie = "sid=crumb-secret-1; b=2", ["X-Password"] = "hunter2hunter2" } }
+      ["Helicone-Auth"] = "Bearer pk-helicone-1", Cookie = "sid=crumb-secret-1; b=2",
+      ["X-Password"] = "hunter2hunter2" } }
     for _, secret in ipairs { "pk-helicone-1", "crumb-secret-1", "hunter2hunter2", "p@ss/word99", "p%40ss%2Fword99",
       "dXNlcjpwQHNzL3dvcmQ5OQ==" } do
       local net = fake.net { { status = 400, json = { error = { message = "bad: " .. secret } } } }
@@ -538,7 +539,8 @@ describe("the client", function()
 
   it("base64 that was wrapped, or escaped within a text in a text, goes", function()
     local line = ("QUJD+/aQ"):rep(8)
-    for _, words in ipairs { (line .. "\\n"):rep(5), "data:image/png;base64," .. (line:gsub("/", "\\\\\\\\/")):rep(3) } do
+    local escaped = line:gsub("/", "\\\\\\\\/")
+    for _, words in ipairs { (line .. "\\n"):rep(5), "data:image/png;base64," .. escaped:rep(3) } do
       local body = '{"error":{"message":"bad ' .. words .. ' end"}}'
       local err = assert.refused("bad .*%.%.%.", ask(fake.net { { status = 400, body = body } }, { retry = false }))
       assert.falsy(err.message:find("QUJD+/aQQUJD+/aQ", 1, true), err.message)

@@ -425,9 +425,9 @@ describe("streams", function()
   it("events() gives the one object of an answer without any text", function()
     local body = '{"choices":[{"message":{"content":""},"finish_reason":"length"}]}'
     local count, stream = 0, open { body = body }
-    for event in stream:events() do
+    for given in stream:events() do
       count = count + 1
-      assert.equal("length", event.choices[1].finish_reason)
+      assert.equal("length", given.choices[1].finish_reason)
     end
     assert.equal(1, count)
     assert.equal("length", assert(stream:reply()).finish_reason)
@@ -435,9 +435,9 @@ describe("streams", function()
 
   it("names that are repeated in a message are no raise", function()
     for _, first in ipairs { '"delta":[1],', '"delta":{"tool_calls":{}},', '"delta":5,' } do
-      local event = '{"choices":[{' .. first .. '"delta":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":'
+      local text = '{"choices":[{' .. first .. '"delta":{"tool_calls":[{"id":"t","function":{"name":"f","arguments":'
         .. '{"a":1}}}]},"finish_reason":"stop"}]}'
-      local reply = assert(open(streamed { "data: " .. event .. "\n\n", done }):reply())
+      local reply = assert(open(streamed { "data: " .. text .. "\n\n", done }):reply())
       assert.equal('{"a":1}', reply.tool_calls[1].arguments)
     end
   end)
@@ -451,9 +451,10 @@ describe("streams", function()
   end)
 
   it("an id, a model and a tool's name are texts or nothing", function()
+    local last = { delta = { content = "b" }, finish_reason = "stop" }
     local reply = assert(open(streamed {
       event {}, event { id = 5, model = { 1 }, choices = { { delta = { content = "a" } } } },
-      event { id = "", model = "m2", choices = { { delta = { content = "b" }, finish_reason = "stop" } } }, done }):reply())
+      event { id = "", model = "m2", choices = { last } }, done }):reply())
     assert.same({ text = "ab", model = "m2" }, { text = reply.text, model = reply.model, id = reply.id })
   end)
 

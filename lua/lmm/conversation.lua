@@ -57,7 +57,8 @@ function conversation.new(client, opts)
     client = client,
     fields = fields,
     messages = { system and { role = "system", content = system } or nil },
-    current = setmetatable({}, { __mode = "v" }), -- the stream under way; weak, so that one which nobody holds any more is collected, and so cancelled
+    -- The stream under way; weak, so that one which nobody holds any more is collected, and so cancelled.
+    current = setmetatable({}, { __mode = "v" }),
   }, Conversation)
 end
 

@@ -88,8 +88,8 @@ function Answer:next()
   return self:handle(kind, piece)
 end
 
---- The next piece of the first choice, where it has come already and nothing else comes before it: most of a stream, for
---- which nothing more has to be done. What else there is stays for `next`.
+--- The next piece of the first choice, where it has come already and nothing else comes before it: most of a stream,
+--- for which nothing more has to be done. What else there is stays for `next`.
 ---@return string?
 function Answer:next_text()
   if self.kept_kind then return nil end
