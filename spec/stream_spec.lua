@@ -402,6 +402,15 @@ describe("streams", function()
     assert.equal(json.null, reply.raw[1].choices[1].delta.content)
   end)
 
+  it("a text and a finish_reason in two choices of one event", function()
+    local last = event { choices = { { index = 0, delta = { content = "b" } },
+      { index = 0, delta = lmm.array {}, finish_reason = "stop" } } }
+    local stream, pieces = open(streamed { delta "a", last, done }), {}
+    for piece in stream do pieces[#pieces + 1] = piece end
+    assert.same({ "a", "b" }, pieces)
+    assert.equal("ab", assert(stream:reply()).text)
+  end)
+
   it("a finish_reason that is the text null is none", function()
     local reset = { fail = { kind = "truncated", phase = "receive", reason = "reset" } }
     local err = assert.refused("broke off", open(streamed { delta("1", "null"), delta("2", "null"), reset },

@@ -239,7 +239,7 @@ function Choices:add(event, streamed)
     if index == 0 and piece and text then
       pieces = pieces or { text }
       pieces[#pieces + 1] = piece
-    elseif index == 0 then
+    elseif index == 0 and piece then
       text = piece
     end
     has_content = has_content or added
