@@ -208,6 +208,7 @@ build/bench/bare: bench/bare.c $(BUILD)/base64.o
 
 COMMAND = $(DESTDIR)$(BINDIR)/lmm
 install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; their command lmm stays
+	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm" # a file of an older version would hide one of this
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
 	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'

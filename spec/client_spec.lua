@@ -689,6 +689,7 @@ describe("the client", function()
     assert.raises("client_spec.lua:%d+: lmm: write client:chat%(...%), with a colon", function() client.chat {} end)
     assert.raises("write chat:ask%(...%), with a colon", function() client:conversation().ask "x" end)
     assert.raises("write chat:undo%(...%)", function() client:conversation().undo() end)
+    assert.raises("write stream:reply%(...%)", function() client:conversation():stream("q").reply() end)
   end)
 
   it("options that are not documented are not listed", function()

@@ -21,6 +21,15 @@ describe("conversations", function()
     assert.equal(7, #chat.messages)
   end)
 
+  it("options without a question, and messages that are no list, are told", function()
+    local chat = fake.net({}):connect():conversation()
+    assert.raises("there is nothing to ask: pass a question", chat.ask, chat, { timeout = 1 })
+    chat.messages = "x"
+    assert.raises("conversation_spec.lua:%d+: .*messages of a conversation are a list, not a string", function()
+      chat:ask "q"
+    end)
+  end)
+
   it("a nil at the end is no argument", function()
     local net = fake.net { fake.whole "a" }
     local chat = net:connect():conversation()
@@ -178,7 +187,7 @@ describe("conversations", function()
     local client = fake.net({ fake.whole "a" }):connect()
     local chat = client:conversation()
     assert.raises("argument 1 is a number", chat.ask, chat, 5)
-    assert.raises("argument 1 is a table without 'type'", chat.ask, chat, { temperature = 1 })
+    assert.raises("there is nothing to ask: pass a question", chat.ask, chat, { temperature = 1 })
     assert.raises("argument 1 is a table without 'type'", chat.ask, chat, { temperature = 1 }, "q")
     assert.raises("keeps its own messages", chat.ask, chat, "q", { messages = {} })
     assert.raises("keeps its own messages", client.conversation, client, { messages = {} })

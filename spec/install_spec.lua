@@ -45,6 +45,15 @@ describe("installing", function()
     assert.equal("exit 0\n", run("find " .. prefix .. " -type f"))
   end)
 
+  it("over an older version, none of whose files stays to hide one of this", function()
+    local prefix = scratch .. "/old"
+    local stray = prefix .. "/share/lua/" .. version .. "/lmm/call.lua"
+    run("mkdir -p " .. prefix .. "/share/lua/" .. version .. "/lmm && echo 'error \"old\"' >" .. stray)
+    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
+    assert.is_nil(shell.read(stray))
+    check(paths_of(prefix, version), prefix .. "/bin/lmm")
+  end)
+
   it("a PREFIX may hold a space", function()
     local prefix = scratch .. "/my usr"
     assert.matches("exit 0\n$", run(make .. "install PREFIX='" .. prefix .. "'"))

@@ -28,13 +28,12 @@ describe("lmm.json:", function()
     end)
   end
 
-  it("what is no text gives nil and why", function()
-    for _, value in ipairs { {}, true, print } do
-      local decoded, message = json.decode(value)
-      assert.is_nil(decoded)
-      assert.equal("string", type(message))
+  it("what is no text is misuse", function()
+    for _, value in ipairs { {}, true, print, 5 } do
+      assert.raises("json_spec.lua:%d+: lmm: lmm.json.decode: a text expected, got", function() json.decode(value) end)
     end
-    assert.is_nil((json.decode()))
+    assert.raises("a text expected, got nil", json.decode)
+    assert.raises("the depth is a number, not a table", json.decode, "[1]", {})
   end)
 
   it("nesting has a limit", function()
@@ -149,6 +148,8 @@ describe("lmm.json:", function()
   it("what is decoded can be sent back as it was", function()
     local text = '{"list":[[],{},null,9007199254740991,0.5,true]}'
     assert.equal(text, json.encode(json.decode(text)))
-    assert.equal(json, require("lmm").json)
+    local face = require("lmm").json
+    assert.equal(text, face.encode(face.decode(text)))
+    assert.same({ json.null, json.null }, { face.null, require("lmm").null })
   end)
 end)

@@ -402,6 +402,13 @@ describe("streams", function()
     assert.equal(json.null, reply.raw[1].choices[1].delta.content)
   end)
 
+  it("half a character is no piece", function()
+    local function half(text) return 'data: {"choices":[{"delta":{"content":"' .. text .. '"}}]}\n\n' end
+    local stream, pieces = open(streamed { delta "a", half "\\ud83d", half "\\ude00", delta({}, "stop"), done }), {}
+    for piece in stream do pieces[#pieces + 1] = piece end
+    assert.same({ "a", "\240\159\152\128" }, pieces)
+  end)
+
   it("a text and a finish_reason in two choices of one event", function()
     local last = event { choices = { { index = 0, delta = { content = "b" } },
       { index = 0, delta = lmm.array {}, finish_reason = "stop" } } }

@@ -1,12 +1,15 @@
 -- C modules and Lua files of two versions side by side: one sentence says so.
 local program = require "spec.support.program"
+local shell = require "spec.support.shell"
 local version = require "lmm.version"
+
+local SUM = 1384760164 -- of the contracts of interface 2
 
 describe("the version", function()
   it("is the same in the Lua files and in both C modules", function()
     assert.equal(version.number, require("lmm").version)
     for _, name in ipairs { "lmm.core", "lmm.curl" } do
-      assert.equal(version.number, require(name).version)
+      assert.equal(("%s-%d"):format(version.number, version.interface), require(name).version)
       assert.equal(require(name), version.check(name))
     end
   end)
@@ -15,14 +18,36 @@ describe("the version", function()
     for _, other in ipairs { '"0.0.9"', "nil" } do
       it(("of %s is told where it is %s"):format(name, other), function()
         local ended = program.run(([[
-          local module = require %q
+          local name = %q
+          local module = require(name)
           module.version = %s
-          print(select(2, pcall(require, "lmm.transport.curl")))
+          print(select(2, pcall(function()
+            local lmm = require "lmm"
+            if name == "lmm.core" then return lmm.image "x" end
+            return lmm.connect { base_url = "http://127.0.0.1:9/v1", model = "m" }:models()
+          end)))
         ]]):format(name, other))
         assert.same({ 0, "" }, { ended.status, ended.err })
-        assert.matches(("^[^\n]*lmm: the C module %s is of version %s, but the Lua files are of version %s: build or "
-          .. "install lmm again\n$"):format(name, other == "nil" and "0.0" or "0%.0%.9", version.number), ended.out)
+        local own = ("%s-%d"):format(version.number, version.interface)
+        assert.matches(("lmm: the C module %s is of version %s, but the Lua files are of version %s: build or install "
+          .. "lmm again\n$"):format(name, other == "nil" and "0.0" or "0.0.9", own):gsub("[.-]", "%%%0"), ended.out)
       end)
     end
   end
+
+  --- A sum of the contracts of all bindings: the comments above them, which say what each takes and gives.
+  local function sum_of_contracts()
+    local sum = 0
+    for file in shell.output "ls src/*.c":gmatch "%S+" do
+      for contract in shell.read(file):gmatch "\n/%* ([%w_:]+[({].-%->.-)%*/\nstatic int" do
+        for i = 1, #contract do sum = (sum * 31 + contract:byte(i)) % 2147483647 end
+      end
+    end
+    return sum
+  end
+
+  it("names the interface of the C modules, which has changed where this sum has", function()
+    assert.same({ interface = 2, sum = SUM }, { interface = version.interface, sum = sum_of_contracts() },
+      "raise LMM_INTERFACE in src/lmm.h and lua/lmm/version.lua, and write the new sum here")
+  end)
 end)

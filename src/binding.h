@@ -102,7 +102,7 @@ static inline void lmm_set_integer(lua_State *L, const char *key, lua_Integer va
 
 /* A module says which version it is of, so that Lua files of another one notice (lua/lmm/version.lua). */
 static inline void lmm_set_version(lua_State *L) {
-  lua_pushliteral(L, LMM_VERSION);
+  lua_pushliteral(L, LMM_VERSION "-" LMM_INTERFACE);
   lua_setfield(L, -2, "version");
 }
 

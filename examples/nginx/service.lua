@@ -1,7 +1,8 @@
 -- What nginx.conf's locations do: a request comes in, a model's answer goes out.
 -- luacheck: globals ngx
-local json = require "cjson"
 local lmm = require "lmm"
+
+local json = lmm.json
 
 local service = {}
 

@@ -73,8 +73,8 @@ local function read_arguments(...)
       content[#content + 1] = { type = "text", text = value }
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
       content[#content + 1] = snapshot(value)
-    elseif type(value) == "table" and i == count and i > 1 then
-      fields = value
+    elseif type(value) == "table" and i == count then
+      fields = value -- behind a question
     else
       errors.misuse("argument %d is %s: strings, parts, and last a table of options are taken", i,
         type(value) == "table" and "a table without 'type'" or "a " .. type(value))
@@ -119,6 +119,9 @@ function Conversation:open_stream(streamed, ...)
   local fields = copy(self.fields)
   if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
   for name, value in pairs(given) do fields[name] = value end
+  if type(self.messages) ~= "table" then
+    errors.misuse("the messages of a conversation are a list, not a %s", type(self.messages))
+  end
   fields.messages = copy(self.messages)
   table.insert(fields.messages, message)
   local stream = self.client:open_stream(fields, streamed)

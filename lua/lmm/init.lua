@@ -108,6 +108,9 @@ end
 
 --- `lmm.null` stands for a JSON null in a request, and in a reply's `raw`; `lmm.json` decodes and encodes exactly.
 return setmetatable(lmm, { __index = function(_, name)
-  if name == "json" then return require "lmm.json" end
-  return name == "null" and require("lmm.json").null or nil
+  if name ~= "json" and name ~= "null" then return nil end
+  local json = require "lmm.json"
+  lmm.null = json.null
+  lmm.json = { decode = json.decode, encode = json.encode, null = json.null, array = json.array }
+  return rawget(lmm, name)
 end })

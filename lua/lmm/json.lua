@@ -74,7 +74,10 @@ end
 ---@param depth integer?  how deep it may be nested (1000)
 ---@return any value, string? message
 function json.decode(text, depth)
-  if type(text) ~= "string" then return nil, "a JSON text expected, got " .. type(text) end
+  if type(text) ~= "string" then errors.misuse("lmm.json.decode: a text expected, got %s", type(text)) end
+  if depth ~= nil and type(depth) ~= "number" then
+    errors.misuse("lmm.json.decode: the depth is a number, not a %s", type(depth))
+  end
   local value, message = core.decode(text, { depth = depth or json.MAX_DEPTH })
   return value, message
 end

@@ -222,6 +222,8 @@ function Stream:cancel()
     or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end
 
+errors.check_self(Stream, "stream", "events", "reply", "cancel")
+
 --- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
 Stream.__close = Stream.cancel
 

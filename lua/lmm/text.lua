@@ -1,5 +1,5 @@
 --- What is done with texts that are often a stranger's: every function takes linear time whatever the text.
-local core = require "lmm.core"
+local core = require("lmm.version").check "lmm.core" -- every part of the library comes by here when it is loaded
 
 local text = {}
 

@@ -96,6 +96,7 @@ function Answer:next_text()
   local kind, piece = self.reader:next()
   if kind == "text" then
     self.has_piece = true
+    if piece == "" then return self:next_text() end -- half a character waits for its other half
     return piece
   end
   self.kept_kind, self.kept_piece = kind or nil, piece
@@ -113,7 +114,7 @@ end
 function Answer:handle(kind, piece, which)
   if kind == "text" or kind == "reasoning" then
     self.choices:add_piece(kind)
-    return kind == "text" and kind or "content", piece
+    return kind == "text" and piece ~= "" and kind or "content", piece
   elseif kind == "event" or kind == "whole" then
     return self:add_event(kind == "event", piece)
   elseif kind == "empty" then
@@ -165,7 +166,7 @@ function Answer:add_event(streamed, name)
     failure = self:check_whole(event)
     if failure then return nil, failure end
   end
-  return text and "text" or (has_content or not streamed) and "content" or "other", text
+  return text and text ~= "" and "text" or (has_content or not streamed) and "content" or "other", text
 end
 
 --- The failure of a whole reply in which something is missing, or nil.

@@ -33,6 +33,9 @@ end
 --- { connect, first, idle, total } of a number (the total) or a table, over what holds otherwise.
 function settings.timeout(where, given, base)
   if type(given) == "number" then given = { total = given } end
+  if given ~= nil and type(given) ~= "table" then
+    errors.misuse("%s: timeout is a number of seconds or a table, not a %s", where, type(given))
+  end
   given = options.check(where .. " timeout", timeout_rows, given)
   for name, seconds in pairs(given) do options.check_seconds(where .. ": timeout." .. name, seconds) end
   return merged(base, given)

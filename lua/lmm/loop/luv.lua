@@ -11,12 +11,18 @@ local luv = {}
 local LONGEST = 3600
 local MOMENT = 20 -- milliseconds
 
+local function load_luv()
+  local found, uv = pcall(require, "luv")
+  if found then return uv end
+  errors.misuse("lmm.use \"luv\": %s", errors.missing_package(uv) or uv)
+end
+
 --- Makes the loop on a `uv`, luv's unless given.
 ---@param uv table?
 ---@param defer fun(fn: fun())?  calls a function where tasks may run: at once unless given
 function luv.new(uv, defer)
   local self = setmetatable(tasks.fields(), Loop)
-  self.uv = uv or require "luv"
+  self.uv = uv or load_luv()
   self.defer = defer or function(fn) fn() end
   self.pumping = 0          -- waits outside of tasks that are under way
   self.timer_at = math.huge -- when the timer fires

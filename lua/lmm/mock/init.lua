@@ -29,7 +29,7 @@ local OPTIONS = {
 ---@return string? message
 ---@return lmm.Error? err
 function mock.start(opts)
-  opts = options.check("mock", OPTIONS, opts)
+  opts = options.check("lmm.mock", OPTIONS, opts)
   for name, value in pairs(opts) do
     if type(value) == "number" and not (value >= 0 and value < math.huge and (name == "delay" or value % 1 == 0)) then
       errors.misuse("mock: option '%s' must be a %snumber, at least 0, not %s", name,

@@ -2,7 +2,6 @@
 local core = require "lmm.core"
 local version = require "lmm.version"
 
-version.check "lmm.core"
 local curl = version.check "lmm.curl"
 
 ---@class lmm.TransportRequest
