@@ -14,6 +14,9 @@ Conversation.__name = "lmm.Conversation"
 
 local conversation = {}
 
+--- Of what holds the stream under way: one that nobody else holds any more is collected, and so cancelled.
+local WEAK = { __mode = "v" }
+
 --- A copy that does not change with the caller's tables. Parts never change; what is nested too deep is refused later.
 ---@param copies table?  of the tables met so far: each is copied once
 local function snapshot(value, depth, copies)
@@ -57,8 +60,7 @@ function conversation.new(client, opts)
     client = client,
     fields = fields,
     messages = { system and { role = "system", content = system } or nil },
-    -- The stream under way; weak, so that one which nobody holds any more is collected, and so cancelled.
-    current = setmetatable({}, { __mode = "v" }),
+    current = setmetatable({ stream = nil, is_open = nil }, WEAK),
   }, Conversation)
 end
 

@@ -136,7 +136,11 @@ function Stream:advance()
     self:cancel()
     error(kind, 0)
   end
-  if kind then return kind, piece end
+  if kind then
+    local answer = self.answer
+    if answer.is_done and answer.is_over and not self.unread then self:complete() end -- one JSON object
+    return kind, piece
+  end
   if piece then self:stop(piece) elseif not self.stopped then self:complete() end
 end
 
