@@ -1,8 +1,6 @@
 -- The plugin in real editors: questions, answers, the model, and what is told.
 local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
-local process = require "spec.support.process"
-local raw = require "spec.support.raw"
 local replies = require "spec.support.replies"
 
 local case = plugin.cases(it, pending)
@@ -225,25 +223,10 @@ describe("the plugin", function()
 
   -- ---- the screen ----
 
-  for _, editor in ipairs(nvim.editors()) do
-    it("the answer is on the screen (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      local server = raw.start { plugin.answer("z\195\164h\n", "end of it") }
-      local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
-        init = "require('lmm.nvim').setup { model = 'm' }" }
-      local ok, problem = pcall(function()
-        screen:type ":Lmm What is it?\r"
-        local on_screen = process.wait_for("the answer on the screen", function()
-          local text = screen:text()
-          return text:find "end of it" and text
-        end)
-        assert.matches("> What is it%?\n\nz\195\164h\nend of it\n", on_screen)
-        screen:type ":qa!\r"
-        process.wait_for("the editor's end", function() return not screen:is_running() end)
-      end)
-      screen:stop()
-      server:stop()
-      if not ok then error(problem, 0) end
-    end)
-  end
+  plugin.screen_cases(it, pending)("the answer is on the screen", { plugin.answer("z\195\164h\n", "end of it") },
+    function(screen, wait)
+    screen:type ":Lmm What is it?\r"
+    local on_screen = wait("the answer", function(text) return text:find "end of it" and text end)
+    assert.matches("> What is it%?\n\nz\195\164h\nend of it\n", on_screen)
+  end)
 end)

@@ -1,8 +1,5 @@
 -- :LmmReplace in real editors: what is replaced, what the user is shown, and how it is accepted or taken back.
-local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
-local process = require "spec.support.process"
-local raw = require "spec.support.raw"
 
 local case = plugin.cases(it, pending)
 
@@ -199,26 +196,12 @@ describe(":LmmReplace", function()
     assert.same(CLEAR, plugin.buffer(ed))
   end)
 
-  for _, editor in ipairs(nvim.editors()) do
-    it("shows on the screen what it replaced, also in the first line (" .. editor.name .. ")", function()
-      if not editor.program then pending "it is not there" end
-      local server = raw.start { plugin.answer "new" }
-      local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
-        init = "require('lmm.nvim').setup { model = 'm' }" }
-      local ok, problem = pcall(function()
-        local function wait(what, pattern)
-          process.wait_for(what .. " on the screen", function() return screen:text():find(pattern) end)
-        end
-        screen:type "iold\rmore\27gg:LmmReplace q\r"
-        wait("the change", "^old *\nnew  ga accepts, gr or u takes it back *\nmore\n~")
-        screen:type "gr"
-        wait("the old text", "^old *\nmore\n~")
-        screen:type ":qa!\r"
-        process.wait_for("the editor's end", function() return not screen:is_running() end)
-      end)
-      screen:stop()
-      server:stop()
-      if not ok then error(problem, 0) end
-    end)
-  end
+  plugin.screen_cases(it, pending)("shows on the screen what it replaced, also in the first line",
+    { plugin.answer "new" }, function(screen, wait)
+    local function wait_for(what, pattern) wait(what, function(text) return text:find(pattern) end) end
+    screen:type "iold\rmore\27gg:LmmReplace q\r"
+    wait_for("the change", "^old *\nnew  ga accepts, gr or u takes it back *\nmore\n~")
+    screen:type "gr"
+    wait_for("the old text", "^old *\nmore\n~")
+  end)
 end)

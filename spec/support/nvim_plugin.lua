@@ -144,4 +144,29 @@ function plugin.cases(it, pending)
   end
 end
 
+--- Gives `screen_case(name, scenarios, fn)`: a case in each editor, run in a terminal, for `fn(screen, wait)`, where
+--- `wait(what, look)` waits until `look(text)` gives something for the text on the screen, and gives that.
+function plugin.screen_cases(it, pending)
+  return function(name, scenarios, fn)
+    for _, editor in ipairs(nvim.editors()) do
+      it(name .. " (" .. editor.name .. ")", function()
+        if not editor.program then pending "it is not there" end
+        local server = raw.start(scenarios)
+        local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
+          init = "require('lmm.nvim').setup { model = 'm' }" }
+        local ok, problem = pcall(function()
+          fn(screen, function(what, look)
+            return process.wait_for(what .. " on the screen", function() return look(screen:text()) end)
+          end)
+          screen:type ":qa!\r"
+          process.wait_for("the editor's end", function() return not screen:is_running() end)
+        end)
+        screen:stop()
+        server:stop()
+        if not ok then error(problem, 0) end
+      end)
+    end
+  end
+end
+
 return plugin
