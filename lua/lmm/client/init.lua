@@ -3,7 +3,6 @@ local calls = require "lmm.call"
 local errors = require "lmm.errors"
 local fields = require "lmm.client.fields"
 local loops = require "lmm.loop"
-local models = require "lmm.client.models"
 local options = require "lmm.options"
 local request = require "lmm.request"
 local streams = require "lmm.stream"
@@ -110,7 +109,7 @@ end
 ---@param failure table
 ---@return string?
 function Client:hint_for(call, failure)
-  return models.hint(self, call, failure)
+  return require("lmm.client.models").hint(self, call, failure)
 end
 
 -- ---- what its holder calls
@@ -126,7 +125,8 @@ end
 ---@param opts { timeout: number|table?, retry: table|function|false? }?
 ---@return table[]? models, string? message, lmm.Error? err
 function Client:models(opts)
-  return errors.public(models.list(self, call_options(self, "client:models", opts)))
+  local call_opts = call_options(self, "client:models", opts)
+  return errors.public(require("lmm.client.models").list(self, call_opts))
 end
 
 --- Whether the server says that it is well (GET /health, beside the base URL's /v1).
@@ -191,7 +191,7 @@ function Client:open_stream(given, streamed)
     if not body then return nil, err end
     opts.started = self.loop:now() -- the clock starts when the stream is first read
     if not model then
-      model, err = models.find(self, opts, function(...) return stream:run(...) end)
+      model, err = require("lmm.client.models").find(self, opts, function(...) return stream:run(...) end)
       if not model then return nil, err end
       body, err = request.with(body, "model", model)
       if not body then return nil, err end

@@ -63,14 +63,14 @@ local function is_shared(err)
   return not err.retryable and err.kind ~= "timeout" and err.kind ~= "cancelled"
 end
 
---- The model to ask: the client's own, or the first that the server lists, which is remembered. Tasks that ask at the
---- same time list the models once.
+--- The model to ask of a client that has none of its own: the first that the server lists, which is remembered. Tasks
+--- that ask at the same time list the models once.
 ---@param client lmm.Client
 ---@param opts lmm.CallOptions
 ---@param run fun(call: lmm.Call, attempt: function)
 ---@return string? name, lmm.Error? err
 function models.find(client, opts, run)
-  if client.given_model or client.listed_model then return client.given_model or client.listed_model end
+  if client.listed_model then return client.listed_model end
   if client.listing then
     local listing, err = wait_for_list(client, opts, run)
     if err then return nil, err end
