@@ -141,7 +141,7 @@ function Stream:advance()
     if answer.is_done and answer.is_over and not self.unread then self:complete() end -- one JSON object
     return kind, piece
   end
-  if piece then self:stop(piece) elseif not self.stopped then self:complete() end
+  if piece then self:stop(piece) else self:complete() end
 end
 
 -- ---- its end
@@ -155,8 +155,9 @@ function Stream:stop(err)
   if self.on_end then self.on_end(self.result) end
 end
 
---- The whole answer has come.
+--- The whole answer has come, unless the stream was ended meanwhile.
 function Stream:complete()
+  if self.stopped then return end
   local call = self.call
   local result, failure = self.answer:reply()
   if not failure and self.opts.schema then result.value, failure = self.answer:structured(result) end

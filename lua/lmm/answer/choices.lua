@@ -130,7 +130,8 @@ end
 function Choices:choice(index)
   local choice = self.list[index]
   if not choice then
-    choice = { index = index, text = nil, finish_reason = nil, has_deltas = false, whole_in = nil }
+    choice = { index = index, text = nil, finish_reason = nil, has_deltas = false,
+      whole_in = nil } -- the number of the event that brought it whole
     self.list[index] = choice
     self.count = self.count + 1
   end

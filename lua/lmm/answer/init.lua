@@ -133,13 +133,14 @@ end
 ---@param streamed boolean
 ---@param name string?  the event's
 function Answer:add_event(streamed, name)
+  -- `halves` is the event with half characters kept, where a piece ends or begins with one.
   local event, message, halves, why = self.reader:value()
   local is_error = streamed and name:lower() == "error"
   if type(event) ~= "table" then
     if why == "limit" then return nil, decode_failure("", self.limits, message, why) end
     local text = self.reader:data()
     if is_error then
-      event = { error = text:find "%S" and text or "no reason given" }
+      event = { error = text:find "%S" and text or server_error.NO_REASON }
     elseif streamed and event == nil and not message then
       return self:next() -- a null keeps the connection alive
     elseif why == "cut" and self.has_no_length and not streamed then

@@ -66,7 +66,7 @@ end
 
 --- What a text is that should have been a JSON object, as the fields of a failure: `{quote}` in the reason stands for
 --- the beginning of `quote`.
----@param text string
+---@param body string
 ---@param fault string?  what the JSON decoder says of it
 ---@return { kind: "protocol", reason: string, quote: string? }
 function server_error.not_json(body, fault)
