@@ -35,6 +35,11 @@ describe("the version", function()
     end
   end
 
+  it("of older Lua files is told by the C module where they have a request written", function()
+    assert.raises("lmm: the Lua files are older than the C module lmm.core, which is of version 0%.1%.0%-%d+: install",
+      require("lmm.core").body, '{"a":"lmm-1;"}', "lmm-", {})
+  end)
+
   --- A sum of the contracts of all bindings: the comments above them, which say what each takes and gives.
   local function sum_of_contracts()
     local sum = 0
