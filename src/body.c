@@ -99,8 +99,8 @@ static int body_new(lua_State *L) {
   size_t length;
   const char *text = luaL_checklstring(L, 1, &length);
   if (lua_gettop(L) > 1) /* as Lua files call it that are older than core.write, and have nothing that would notice */
-    return luaL_error(L, "lmm: the Lua files are older than the C module lmm.core, which is of version %s: install lmm again",
-                      LMM_VERSION "-" LMM_INTERFACE);
+    return luaL_error(L, "lmm: the Lua files are older than the C module lmm.core, which is of version %s: "
+                         "install lmm again", LMM_VERSION "-" LMM_INTERFACE);
   lmm_body *body = lmm_new_userdata(L, sizeof *body);
   lmm_body_init(body, text, length, NULL, 0);
   luaL_setmetatable(L, LMM_BODY);
