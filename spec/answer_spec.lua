@@ -1,5 +1,6 @@
 -- core.answer: a reply's bytes go in, however they are cut; the same pieces of text, events and ends come out.
 local core = require "lmm.core"
+local cut_up = require "spec.support.cut_up"
 
 local MIB = 1024 * 1024
 local BOM, LOST = "\239\187\191", "\239\191\189"
@@ -54,22 +55,14 @@ local function read(pieces, opts)
     size = answer:size(), raw = { (answer:raw()) } }
 end
 
-local function bytes_of(text)
-  local pieces = {}
-  for i = 1, #text do pieces[i] = text:sub(i, i) end
-  return pieces
-end
-
 --- What comes of a text: the same whole, cut in two at every byte, in single bytes, and in pieces of every small size.
 local function run(text, opts)
   opts = opts or {}
   local whole = read({ text }, opts)
   for cut = 0, #text do assert.same(whole, read({ text:sub(1, cut), text:sub(cut + 1) }, opts)) end
-  assert.same(whole, read(bytes_of(text), opts))
+  assert.same(whole, read(cut_up(text), opts))
   for _, size in ipairs { 2, 3, 5, 7, 11 } do
-    local pieces = {}
-    for i = 1, #text, size do pieces[#pieces + 1] = text:sub(i, i + size - 1) end
-    assert.same(whole, read(pieces, opts))
+    assert.same(whole, read(cut_up(text, size), opts))
   end
   return whole
 end
@@ -514,7 +507,7 @@ describe("what asks for less", function()
   end)
 
   it("hooks that are no table are refused", function()
-    assert.raises("hooks: a table expected", require("lmm.core").encode, setmetatable({ 1 }, {}), { hooks = 5 })
+    assert.raises("hooks: a table expected", core.encode, setmetatable({ 1 }, {}), { hooks = 5 })
   end)
 
   it("a closed answer and a closed decoder hold nothing, and crash nothing", function()
@@ -550,7 +543,7 @@ describe("time is linear:", function()
 
   it("many calls in one event whose arguments come decoded", function()
     local call = '{"index":0,"function":{"arguments":{"a":[1,{"b":2}]}}}'
-    local texts = require("lmm.core").slices('{"x":{"y":[' .. (call .. ","):rep(20000) .. "5]}}", "x", "y")
+    local texts = core.slices('{"x":{"y":[' .. (call .. ","):rep(20000) .. "5]}}", "x", "y")
     assert.same({ 20000, call }, { #texts, texts[20000] })
   end)
 

@@ -1,5 +1,6 @@
 -- The mock's HTTP side, byte by byte: requests cut at every offset, requests that do not wait, and garbage.
 
+local cut_up = require "spec.support.cut_up"
 local http = require "lmm.mock.http"
 local uv = require "luv"
 
@@ -89,9 +90,7 @@ describe("the mock's HTTP", function()
     end)
 
     it("three requests byte by byte, answered " .. when, function()
-      local pieces = {}
-      for i = 1, #ALL do pieces[i] = ALL:sub(i, i) end
-      check(pieces, when)
+      check(cut_up(ALL), when)
     end)
   end
 

@@ -1,5 +1,6 @@
 -- Replies: what a server means is the same whether it comes whole, in pieces, or byte by byte; and what real servers
 -- send that no document tells of.
+local cut_up = require "spec.support.cut_up"
 local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
@@ -123,9 +124,7 @@ describe("replies", function()
       local whole, events = { body = whole_of(row) }, events_of(row)
       local expected = get("chat", whole)
       assert.same(expected, get("stream", fake.streamed(events)))
-      local text, bytes = table.concat(events), {}
-      for i = 1, #text do bytes[i] = text:sub(i, i) end
-      assert.same(expected, get("stream", fake.streamed(bytes)))
+      assert.same(expected, get("stream", fake.streamed(cut_up(table.concat(events)))))
       assert.same(expected, get("stream", whole))                 -- a server that cannot stream
       assert.same(expected, get("chat", fake.streamed(events)))   -- and one that always does
       -- By its own measure.

@@ -1,6 +1,7 @@
 -- Server-sent events: the same events come out however the bytes are cut, and nothing is kept beyond the maximum.
 
 local core = require "lmm.core"
+local cut_up = require "spec.support.cut_up"
 
 local MAX = 1024 * 1024
 local BOM = "\239\187\191"
@@ -23,21 +24,15 @@ local function decode(pieces, max)
   return events
 end
 
-local function bytes_of(text)
-  local pieces = {}
-  for i = 1, #text do pieces[i] = text:sub(i, i) end
-  return pieces
-end
-
 --- Whole, cut in two at every offset, in single bytes, and with empty pieces in between.
 local function check(text, expected, max)
   assert.same(expected, decode({ text }, max))
   for cut = 0, #text do
     assert.same(expected, decode({ text:sub(1, cut), text:sub(cut + 1) }, max), "cut at " .. cut)
   end
-  assert.same(expected, decode(bytes_of(text), max), "byte by byte")
+  assert.same(expected, decode(cut_up(text), max), "byte by byte")
   local airy = {}
-  for _, byte in ipairs(bytes_of(text)) do
+  for _, byte in ipairs(cut_up(text)) do
     airy[#airy + 1] = ""
     airy[#airy + 1] = byte
   end

@@ -1,4 +1,5 @@
 -- Streams on the fake transport: what is read from events, however they come, and how a stream can end.
+local cut_up = require "spec.support.cut_up"
 local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
@@ -75,9 +76,7 @@ describe("streams", function()
       local stream = open(streamed { text:sub(1, cut), text:sub(cut + 1) })
       assert.equal("Gr\195\188\195\159e \240\159\140\153!", table.concat(collect(stream)))
     end
-    local bytes = {}
-    for i = 1, #text do bytes[i] = text:sub(i, i) end
-    assert.equal("Gr\195\188\195\159e \240\159\140\153!", assert(open(streamed(bytes)):reply()).text)
+    assert.equal("Gr\195\188\195\159e \240\159\140\153!", assert(open(streamed(cut_up(text))):reply()).text)
   end)
 
   local function tool(fields, name, arguments)
