@@ -44,11 +44,16 @@ local decisions = { -- the failure, whether it is tried again, and what the repl
   { "no time left while connecting", kind("timeout", { limit = "total", phase = "connect" }), false },
   { "cancelled", kind "cancelled", false },
   { "invalid", kind "invalid", false },
-  { "truncated", kind "truncated", false },
+  { "truncated", kind "truncated", true },
+  { "a type of a server's fault under 200", http(200, { type = "server_error" }), true },
+  { "an overloaded server under 200", http(200, { type = "overloaded_error" }), true },
+  { "a rate limit under 200", http(200, { code = "rate_limit_exceeded" }), true },
+  { "a type of a fault that stays, under 200", http(200, { type = "invalid_request_error" }), false },
+  { "a quota used up, under 200", http(200, { code = "insufficient_quota" }), false },
   { "protocol", kind "protocol", false },
   { "limit", kind "limit", false },
   { "cancelled, whatever a server advises", kind "cancelled", false, { ["x-should-retry"] = "true" } },
-  { "truncated, whatever a server advises", kind "truncated", false, { ["x-should-retry"] = "true" } },
+  { "truncated, whatever a server advises", kind "truncated", true, { ["x-should-retry"] = "false" } },
   { "a quota used up", http(429, { code = "insufficient_quota" }), false },
   { "a quota used up, by its type", http(429, { type = "insufficient_quota" }), false },
   { "a billing limit", http(429, { code = "billing_hard_limit_reached" }), false },
@@ -64,8 +69,9 @@ local decisions = { -- the failure, whether it is tried again, and what the repl
 for status, again in pairs {
   [300] = false, [301] = false, [304] = false, [307] = false, [308] = false,
   [400] = false, [401] = false, [403] = false, [404] = false, [405] = false, [408] = true, [409] = true, [410] = false,
-  [413] = false, [415] = false, [422] = false, [425] = false, [429] = true, [499] = false,
-  [500] = true, [501] = false, [502] = true, [503] = true, [504] = true, [505] = false, [529] = false, [599] = false,
+  [413] = false, [415] = false, [422] = false, [425] = true, [429] = true, [499] = false,
+  [500] = true, [501] = false, [502] = true, [503] = true, [504] = true, [505] = false, [519] = false, [520] = true,
+  [521] = true, [522] = true, [523] = true, [524] = true, [525] = false, [529] = true, [599] = false,
 } do
   decisions[#decisions + 1] = { "HTTP " .. status, http(status), again }
 end
@@ -143,7 +149,7 @@ local asked = {
   { "Fri, 31 Dec 9999 23:59:59 GMT", "-" },
   { "1.5", 1.5 }, { "1.", 1 }, { "1..", "f" }, { "1.5.", "f" }, { "1.5 ", "f" },
   { "0.0", "f" }, { "00020", 20 }, { ".5", "f" }, { "+5", "f" }, { "1e1", "f" },
-  { "0x10", "f" }, { "5 s", "f" }, { " ", "f" }, { "5,5", "f" }, { "soon", "f" }, { ("9"):rep(400), "-" },
+  { "0x10", "f" }, { "5 s", "f" }, { "30s", 30 }, { "1.5s", 1.5 }, { "s", "f" }, { "0s", "f" }, { " ", "f" }, { "5,5", "f" }, { "soon", "f" }, { ("9"):rep(400), "-" },
   { "Zun, 29 Sep 2023 16:26:57 GMT", "f" }, { "Fri, 29 Zep 2023 16:26:57 GMT", "f" },
   { "fri, 29 sep 2023 16:26:57 gmt", "f" }, { "Fri, 29 Sep 2023 16:26:57", "f" },
   { "Fri, 29 Sep 2023 16:26:57 CET", "f" }, { "Fri, 29 Sep 2023 16:26:57 GMT x", "f" },
@@ -187,6 +193,28 @@ describe("what the server asks for", function()
       assert.equal(expected(row[3]), delay(policy(), http(429), 1, headers))
     end)
   end
+
+  for _, row in ipairs {
+    { "6m0s", nil, nil, nil, "-" }, { "1m30s", nil, nil, nil, 90 }, { "20ms", nil, nil, nil, 0.02 },
+    { "7.5s", nil, nil, nil, 7.5 }, { "2", nil, nil, nil, 2 }, { "1h", nil, nil, nil, "-" },
+    { "soon", nil, nil, nil, "f" }, { "6m0", nil, nil, nil, "f" }, { "", nil, nil, nil, "f" }, { "0s", nil, nil, nil, "f" },
+    { "1s", "9", "20s", "0", 20 }, { "1s", "0", "20s", "9", 1 }, { "1s", "9", "20s", "9", 20 }, { "1s", nil, "20s", nil, 20 },
+  } do
+    it(("x-ratelimit-reset: requests %q, %s left, tokens %s, %s left"):format(row[1], tostring(row[2]),
+      tostring(row[3]), tostring(row[4])), function()
+      local headers = { ["x-ratelimit-reset-requests"] = row[1], ["x-ratelimit-remaining-requests"] = row[2],
+        ["x-ratelimit-reset-tokens"] = row[3], ["x-ratelimit-remaining-tokens"] = row[4] }
+      assert.equal(expected(row[5]), delay(policy(), http(429), 1, headers))
+      assert.equal(FORMULA, delay(policy(), http(503), 1, headers)) -- which is no rate limit
+      headers["retry-after"] = "3"
+      assert.equal(3, delay(policy(), http(429), 1, headers))
+    end)
+  end
+
+  it("in the error itself, as Google's RetryInfo", function()
+    assert.equal(34.07, delay(policy(), http(429, { retry_after = 34.07 }), 1, {}))
+    assert.is_nil(delay(policy(), http(429, { retry_after = 121 }), 1))
+  end)
 
   it("what the server asks for wins over the formula, and no random is taken off", function()
     local of = policy { attempts = 100, random = function() return 1 end }

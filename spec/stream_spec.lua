@@ -139,9 +139,9 @@ describe("streams", function()
     assert.is_nil(reply.tool_calls[2].args)
   end)
 
-  it("a stream that ends before all choices that were asked for have come is truncated", function()
+  it("a stream that breaks before all choices that were asked for have come is truncated", function()
     local first = delta("A", "stop")
-    assert.equal("truncated", assert.refused("finish_reason", open(streamed { first }, nil, { n = 2 }):reply()).kind)
+    assert.equal(1, #assert(open(streamed { first }, nil, { n = 2 }):reply()).choices)
     local broken = streamed { first, { fail = { kind = "truncated", phase = "receive", reason = "gone" } } }
     assert.equal("A", assert.refused("gone", open(broken, nil, { n = 2 }):reply()).partial)
     assert.equal(1, #assert(open(streamed { first, done }, nil, { n = 2 }):reply()).choices) -- it takes no n
@@ -151,7 +151,8 @@ describe("streams", function()
     local function choice(index, content, finish_reason)
       return event { choices = { { index = index, delta = { content = content }, finish_reason = finish_reason } } }
     end
-    local stream = open(streamed { choice(1, "B"), choice(0, "A"), choice(1, "b", "length"), choice(0, "a", "stop") })
+    local stream = open(streamed { choice(1, "B"), choice(0, "A"), choice(1, "b", "length"), choice(0, "a", "stop") },
+      nil, { n = 2 })
     assert.same({ "A", "a" }, collect(stream))
     local reply = stream:reply()
     assert.same({ "Aa", "Bb", "length" }, { reply.choices[1].text, reply.choices[2].text,
@@ -261,7 +262,7 @@ describe("streams", function()
       { { error = { message = "boom", code = "x" } }, "HTTP 500 from .*: boom$", "http", 500, again = true },
       { { error = "boom", finish_reason = "stop" }, "HTTP 500 from .*: boom$", "http", 500, again = true },
       { { finish_reason = "error" }, 'HTTP 500 from .*finish_reason "error"$', "http", 500, again = true },
-      { { finish_reason = "abort" }, 'broke off: .*finish_reason "abort"$', "truncated" },
+      { { finish_reason = "abort" }, 'broke off: .*finish_reason "abort"$', "truncated", nil, again = true },
     }
     local function choice(way, content, fields, index)
       local out = { index = index or 0, [way] = { content = content } }
@@ -276,7 +277,7 @@ describe("streams", function()
       local whole = { json = { choices = { choice("message", "ab", case[1]) } } }
       check(assert.refused(case[2], open(whole, { retry = false }):reply()), "ab")
       local second = { json = { choices = { choice("message", "a", {}), choice("message", "b", case[1], 1) } } }
-      check(assert.refused(case[2], open(second, { retry = false }):reply()), "a")
+      check(assert.refused(case[2], open(second, { retry = false }, { n = 2 }):reply()), "a")
       local last = event { choices = { choice("delta", "b", case[1]) } }
       check(assert.refused(case[2], open(streamed { delta "a", last, done }, { retry = false }):reply()), "ab")
       -- Before anything was handed out it is tried again.
@@ -295,7 +296,7 @@ describe("streams", function()
 
   it("finish_reason of one choice does not finish another", function()
     local stream = open(streamed { event { choices = { { index = 0, delta = { content = "a" }, finish_reason = "stop" },
-      { index = 1, delta = { content = "b" } } } } }, { retry = false })
+      { index = 1, delta = { content = "b" } } } } }, { retry = false }, { n = 2 })
     assert.equal("truncated", assert.refused("without", stream:reply()).kind)
   end)
 
@@ -511,7 +512,7 @@ describe("streams", function()
     }
     for _, body in ipairs(passed) do
       local reply = assert(open({ body = body }, { retry = false }):reply())
-      assert.equal("a", reply.text, body)
+      assert.equal(body:find ",7%]" and "a7" or "a", reply.text, body)
     end
     for _, code in ipairs { "1.5", "-3", "0", "99999", "true", "[]", "{}" } do
       local reply = { body = '{"error":{"message":"m","code":' .. code .. "}}" }
@@ -554,7 +555,7 @@ describe("streams", function()
     local text = [[ {"a":"x\u00e4\ud83d\ude00\n\\","b":[1,-2.5e+10,true,false,null,{}],"c":{"d":"\"{"}} ]]
     for cut = 2, #text - 2 do
       local err = assert.refused("broke off: .* JSON", reply_of(text:sub(1, cut)))
-      assert.same({ "truncated", "receive", "", false }, { err.kind, err.phase, err.partial, err.retryable }, cut)
+      assert.same({ "truncated", "receive", "", true }, { err.kind, err.phase, err.partial, err.retryable }, cut)
       for _, framing in ipairs { { ["content-length"] = tostring(cut) }, { ["transfer-encoding"] = "chunked" } } do
         err = assert.refused("JSON", reply_of(text:sub(1, cut), framing))
         assert.equal("protocol", err.kind)

@@ -72,6 +72,7 @@ static int last_event(lmm_answer *answer) {
 static int add_delta(lmm_answer *answer, const char *data, const lmm_delta *delta, bool all, lmm_piece *piece) {
   if (delta->count > 0) {
     lmm_text *text = delta->is_reasoning ? &answer->reasoning : &answer->text;
+    answer->has_reasoning_content = answer->has_reasoning_content || delta->is_reasoning_content;
     int code = lmm_text_add(text, data + delta->start, delta->count, delta->escaped, piece);
     if (code != LMM_OK) return code;
     if (piece->count > 0) return delta->is_reasoning ? LMM_ANSWER_REASONING : LMM_ANSWER_TEXT;
@@ -325,14 +326,16 @@ static int push_text(lua_State *L, handle *self, const lmm_text *text) {
   return 1;
 }
 
-/* answer:text(), answer:reasoning() -> all of it so far */
+/* answer:text(), answer:reasoning() -> all of it so far; of the latter also the name that plain deltas give it */
 static int answer_text(lua_State *L) {
   handle *self = check_answer(L);
   return push_text(L, self, &self->answer.text);
 }
 static int answer_reasoning(lua_State *L) {
   handle *self = check_answer(L);
-  return push_text(L, self, &self->answer.reasoning);
+  push_text(L, self, &self->answer.reasoning);
+  lua_pushstring(L, self->answer.has_reasoning_content ? "reasoning_content" : "reasoning");
+  return 2;
 }
 
 /* answer:append("text" or "reasoning", bytes) -> what of it is complete now | nil, "limit", "reply" */
@@ -376,13 +379,18 @@ static int answer_raw(lua_State *L) {
   return code == LMM_OK ? 1 : push_code(L, self, code);
 }
 
-/* answer:bytes() -> all that came; answer:rest() -> what stands behind the last event that was given */
+/* answer:bytes(skipped?) -> all that came, but for so many bytes; answer:rest() -> what stands behind the last event that was given */
 static int push_bytes(lua_State *L, handle *self, size_t from) {
   const lmm_buf *bytes = &self->answer.bytes;
   push_guarded(L, self, bytes->length > 0 ? bytes->data + from : "", bytes->length - from);
   return 1;
 }
-static int answer_bytes(lua_State *L) { return push_bytes(L, check_answer(L), 0); }
+static int answer_bytes(lua_State *L) {
+  handle *self = check_answer(L);
+  lua_Number skipped = luaL_optnumber(L, 2, 0);
+  size_t length = self->answer.bytes.length;
+  return push_bytes(L, self, skipped >= (lua_Number)length ? length : skipped > 0 ? (size_t)skipped : 0);
+}
 static int answer_rest(lua_State *L) {
   handle *self = check_answer(L);
   return push_bytes(L, self, self->answer.given);

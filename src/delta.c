@@ -58,13 +58,14 @@ static bool is_empty(lmm_json *json) {
 }
 
 /* Takes the next value as text. False where it is none, or where there is another. */
-static bool read_text(lmm_json *json, lmm_delta *delta, bool is_reasoning) {
+static bool read_text(lmm_json *json, lmm_delta *delta, int field) {
   int token = lmm_json_next(json);
   if (token == LMM_JSON_NULL) return true;
   if (token != LMM_JSON_STRING) return false;
   if (json->count == 0) return true;
   if (delta->count > 0) return false;
-  delta->is_reasoning = is_reasoning;
+  delta->is_reasoning = field != DELTA_CONTENT;
+  delta->is_reasoning_content = field == DELTA_REASONING_CONTENT;
   delta->start = json->start;
   delta->count = json->count;
   delta->escaped = json->escaped;
@@ -82,7 +83,7 @@ static bool read_delta(lmm_json *json, lmm_delta *delta) {
     if (odd) return false;
     bool fine = which == DELTA_ROLE ? skip_value(json)
                 : which < 0         ? is_empty(json)
-                                   : read_text(json, delta, which != DELTA_CONTENT);
+                                   : read_text(json, delta, which);
     if (!fine) return false;
   }
   return token == LMM_JSON_OBJECT_END;

@@ -20,7 +20,7 @@ struct lua_State;
 
 /* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "2" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "3" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -304,6 +304,7 @@ typedef struct lmm_delta {
   size_t start, count; /* the piece of text: the bytes of a JSON string, none where the delta says nothing at all */
   bool escaped;        /* it holds escapes: lmm_json_unescape */
   bool is_reasoning;
+  bool is_reasoning_content; /* under this name */
   bool has_id, has_model; /* the event names the reply or the model */
 } lmm_delta;
 
@@ -365,6 +366,7 @@ typedef struct lmm_answer {
   size_t begin, end;   /* a JSON text */
   bool has_current;    /* lmm_answer_data is the JSON of what was given last */
   bool has_first, has_id, has_model;
+  bool has_reasoning_content; /* a plain delta named it so */
   bool is_full;     /* more came than bytes.max */
   bool is_finished; /* no more will come */
   bool is_ended;    /* and what stood behind the last event was looked at */

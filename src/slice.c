@@ -63,33 +63,40 @@ static int go_to(lua_State *L, lmm_json *json) {
   return token > 0 ? token : 0;
 }
 
-/* Pushes the JSON of the list or object that begins with `token`; false where it is none. */
+/* Where the value begins whose first token was just read. */
+static size_t begin_of(const lmm_json *json, int token) {
+  if (token == LMM_JSON_OBJECT || token == LMM_JSON_LIST) return json->at - 1;
+  if (token == LMM_JSON_STRING) return json->start - 1;
+  size_t begin = json->at; /* of a number or a word: behind what separates values */
+  while (begin > 0 && strchr(" \t\r\n,:[", json->text[begin - 1]) == NULL) begin--;
+  return begin;
+}
+
+/* Pushes the JSON of the value that begins with `token`; false where it is none. */
 static bool push_value(lua_State *L, lmm_json *json, int token) {
-  if (token != LMM_JSON_OBJECT && token != LMM_JSON_LIST) return false;
-  size_t begin = json->at - 1;
+  if (token <= 0) return false;
+  size_t begin = begin_of(json, token);
   if (lmm_json_skip(json, token) <= 0) return false;
   lua_pushlstring(L, json->text + begin, json->at - begin);
   return true;
 }
 
-/* slice(text, name or number, ...) -> the JSON of the list or object at that place, as it is spelled | nil where there is
- * none. Of names that are repeated the last one counts, as for decode. */
+/* slice(text, name or number, ...) -> the JSON of the value at that place, as it is spelled | nil where there is none. Of
+ * names that are repeated the last one counts, as for decode. */
 static int core_slice(lua_State *L) {
   lmm_json json;
   int token = go_to(L, &json);
   return push_value(L, &json, token) ? 1 : 0;
 }
 
-/* slices(text, name or number, ...) -> { the JSON of each list or object in the list at that place, by its number } */
+/* slices(text, name or number, ...) -> { the JSON of each value in the list at that place } */
 static int core_slices(lua_State *L) {
   lmm_json json;
   int token = go_to(L, &json), number = 0;
   lua_newtable(L);
   if (token != LMM_JSON_LIST) return 1;
-  while ((token = lmm_json_next(&json)) > 0 && token != LMM_JSON_LIST_END) {
-    number++;
-    if (push_value(L, &json, token)) lua_rawseti(L, -2, number);
-  }
+  while ((token = lmm_json_next(&json)) > 0 && token != LMM_JSON_LIST_END)
+    if (push_value(L, &json, token)) lua_rawseti(L, -2, ++number);
   return 1;
 }
 

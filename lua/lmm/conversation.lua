@@ -88,21 +88,13 @@ local function read_arguments(...)
   return { role = "user", content = content }, fields or {}
 end
 
-local function utf8(value)
-  return type(value) == "string" and texts.utf8(value) or value
-end
-
---- The history's message for a reply. A broken character in it could not be sent back.
-local function message_of(reply)
-  local message = { role = "assistant", content = utf8(reply.text), refusal = utf8(reply.refusal) }
-  if reply.tool_calls then
-    message.tool_calls = {}
-    for i, tool_call in ipairs(reply.tool_calls) do
-      message.tool_calls[i] = { id = utf8(tool_call.id), type = "function",
-        ["function"] = { name = utf8(tool_call.name), arguments = utf8(tool_call.arguments) } }
-    end
-  end
-  return message
+--- A reply's message for the history. A broken character in it could not be sent back.
+local function sendable(value)
+  if type(value) == "string" then return texts.utf8(value) end
+  if type(value) ~= "table" then return value end
+  local out = {}
+  for key, item in pairs(value) do out[sendable(key)] = sendable(item) end
+  return setmetatable(out, getmetatable(value)) -- such as lmm.array's
 end
 
 --- The stream of the question before, if there is one, which nobody reads.
@@ -133,7 +125,7 @@ function Conversation:open_stream(streamed, ...)
     if current.stream == stream then current.is_open = nil end
     if not reply then return end
     table.insert(self.messages, message)
-    table.insert(self.messages, message_of(reply))
+    table.insert(self.messages, sendable(reply.message))
   end
   current.stream, current.is_open = stream, true
   return stream

@@ -16,11 +16,34 @@ local texts = require "lmm.text"
 ---@field width integer?   pixels as stored, where the type tells
 ---@field height integer?
 ---@field options table    what goes beside the source, as given
+---@field bytes string?     of what a model made
+---@field transcript string?  of a sound that a model made
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
 
 local part = { metatable = Part }
+
+local methods = {}
+Part.__index = methods
+
+--- Writes what a model made into a file.
+---@param path string
+---@return true? saved, string? message, lmm.Error? err
+function methods:save(path)
+  if type(path) ~= "string" then errors.misuse("part:save takes a path, not a %s", type(path)) end
+  local file, message = nil, "it holds no bytes that a model made"
+  if self.bytes then file, message = io.open(path, "wb") end
+  local ok = file
+  if file then
+    ok, message = file:write(self.bytes)
+    local closed, why = file:close()
+    if ok and not closed then ok, message = nil, why end
+  end
+  if ok then return true end
+  local err = errors.new { kind = "invalid", message = ("cannot save the %s: %s"):format(self.kind, message) }
+  return errors.public(nil, err)
+end
 
 function part.is(value)
   return getmetatable(value) == Part

@@ -14,6 +14,11 @@
 ---@field finish_reason string?
 ---@field logprobs table?
 ---@field choices table[]    all of them; the fields above are those of the first
+---@field message table     as it goes into a history
+---@field images lmm.Part[]?  pictures that the model made, with their `bytes`, as far as they came along; `:save(path)`
+---@field audio lmm.Part?   sound that the model made, with its `bytes`, its `transcript` and its `id`
+---@field citations table?  what the server says that it used, as it sent it: links, search results or annotations
+---@field request_id string?  the server's, of its header X-Request-Id
 ---@field usage table?
 ---@field model string?
 ---@field id string?

@@ -17,6 +17,9 @@ local stream = {}
 --- How long to wait, after the last event, for the end of the reply that lets the connection be used again. Seconds.
 local CLOSING_TIMEOUT = 0.1
 
+--- How long to wait, once every choice has said why it ended, for what a server may still tell: the usage. Seconds.
+local ENDING_TIMEOUT = 2
+
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
 ---@param opts { schema: table?, limits: table, choices: integer, streamed: boolean }  choices: how many were asked for
@@ -33,6 +36,7 @@ function stream.new(prepare, opts)
     replayed = nil, unread_events = nil, -- how many of them were, and all of them
     first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
+    is_collecting = nil, is_relayed = nil, -- for `pieces`, for `raw`
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
 end
@@ -79,12 +83,16 @@ end
 
 --- What comes next, from what has come already or from the wire: a kind and a piece as from Answer:next; nil at the
 --- end; nil and an error.
-function Stream:receive()
+---@param is_relayed boolean?  bytes that came are told, too, as a kind of their own
+function Stream:receive(is_relayed)
   local answer, call = self.answer, self.call
   if answer:note_pieces() then call:progress() end
+  if self.is_collecting then answer:collect() end
   local kind, piece = answer:next()
   while kind == false do
+    if answer:is_finished() then call:expect_end(ENDING_TIMEOUT) end
     local ok, err = call:read_into(answer.reader)
+    if ok and is_relayed then return "bytes" end
     if not ok then ok, err = answer:finish(err) end
     if not ok then return nil, call:fail(err) end
     kind, piece = answer:next()
@@ -101,7 +109,7 @@ function Stream:take()
     local ok, err = self:begin()
     if not ok then return nil, err end
   end
-  if not self.unread then return self:receive() end
+  if not self.unread then return self:receive(self.is_relayed) end
   self.replayed = self.replayed + 1
   if self.replayed <= self.unread then return "other" end
   self.unread, self.unread_events = nil, nil
@@ -119,7 +127,7 @@ end
 
 --- What comes next, as from `take`; nil at the end, with self.err set where it broke. What is raised in between (by a
 --- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
----@return "text"|"content"|"other"|nil kind, string? piece
+---@return "text"|"content"|"other"|"bytes"|nil kind, string? piece
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
@@ -206,8 +214,57 @@ end
 ---@return fun(): table?
 function Stream:events()
   return function()
-    if self:advance() then return self:event() end
+    local kind
+    repeat kind = self:advance() until kind ~= "bytes"
+    if kind then return self:event() end
     if self.err then error(self.err.message, 0) end
+  end
+end
+
+--- An iterator over what the model says, each piece with its kind: "text", "reasoning" or "refusal" with their texts,
+--- or the name of any other field of a delta ("tool_calls", "audio", "images", "reasoning_details" ...) with what the
+--- server sent in it. It raises like the stream itself.
+---@return fun(): any, string?  the piece, its kind
+function Stream:pieces()
+  local queue, at = {}, 0
+  return function()
+    while at == #queue do
+      self.is_collecting = true
+      local kind, piece = self:advance()
+      self.is_collecting = false
+      if not kind then
+        if self.err then error(self.err.message, 0) end
+        return nil
+      end
+      queue, at = self.answer:take_pieces(), 0
+      if kind == "text" and #queue == 0 then queue[1] = { kind, piece } end -- it had been read before
+    end
+    at = at + 1
+    return queue[at][2], queue[at][1]
+  end
+end
+
+--- An iterator over the bytes of the reply's body as they came, to relay them, from the first on; `reply` still gives
+--- the answer afterwards. Nothing is handed out before the answer has begun, so that until then the call is tried again
+--- as the policy says. It raises like the stream itself.
+---@return fun(): string?
+function Stream:raw()
+  local given = 0
+  self.is_relayed = true
+  return function()
+    while true do
+      local reader = self.answer and self.answer.reader
+      if reader and reader:size() > given then
+        local bytes = reader:bytes(given)
+        given = given + #bytes
+        return bytes
+      end
+      if self.stopped then
+        if self.err then error(self.err.message, 0) end
+        return nil
+      end
+      self:advance()
+    end
   end
 end
 
@@ -227,7 +284,7 @@ function Stream:cancel()
     or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end
 
-errors.check_self(Stream, "stream", "events", "reply", "cancel")
+errors.check_self(Stream, "stream", "events", "pieces", "raw", "reply", "cancel")
 
 --- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
 Stream.__close = Stream.cancel

@@ -60,7 +60,8 @@ function answer.new(head, opts)
     streamed = opts.streamed,
     status = head.status,
     has_no_length = not headers["content-length"] and not headers["transfer-encoding"],
-    choices = choices.new(reader, limits),
+    choices = choices.new(reader, limits, opts.choices),
+    request_id = headers["x-request-id"] or headers["request-id"],
     has_piece = false, -- `next_text` has given pieces since `note_pieces`
     kept_kind = nil, kept_piece = nil, -- what `next_text` has read that is no piece
     is_over = false,   -- no more bytes will come
@@ -114,6 +115,7 @@ end
 function Answer:handle(kind, piece, which)
   if kind == "text" or kind == "reasoning" then
     self.choices:add_piece(kind)
+    if self.choices.pieces then self.choices:note({ index = 0 }, kind, piece) end
     return kind == "text" and piece ~= "" and kind or "content", piece
   elseif kind == "event" or kind == "whole" then
     return self:add_event(kind == "event", piece)
@@ -121,7 +123,7 @@ function Answer:handle(kind, piece, which)
     return "other"
   elseif kind == "done" then
     self.is_done = true
-    return nil
+    return self:check_done()
   elseif kind == nil then
     return self:fail_limit(which)
   end
@@ -170,14 +172,34 @@ function Answer:add_event(streamed, name)
   return text and text ~= "" and "text" or (has_content or not streamed) and "content" or "other", text
 end
 
---- The failure of a whole reply in which something is missing, or nil.
+--- The failure of a whole reply in which something is missing, or nil. A choice that says why it ended may have nothing
+--- else.
 function Answer:check_whole(event)
   local first = type(event.choices) == "table" and event.choices[1]
-  if type(first) ~= "table" then return select(2, fail("protocol", "a reply without choices")) end
-  if type(first.message) ~= "table" and type(first.delta) ~= "table" then
+  if type(first) ~= "table" then
+    local failure = server_error.not_json(self.reader:data())
+    failure.reason = "a reply without choices: {quote}"
+    return failure
+  end
+  local has_message = type(first.message) == "table" or type(first.delta) == "table" or first.text ~= nil
+  if not has_message and type(first.finish_reason) ~= "string" then
     return select(2, fail("protocol", "a choice without a message"))
   end
   self.is_done = true
+end
+
+--- From now on `take_pieces` gives what each event says.
+function Answer:collect()
+  self.choices:collect()
+end
+
+--- What has been said of the first choice since the pieces were taken last, in order: { kind, value }. Nothing more is
+--- collected.
+---@return { [1]: string, [2]: any }[]
+function Answer:take_pieces()
+  local pieces = self.choices.pieces or {}
+  self.choices.pieces = nil
+  return pieces
 end
 
 --- The event that `next` gave last, decoded, without nulls.
@@ -204,14 +226,37 @@ function Answer:finish(err)
   return true
 end
 
+--- The failure of a stream that broke off, with the error that stands in it and is no event, or the words.
+function Answer:broken_off(reason)
+  local failure = server_error.among_events(self.reader:bytes())
+  if failure then
+    failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
+    return nil, failure
+  end
+  local _
+  _, failure = fail("truncated", reason)
+  failure.quote = server_error.words_in(self.reader:rest())
+  if failure.quote then failure.reason = reason .. ", but with {quote}" end
+  return nil, failure
+end
+
+--- [DONE] has come: nil where that is well, else nil and a failure. A server that is interrupted sends it after nothing.
+function Answer:check_done()
+  if self.choices.has_content or self.choices:is_finished() then return nil end
+  return self:broken_off "it holds no answer"
+end
+
 --- Nothing more comes: nil where that is well, else nil and a failure.
 function Answer:check_end()
-  if self.is_done or self:is_finished() then return nil end
+  if self.is_done or self.choices:is_finished() then return nil end
   local kind = self.reader:kind()
-  if kind == "events" or kind ~= "json" and self:may_begin_events() then
-    return fail("truncated", "it ended without [DONE] and without a finish_reason")
+  local says_why = self.status ~= 200 and self.reader:size() == 0 -- as 202 and 204 do
+  if kind == "events" or kind ~= "json" and not says_why and self:may_begin_events() then
+    return self:broken_off "it ended without [DONE] and without a finish_reason"
   end
-  return nil, server_error.not_json(self.reader:bytes())
+  local failure = server_error.not_json(self.reader:bytes())
+  if self.status ~= 200 then failure.reason = ("%s, under HTTP %d"):format(failure.reason, self.status) end
+  return nil, failure
 end
 
 --- Whether the few bytes that came may be the beginning of a stream: of a field's name, or none at all where a stream
@@ -248,9 +293,10 @@ function Answer:reply()
   self:note_pieces()
   local result, reason = self.choices:finish()
   if not result and self.choices.count == 0 and self.reader:kind() == "events" then
-    return fail("truncated", "it holds no answer")
+    return self:broken_off "it holds no answer"
   end
   if not result then return fail("protocol", reason) end
+  result.request_id = self.request_id
   return result
 end
 

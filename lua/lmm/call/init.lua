@@ -73,7 +73,7 @@ function call.new(client, method, url, body, opts)
     attempts = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
-    transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
+    transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil, is_ending = nil,
     model = nil, stream = nil, cancelled = nil,
   }, Call)
   client.calls[self] = true
@@ -123,8 +123,15 @@ end
 
 --- Something of the content came: from now on the time between pieces counts.
 function Call:progress()
+  if self.is_ending then return end
   self.first = self.first or self.loop:now() - self.started
   self.limit, self.time_left, self.late_until = "idle", self.timeout.idle or math.huge, nil
+end
+
+--- The answer is complete: what follows of the reply gets so many seconds.
+function Call:expect_end(seconds)
+  if self.is_ending then return end
+  self.is_ending, self.time_left = true, math.min(self.time_left, seconds)
 end
 
 -- ---- the reply
@@ -185,13 +192,24 @@ end
 
 local LONGEST_REFUSAL = 1024 * 1024 -- bytes that are read of a refusal, beside what it may quote of the request
 
+--- What some write where nothing is encoded.
+local no_encodings = { identity = true, none = true, ["utf-8"] = true, utf8 = true }
+
+--- How the body of a reply is encoded, or nil.
+local function encoding_of(headers)
+  local names = headers["content-encoding"] or ""
+  for name in names:gmatch "[^%s,]+" do
+    if not no_encodings[name:lower()] then return names end
+  end
+end
+
 --- The error for a reply whose status is no success.
 function Call:refusal(head, encoding)
   local most = LONGEST_REFUSAL + 2 * (self.body and self.body:size() or 0) -- it may quote the request, even twice
   local text, err, partial = self:read_all(most)
   if not text and err.kind == "cancelled" then return err end
   text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
-  local failure = require("lmm.answer").refusal(head, text or "")
+  local failure = require("lmm.answer").refusal(head, text or "", encoding)
   if self.model and not failure.hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
 end
@@ -199,7 +217,7 @@ end
 --- One attempt up to the head of its reply. A reply that refuses is an error.
 ---@return { status: integer, headers: table<string, string> }? head, lmm.Error? err
 function Call:open()
-  self.headers, self.received, self.late_until = nil, 0, nil
+  self.headers, self.received, self.late_until, self.is_ending = nil, 0, nil, nil
   self.limit, self.time_left = "first", self.timeout.first or math.huge
   local lines, key = self.client:header_lines(self.body ~= nil)
   local is_cancelled = self.cancelled or self.client.closed -- while a key was asked for
@@ -220,8 +238,7 @@ function Call:open()
   if not head then return nil, err end
   self.headers = head.headers
   self.client.has_answered = true
-  local encoding = head.headers["content-encoding"]
-  if encoding and encoding:lower() == "identity" then encoding = nil end
+  local encoding = encoding_of(head.headers)
   if head.status < 200 or head.status > 299 then return nil, self:refusal(head, encoding) end
   if not encoding then return head end
   return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }

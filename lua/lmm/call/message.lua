@@ -85,7 +85,7 @@ function message.error(call, failure)
   fields.message = reason
   fields.hint = hint_for(call, fields)
   fields.message = sentence(call, fields, reason)
-  fields.retry_after = call.headers and retry.requested(call.headers, call.policy) or nil
+  fields.retry_after = call.headers and retry.requested(call.headers, call.policy, fields) or fields.retry_after
   if fields.retry_after and failure.kind == "http" and not fields.hint then
     fields.hint = ("the server asks to wait %g s"):format(fields.retry_after)
   end

@@ -42,8 +42,19 @@ function retry.new(opts)
   return policy
 end
 
-local transient = { [408] = true, [409] = true, [429] = true, [502] = true, [503] = true, [504] = true }
+--- 520 to 524 are Cloudflare's, 529 is Anthropic's.
+local transient = {}
+for _, status in ipairs { 408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529 } do
+  transient[status] = true
+end
+
 local quota_codes = { insufficient_quota = true, billing_hard_limit_reached = true }
+
+--- Whether an error that came with a success's status tells, by its type, of a fault that passes.
+local function is_transient_type(err)
+  local kind = tostring(err.type or ""):lower() .. " " .. tostring(err.code or ""):lower()
+  return kind:find "overloaded" or kind:find "server_error" or kind:find "rate_limit" or kind:find "unavailable"
+end
 
 --- Whether the same request may succeed later. `headers` are those of the reply, if there was one.
 function retry.is_retryable(err, headers)
@@ -51,17 +62,19 @@ function retry.is_retryable(err, headers)
   if err.kind == "http" and (advice == "true" or advice == "false") then return advice == "true" end
   if err.kind == "connect" then return not err.permanent end
   if err.kind == "timeout" then return err.limit ~= "total" and err.phase ~= "receive" end
+  if err.kind == "truncated" then return true end
   if err.kind ~= "http" or quota_codes[err.code] or quota_codes[err.type] then return false end
-  return transient[err.status] or err.status == 500
+  return transient[err.status] or err.status < 300 and is_transient_type(err) ~= nil or false
 end
 
 --- The seconds that the server asks to wait, or nil. Loaded when it is needed.
 ---@param headers table<string, string>
 ---@param policy table|function
+---@param err { status: integer? }
 ---@return number?
-function retry.requested(headers, policy)
+function retry.requested(headers, policy, err)
   local clock = type(policy) == "table" and policy.clock or os.time
-  return require("lmm.call.retry_after").seconds(headers, clock)
+  return require("lmm.call.retry_after").seconds(headers, clock, err.status)
 end
 
 --- The delay before the next try, or nil to stop. `failures` are the errors of this call so far, the last one last;
@@ -77,11 +90,11 @@ function retry.delay(policy, failures, headers)
 
   local internal = 0
   for _, failure in ipairs(failures) do
-    if failure.status == 500 then internal = internal + 1 end
+    if failure.status == 500 then internal = internal + 1 end -- vLLM uses it for passing and for permanent faults
   end
   if internal > 1 and not (headers and headers["x-should-retry"] == "true") then return nil end
 
-  local asked = headers and retry.requested(headers, policy)
+  local asked = headers and retry.requested(headers, policy, err) or err.retry_after
   if asked then return asked <= policy.max_wait and asked or nil end
   return math.min(policy.cap, policy.base * 2 ^ (attempt - 1)) * (1 - 0.25 * policy.random())
 end

@@ -28,20 +28,49 @@ local function parse_date(text)
   return is_date and is_time and days * 86400 + seconds or nil
 end
 
+local UNITS = { h = 3600, m = 60, s = 1, ms = 0.001 }
+
+--- Seconds of a duration like "6m0s" or "20ms"; a number without a unit is of seconds.
+local function duration(text)
+  if text:find "^[%d.]+$" then return tonumber(text) end
+  local seconds = 0
+  local rest = text:gsub("([%d.]+)(%a+)", function(number, unit)
+    if not UNITS[unit] or not tonumber(number) then return nil end
+    seconds = seconds + tonumber(number) * UNITS[unit]
+    return ""
+  end)
+  return rest == "" and seconds or nil
+end
+
+--- When the limits that are used up are lifted, as OpenAI and others tell; where none says that it is, the last one.
+local function reset(headers)
+  local longest, longest_used
+  for name, value in pairs(headers) do
+    local what = name:match "^x%-ratelimit%-reset%-(.+)$"
+    local seconds = what and duration(value)
+    if seconds and seconds > 0 then
+      longest = math.max(longest or 0, seconds)
+      if headers["x-ratelimit-remaining-" .. what] == "0" then longest_used = math.max(longest_used or 0, seconds) end
+    end
+  end
+  return longest_used or longest
+end
+
 --- The seconds that the server asks for, or nil where it asks for nothing that makes sense.
 ---@param headers table<string, string>
 ---@param clock fun(): number  seconds since 1970
+---@param status integer?  429 where a rate limit is what was met
 ---@return number?
-function retry_after.seconds(headers, clock)
+function retry_after.seconds(headers, clock, status)
   local function positive(text, unit)
     local seconds = text and text:find "^%d" and not text:find "[^%d.]" and tonumber(text)
     return seconds and seconds > 0 and seconds * unit or nil
   end
   local after = headers["retry-after"]
-  local asked = positive(headers["retry-after-ms"], 0.001) or positive(after, 1)
+  local asked = positive(headers["retry-after-ms"], 0.001) or positive(after and after:match "^(%S+)s$" or after, 1)
   local date = not asked and after and parse_date(after)
   if date and date > clock() then asked = date - clock() end
-  return asked
+  return asked or status == 429 and reset(headers) or nil
 end
 
 return retry_after
