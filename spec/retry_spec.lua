@@ -149,7 +149,8 @@ local asked = {
   { "Fri, 31 Dec 9999 23:59:59 GMT", "-" },
   { "1.5", 1.5 }, { "1.", 1 }, { "1..", "f" }, { "1.5.", "f" }, { "1.5 ", "f" },
   { "0.0", "f" }, { "00020", 20 }, { ".5", "f" }, { "+5", "f" }, { "1e1", "f" },
-  { "0x10", "f" }, { "5 s", "f" }, { "30s", 30 }, { "1.5s", 1.5 }, { "s", "f" }, { "0s", "f" }, { " ", "f" }, { "5,5", "f" }, { "soon", "f" }, { ("9"):rep(400), "-" },
+  { "0x10", "f" }, { "5 s", "f" }, { "30s", 30 }, { "1.5s", 1.5 }, { "s", "f" }, { "0s", "f" }, { " ", "f" },
+    { "5,5", "f" }, { "soon", "f" }, { ("9"):rep(400), "-" },
   { "Zun, 29 Sep 2023 16:26:57 GMT", "f" }, { "Fri, 29 Zep 2023 16:26:57 GMT", "f" },
   { "fri, 29 sep 2023 16:26:57 gmt", "f" }, { "Fri, 29 Sep 2023 16:26:57", "f" },
   { "Fri, 29 Sep 2023 16:26:57 CET", "f" }, { "Fri, 29 Sep 2023 16:26:57 GMT x", "f" },
@@ -197,8 +198,10 @@ describe("what the server asks for", function()
   for _, row in ipairs {
     { "6m0s", nil, nil, nil, "-" }, { "1m30s", nil, nil, nil, 90 }, { "20ms", nil, nil, nil, 0.02 },
     { "7.5s", nil, nil, nil, 7.5 }, { "2", nil, nil, nil, 2 }, { "1h", nil, nil, nil, "-" },
-    { "soon", nil, nil, nil, "f" }, { "6m0", nil, nil, nil, "f" }, { "", nil, nil, nil, "f" }, { "0s", nil, nil, nil, "f" },
-    { "1s", "9", "20s", "0", 20 }, { "1s", "0", "20s", "9", 1 }, { "1s", "9", "20s", "9", 20 }, { "1s", nil, "20s", nil, 20 },
+    { "soon", nil, nil, nil, "f" }, { "6m0", nil, nil, nil, "f" }, { "", nil, nil, nil, "f" },
+      { "0s", nil, nil, nil, "f" },
+    { "1s", "9", "20s", "0", 20 }, { "1s", "0", "20s", "9", 1 }, { "1s", "9", "20s", "9", 20 },
+      { "1s", nil, "20s", nil, 20 },
   } do
     it(("x-ratelimit-reset: requests %q, %s left, tokens %s, %s left"):format(row[1], tostring(row[2]),
       tostring(row[3]), tostring(row[4])), function()

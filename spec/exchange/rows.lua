@@ -1,4 +1,5 @@
--- Replies as servers, gateways and clouds really send them, and what a client must make of each, streamed or not. A row:
+-- Replies as servers, gateways and clouds really send them, and what a client must make of each, streamed or not.
+-- A row:
 --
 --   [1]       what is odd about it
 --   [2]       the reply, as spec/support/fake has it: `body`, `headers`, `status`
@@ -28,7 +29,8 @@ local function event(text) return "data: " .. text .. "\n\n" end
 
 local function choice(fields) return event('{"id":"c","model":"m","choices":[{' .. fields .. "}]}") end
 
-local function delta(fields, rest) return choice('"index":0,"delta":{' .. fields .. '},"finish_reason":null' .. (rest or "")) end
+local function delta(fields, rest) return choice('"index":0,"delta":{' .. fields .. '},"finish_reason":null'
+  .. (rest or "")) end
 
 local ROLE = delta '"role":"assistant","content":""'
 local STOP = choice '"index":0,"delta":{},"finish_reason":"stop"'
@@ -49,7 +51,6 @@ end
 local function only_choice(list) assert.equal(1, #list) end
 
 local HELLO = delta '"content":"Hel"' .. delta '"content":"lo"'
-local LENGTH = choice '"index":0,"delta":{},"finish_reason":"length"'
 local FFFD, SMILE = "\239\191\189", "\240\159\152\128"
 local WHOLE = '{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello"},'
   .. '"finish_reason":"stop"}]}'
@@ -73,7 +74,8 @@ for _, label in ipairs { "text/plain", "application/json", "application/octet-st
     { "a whole reply with [DONE] behind it", reply(WHOLE .. "\n\ndata: [DONE]\n\n", headers), gives = hello },
     { "a whole reply as the only event", reply("data: " .. WHOLE .. "\n\n" .. DONE, headers), gives = hello },
     { "a byte order mark before JSON", reply("\239\187\191" .. WHOLE, headers), gives = hello },
-    { "a byte order mark before events", reply("\239\187\191" .. ROLE .. HELLO .. STOP .. DONE, headers), gives = hello },
+    { "a byte order mark before events", reply("\239\187\191" .. ROLE .. HELLO .. STOP .. DONE, headers),
+      gives = hello },
     { "white space before JSON", reply("\r\n \n" .. WHOLE, headers), gives = hello },
   })
 end
@@ -146,7 +148,8 @@ add("one choice", {
       .. "\n\n" .. STOP .. DONE), gives = { text = "Hello", tool_calls = calls { "a", "f", "{}" } } },
 })
 add("two choices asked for", {
-  { "of a server that gives one", reply(ROLE .. HELLO .. STOP), n = 2, gives = { text = "Hello", choices = only_choice } },
+  { "of a server that gives one", reply(ROLE .. HELLO .. STOP), n = 2,
+    gives = { text = "Hello", choices = only_choice } },
   { "of a server that gives one, whole", json_reply(WHOLE), n = 2, gives = { text = "Hello", choices = only_choice } },
   { "of a server that gives one that has not ended", reply(ROLE .. HELLO), n = 2, fails = { "truncated", false },
     partial = "Hello" },
@@ -228,7 +231,8 @@ add("logprobs", {
   { "that are infinite", whole('{"content":"Hello"}',
     ',"logprobs":{"content":[{"token":"Hello","logprob":-Infinity},{"token":"","logprob":NaN}]}'),
     gives = { text = "Hello", logprobs = function(given) assert.equal(-math.huge, given.content[1].logprob) end } },
-  { "that are infinite, streamed", stream(delta('"content":"Hello"', ',"logprobs":{"content":[{"logprob":-Infinity}]}')),
+  { "that are infinite, streamed",
+    stream(delta('"content":"Hello"', ',"logprobs":{"content":[{"logprob":-Infinity}]}')),
     gives = { text = "Hello", logprobs = function(given) assert.equal(-math.huge, given.content[1].logprob) end } },
   { "that are maps", whole('{"content":"Hello"}',
     ',"logprobs":{"tokens":["a"],"top_logprobs":[{"a":-1}],"text_offset":null,"by_id":{"7":{"logprob":-1}}}'),
@@ -253,7 +257,8 @@ for _, field in ipairs { '{}', '{"message":"","code":null}', '{"code":0,"message
     { "within a choice", whole('{"content":"Hello"}', ',"error":' .. field), gives = hello },
     { "in every event", reply((ROLE .. HELLO .. STOP):gsub('{"id"', '{"error":' .. field .. ',"id"') .. DONE),
       gives = hello },
-    { "beside usage at the end", reply(ROLE .. HELLO .. STOP .. event('{"choices":[],"usage":{"total_tokens":7},"error":'
+    { "beside usage at the end", reply(ROLE .. HELLO .. STOP
+      .. event('{"choices":[],"usage":{"total_tokens":7},"error":'
       .. field .. "}") .. DONE), gives = { text = "Hello", usage = function(u) assert.equal(7, u.total_tokens) end } },
   })
 end
@@ -293,7 +298,8 @@ add("tool calls", {
     gives = { tool_calls = calls { "a", "f", '{"x":1}' } } },
   { "the second of which has its name late", stream(
     call_delta '"index":0,"id":"a","function":{"name":"f","arguments":"{}"}',
-    call_delta '"index":1,"function":{"arguments":"{"}', call_delta '"index":1,"id":"b","function":{"name":"g","arguments":"}"}'),
+    call_delta '"index":1,"function":{"arguments":"{"}',
+    call_delta '"index":1,"id":"b","function":{"name":"g","arguments":"}"}'),
     gives = { tool_calls = calls({ "a", "f", "{}" }, { "b", "g", "{}" }) } },
   { "in turns", stream(call_delta '"index":0,"id":"a","function":{"name":"f","arguments":"{"}',
     call_delta '"index":1,"id":"b","function":{"name":"g","arguments":"{"}',
@@ -326,6 +332,7 @@ add("usage", {
     .. '"x_groq":{"id":"r","usage":{"total_tokens":7}}}') .. DONE),
     gives = { text = "Hello", usage = function(u) assert.equal(7, u.total_tokens) end } },
 })
+local ANNOTATIONS = '"annotations":[{"type":"url_citation","url_citation":{"url":"http://a/"}}]'
 add("citations", {
   { "as links", whole('{"content":"Hello"}', "", ',"citations":["http://a/","http://b/"]'),
     gives = { citations = function(c) assert.same({ "http://a/", "http://b/" }, c) end } },
@@ -333,16 +340,16 @@ add("citations", {
     gives = { text = "Hello", citations = function(c) assert.same({ "http://a/" }, c) end } },
   { "as search results", whole('{"content":"Hello"}', "", ',"search_results":[{"title":"A","url":"http://a/"}]'),
     gives = { citations = function(c) assert.same({ { title = "A", url = "http://a/" } }, c) end } },
-  { "as annotations", whole '{"content":"Hello","annotations":[{"type":"url_citation","url_citation":{"url":"http://a/"}}]}',
+  { "as annotations", whole('{"content":"Hello",' .. ANNOTATIONS .. "}"),
     gives = { citations = function(c) assert.equal("http://a/", c[1].url_citation.url) end } },
-  { "as annotations, streamed", stream(HELLO, delta '"annotations":[{"type":"url_citation","url_citation":{"url":"http://a/"}}]'),
+  { "as annotations, streamed", stream(HELLO, delta(ANNOTATIONS)),
     gives = { citations = function(c) assert.equal("http://a/", c[1].url_citation.url) end } },
 })
 add("the request's id", {
   { "as a header", json_reply(WHOLE, { ["x-request-id"] = "r1" }), gives = { request_id = "r1" } },
 })
 add("what Azure begins with", {
-  { "", reply(event '{"choices":[],"id":"","model":"","created":0,"object":"","prompt_filter_results":[{"prompt_index":0}]}'
+  { "", reply(event '{"choices":[],"id":"","model":"","created":0,"prompt_filter_results":[{"prompt_index":0}]}'
     .. ROLE .. HELLO .. STOP .. DONE), gives = { text = "Hello", id = "c", model = "m" } },
 })
 
@@ -351,8 +358,10 @@ add("what Azure begins with", {
 local function refused(body, headers, status) return reply(body, headers, status) end
 local EVENTS = { ["content-type"] = "text/event-stream" }
 add("a reason under 200", {
-  { "as a whole JSON error", reply '{"error":{"message":"It broke.","code":503}}', fails = { "http", 503, "It broke." } },
-  { "in quotes", reply(event '{"error":{"message":"Slow down.","code":"429"}}'), fails = { "http", 429, "Slow down." } },
+  { "as a whole JSON error", reply '{"error":{"message":"It broke.","code":503}}',
+    fails = { "http", 503, "It broke." } },
+  { "in quotes", reply(event '{"error":{"message":"Slow down.","code":"429"}}'),
+    fails = { "http", 429, "Slow down." } },
   { "pretty-printed", reply '{\n  "error": {\n    "message": "It broke.",\n    "code": 503\n  }\n}\n',
     fails = { "http", 503, "It broke." } },
   { "pretty-printed among events", reply(ROLE .. HELLO
@@ -374,14 +383,16 @@ add("a reason under 200", {
   { "around which is a list, as an event", reply(event '[{"error":{"message":"It broke.","code":429}}]'),
     fails = { "http", 429, "It broke." } },
   { "of a provider", reply(event([[{"error":{"code":502,"message":"Provider returned error","metadata":
-    {"provider_name":"Acme","raw":"{\"error\":{\"message\":\"the picture is too large\"}}"}}}]]):gsub("\n%s*", "") .. "\n\n"),
+    {"provider_name":"Acme","raw":"{\"error\":{\"message\":\"the picture is too large\"}}"}}}]]):gsub("\n%s*", "")
+      .. "\n\n"),
     fails = { "http", 502, "Provider returned error", "Acme", "the picture is too large" } },
   { "of a provider, in words", reply(event([[{"error":{"code":502,"message":"Provider returned error","metadata":
     {"provider_name":"Acme","raw":"no such model"}}}]]):gsub("\n%s*", "") .. "\n\n"),
     fails = { "http", 502, "Provider returned error", "Acme", "no such model" } },
   { "with code and message", json_reply '{"code":1113,"message":"Your balance is used up."}',
     fails = { "http", 200, "Your balance is used up." } },
-  { "with a status for a code", json_reply '{"code":429,"message":"Slow down."}', fails = { "http", 429, "Slow down." } },
+  { "with a status for a code", json_reply '{"code":429,"message":"Slow down."}',
+    fails = { "http", 429, "Slow down." } },
   { "with a word for a code", json_reply '{"code":"InvalidParameter","message":"Wrong."}',
     fails = { "http", 200, "Wrong." } },
   { "with error_code", json_reply '{"error_code":110,"error_msg":"Access token invalid"}',
@@ -391,7 +402,8 @@ add("a reason under 200", {
   { "with base_resp beside null choices",
     json_reply '{"choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}',
     fails = { "http", 200, "insufficient balance" } },
-  { "with success false", json_reply '{"success":false,"msg":"No such model."}', fails = { "http", 200, "No such model." } },
+  { "with success false", json_reply '{"success":false,"msg":"No such model."}',
+    fails = { "http", 200, "No such model." } },
   { "with nothing that is known", json_reply '{"foo":"the wheel came off"}',
     fails = { "protocol", false, "the wheel came off" } },
   { "with an empty list of choices", json_reply '{"choices":[],"note":"the wheel came off"}',
@@ -404,7 +416,8 @@ add("a refusal", {
     fails = { "http", 429, "Slow down." } },
   { "in a list", refused('[{"error":{"message":"Slow down.","code":429}}]', nil, 429),
     fails = { "http", 429, "Slow down." } },
-  { "with error_msg", refused('{"error_code":18,"error_msg":"QPS limit"}', nil, 400), fails = { "http", 400, "QPS limit" } },
+  { "with error_msg", refused('{"error_code":18,"error_msg":"QPS limit"}', nil, 400),
+    fails = { "http", 400, "QPS limit" } },
   { "that is encoded", { status = 400, body = "\40\181\47\253", headers = { ["content-encoding"] = "zstd" } },
     fails = { "http", 400, "zstd" } },
 })

@@ -30,7 +30,8 @@ function choices.new(reader, limits, asked_for)
     has_content = false, -- anything was said so far
     -- named here so that the table is made large enough at once
     id = nil, model = nil, usage = nil, citations = nil, pieces = nil,
-    place = nil, event_text = nil, call_texts = nil, -- of the event under way: the choice's place, and JSON as it came
+    -- of the event under way: the choice's place in it, and JSON as it came
+    place = nil, event_text = nil, call_texts = nil,
   }, Choices)
 end
 
@@ -49,8 +50,8 @@ end
 
 local kept_by_core = { text = true, reasoning = true }
 
---- Adds a piece of text to a choice or to a call; gives what of it is complete, for half a character waits for its other
---- half.
+--- Adds a piece of text to a choice or to a call; gives what of it is complete, for half a character waits for its
+--- other half.
 function Choices:append(choice, name, text)
   if type(text) ~= "string" or text == "" then return nil end
   if self.streamed and choice.index == 0 and kept_by_core[name] then
@@ -114,7 +115,8 @@ local function failure_of(given)
   return failure
 end
 
---- Adds a field that mostly holds a text, in whatever form it comes; gives the text in it, and whether it said anything.
+--- Adds a field that mostly holds a text, in whatever form it comes; gives the text in it, and whether it said
+--- anything.
 ---@param kind "text"|"reasoning"|"refusal"
 function Choices:add_text(choice, kind, value, ...)
   if type(value) == "string" or value == nil then
@@ -132,6 +134,13 @@ function Choices:add_text(choice, kind, value, ...)
   return text, count > 0
 end
 
+--- The JSON of a tool call of the message under way.
+function Choices:call_text(i, name)
+  local all = not self.call_texts and self:spelled(name, "tool_calls")
+  if all then self.call_texts = all:find "^%[" and core.slices(all) or { all } end
+  return self.call_texts and self.call_texts[i]
+end
+
 --- Adds tool calls; gives whether they say anything new, or nil and a failure.
 function Choices:add_calls(choice, given, is_whole, name)
   local count, has_content = 0, false
@@ -143,8 +152,8 @@ function Choices:add_calls(choice, given, is_whole, name)
     local call, arguments, is_new = tool_calls.add(choice.calls, delta, is_whole)
     if #choice.calls > self.limits.calls then return nil, too_many(self, "calls") end
     if arguments ~= nil and type(arguments) ~= "string" then
-      self.call_texts = self.call_texts or core.slices(self:spelled(name, "tool_calls") or "[]")
-      arguments = tool_calls.spelled(self.call_texts[i] or self:spelled(name, "tool_calls") or "") or json.text(arguments)
+      local text = self:call_text(i, name)
+      arguments = text and tool_calls.spelled(text) or json.text(arguments)
     end
     if self:append(call, "arguments", arguments) or is_new then
       has_content = true

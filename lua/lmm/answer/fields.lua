@@ -1,6 +1,6 @@
 --- What stands beside the text in a message or a delta: pictures, sound, annotations, the details of reasoning, log
---- probabilities; and whatever else a server sends. It is gathered in the choice, in lists of its own: an event, whoever
---- has it, stays as it came.
+--- probabilities; and whatever else a server sends. It is gathered in the choice, in lists of its own: an event,
+--- whoever has it, stays as it came.
 local core = require "lmm.core"
 local json = require "lmm.json"
 

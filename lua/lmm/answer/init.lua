@@ -240,7 +240,8 @@ function Answer:broken_off(reason)
   return nil, failure
 end
 
---- [DONE] has come: nil where that is well, else nil and a failure. A server that is interrupted sends it after nothing.
+--- [DONE] has come: nil where that is well, else nil and a failure. A server that is interrupted sends it after
+--- nothing.
 function Answer:check_done()
   if self.choices.has_content or self.choices:is_finished() then return nil end
   return self:broken_off "it holds no answer"

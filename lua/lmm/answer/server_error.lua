@@ -1,6 +1,6 @@
---- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of an
---- error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang, Anthropic's API, and of the gateways and
---- clouds that are named below.
+--- What a server says when it refuses: a status, headers and a body, or an event of a stream, come in; the fields of
+--- an error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang, Anthropic's API, and of the
+--- gateways and clouds that are named below.
 local core = require "lmm.core"
 local json = require "lmm.json"
 
@@ -92,7 +92,7 @@ local function fields_of(found)
   local message = text_of(found.message) or text_of(found.detail) or found.message ~= "" and text_of(found)
   local provider = message and of_provider(found)
   return {
-    message = not message and NO_REASON or with_numbers(message, found) .. (provider and (" (%s)"):format(provider) or ""),
+    message = message and with_numbers(message, found) .. (provider and " (" .. provider .. ")" or "") or NO_REASON,
     code = code,
     type = scalar(found.type),
     param = scalar(found.param),
@@ -149,8 +149,8 @@ end
 
 local LOOKED_AT = 64 * 1024 -- bytes at the end of a stream
 
---- The fields of an error that stands as plain JSON between the events of a stream, on one line or on several; nil where
---- there is none.
+--- The fields of an error that stands as plain JSON between the events of a stream, on one line or on several; nil
+--- where there is none.
 ---@param bytes string  all that came
 function server_error.among_events(bytes)
   local tail = "\n" .. bytes:sub(-LOOKED_AT)

@@ -73,7 +73,8 @@ function call.new(client, method, url, body, opts)
     attempts = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
-    transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil, is_ending = nil,
+    transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
+    is_ending = nil,
     model = nil, stream = nil, cancelled = nil,
   }, Call)
   client.calls[self] = true
