@@ -13,7 +13,7 @@ for _, method in ipairs { "chat", "stream" } do
           local chunked = { status = sent.status, headers = sent.headers, chunks = cut_up(sent.body) }
           for _, reply in ipairs { sent, chunked } do
             local client = fake.net({ reply }):connect { retry = false }
-            check(client, row, method)
+            assert.is_nil(check(client, row, method))
           end
         end)
       end

@@ -6,6 +6,8 @@
 --   run(client)       is called in a task: plain 5.1, so that it waits neither in a pcall nor in a `for`
 --   seen(server)      what a real server has seen of it by its end (spec/support/raw)
 local assert = require "luassert"
+local check = require "spec.exchange.check"
+local exchanges = require "spec.exchange.rows"
 local lmm = require "lmm"
 local replies = require "spec.support.replies"
 
@@ -58,7 +60,22 @@ local redirect = { status = 302, headers = { location = "http://other/" }, body 
 local trickle = replies.streamed {}
 for i = 1, 400 do trickle.chunks[i] = i % 2 == 1 and replies.delta "a" or { pause = 0.05 } end
 
+--- Every row of spec/exchange, asked for both ways.
+local function exchange(method)
+  local sent = {}
+  for i, row in ipairs(exchanges) do sent[i] = row[2] end
+  return case("answers and refusals as they really come, by " .. method, sent, { run = function(client)
+    for _, row in ipairs(exchanges) do
+      local problem = check(client, row, method)
+      if problem then error(row[1] .. ": " .. problem, 0) end
+    end
+  end })
+end
+
 return {
+  exchange "chat",
+  exchange "stream",
+
   case("an ask gives the reply", { replies.whole "Hello \226\130\172" }, { run = function(client)
     local reply = assert(client:chat(request))
     assert.same({ "Hello \226\130\172", "stop", 1 }, { reply.text, reply.finish_reason, reply.attempts })
