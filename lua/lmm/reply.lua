@@ -14,7 +14,7 @@
 ---@field finish_reason string?
 ---@field logprobs table?
 ---@field choices table[]    all of them; the fields above are those of the first
----@field message table     as it goes into a history
+---@field message table     as it goes into a history; made when it is first looked at
 ---@field images lmm.Part[]?  pictures that the model made, with their `bytes`, as far as they came along; `:save(path)`
 ---@field audio lmm.Part?   sound that the model made, with its `bytes`, its `transcript` and its `id`
 ---@field citations table?  what the server says that it used, as it sent it: links, search results or annotations
@@ -32,21 +32,25 @@ Reply.__name = "lmm.Reply"
 Reply.__tostring = function(self) return self.text end
 Reply.__concat = function(a, b) return tostring(a) .. tostring(b) end
 
---- What came for each reply whose `raw` nobody has looked at yet.
+--- What came for each reply, of which `raw` and `message` are made.
 local sources = setmetatable({}, { __mode = "k" })
 
+local is_made_late = { raw = true, message = true }
+
 function Reply:__index(name)
-  local source = name == "raw" and sources[self]
+  local source = is_made_late[name] and sources[self]
   if not source then return nil end
-  sources[self], self.raw = nil, source:raw()
-  return rawget(self, "raw")
+  local value = source[name](source)
+  rawset(self, name, value)
+  if rawget(self, "raw") and rawget(self, "message") then sources[self] = nil end
+  return value
 end
 
 local reply = {}
 
 --- Makes a reply of its fields.
 ---@param fields table
----@param source { raw: fun(self): table }  what came
+---@param source { raw: fun(self): table, message: fun(self): table }  what came
 ---@return lmm.Reply
 function reply.new(fields, source)
   local self = setmetatable(fields, Reply)

@@ -1,14 +1,10 @@
 --- The choices of an answer: the decoded events of a stream, or the one object of an unstreamed answer, come in; what
 --- they add up to goes out. A stream's text and reasoning of the first choice are kept by the core (see lmm.answer),
 --- since most of a stream never passes through here.
-local contents = require "lmm.answer.content"
 local core = require "lmm.core"
-local fields = require "lmm.answer.fields"
-local history = require "lmm.answer.history"
 local json = require "lmm.json"
 local replies = require "lmm.reply"
 local server_error = require "lmm.answer.server_error"
-local tool_calls = require "lmm.answer.tool_calls"
 
 local Choices = {}
 Choices.__index = Choices
@@ -29,10 +25,15 @@ function choices.new(reader, limits, asked_for)
     streamed = false,
     has_content = false, -- anything was said so far
     -- named here so that the table is made large enough at once
-    id = nil, model = nil, usage = nil, citations = nil, pieces = nil,
+    id = nil, model = nil, usage = nil, citations = nil, pieces = nil, first = nil,
     -- of the event under way: the choice's place in it, and JSON as it came
     place = nil, event_text = nil, call_texts = nil,
   }, Choices)
+end
+
+--- A module that only some answers need.
+local function the(name)
+  return require("lmm.answer." .. name)
 end
 
 -- ---- pieces
@@ -123,14 +124,14 @@ function Choices:add_text(choice, kind, value, ...)
     local piece = self:say(choice, kind, value)
     return kind == "text" and piece or nil, piece ~= nil
   end
-  local said, text = contents.read(value, kind, self:spelled(...) or ""), nil
+  local said, text = the("content").read(value, kind, self:spelled(...) or ""), nil
   local count = #said.images
   for _, name in ipairs { "reasoning", "text", "refusal" } do
     count = count + #said[name]
     local piece = self:say(choice, name, table.concat(said[name]))
     if name == "text" then text = piece end
   end
-  for _, image in ipairs(said.images) do fields.add_image(self, choice, image) end
+  for _, image in ipairs(said.images) do the("fields").add_image(self, choice, image) end
   return text, count > 0
 end
 
@@ -143,6 +144,7 @@ end
 
 --- Adds tool calls; gives whether they say anything new, or nil and a failure.
 function Choices:add_calls(choice, given, is_whole, name)
+  local tool_calls = the "tool_calls"
   local count, has_content = 0, false
   self.call_texts = nil -- the JSON of each of these calls, once it is needed
   for i, delta in tool_calls.items(given) do
@@ -152,8 +154,8 @@ function Choices:add_calls(choice, given, is_whole, name)
     local call, arguments, is_new = tool_calls.add(choice.calls, delta, is_whole)
     if #choice.calls > self.limits.calls then return nil, too_many(self, "calls") end
     if arguments ~= nil and type(arguments) ~= "string" then
-      local text = self:call_text(i, name)
-      arguments = text and tool_calls.spelled(text) or json.text(arguments)
+      local text = self:call_text(i, name) or json.text(delta)
+      arguments = core.slice(text, "function", "arguments") or core.slice(text, "arguments") or ""
     end
     if self:append(call, "arguments", arguments) or is_new then
       has_content = true
@@ -161,6 +163,10 @@ function Choices:add_calls(choice, given, is_whole, name)
     end
   end
   return has_content
+end
+
+local function is_empty(value)
+  return value == "" or value == false or type(value) == "table" and next(value) == nil
 end
 
 --- The fields of a message or delta that are read below; in each other one, something else is said.
@@ -200,8 +206,10 @@ function Choices:add_message(choice, message, is_whole, name)
     has_content = has_content or added
   end
   for field, value in pairs(message) do
-    local is_new = not read_here[field] and not (is_late and choice[field])
-    if is_new and fields.add(self, choice, field, value) then has_content = true end
+    if not read_here[field] and not (is_late and choice[field]) and not is_empty(value) then
+      the("fields").add(self, choice, field, value)
+      has_content = true
+    end
   end
   return text, has_content
 end
@@ -241,7 +249,9 @@ function Choices:add_choice(given, place, streamed)
     text, added = self:add_text(choice, "text", given.text, "text")
     has_content = has_content or added
   end
-  if not (is_whole and choice.has_deltas and choice.logprobs) then fields.add_logprobs(choice, given.logprobs) end
+  if type(given.logprobs) == "table" and not (is_whole and choice.has_deltas and choice.logprobs) then
+    the("fields").add_logprobs(choice, given.logprobs)
+  end
   if type(given.usage) == "table" then self.usage = given.usage end
   choice.has_deltas, choice.whole_in = choice.has_deltas or not is_whole, is_whole and self.events or nil
   local reason = given.finish_reason
@@ -250,10 +260,15 @@ function Choices:add_choice(given, place, streamed)
   return text, has_content, choice.index, failure_of(given)
 end
 
+--- An id or a name; some servers send an empty text where they have none.
+local function name_of(value)
+  return type(value) == "string" and value ~= "" and value or nil
+end
+
 --- What an event says of the whole reply.
 function Choices:add_fields(event)
-  self.id = self.id or tool_calls.name_of(event.id)
-  self.model = self.model or tool_calls.name_of(event.model)
+  self.id = self.id or name_of(event.id)
+  self.model = self.model or name_of(event.model)
   local groq = event.x_groq
   self.usage = type(event.usage) == "table" and event.usage
     or type(groq) == "table" and type(groq.usage) == "table" and groq.usage or self.usage
@@ -319,11 +334,11 @@ function Choices:finish_choice(choice)
     text = self:joined(choice, "text") or "",
     reasoning = self:joined(choice, "reasoning"),
     refusal = self:joined(choice, "refusal"),
-    tool_calls = tool_calls.finish(choice.calls, self.limits),
+    tool_calls = choice.calls and the("tool_calls").finish(choice.calls, self.limits),
     finish_reason = choice.finish_reason,
     logprobs = choice.logprobs,
-    images = choice.images and fields.images(choice),
-    audio = choice.audio and fields.audio(choice),
+    images = choice.images and the("fields").images(choice),
+    audio = choice.audio and the("fields").audio(choice),
   }
 end
 
@@ -343,15 +358,24 @@ function Choices:finish()
     if finished.index == 0 then first = finished end
   end
   if #all > 1 then table.sort(all, by_index) end
-  local source = self.list[0]
+  self.event_text, self.call_texts, self.first = nil, nil, first
   return replies.new({
     text = first.text, reasoning = first.reasoning, refusal = first.refusal, tool_calls = first.tool_calls,
     finish_reason = first.finish_reason, logprobs = first.logprobs, images = first.images, audio = first.audio,
     choices = all, id = self.id, model = self.model, usage = self.usage,
-    citations = self.citations or source.annotations,
-    message = history.message(source, first),
+    citations = self.citations or self.list[0].annotations,
     attempts = nil, timing = nil, value = nil, request_id = nil, -- the stream's to set
-  }, self.reader)
+  }, self)
+end
+
+--- What came, exactly; for the reply.
+function Choices:raw()
+  return self.reader:raw()
+end
+
+--- The first choice's message as it goes into a history; for the reply.
+function Choices:message()
+  return the("history").message(self.list[0], self.first)
 end
 
 return choices

@@ -67,20 +67,13 @@ function adders.reasoning_details(choice, given)
   end
 end
 
-local function is_empty(value)
-  return value == "" or value == false or type(value) == "table" and next(value) == nil
-end
-
---- Adds a field of a message or a delta; gives whether it says anything.
+--- Adds a field of a message or a delta that says something.
 ---@param choices lmm.Choices
 ---@param choice table
 ---@param name string
----@return boolean
 function fields.add(choices, choice, name, value)
-  if is_empty(value) then return false end
   if adders[name] and type(value) == "table" then adders[name](choice, value) end
   choices:note(choice, name, value)
-  return true
 end
 
 --- Adds a picture that stood in a content.

@@ -10,8 +10,6 @@ local function name_of(value)
   return type(value) == "string" and value ~= "" and value or nil
 end
 
-tool_calls.name_of = name_of
-
 local function differ(a, b)
   return a and b and a ~= b
 end
@@ -75,12 +73,6 @@ function tool_calls.add(calls, delta, is_whole)
   return call, fn.arguments, is_new and true or false
 end
 
---- The JSON of a call's arguments, where they come decoded.
----@param text string  the call's JSON
-function tool_calls.spelled(text)
-  return core.slice(text, "function", "arguments") or core.slice(text, "arguments")
-end
-
 --- The calls for the caller.
 ---@return lmm.ToolCall[]?
 function tool_calls.finish(calls, limits)
@@ -88,10 +80,8 @@ function tool_calls.finish(calls, limits)
   local finished = {}
   for i, call in ipairs(calls) do
     local arguments = core.join(call.arguments)
-    local args
-    if arguments == "" then args = {} else
-      args = core.decode(arguments, { depth = limits.depth, clean = true, lenient = true })
-    end
+    local args = core.decode(arguments ~= "" and arguments or "{}", { depth = limits.depth, clean = true,
+      lenient = true })
     finished[i] = { id = call.id, name = call.name, arguments = arguments, args = args }
   end
   return finished
@@ -114,7 +104,8 @@ function tool_calls.for_history(calls, finished)
   return list
 end
 
-tool_calls.items = function(given) -- one call in the place of a list is that one
+--- The calls in a message or a delta, each with its place; one in the place of a list is that one.
+function tool_calls.items(given)
   return json.items(type(given) == "table" and given["function"] and { given } or given)
 end
 
