@@ -293,7 +293,7 @@ describe("how lmm ends", function()
       said { choice("tool_calls", { tool_calls = { call } }) })
     local second = choice "stop"
     second.index = 1
-    assert.equal("lmm: this is the first of 2 answers (--json shows all)\n", said { choice "stop", second })
+    assert.equal("lmm: this is the first of 2 answers (--json shows all)\n", said({ choice "stop", second }, "-p", "n=2"))
     assert.equal("", said({ choice "length" }, "--json"))
   end)
 

@@ -165,11 +165,29 @@ describe("the client", function()
     local function models(json) return fake.net({ { json = json } }):connect():models() end
     local mixed = { data = { lmm.null, 5, { id = "a" }, {}, { id = 7 }, "b", { id = "c", owned_by = "d" } } }
     assert.same({ { id = "a" }, { id = "c", owned_by = "d" } }, models(mixed))
-    assert.refused("no list of models: it names no model", models { data = lmm.array {} })
     assert.refused("no list of models: it names no model", models { data = { 5, { id = 7 } } })
     assert.refused("no list of models: there is no 'data'", models { other = 1 })
     assert.refused("no list of models: there is no 'data'", models { data = 5 })
     assert.refused("not a JSON object but \"5\"", models(5))
+  end)
+
+  it("a list of models may be bare, or empty", function()
+    local function models(json) return assert(fake.net({ { json = json } }):connect():models()) end
+    assert.same({ { id = "a" } }, models { { id = "a" } })
+    for _, empty in ipairs { lmm.array {}, { data = lmm.array {} }, { object = "list", data = lmm.null } } do
+      assert.same({}, models(empty))
+      assert(fake.net({ { body = "" }, { json = empty } }):connect():wait_ready())
+      local err = assert.refused("no model is named, and http://fake/v1 lists none %(name the model%)",
+        ask(fake.net { { json = empty } }, { model = "" }))
+      assert.equal("invalid", err.kind)
+    end
+    local missing = { status = 404, json = { detail = "Not Found" } }
+    assert(fake.net({ { body = "" }, missing }):connect():wait_ready())
+    assert.refused("HTTP 404", fake.net({ missing, missing }):connect():wait_ready())
+    local err = assert.refused("v1 has no list of them %(HTTP 404%) %(name the model%)",
+      ask(fake.net { missing }, { model = "" }))
+    assert.same({ "http", 404 }, { err.kind, err.status })
+    assert.refused("HTTP 401", ask(fake.net { { status = 401, body = "" } }, { model = "" }))
   end)
 
   it("bad parts and bad text send nothing, not even for the model", function()

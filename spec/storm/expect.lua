@@ -4,7 +4,8 @@ local wire = require "spec.storm.wire"
 
 local expect = {}
 
-local PASSING = { [408] = true, [409] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
+local PASSING = {}
+for _, status in ipairs { 408, 409, 425, 429, 500, 502, 503, 504, 520, 529 } do PASSING[status] = true end
 
 --- Whether a refusal is tried again; a wait that is asked for and too long ends it.
 local function is_passing(status, attempt)
@@ -22,7 +23,7 @@ end
 local function of_stream(attempt, got, whole, ending)
   local last = { text = "", content = false, finished = false }
   for _, mark in ipairs(attempt.marks) do
-    if mark.at > got then break end
+    if mark.at > got or mark.needs_end and not whole then break end
     if mark.status then
       local found = refusal(mark.status, attempt, last.text)
       found.again = found.again and not last.content
@@ -35,17 +36,21 @@ local function of_stream(attempt, got, whole, ending)
   end
   if last.finished then return { kind = "ok" } end
   if ending == "hold" and not whole then return { kind = "timeout", text = last.text } end
-  return { kind = "truncated", text = last.text }
+  -- An end that is in order, after some of the choices: the server may not know how to give several.
+  if last.some and whole then return { kind = "ok", choices = last.some } end
+  return { kind = "truncated", text = last.text, again = not last.content }
 end
 
 local function of_object(attempt, got, whole, ending)
-  if not whole then return { kind = ending == "hold" and "timeout" or "truncated", text = "" } end
+  if not whole then
+    return { kind = ending == "hold" and "timeout" or "truncated", again = ending ~= "hold", text = "" }
+  end
   if not attempt.complete or got < attempt.complete then
     -- Where its JSON alone tells the end, an object that breaks off before it is whole or wrong is cut.
     local frame = attempt.frame
     local is_cut = frame.framing == "close" and got < (attempt.complete or attempt.wrong_at or 0)
       and frame.bytes:find("^%s*{", frame.head + 1) and frame.bytes:find("{", frame.head + 1, true) <= frame.head + got
-    return { kind = is_cut and "truncated" or "protocol", text = "" }
+    return { kind = is_cut and "truncated" or "protocol", again = is_cut, text = "" }
   end
   if attempt.status_inside then return refusal(attempt.status_inside, attempt, "") end
   return { kind = "ok" }
@@ -58,7 +63,7 @@ local function at_end(attempt, count, ending)
   if count < frame.head then
     if not closes then return { { kind = "timeout", again = true, text = "" } } end
     if count == 0 then return { { kind = "connect", again = true, text = "" } } end
-    local found = { { kind = "truncated", text = "" } }
+    local found = { { kind = "truncated", again = true, text = "" } }
     if count < frame.line then -- a line that is not complete counts as nothing, or as something that is not HTTP
       found[2] = { kind = "connect", again = true, text = "" }
       found[3] = { kind = "protocol", text = "" }
@@ -82,6 +87,7 @@ local function of_attempt(attempt, late)
     local found = at_end(attempt, count, "close")
     found[#found + 1] = { kind = "connect", again = true }
     found[#found + 1] = { kind = "truncated" }
+    found[#found + 1] = { kind = "truncated", again = true }
     for _, outcome in ipairs(found) do outcome.text = nil end
     return found
   end
@@ -96,7 +102,7 @@ end
 
 --- The outcomes that are right, each with `text`, the first choice's text that has come, where that is known for sure.
 ---@param late boolean?  the time limit is so short that on a busy machine any attempt may reach it
----@return table<string, { text: string? }>
+---@return table<string, { text: string?, choices: integer? }>  choices: how many, where not all of them
 function expect.outcomes(plan, late)
   local outcomes = {}
   local function go(number, failures)
@@ -109,7 +115,8 @@ function expect.outcomes(plan, late)
       else
         local name = outcome.kind .. "@" .. number
         local seen = outcomes[name]
-        outcomes[name] = { text = not (seen and seen.text ~= outcome.text) and outcome.text or nil }
+        outcomes[name] = { text = not (seen and seen.text ~= outcome.text) and outcome.text or nil,
+          choices = outcome.choices }
       end
     end
   end

@@ -16,7 +16,8 @@ local KINDS = {
   { "encoded", 2 }, { "not_http", 2 }, { "redirect", 1 },
 }
 
-local STATUSES = { 400, 401, 403, 404, 408, 409, 413, 422, 429, 429, 500, 500, 502, 503, 503, 504 }
+local STATUSES = { 400, 401, 403, 404, 408, 409, 413, 422, 429, 429, 500, 500, 502, 503, 503, 504, 425,
+  520, 529 }
 
 local HTML = "<!DOCTYPE html>\n<html><body><h1>It works!</h1></body></html>\n"
 

@@ -273,6 +273,15 @@ function Writer:add(bytes)
   self.size = self.size + #bytes
 end
 
+--- Leaves out line ends behind the last event, which then counts at an end that is in order only.
+function Writer:drop_line_ends()
+  local last = table.concat(self.out)
+  local kept = #last - self.r:int(1, 2) * #self.eol
+  self.out, self.size = { last:sub(1, kept) }, kept
+  local mark = self.marks[#self.marks]
+  mark.at, mark.needs_end = kept, true
+end
+
 --- The body of a streamed answer.
 ---@param broken { at: number, data: string, mark: table }?  an event to send in the middle: `at` of 1 of the way
 ---@return string body, table[] marks  { at = offset in the body, text, content, finished, done, or what `broken` says }
@@ -283,7 +292,7 @@ function reply.streamed(r, meant, broken)
   local order = merge(r, meant)
   local stop = broken and math.floor(broken.at * #order)
   local text, content, unfinished = "", false, #meant.choices
-  local position = 0
+  local seen, begun, position = {}, 0, 0
   if stop == 0 then w:event(broken.data, broken.mark) end
   while position < #order do
     local choices = {}
@@ -293,12 +302,14 @@ function reply.streamed(r, meant, broken)
       choices[#choices + 1] = ('{"index":%d,"delta":%s%s%s}'):format(step.index, step.delta,
         r:pick { "", ',"logprobs":null' },
         step.finish and ',"finish_reason":"' .. step.finish .. '"' or r:pick { "", ',"finish_reason":null' })
+      if not seen[step.index] then seen[step.index], begun = true, begun + 1 end
       if step.index == 0 and step.text then text = text .. step.text end
       content = content or step.content or false
       if step.finish then unfinished = unfinished - 1 end
     until position == #order or position == stop or not r:chance(0.1)
     w:event(chunk(r, meant, "[" .. table.concat(choices, ",") .. "]", r:pick { "", ',"usage":null' }),
-      { text = text, content = content, finished = unfinished == 0 })
+      { text = text, content = content, finished = unfinished == 0,
+        some = begun == #meant.choices - unfinished and begun < #meant.choices and begun or nil })
     if position == stop then w:event(broken.data, broken.mark) end
   end
   local known = { text = text, content = content, finished = true }
@@ -310,6 +321,7 @@ function reply.streamed(r, meant, broken)
     known.done = true
     w:event("[DONE]" .. r:pick { "", "", " " }, known)
   end
+  if r:chance(0.15) then w:drop_line_ends() end
   return table.concat(w.out), w.marks
 end
 

@@ -8,16 +8,23 @@ local options = require "lmm.options"
 
 local models = {}
 
---- The tables in the reply's list that name a model.
-local function read_list(value)
+--- The list in a reply, which some servers send bare, or as a null where it is empty; nil where there is none.
+local function list_in(value)
+  if type(value.data) == "table" then return value.data end
+  if value[1] ~= nil or json.is_empty_array(value) then return value end
+  return value.object == "list" and value.data == nil and {} or nil
+end
+
+--- The tables in a list that name a model.
+local function named(list)
   local found = {}
-  for _, model in json.items(value.data) do
+  for _, model in json.items(list) do
     if type(model.id) == "string" then found[#found + 1] = model end
   end
   return found
 end
 
---- The models that the server lists.
+--- The models that the server lists; it may have none.
 ---@param client lmm.Client
 ---@param opts lmm.CallOptions
 ---@param run nil|fun(call: lmm.Call, attempt: function)  see Client:fetch
@@ -25,11 +32,11 @@ end
 function models.list(client, opts, run)
   local value, err, call = client:fetch_json("GET", client.base_url .. "/models", nil, opts, run)
   if not value then return nil, err end
-  local found = read_list(value)
-  if #found > 0 then return found end
+  local given = list_in(value)
+  local found = named(given)
+  if #found > 0 or given and next(given) == nil then return found end
   local failure = answers.find_error(value)
-  local what = failure and failure.message
-    or type(value.data) ~= "table" and "there is no 'data'" or "it names no model"
+  local what = failure and failure.message or given and "it names no model" or "there is no 'data'"
   return nil, call:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
 end
 
@@ -63,6 +70,21 @@ local function is_shared(err)
   return not err.retryable and err.kind ~= "timeout" and err.kind ~= "cancelled"
 end
 
+--- Whether a server has no list of models.
+local function has_no_list(err)
+  return err.status == 404 or err.status == 405
+end
+
+models.has_no_list = has_no_list
+
+--- The error where nobody names the model, neither the caller nor the server; nil where the list failed otherwise.
+local function nameless(client, err)
+  if err and (not has_no_list(err) or err.hint) then return nil end
+  local what = err and ("has no list of them (HTTP %d)"):format(err.status) or "lists none"
+  return errors.new { kind = err and err.kind or "invalid", status = err and err.status, hint = "name the model",
+    message = ("no model is named, and %s %s"):format(client.base_url, what) }
+end
+
 --- The model to ask of a client that has none of its own: the first that the server lists, which is remembered. Tasks
 --- that ask at the same time list the models once.
 ---@param client lmm.Client
@@ -81,8 +103,12 @@ function models.find(client, opts, run)
   client.listing = listing
   local ok, list, err = loops.pcall(models.list, client, opts, run)
   if client.listing == listing then client.listing = nil end
+  if ok and list and list[1] then
+    client.listed_model = list[1].id
+  elseif ok then
+    err = nameless(client, err) or err
+  end
   listing.err = err
-  if ok and list then client.listed_model = list[1].id end
   for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
   if not ok then error(list, 0) end
   return client.listed_model, err

@@ -18,7 +18,8 @@ local function probe(client, deadline)
   opts.started = client.loop:now()
   local list
   list, err = models.list(client, opts)
-  return not list and err or nil
+  local is_listless = reply and err and models.has_no_list(err)
+  return not list and not is_listless and err or nil
 end
 
 --- Whether a server that is still starting may answer so.
