@@ -226,7 +226,7 @@ describe("what goes wrong in lmm", function()
     assert.equal("question: q\n", answered(lmm({ "ask", "q" }, nil, env)))
     env.OPENAI_API_KEY = "wrong-key-4711"
     local refused = lmm({ "ask", "q" }, nil, env)
-    complained(refused, 1, "HTTP 401.*set OPENAI_API_KEY")
+    complained(refused, 1, "HTTP 401.*does not take the key that was sent")
     assert.falsy(refused.err:find "4711")
     guarded.stop()
 
@@ -293,7 +293,8 @@ describe("how lmm ends", function()
       said { choice("tool_calls", { tool_calls = { call } }) })
     local second = choice "stop"
     second.index = 1
-    assert.equal("lmm: this is the first of 2 answers (--json shows all)\n", said({ choice "stop", second }, "-p", "n=2"))
+    assert.equal("lmm: this is the first of 2 answers (--json shows all)\n",
+      said({ choice "stop", second }, "-p", "n=2"))
     assert.equal("", said({ choice "length" }, "--json"))
   end)
 

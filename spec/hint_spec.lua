@@ -77,6 +77,10 @@ local rows = { -- what, the hint, the replies
     .. "`--allowed-local-media-path /data`.") },
   { "a space in a data: URL of a raw request", "nothing but base64 may follow 'base64,': no space, no line break",
     vllm(400, "Non-base64 digit found"), vllm(400, "Failed to load image: Non-base64 digit found") },
+  { "a key that is not taken", "the server does not take the key that was sent",
+    { status = 401, json = { error = "Unauthorized" } }, key = "sk-other", event = false },
+  { "no tools", "an empty table is sent as {}: lmm.array {} is an empty list",
+    vllm(400, "Input should be a valid list", "Bad Request", "body.tools") },
   { "no key", "pass api_key, or set OPENAI_API_KEY", { status = 401, json = { error = "Unauthorized" } },
     llama(401, "Invalid API Key", "authentication_error"), event = false },
   { "too large", "the request has %d+ bytes, more than the server takes", { status = 413, body = "" },
@@ -94,7 +98,7 @@ describe("hints", function()
           or { error = reply.json }), fake.event "[DONE]" } or nil
         for _, given in ipairs { reply, event } do
           for _, method in ipairs { "chat", "stream" } do
-            local client = fake.net({ given }):connect { retry = false }
+            local client = fake.net({ given }):connect { retry = false, api_key = row.key }
             local value, message, err = client[method](client, REQUEST)
             if method == "stream" then value, message, err = value:reply() end
             assert.refused(row.says or "", value, message, err)

@@ -156,6 +156,7 @@ describe("a server that does not start", function()
       opts.on_wait = function() started = true end
       local err = assert.refused(pattern, lmm.serve(opts))
       assert.same(kind, err.kind)
+      assert(not err.message:find "does not answer as it should.*does not answer", err.message)
       if kind == "timeout" then assert.equal("ready", err.limit) end
       if kind ~= "invalid" then assert.equal("string", type(err.log)) end
       assert.truthy(kind == "timeout" or not started or kind ~= "invalid")

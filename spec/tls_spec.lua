@@ -106,6 +106,14 @@ describe("TLS", function()
     end)
   end
 
+  it("a refused certificate is not waited out", function()
+    with("good", "", function(server)
+      local client = lmm.connect { base_url = server.url, retry = false }
+      local err = assert.refused("certificate", client:wait_ready { timeout = 60 })
+      assert.same({ "connect", "tls" }, { err.kind, err.phase })
+    end)
+  end)
+
   it("files that cannot be read are refused before anything is sent", function()
     for _, option in ipairs { "ca", "cert", "key" } do
       for name, why in pairs { ["gone.pem"] = "No such file or directory", ["ca.pem/x"] = "Not a directory",

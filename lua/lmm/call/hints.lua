@@ -8,7 +8,9 @@ local hints = {}
 local text_only = "ask a model that takes more than text"
 local too_long = "shorten the prompt, send smaller pictures, or lower max_tokens"
 local local_files = "start vLLM with --allowed-local-media-path DIR, or pass a path, which sends the file itself"
+local empty_list = "an empty table is sent as {}: lmm.array {} is an empty list"
 local refusals = {
+  { status = 401, has_key = true, hint = "the server does not take the key that was sent" },
   { status = 401, hint = "pass api_key, or set OPENAI_API_KEY" },
   { status = 404, match = "model", hint = "client:models(), or lmm models, lists those that are served" },
   { status = 404, url = "/chat/completions/chat/completions$", hint = "the base URL ends before /chat/completions" },
@@ -29,6 +31,9 @@ local refusals = {
   { match = "exceeds the available context size", hint = too_long },   -- llama-server
   { match = "cannot be greater than max_model_len", hint = "lower max_tokens" },
   { match = "Non%-base64 digit", hint = "nothing but base64 may follow 'base64,': no space, no line break" },
+  { match = "should be a valid list", hint = empty_list },    -- vLLM and SGLang, in the words of pydantic
+  { match = "expected an array", hint = empty_list },         -- OpenAI
+  { match = "must be an array", hint = empty_list },          -- llama-server
   { match = "allowed%-local%-media%-path", hint = local_files },
   { match = "Cannot load local files", hint = local_files },
 }
@@ -43,7 +48,7 @@ end
 
 --- Advice for an answer that refuses the request.
 ---@param err { status: integer, message: string }
----@param request { url: string?, base_url: string?, size: integer? }  size: of its body, in bytes
+---@param request { url: string?, base_url: string?, size: integer?, has_key: boolean? }  size: of its body, in bytes
 ---@param location string?  where a redirect points
 ---@return string?
 function hints.for_refusal(err, request, location)
@@ -59,6 +64,7 @@ function hints.for_refusal(err, request, location)
     local found = not row.match or message:match(row.match)
     if row.status and row.status ~= err.status then found = nil end
     if row.url and not (request.url and request.url:find(row.url)) then found = nil end
+    if row.has_key and not request.has_key then found = nil end
     if row.no_version and (request.base_url or "/v1"):find "/v%d+$" then found = nil end
     if found then return row.hint:format(found) end
   end

@@ -83,7 +83,8 @@ end
 
 --- What a hint may need to know of the request.
 function Call:request_facts()
-  return { url = self.url, base_url = self.client.base_url, size = self.body and self.body:size() }
+  return { url = self.url, base_url = self.client.base_url, size = self.body and self.body:size(),
+    has_key = self.key ~= nil and self.key ~= "" }
 end
 
 --- The error object for a failure: the transport's, the answer's or our own, { kind, phase?, reason?, ... }.

@@ -24,7 +24,8 @@ end
 
 --- Whether a server that is still starting may answer so.
 local function is_transient(err)
-  return err.kind == "connect" or err.kind == "timeout" or err.kind == "http" and err.status >= 500
+  return err.kind == "connect" and not err.permanent or err.kind == "timeout"
+    or err.kind == "http" and err.status >= 500
 end
 
 --- Waits until the server answers. See Client:wait_ready.

@@ -183,13 +183,16 @@ function Server:wait_ready(loop, deadline, opts)
   if problem then return problem end
   self.is_ready = err == nil
   if not err or err.kind == "cancelled" then return err end
-  local why, message = err.last or err, "the server does not answer as it should"
+  local why, message = err.last or err, "the server does not answer as it should: "
   if err.kind == "timeout" then
-    message = ("the server '%s' was not ready within %g s"):format(self.command[1], opts.ready_timeout or READY_TIMEOUT)
+    message = ("the server '%s' was not ready within %g s: "):format(self.command[1],
+      opts.ready_timeout or READY_TIMEOUT)
+  elseif err.kind == "protocol" then
+    message = "" -- the reason says just that
   end
   local reason = why.hint and why.message:sub(1, -#why.hint - 4) or why.message
   return self:failure { kind = err.kind, limit = err.limit, status = err.status, code = err.code,
-    hint = err.kind ~= "timeout" and why.hint or nil, message = message .. ": " .. reason }
+    hint = err.kind ~= "timeout" and why.hint or nil, message = message .. reason }
 end
 
 --- Kills the group of a guard that was killed itself, by what it had reported.
