@@ -4,10 +4,11 @@ local lmm = require "lmm"
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
-local function ask(net, opts, request)
+--- Asks, with more fields of the request and with options that are ours.
+local function ask(net, opts, request, ours)
   request = request or {}
   request.messages = request.messages or { { role = "user", content = "q" } }
-  return net:connect(opts):chat(request)
+  return net:connect(opts):chat(request, ours)
 end
 
 local quick = { clock = function() return 1696004797 end, random = function() return 0 end }
@@ -103,8 +104,10 @@ describe("the client", function()
   it("misuse of a request raises", function()
     local client = fake.net({ fake.whole "a" }):connect()
     assert.raises("a request must be a table", client.chat, client, "hi")
-    assert.raises("'stream' is what client:stream", client.chat, client, { messages = {}, stream = true })
-    assert.raises("schema and response_format are two ways", client.chat, client, { schema = {}, response_format = {} })
+    assert.raises("schema and response_format are two ways", client.chat, client, { response_format = {} },
+      { schema = {} })
+    assert.raises("client:chat: unknown option 'timeot' %(did you mean 'timeout'", client.chat, client, {},
+      { timeot = 1 })
     assert.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client,
       { guided_json = {} })
     assert.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
@@ -121,14 +124,15 @@ describe("the client", function()
     assert.raises("this client is closed", client.conversation, client)
   end)
 
-  it("a request goes out as it was given, ours taken out, and the caller's table untouched", function()
+  it("a request goes out as it was given, whatever its fields are called, and the caller's table untouched", function()
     local net = fake.net { fake.whole "a" }
     local request = { messages = { { role = "user", content = "q" } }, temperature = 0.5, seed = 9007199254740993,
-      timeout = 5, retry = false, stop = lmm.array {} }
-    assert(net:connect { api_key = "k123", headers = { ["X-Title"] = "t" } }:chat(request))
+      timeout = 5, retry = false, schema = "s", headers = { a = 1 }, api_key = "x", stream = true, stop = lmm.array {} }
+    assert(net:connect { api_key = "k123", headers = { ["X-Title"] = "t" } }:chat(request, { timeout = 7 }))
     local sent = net.requests[1]
     assert.equal("POST http://fake/v1/chat/completions", sent.method .. " " .. sent.url)
-    assert.is_nil(sent.body.timeout)
+    assert.same({ 5, false, "s", 1, "x", false }, { sent.body.timeout, sent.body.retry, sent.body.schema,
+      sent.body.headers.a, sent.body.api_key, sent.body.stream })
     assert.equal("m", sent.body.model)
     assert.matches('"stop":%[%]', sent.text)
     assert.is_nil(request.model)
@@ -366,10 +370,10 @@ describe("the client", function()
     assert(ask(net, { retry = quick }))
     assert.equal(20, net.requests[2].time - net.requests[1].time)
     net = fake.net { { status = 503 }, fake.whole "a" }
-    assert.refused("503", ask(net, { retry = quick }, { retry = false }))
+    assert.refused("503", ask(net, { retry = quick }, nil, { retry = false }))
     local seen = {}
     net = fake.net { { status = 400 }, { status = 400 }, fake.whole "a" }
-    assert(ask(net, {}, { retry = function(attempt, err)
+    assert(ask(net, {}, nil, { retry = function(attempt, err)
       seen[attempt] = err.status
       return 3
     end }))
@@ -469,16 +473,16 @@ describe("the client", function()
     for _, row in ipairs { { { first = 7 }, "first", 7 }, { { total = 8 }, "total", 8 }, { 9, "total", 9 },
       { { first = 70 }, "total", 60 }, { { first = 70, total = 80 }, "first", 70 }, { { idle = 1 }, "first", 50 },
       { { total = math.huge }, "first", 50 } } do
-      local err = assert.refused("timeout%." .. row[2], client:chat { messages = {}, timeout = row[1] })
+      local err = assert.refused("timeout%." .. row[2], client:chat({ messages = {} }, { timeout = row[1] }))
       assert.same({ row[2], row[3] }, { err.limit, err.elapsed })
     end
     local net = fake.net { { hang = true } }
-    assert.refused("", net:connect({ retry = false }):chat { messages = {}, timeout = { connect = 3, total = 5 } })
+    assert.refused("", net:connect({ retry = false }):chat({ messages = {} }, { timeout = { connect = 3, total = 5 } }))
     assert.refused("", net:connect({ retry = false, timeout = { total = 5 } }):chat { messages = {} })
     assert.same({ 3, 10 }, { net.requests[1].connect_timeout, net.requests[2].connect_timeout })
     local slow = fake.streamed { fake.delta "a", { pause = 30 }, fake.delta("b", "stop") }
-    assert.equal("a", assert.refused("timeout.idle", fake.net({ slow }):connect():stream({ messages = {},
-      timeout = { idle = 20 } }):reply()).partial)
+    assert.equal("a", assert.refused("timeout.idle", fake.net({ slow }):connect():stream({ messages = {} },
+      { timeout = { idle = 20 } }):reply()).partial)
   end)
 
   it("total covers all attempts and their waits", function()
@@ -667,8 +671,8 @@ describe("the client", function()
       local net = fake.net { { json = { data = { { id = "first" } } }, delay = 5 }, LIST, fake.whole "a" }
       local client, results = net:connect { model = "" }, {}
       local tasks = {
-        lmm.go(function() results[1] = { client:chat { messages = {}, timeout = 0.2, retry = false } } end),
-        lmm.go(function() results[2] = { client:chat { messages = {}, timeout = 60 } } end),
+        lmm.go(function() results[1] = { client:chat({ messages = {} }, { timeout = 0.2, retry = false }) } end),
+        lmm.go(function() results[2] = { client:chat({ messages = {} }, { timeout = 60 }) } end),
       }
       for _, task in ipairs(tasks) do task:wait() end
       assert.refused("within 0.2 s", unpack(results[1], 1, 3))
@@ -676,7 +680,7 @@ describe("the client", function()
       net = fake.net { { status = 503, body = "", delay = 1 }, LIST, fake.whole "a" }
       client = net:connect { model = "" }
       tasks = {
-        lmm.go(function() results[1] = { client:chat { messages = {}, retry = false } } end),
+        lmm.go(function() results[1] = { client:chat({ messages = {} }, { retry = false }) } end),
         lmm.go(function() results[2] = { client:chat { messages = {} } } end),
       }
       for _, task in ipairs(tasks) do task:wait() end
@@ -695,7 +699,7 @@ describe("the client", function()
       local net = fake.net { LIST, fake.whole "a" }
       local client, late = net:connect { model = "", retry = false }, nil
       local first = lmm.go(function() assert(client:chat { messages = {} }) end)
-      local second = lmm.go(function() late = { client:chat { messages = {}, timeout = 0.5 } } end)
+      local second = lmm.go(function() late = { client:chat({ messages = {} }, { timeout = 0.5 }) } end)
       assert.is_true(first:wait())
       second:wait()
       assert.refused("within 0.5 s", unpack(late, 1, 3))
@@ -729,13 +733,13 @@ describe("the client", function()
   it("structured output: the schema goes out, the value comes back", function()
     local net = fake.net { fake.whole '{"n":3,"s":null}' }
     local schema = { type = "object" }
-    local reply = assert(ask(net, {}, { schema = schema }))
+    local reply = assert(ask(net, {}, nil, { schema = schema }))
     assert.same({ type = "json_schema",
       json_schema = { name = "answer", schema = schema } }, net.requests[1].body.response_format)
     assert.equal("3", tostring(reply.value.n))
     assert.is_nil(reply.value.s)
     net = fake.net { fake.whole '{"n":' }
-    local err = assert.refused("not the JSON that the schema asks for", ask(net, {}, { schema = {} }))
+    local err = assert.refused("not the JSON that the schema asks for", ask(net, {}, nil, { schema = {} }))
     assert.equal('{"n":', err.partial)
   end)
 
@@ -790,14 +794,94 @@ describe("the client", function()
     assert(not lines:find "Bearer" and not lines:find "application/json", lines)
   end)
 
-  it("options of the client, and ours misspelt, are refused in a request", function()
-    local client = fake.net({ fake.whole "a" }):connect()
-    local cases = { { "api_key", "option of lmm.connect" }, { "headers", "option of lmm.connect" },
-      { "timeot", "did you mean 'timeout'" }, { "retrys", "did you mean 'retry'" } }
-    for _, case in ipairs(cases) do
-      assert.raises(case[2], client.chat, client, { messages = {}, [case[1]] = "x" })
+  it("a base URL's query stays at the end of every URL, and in no message", function()
+    local key = "abcdefgh-4711"
+    local net = fake.net { fake.whole "a", { json = { data = { { id = "m" } } } }, { body = "" }, { body = "{}" },
+      { body = "{}" }, { status = 404, body = "nothing at /x?api-version=1&key=" .. key } }
+    local client = net:connect { base_url = "http://h/openai/deployments/d/?api-version=1&key=" .. key, retry = false }
+    assert.equal("http://h/openai/deployments/d", client.base_url)
+    assert(client:chat { messages = {} })
+    assert(client:models())
+    assert(client:health())
+    assert(client:request("GET", "x"))
+    assert(client:request("GET", "/x?y=1"))
+    local message = select(2, client:models())
+    local urls = {}
+    for i = 1, 5 do urls[i] = net.requests[i].url end
+    local query, base = "?api-version=1&key=" .. key, "http://h/openai/deployments/d"
+    assert.same({ base .. "/chat/completions" .. query, base .. "/models" .. query, base .. "/health" .. query,
+      base .. "/x" .. query, base .. "/x?y=1&api-version=1&key=" .. key }, urls)
+    assert.matches("^HTTP 404 from http://h/openai/deployments/d/models: ", message)
+    assert(not message:find(key, 1, true), message)
+    assert.raises("it has a fragment", lmm.connect, "http://h/v1#x")
+  end)
+
+  it("headers of one call go over the client's, and a secret in them is told nobody", function()
+    local echo = { status = 400, body = "you sent secret-4711" }
+    local net = fake.net { fake.whole "a", fake.whole "a", { json = { data = { { id = "m" } } } }, { body = "" },
+      { body = "{}" }, fake.whole "a", echo }
+    local client = net:connect { headers = { ["X-A"] = "1", ["X-B"] = "2" }, retry = false }
+    local own = { headers = { ["x-a"] = "3", ["X-Key"] = "secret-4711" } }
+    assert(client:chat({ messages = {} }, own))
+    assert(client:stream({ messages = {} }, own):reply())
+    assert(client:models(own))
+    assert(client:health(own))
+    assert(client:request("GET", "x", nil, own))
+    assert(client:conversation { headers = { ["x-a"] = "3" } }:ask("q", { headers = { ["X-Key"] = "secret-4711" } }))
+    for i = 1, 6 do
+      local lines = "\n" .. table.concat(net.requests[i].headers, "\n"):lower() .. "\n"
+      assert.matches("\nx%-a: 3\n", lines)
+      assert.matches("\nx%-b: 2\n", lines)
+      assert.matches("\nx%-key: secret%-4711\n", lines)
+      assert(not lines:find("x-a: 1", 1, true))
     end
-    assert.raises("schema must be a table", client.chat, client, { messages = {}, schema = "x" })
+    assert.refused("you sent %[redacted%]", client:chat({ messages = {} }, own))
+    assert.raises("headers: 'a b' is not a header's name", client.chat, client, { messages = {} },
+      { headers = { ["a b"] = "x" } })
+  end)
+
+  it("says who it is, unless told otherwise", function()
+    local function agent(opts)
+      local net = fake.net { fake.whole "a" }
+      assert(ask(net, opts))
+      return ("\n" .. table.concat(net.requests[1].headers, "\n")):match "\n[Uu]ser%-[Aa]gent: ([^\n]*)"
+    end
+    assert.equal("lmm/" .. lmm.version, agent {})
+    assert.equal("mine/2", agent { user_agent = "mine/2" })
+    assert.equal("other", agent { headers = { ["user-agent"] = "other" } })
+    assert.is_nil(agent { user_agent = "" })
+    assert.raises("user_agent holds a control", lmm.connect, { user_agent = "a\nb" })
+  end)
+
+  it("stream_options are left out where that is asked for, or where the server refuses them", function()
+    local function has(request) return request.body.stream_options ~= nil end
+    local net = fake.net { fake.answer "a" }
+    local client = net:connect { retry = false }
+    assert(client:stream({ messages = {}, stream_options = false }):reply())
+    assert(client:stream({ messages = {}, stream_options = { include_usage = false } }):reply())
+    assert(client:stream({ messages = {} }):reply())
+    assert.same({ false, true, true }, { has(net.requests[1]), has(net.requests[2]), has(net.requests[3]) })
+    assert.is_false(net.requests[2].body.stream_options.include_usage)
+    for _, refusal in ipairs { { status = 400, body = "Unknown field: stream_options" }, { status = 422,
+      json = { detail = { { loc = { "body", "stream_options" }, msg = "Extra inputs are not permitted" } } } } } do
+      net = fake.net { refusal, fake.answer "a" }
+      client = net:connect { retry = false }
+      assert.equal("a", assert(client:stream({ messages = {} }):reply()).text)
+      assert.equal("a", assert(client:stream({ messages = {} }):reply()).text)
+      assert.same({ 3, true, false, false }, { #net.requests, has(net.requests[1]), has(net.requests[2]),
+        has(net.requests[3]) })
+    end
+    net = fake.net { { status = 400, body = "stream_options and temperature" } }
+    local err = assert.refused("temperature", net:connect({ retry = false }):stream({ messages = {} }):reply())
+    assert.same({ 400, 2 }, { err.status, #net.requests })
+    net = fake.net { { status = 400, body = "temperature" } }
+    assert.refused("temperature", net:connect({ retry = false }):stream({ messages = {} }):reply())
+    assert.equal(1, #net.requests)
+  end)
+
+  it("what is no value for an option, or for the model, is refused", function()
+    local client = fake.net({ fake.whole "a" }):connect()
+    assert.raises("client:chat: option 'schema' must be a table", client.chat, client, { messages = {} }, { schema = "x" })
     assert.raises("model is empty", client.chat, client, { messages = {}, model = "" })
   end)
 

@@ -57,6 +57,10 @@ local function stream(client)
   return (client:stream { messages = messages }):reply()
 end
 
+local function several(client)
+  return (client:stream { messages = messages, n = 3 }):reply()
+end
+
 local function chat(client)
   return client:chat { messages = messages }
 end
@@ -120,7 +124,7 @@ local rows = {
   { "how deep a structured answer is nested", { depth = 20 },
     whole('{"choices":[{"message":{"content":"' .. nested(20) .. '"}}]}'),
     whole('{"choices":[{"message":{"content":"' .. nested(21) .. '"}}]}'), says = "more than 20 deep",
-    ask = function(client) return client:chat { messages = messages, schema = {} } end },
+    ask = function(client) return client:chat({ messages = messages }, { schema = {} }) end },
   { "tool calls in one event", { calls = 5 }, EVENTS .. calls(5) .. DONE, EVENTS .. calls(6) .. DONE, ask = stream,
     says = "more than 5 calls in a reply" },
   { "tool calls over many", { calls = 5 }, EVENTS .. calls(5):rep(3) .. DONE, EVENTS .. calls(5)
@@ -132,7 +136,7 @@ local rows = {
     EVENTS .. event(list(3, (CHOICE:gsub("}}", '},"finish_reason":"stop"}')))),
     EVENTS .. event(list(4, CHOICE)) .. DONE, ask = stream, says = "more than 3 choices in a reply" },
   { "choices over many", { choices = 3 }, EVENTS .. DONE, EVENTS .. event(list(3, CHOICE))
-    .. event '{"index":1000000000,"delta":{"content":"a"}}' .. DONE, ask = stream, says = "3 choices" },
+    .. event '{"index":1000000000,"delta":{"content":"a"}}' .. DONE, ask = several, says = "3 choices" },
   { "choices of a whole answer", { choices = 3 },
     whole('{"choices":[' .. list(3, '{"index":%d,"message":{"content":"a"}}') .. "]}"),
     whole('{"choices":[' .. list(4, '{"index":%d,"message":{"content":"a"}}') .. "]}"), ask = chat,

@@ -100,7 +100,7 @@ describe("the transport in nginx", function()
       local lines = {}
       for line in upstream:received():gmatch "([^\r\n]+)\r?\n?" do lines[#lines + 1] = line end
       assert.same({ "POST /v1/x HTTP/1.1", "Host: 127.0.0.1:" .. upstream.port, "Accept: */*",
-        "Content-Type: application/json", "Authorization: Bearer key", "X-Empty:", "Content-Length: 7", '{"a":1}' },
+        "User-Agent: lmm/" .. lmm.version, "Content-Type: application/json", "Authorization: Bearer key", "X-Empty:", "Content-Length: 7", '{"a":1}' },
         lines)
     end)
   end)
@@ -138,7 +138,7 @@ describe("the transport in nginx", function()
     }
     for _, way in ipairs(ways) do
       with(raw.start { steps }, function(upstream)
-        local begin = "local stream = client:stream { messages = {}, timeout = { idle = %s } } "
+        local begin = "local stream = client:stream({ messages = {} }, { timeout = { idle = %s } }) "
           .. "stream:next() ngx.ctx = {}"
         local idle = way[2]:find "stopped" and 0.2 or 60
         assert.matches("^" .. way[2] .. "$", run(upstream, begin:format(idle) .. " " .. way[1]))

@@ -4,6 +4,7 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local options = require "lmm.options"
 local parts = require "lmm.part"
+local settings = require("lmm.call").settings
 local texts = require "lmm.text"
 
 ---@class lmm.Conversation
@@ -36,28 +37,56 @@ local function copy(fields)
   return out
 end
 
-local function check_fields(fields)
-  if fields.messages ~= nil then errors.misuse "a conversation keeps its own messages: see client:chat" end
-  for name in pairs(fields) do
-    if type(name) == "string" and options.nearest(name, { system = true }) then
-      errors.misuse(name == "system" and "system is an option of client:conversation, not of a question"
-        or "unknown option '%s' (did you mean 'system'?)", name)
-    end
-  end
+--- The names that are ours in a table of options; every other name is a field of the request, the server's.
+local OURS = { timeout = true, retry = true, schema = true, headers = true }
+
+--- What says how the server is reached, which no server can be told.
+local OF_CONNECT = { proxy = true, tls = true, unix_socket = true }
+
+--- Refuses what the server would get, and pass over without a word.
+local function check_name(name)
+  if name == "messages" then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  if name == "system" then errors.misuse "system is an option of client:conversation, not of a question" end
+  if OF_CONNECT[name] then errors.misuse("'%s' is an option of lmm.connect, not of a conversation", name) end
+  local meant = options.is_slip(name, "system") and "system"
+  for own in pairs(OURS) do meant = meant or options.is_slip(name, own) and own end
+  if meant then errors.misuse("unknown option '%s' (did you mean '%s'?)", name, meant) end
 end
 
---- Makes a conversation: `system` is its system message; every other name goes along with each request.
+--- What of a table of options is ours, and what the server's; each over what holds otherwise.
+---@param base { opts: table, fields: table }
+---@return table opts, table fields
+local function split(given, base)
+  local opts, fields = copy(base.opts), copy(base.fields)
+  if given.schema or given.response_format then opts.schema, fields.response_format = nil, nil end
+  for name, value in pairs(given) do
+    if OURS[name] then
+      opts[name] = value
+    else
+      if type(name) == "string" then check_name(name) end
+      fields[name] = value
+    end
+  end
+  if given.headers then opts.headers = settings.headers(given.headers, base.opts.headers) end
+  return opts, fields
+end
+
+local NOTHING = { opts = {}, fields = {} }
+
+--- Makes a conversation: `system` is its system message; `timeout`, `retry`, `schema` and `headers` are ours; every
+--- other name goes along with each request.
 function conversation.new(client, opts)
   if opts ~= nil and type(opts) ~= "table" then
     errors.misuse("client:conversation takes a table of options, not a %s", type(opts))
   end
-  local fields = snapshot(opts or {})
-  local system = fields.system
-  fields.system = nil
+  local given = snapshot(opts or {})
+  local system = given.system
+  given.system = nil
   if system ~= nil and type(system) ~= "string" then errors.misuse("system is a string, not a %s", type(system)) end
-  check_fields(fields)
+  local own, fields = split(given, NOTHING)
   return setmetatable({
     client = client,
+    opts = own,
     fields = fields,
     messages = { system and { role = "system", content = system } or nil },
     current = setmetatable({ stream = nil, is_open = nil }, WEAK),
@@ -66,7 +95,7 @@ end
 
 --- The user's message and the options, from what was given in order.
 local function read_arguments(...)
-  local content, fields = {}, nil
+  local content, opts = {}, nil
   local count = select("#", ...)
   while count > 1 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
   for i = 1, count do
@@ -76,7 +105,7 @@ local function read_arguments(...)
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
       content[#content + 1] = snapshot(value)
     elseif type(value) == "table" and i == count then
-      fields = value -- behind a question
+      opts = value -- behind a question
     else
       errors.misuse("argument %d is %s: strings, parts, and last a table of options are taken", i,
         type(value) == "table" and "a table without 'type'" or "a " .. type(value))
@@ -85,7 +114,7 @@ local function read_arguments(...)
   if #content == 0 then errors.misuse "there is nothing to ask: pass a question" end
   local only = content[1]
   if #content == 1 and only.type == "text" and type(only.text) == "string" then content = only.text end
-  return { role = "user", content = content }, fields or {}
+  return { role = "user", content = content }, opts or {}
 end
 
 --- A reply's message for the history. A broken character in it could not be sent back.
@@ -109,16 +138,13 @@ end
 function Conversation:open_stream(streamed, ...)
   local message, given = read_arguments(...)
   local before = abandoned(self)
-  check_fields(given)
-  local fields = copy(self.fields)
-  if given.schema or given.response_format then fields.schema, fields.response_format = nil, nil end
-  for name, value in pairs(given) do fields[name] = value end
+  local opts, fields = split(given, self)
   if type(self.messages) ~= "table" then
     errors.misuse("the messages of a conversation are a list, not a %s", type(self.messages))
   end
   fields.messages = copy(self.messages)
   table.insert(fields.messages, message)
-  local stream = self.client:open_stream(fields, streamed)
+  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed)
   if before then before:cancel() end
   local current = self.current
   function stream.on_end(reply)
@@ -132,7 +158,7 @@ function Conversation:open_stream(streamed, ...)
 end
 
 --- Asks and waits for the whole answer. Strings are text parts, the order is kept; a last table without `type` holds
---- options for this request: `timeout`, `retry`, `schema`, and any request field by the server's name.
+--- options for this request: `timeout`, `retry`, `schema`, `headers`, and any request field by the server's name.
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Conversation:ask(...)
   return self:open_stream(false, ...):reply()
@@ -153,7 +179,8 @@ end
 --- Another conversation with the same history, which goes its own way from here.
 ---@return lmm.Conversation
 function Conversation:fork()
-  local other = conversation.new(self.client, self.fields)
+  local other = conversation.new(self.client)
+  other.opts, other.fields = copy(self.opts), copy(self.fields)
   other.messages = snapshot(self.messages)
   return other
 end

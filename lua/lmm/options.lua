@@ -29,6 +29,15 @@ function options.nearest(name, names)
   return best
 end
 
+--- Whether one letter too many, missing, wrong, or changed places with the next makes `a` of `b`.
+function options.is_slip(a, b)
+  local at = 1
+  while at <= #a and a:byte(at) == b:byte(at) do at = at + 1 end
+  a, b = a:sub(at), b:sub(at)
+  return a:sub(2) == b:sub(2) or a:sub(2) == b or a == b:sub(2)
+    or a:sub(3) == b:sub(3) and a:sub(1, 2) == b:sub(1, 2):reverse()
+end
+
 --- Refuses a time that is not above 0; nil is none.
 ---@param what string  for the message
 function options.check_seconds(what, seconds)

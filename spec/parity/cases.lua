@@ -202,8 +202,8 @@ return {
 
   case("a stream that falls silent", { silent }, {
     run = function(client)
-      local given = { messages = request.messages, timeout = { idle = 0.15 } }
-      local text, message, err = all_pieces(client:stream(given))
+      local given = { timeout = { idle = 0.15 } }
+      local text, message, err = all_pieces(client:stream(request, given))
       err = failed("timeout", nil, message, err)
       assert.same({ "one", "receive", "idle", "one" }, { text, err.phase, err.limit, err.partial })
     end,
@@ -212,7 +212,7 @@ return {
 
   case("a limit on the whole call, however busy the stream", { trickle }, {
     run = function(client)
-      local _, message, err = all_pieces(client:stream { messages = request.messages, timeout = 0.25 })
+      local _, message, err = all_pieces(client:stream({ messages = request.messages }, { timeout = 0.25 }))
       assert.equal("total", failed("timeout", nil, message, err).limit)
     end,
     seen = closes,

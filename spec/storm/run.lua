@@ -106,16 +106,16 @@ end
 --- Asks as the plan says; gives what the call gave. `state` has the stream or conversation for whoever wants to leave.
 local function ask(plan, client, state)
   local request = { storm = { seed = plan.seed, number = plan.number } }
-  if plan.limit then request.timeout = { first = plan.limit, idle = plan.limit, total = plan.limit * 20 } end
+  local timeout = plan.limit and { first = plan.limit, idle = plan.limit, total = plan.limit * 20 } or nil
   if #plan.meant.choices > 1 then request.n = #plan.meant.choices end
   if plan.talks then
-    state.chat = client:conversation()
+    state.chat = client:conversation { timeout = timeout }
     if not plan.streamed then return state.chat:ask(plan.question, request) end
     state.stream = state.chat:stream(plan.question, request)
   else
     request.messages = { { role = "user", content = plan.question } }
-    if not plan.streamed then return client:chat(request) end
-    state.stream = client:stream(request)
+    if not plan.streamed then return client:chat(request, { timeout = timeout }) end
+    state.stream = client:stream(request, { timeout = timeout })
   end
   local stream = state.stream
   if state.weak then state.stream = nil end

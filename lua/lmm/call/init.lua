@@ -17,6 +17,9 @@ local settings = require "lmm.call.settings"
 ---@field first number?    seconds to the first piece of content
 ---@field model string?     what it asks for, of which a refusal may have to say more
 ---@field stream lmm.Stream?  whose call it is
+---@field sent_headers table<string, string>  the client's, and those of this call
+---@field content_type string?  of a body that is not JSON
+---@field fallback { field: string, body: userdata }?  the body without a field that some servers refuse
 local Call = {}
 Call.__index = Call
 
@@ -37,17 +40,21 @@ end
 
 --- The options of one call: what `timeout` and `retry` make of the client's own.
 ---@param client lmm.Client
----@param opts { timeout: number|table?, retry: table|function|boolean|nil }
+---@param opts { timeout: number|table?, retry: table|function|boolean|nil, headers: table? }
 ---@return lmm.CallOptions
 function call.options(client, opts)
   ---@class lmm.CallOptions
   ---@field timeout table
   ---@field policy table|function
   ---@field started number
+  ---@field headers table<string, string>  the client's, and those of this call
+  ---@field content_type string?  of a body that is not JSON
   return {
     timeout = opts.timeout == nil and client.timeout or settings.timeout("call", opts.timeout, client.timeout),
     policy = opts.retry == nil and client.policy or retry.new(opts.retry),
     started = client.loop:now(),
+    headers = opts.headers and settings.headers(opts.headers, client.headers) or client.headers,
+    content_type = nil,
   }
 end
 
@@ -70,12 +77,14 @@ function call.new(client, method, url, body, opts)
     started = opts.started,
     deadline = opts.timeout.total and opts.started + opts.timeout.total,
     cell = { set = false },
+    sent_headers = opts.headers,
+    content_type = opts.content_type,
     attempts = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
     is_ending = nil,
-    model = nil, stream = nil, cancelled = nil,
+    model = nil, stream = nil, cancelled = nil, fallback = nil, falls_back = nil, left_out = nil,
   }, Call)
   client.calls[self] = true
   return self
@@ -83,7 +92,7 @@ end
 
 --- What a hint may need to know of the request.
 function Call:request_facts()
-  return { url = self.url, base_url = self.client.base_url, size = self.body and self.body:size(),
+  return { url = self.url:gsub("%?.*$", ""), base_url = self.client.base_url, size = self.body and self.body:size(),
     has_key = self.key ~= nil and self.key ~= "" }
 end
 
@@ -212,8 +221,17 @@ function Call:refusal(head, encoding)
   if not text and err.kind == "cancelled" then return err end
   text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "", encoding)
-  if self.model and not failure.hint then failure.hint = self.client:hint_for(self, failure) end
+  self.falls_back = self:refuses_field(failure)
+  local wants_hint = self.model and not failure.hint and not self.falls_back
+  if wants_hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
+end
+
+--- Whether it is a field that the request can do without that is refused.
+function Call:refuses_field(failure)
+  local field = self.fallback and self.fallback.field
+  if not field or failure.status ~= 400 and failure.status ~= 422 then return false end
+  return failure.param == field or failure.message:find(field, 1, true) ~= nil
 end
 
 --- One attempt up to the head of its reply. A reply that refuses is an error.
@@ -221,7 +239,7 @@ end
 function Call:open()
   self.headers, self.received, self.late_until, self.is_ending = nil, 0, nil, nil
   self.limit, self.time_left = "first", self.timeout.first or math.huge
-  local lines, key = self.client:header_lines(self.body ~= nil)
+  local lines, key = self.client:header_lines(self)
   local is_cancelled = self.cancelled or self.client.closed -- while a key was asked for
   if is_cancelled then return nil, self:fail { kind = "cancelled" } end
   if not lines then return nil, self:fail(key) end
@@ -242,6 +260,7 @@ function Call:open()
   self.client.has_answered = true
   local encoding = encoding_of(head.headers)
   if head.status < 200 or head.status > 299 then return nil, self:refusal(head, encoding) end
+  if self.left_out then self.client.left_out[self.left_out] = true end -- it was the field that was wrong
   if not encoding then return head end
   return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
 end
@@ -265,15 +284,32 @@ function Call:run(attempt, subject)
     if value ~= nil then return value end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end
-    failures = failures or {}
-    failures[#failures + 1] = err
-    local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
-    if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return nil, err end
-    local on_retry = type(self.policy) == "table" and self.policy.on_retry
-    if on_retry then on_retry(self.attempts, err, delay) end
-    local stopped = self:backoff(delay)
-    if stopped then return nil, stopped end
+    if self.falls_back then
+      self:fall_back()
+    else
+      failures = failures or {}
+      failures[#failures + 1] = err
+      local stopped = self:wait_for_retry(failures)
+      if stopped then return nil, stopped end
+    end
   end
+end
+
+--- The next attempt is at once, and without the field that was refused.
+function Call:fall_back()
+  self.body, self.left_out = self.fallback.body, self.fallback.field
+  self.fallback, self.falls_back = nil, nil
+end
+
+--- Waits as the policy says; gives the error to end with where there is to be no further attempt.
+---@return lmm.Error?
+function Call:wait_for_retry(failures)
+  local err = failures[#failures]
+  local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
+  if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return err end
+  local on_retry = type(self.policy) == "table" and self.policy.on_retry
+  if on_retry then on_retry(self.attempts, err, delay) end
+  return self:backoff(delay)
 end
 
 --- Raises where this call cannot go on from here.

@@ -23,7 +23,7 @@ local sentences = {
 --- Where a call goes, for a message: a proxy's user name and password are nobody's business.
 local function target(call)
   local client = call.client
-  return call.url:gsub("/chat/completions$", "")
+  return call.url:gsub("%?.*$", ""):gsub("/chat/completions$", "") -- a query may hold a key
     .. (client.proxy and " through " .. text.without_user(client.proxy) or "")
     .. (client.proxy_variable and " (" .. client.proxy_variable .. ")" or "")
     .. (client.unix_socket and " at " .. client.unix_socket or "")
@@ -67,7 +67,7 @@ local QUOTED = 60 -- bytes of a text that is no JSON
 --- `{quote}` in a reason stands for the beginning of its `quote`
 ---@return lmm.Error
 function message.error(call, failure)
-  local secrets, limit = redact.secrets(call.client, call.key), call.client.limits.error
+  local secrets, limit = redact.secrets(call.client, call.key, call.sent_headers), call.client.limits.error
   local clean = is_from_server[failure.kind] and redact.clean or redact.without_secrets
   local fields = {}
   for name, value in pairs(failure) do

@@ -24,22 +24,27 @@ local function is_secret_name(name)
     or name:find "password"
 end
 
---- The secrets of a call: its key, the values of secret headers, and the password of its proxy.
----@param client { headers: table<string, string>, proxy: string? }
+--- The secrets of a call: its key, the values of secret headers and of secrets in its URL, and the password of its
+--- proxy.
+---@param client { headers: table<string, string>, query: string?, proxy: string? }
 ---@param key string?  the key that was sent
+---@param headers table<string, string>?  of the call, where they are not the client's
 ---@return string[]
-function redact.secrets(client, key)
+function redact.secrets(client, key, headers)
   local found = {}
   local function add(secret)
     if secret and #secret >= SHORTEST_SECRET and not placeholders[secret:lower()] then found[#found + 1] = secret end
   end
   add(key)
-  for name, value in pairs(client.headers) do
+  for name, value in pairs(headers or client.headers) do
     if is_secret_name(name) then
       add(value)
       add(value:match "^%a+ +(%S+)$") -- as in "Bearer KEY"
       for crumb in value:gmatch "=%s*([^;]+)" do add(crumb) end -- of a cookie
     end
+  end
+  for name, value in (client.query or ""):gmatch "([^?&=]+)=([^&]*)" do
+    if is_secret_name(name) or name == "code" or name == "sig" then add(value) end
   end
   local user = client.proxy and client.proxy:gsub("^%a[%w+.-]*://", ""):match "^(.*)@"
   if user then

@@ -4,12 +4,14 @@ local options = require "lmm.options"
 local retry = require "lmm.call.retry"
 local transport = require "lmm.transport"
 local text = require "lmm.text"
+local version = require "lmm.version"
 
 local settings = {}
 
 local rows = {
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
+  user_agent = "string",
 }
 setmetatable(rows, { __index = { transport = "table" } }) -- for specs: taken, but not among the names that are listed
 
@@ -51,11 +53,6 @@ end
 function settings.model(name)
   if name == "" then errors.misuse "model is empty: leave it out to ask the first that the server lists" end
   return settings.line("model", name)
-end
-
---- Whether lmm.connect has an option of this name.
-function settings.is_option(name)
-  return rows[name] ~= nil
 end
 
 --- The host in "host" or "host:port", an IPv6 address in brackets; nil where it is neither.
@@ -141,6 +138,8 @@ local function check_limits(given)
 end
 
 ---@param what string  where the URL comes from, for messages
+---@return string base_url, string query  which begins with "?", or is empty
+---@return string host
 local function check_base_url(url, what)
   settings.line(what, url)
   local scheme, host = url:match "^(%a[%w+.-]*)://([^/?#]*)"
@@ -153,21 +152,28 @@ local function check_base_url(url, what)
     errors.misuse("%s holds a user name or password: pass api_key or headers instead", what)
   end
   local name = host_of(host)
-  if not name or url:find "[%s?#]" or host:find "[\128-\255]" then
-    errors.misuse("%s '%s' is not a server's address%s", what, shown, url:find "[?#]" and ": it has a query"
+  if not name or url:find "[%s#]" or host:find "[\128-\255]" then
+    errors.misuse("%s '%s' is not a server's address%s", what, shown, url:find "#" and ": it has a fragment"
       or url:find "%s" and ": it holds a space"
       or host:find "[\128-\255]" and ": write the host as DNS has it, xn--..."
       or host:find "^[^:]+:[^:]*$" and ": a port is from 1 to 65535"
       or host:find "^[%x:]*:[%x:]*:" and ": an IPv6 address stands in brackets"
       or host:find "^:" and ": it names no host" or "")
   end
-  return scheme:lower() .. url:sub(#scheme + 1):gsub("/+$", ""), name
+  local path, query = url:sub(#scheme + 1):match "^([^?]*)(.*)$"
+  return scheme:lower() .. path:gsub("/+$", ""), query ~= "?" and query or "", name
 end
 
 local framing = { ["content-length"] = true, ["transfer-encoding"] = true, expect = true }
 
-local function check_headers(headers)
-  for name, value in pairs(headers) do
+--- Checked headers, over those of `base`, whatever the case of their names.
+---@param given table<string, string>
+---@param base table<string, string>?
+---@return table<string, string>
+function settings.headers(given, base)
+  if type(given) ~= "table" then errors.misuse("headers are a table, not a %s", type(given)) end
+  local own = {}
+  for name, value in pairs(given) do
     if type(name) ~= "string" or not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
       local shown = tostring(name):gsub("%c", "?"):match "^[^:]*" -- what follows may be a value, and a secret
       errors.misuse("headers: '%s' is not a header's name", #shown < #tostring(name) and shown .. ":..." or shown)
@@ -175,8 +181,13 @@ local function check_headers(headers)
     if type(value) ~= "string" then errors.misuse("headers: the value of '%s' is a %s", name, type(value)) end
     settings.line("headers: the value of '" .. name .. "'", value)
     if framing[name:lower()] then errors.misuse("headers: '%s' is set by what is sent", name) end
+    own[name:lower()] = true
   end
-  return merged({}, headers)
+  local out = merged({}, given)
+  for name, value in pairs(base or {}) do
+    if not own[name:lower()] then out[name] = value end
+  end
+  return out
 end
 
 --- The settings of a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
@@ -188,7 +199,8 @@ function settings.of_client(opts)
   opts = options.check("lmm.connect", rows, opts)
   local out = {
     api_key = opts.api_key or transport.environment "OPENAI_API_KEY",
-    headers = check_headers(opts.headers or {}),
+    headers = settings.headers(opts.headers or {}),
+    user_agent = settings.line("user_agent", opts.user_agent or "lmm/" .. version.number),
     timeout = settings.timeout("lmm.connect", opts.timeout, timeout_defaults),
     policy = retry.new(opts.retry),
     limits = check_limits(opts.limits),
@@ -198,8 +210,9 @@ function settings.of_client(opts)
     transport = opts.transport,
   }
   local url = opts.base_url or transport.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
-  local base_url, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
-  out.base_url, out.proxy, out.proxy_variable = base_url, find_proxy(opts, base_url, host)
+  local base_url, query, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")
+  out.base_url, out.query = base_url, query
+  out.proxy, out.proxy_variable = find_proxy(opts, base_url, host)
   if type(out.api_key) == "string" then settings.line(opts.api_key and "api_key" or "$OPENAI_API_KEY", out.api_key) end
   return out
 end

@@ -8,7 +8,7 @@ local request = require "lmm.request"
 local streams = require "lmm.stream"
 
 ---@class lmm.Client
----@field base_url string
+---@field base_url string  without its query
 local Client = {}
 Client.__index = Client
 Client.__name = "lmm.Client"
@@ -22,6 +22,7 @@ function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
   self.calls = setmetatable({}, { __mode = "k" }) -- those under way
   self.lines = {} -- header lines, by whether there is a body
+  self.left_out = {} -- names of fields that the server refuses and that requests can do without
   self.loop = loops.current()
   if self.loop.transport then self:get_transport() end -- which refuses what it cannot do
   return self
@@ -38,6 +39,15 @@ function Client:root()
   return (self.base_url:gsub("/v%d+$", ""))
 end
 
+--- The URL of a path below the base URL, or from the server's root where it begins with "/"; the base URL's query stays
+--- at its end.
+---@param path string
+---@return string
+function Client:url(path)
+  local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
+  return url .. (path:find("?", 1, true) and self.query:gsub("^?", "&") or self.query)
+end
+
 --- The transport, the one that goes with the loop; libcurl is loaded when it is first needed.
 ---@return lmm.Transport
 function Client:get_transport()
@@ -46,10 +56,11 @@ function Client:get_transport()
 end
 
 --- The header lines of a request with this key, the same each time.
-local function make_lines(headers, has_body, key)
+local function make_lines(headers, content_type, key, user_agent)
   local lines, own = {}, {}
   for name in pairs(headers) do own[name:lower()] = true end
-  if has_body and not own["content-type"] then lines[1] = "Content-Type: application/json" end
+  if user_agent ~= "" and not own["user-agent"] then lines[1] = "User-Agent: " .. user_agent end
+  if content_type and not own["content-type"] then lines[#lines + 1] = "Content-Type: " .. content_type end
   if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
   for name, value in pairs(headers) do
     lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
@@ -57,19 +68,25 @@ local function make_lines(headers, has_body, key)
   return lines
 end
 
---- The header lines of a request; a key may come from a function, asked for each attempt.
----@param has_body boolean
+--- The header lines of a call; a key may come from a function, asked for each attempt.
+---@param call lmm.Call
 ---@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
-function Client:header_lines(has_body)
-  local key = self.api_key
+function Client:header_lines(call)
+  local key, has_body, headers = self.api_key, call.body ~= nil, call.sent_headers
+  local content_type = has_body and (call.content_type or "application/json") or nil
   if type(key) ~= "function" then
-    local lines = self.lines[has_body] or make_lines(self.headers, has_body, key)
+    if headers ~= self.headers or call.content_type then
+      return make_lines(headers, content_type, key, self.user_agent), key
+    end
+    local lines = self.lines[has_body] or make_lines(headers, content_type, key, self.user_agent)
     self.lines[has_body] = lines
     return lines, key
   end
   local why
   key, why = key()
-  if type(key) == "string" and not key:find "%c" then return make_lines(self.headers, has_body, key), key end
+  if type(key) == "string" and not key:find "%c" then
+    return make_lines(headers, content_type, key, self.user_agent), key
+  end
   return nil, { kind = "invalid", reason = "the api_key function gave no key: "
     .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
 end
@@ -114,7 +131,7 @@ end
 
 -- ---- what its holder calls
 
-local call_rows = { timeout = "number|table", retry = "table|function|boolean" }
+local call_rows = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
 
 local function call_options(self, where, opts)
   self:check_open()
@@ -122,7 +139,7 @@ local function call_options(self, where, opts)
 end
 
 --- The models that the server offers, each a table with `id`.
----@param opts { timeout: number|table?, retry: table|function|false? }?
+---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return table[]? models, string? message, lmm.Error? err
 function Client:models(opts)
   local call_opts = call_options(self, "client:models", opts)
@@ -130,16 +147,17 @@ function Client:models(opts)
 end
 
 --- Whether the server says that it is well (GET /health, beside the base URL's /v1).
+---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
-  local reply, err = self:fetch("GET", self:root() .. "/health", nil, call_options(self, "client:health", opts))
+  local reply, err = self:fetch("GET", self:url "/health", nil, call_options(self, "client:health", opts))
   return errors.public(reply and true, err)
 end
 
 --- Waits until the server answers: GET /health, then the list of models, about four times a second.
----@param opts { timeout: number?, on_wait: (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?  timeout: seconds
---- (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait with an error
---- that it returns
+---@param opts { timeout: number?, headers: table?, on_wait: (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?
+--- timeout: seconds (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait
+--- with an error that it returns
 ---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
 function Client:wait_ready(opts)
   self:check_open()
@@ -151,7 +169,7 @@ end
 ---@param method string  GET, POST, ...
 ---@param path string
 ---@param body table|string|nil
----@param opts { timeout: number|table?, retry: table|function|false? }?
+---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
 --- decoded, where it is JSON; a status that is no success is an error
 ---@return string? message
@@ -167,9 +185,8 @@ function Client:request(method, path, body, opts)
   elseif body ~= nil then
     body = request.verbatim(body)
   end
-  local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
   local reply, call
-  reply, err, call = self:fetch(method, url, body, call_opts)
+  reply, err, call = self:fetch(method, self:url(path), body, call_opts)
   if not reply then return errors.public(nil, err) end
   local value, failure = require("lmm.answer").decode(reply.body, self.limits)
   if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
@@ -179,9 +196,14 @@ end
 
 --- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
 --- what the caller does with its tables afterwards does not change it; nothing is sent before the stream is read.
+---@param where string  what the caller called, for messages
+---@param given table
+---@param ours table?
+---@param streamed boolean
 ---@return lmm.Stream
-function Client:open_stream(given, streamed)
-  local sent, ours = fields.split(given, streamed)
+function Client:open_stream(where, given, ours, streamed)
+  ours = options.check(where, fields.rows, ours)
+  local sent, wants_usage = fields.sent(given, ours, streamed)
   self:check_open()
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
@@ -196,30 +218,46 @@ function Client:open_stream(given, streamed)
       body, err = request.with(body, "model", model)
       if not body then return nil, err end
     end
-    local call = calls.new(self, "POST", self.base_url .. "/chat/completions", body, opts)
+    local plain = body
+    if wants_usage and not self.left_out.stream_options then
+      body, err = request.with(plain, "stream_options", fields.STREAM_OPTIONS)
+      if not body then return nil, err end
+    end
+    local call = calls.new(self, "POST", self:url "chat/completions", body, opts)
     call.model, call.stream = model, stream
+    call.fallback = body ~= plain and { field = "stream_options", body = plain } or nil
     return call
   end
   return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
 end
 
---- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it.
---- `timeout`, `retry` and `schema` (a JSON schema for a structured answer) are ours.
+---@class lmm.RequestOptions
+---@field timeout number|table|nil  seconds in all, or { connect, first, idle, total }
+---@field retry table|function|boolean|nil  see lmm.retry
+---@field schema table?  a JSON schema, for a structured answer
+---@field headers table<string, string>?  more headers, over those of the client
+
+--- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it. All
+--- of its fields go to the server, whatever they are called; `stream` is set here. What is ours stands apart.
 ---@param given table
+---@param opts lmm.RequestOptions?
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
-function Client:chat(given)
-  return self:open_stream(given, false):reply()
+function Client:chat(given, opts)
+  return self:open_stream("client:chat", given, opts, false):reply()
 end
 
 --- The same, streamed. Gives the stream in the form that a `for` loop closes on Lua 5.4.
+---@param given table  its own `stream_options` win, `false` leaves them out
+---@param opts lmm.RequestOptions?
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
-function Client:stream(given)
-  local result = self:open_stream(given, true)
+function Client:stream(given, opts)
+  local result = self:open_stream("client:stream", given, opts, true)
   return result, nil, nil, result
 end
 
 --- A conversation with this client.
----@param opts { system: string?, [string]: any }?  `system`, and what every request of it is to carry
+---@param opts { system: string?, [string]: any }?  `system`, what is ours (see lmm.RequestOptions), and fields that
+--- every request of it is to carry
 ---@return lmm.Conversation
 function Client:conversation(opts)
   self:check_open()

@@ -30,7 +30,7 @@ end
 ---@param run nil|fun(call: lmm.Call, attempt: function)  see Client:fetch
 ---@return table[]? list, lmm.Error? err
 function models.list(client, opts, run)
-  local value, err, call = client:fetch_json("GET", client.base_url .. "/models", nil, opts, run)
+  local value, err, call = client:fetch_json("GET", client:url "models", nil, opts, run)
   if not value then return nil, err end
   local given = list_in(value)
   local found = named(given)
@@ -45,7 +45,7 @@ local OWNER_INTERVAL = 1 -- seconds between looks at whether the task that asks 
 --- Waits, by a call that sends nothing, until another task of this client has the list.
 local function wait_for_list(client, opts, run)
   local listing = client.listing
-  local call = calls.new(client, "GET", client.base_url .. "/models", nil, opts)
+  local call = calls.new(client, "GET", client:url "models", nil, opts)
   listing.waiting[#listing.waiting + 1] = call.cell
   local _, err = run(call, function()
     local why
@@ -147,7 +147,7 @@ function models.hint(client, call, failure)
   if failure.status ~= 404 or not failure.message:find "[Mm]odel" then return nil end
   if call.has_listed then return call.model_hint end
   call.has_listed = true
-  local opts = calls.options(client, { retry = false })
+  local opts = calls.options(client, { retry = false, headers = call.sent_headers })
   opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
   local list = models.list(client, opts, function(...) return call.stream:run_aside(...) end)
   call.model_hint = list and hint_for(call.model, list)

@@ -6,14 +6,14 @@ local options = require "lmm.options"
 
 local ready = {}
 
-local rows = { timeout = "number", on_wait = "function" }
+local rows = { timeout = "number", on_wait = "function", headers = "table" }
 local TIMEOUT, INTERVAL, PROBE_TIMEOUT, PROBE_CONNECT = 600, 0.25, 10, 5 -- seconds
 
 --- Why the server is not ready, or nil. A server without /health tells by its list of models.
-local function probe(client, deadline)
-  local opts = calls.options(client, { retry = false })
+local function probe(client, deadline, headers)
+  local opts = calls.options(client, { retry = false, headers = headers })
   opts.timeout = { connect = PROBE_CONNECT, total = math.max(0.1, math.min(PROBE_TIMEOUT, deadline - opts.started)) }
-  local reply, err = client:fetch("GET", client:root() .. "/health", nil, opts)
+  local reply, err = client:fetch("GET", client:url "/health", nil, opts)
   if not reply and err.status ~= 404 and err.status ~= 405 then return err end
   opts.started = client.loop:now()
   local list
@@ -36,7 +36,7 @@ function ready.wait(client, opts)
   local loop, timeout = client.loop, opts.timeout or TIMEOUT
   local started, cell = loop:now(), {}
   while true do
-    local err = probe(client, started + timeout)
+    local err = probe(client, started + timeout, opts.headers)
     if not err then return true end
     local stop = not is_transient(err) and err or opts.on_wait and opts.on_wait(loop:now() - started, err)
     if errors.is(stop) then return nil, stop end
