@@ -881,7 +881,8 @@ describe("the client", function()
 
   it("what is no value for an option, or for the model, is refused", function()
     local client = fake.net({ fake.whole "a" }):connect()
-    assert.raises("client:chat: option 'schema' must be a table", client.chat, client, { messages = {} }, { schema = "x" })
+    assert.raises("client:chat: option 'schema' must be a table", client.chat, client,
+      { messages = {} }, { schema = "x" })
     assert.raises("model is empty", client.chat, client, { messages = {}, model = "" })
   end)
 

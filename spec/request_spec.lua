@@ -318,7 +318,8 @@ describe("a request", function()
     local stream = net:connect { model = "" }:stream { messages = { message } }
     message.content = "after"
     assert(stream:reply())
-    assert.matches('^{"stream_options":%b{},"model":"found","messages":%[{"content":"before","role":"user"}%],"stream":true', net.requests[2].text)
+    assert.matches('^{"stream_options":%b{},"model":"found",'
+      .. '"messages":%[{"content":"before","role":"user"}%],"stream":true', net.requests[2].text)
     assert.refused("^model is not UTF%-8", net:connect({ model = "" }):chat { messages = {} })
   end)
 
