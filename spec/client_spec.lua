@@ -743,6 +743,20 @@ describe("the client", function()
     assert.equal('{"n":', err.partial)
   end)
 
+  it("structured output that was cut by its length is told as that, and what came is kept", function()
+    local cut = { choices = { { index = 0, finish_reason = "length", message = { content = '{"n":' } } },
+      usage = { prompt_tokens = 3, completion_tokens = 4 } }
+    for _, method in ipairs { "ask", "stream" } do
+      local net = fake.net { { body = lmm.json.encode(cut) } }
+      local chat = net:connect():conversation {}
+      local reply, message, err = chat[method](chat, "q", { schema = {} })
+      if method == "stream" then reply, message, err = reply:reply() end
+      assert.refused("the answer was cut at the most tokens, before .* was whole %(raise max_tokens%)",
+        reply, message, err)
+      assert.same({ "protocol", '{"n":', 4 }, { err.kind, err.partial, err.usage.completion_tokens })
+    end
+  end)
+
   it("what belongs to streams alone may be set for both", function()
     local options = { include_usage = false }
     local net = fake.net { fake.whole "a", fake.answer "b" }

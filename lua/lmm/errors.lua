@@ -19,6 +19,7 @@ local text = require "lmm.text"
 ---@field attempts integer?   how often it was tried
 ---@field elapsed number?     seconds from the call to the failure
 ---@field partial string?     the text that had arrived
+---@field usage table?        the tokens of an answer that was cut before its JSON was whole
 ---@field limit string?       of a timeout: connect, first, idle, total or ready
 ---@field retry_after number? seconds that the server asks to wait
 ---@field last lmm.Error?     of wait_ready: what the last try met

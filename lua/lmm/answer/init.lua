@@ -283,6 +283,11 @@ end
 function Answer:structured(result)
   local value, failure = answer.decode(result.text, self.limits)
   if not failure or failure.kind == "limit" then return value, failure end
+  if result.finish_reason == "length" then
+    failure.reason = "the answer was cut at the most tokens, before the JSON that the schema asks for was whole"
+    failure.hint, failure.usage = "raise max_tokens", result.usage
+    return nil, failure
+  end
   failure.reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
     failure.reason, tostring(result.finish_reason))
   return nil, failure
