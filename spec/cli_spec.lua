@@ -53,7 +53,7 @@ describe("lmm ask", function()
 
   it("the question comes from the argument, standard input or a file", function()
     local file = write("question", "from a file\nof two lines\r\n\n")
-    assert.equal("question: plain\n", answered(lmm({ "ask", "plain" }, "unheeded")))
+    assert.equal("question: plain\n", answered(lmm { "ask", "plain" }))
     assert.equal("question: from stdin\n", answered(lmm({ "ask" }, "from stdin\n")))
     assert.equal("question: from stdin\n", answered(lmm({ "ask", "-" }, "from stdin")))
     assert.equal("question: from a file\nof two lines\n", answered(lmm { "ask", "@" .. file }))
@@ -226,7 +226,7 @@ describe("what goes wrong in lmm", function()
     assert.equal("question: q\n", answered(lmm({ "ask", "q" }, nil, env)))
     env.OPENAI_API_KEY = "wrong-key-4711"
     local refused = lmm({ "ask", "q" }, nil, env)
-    complained(refused, 1, "HTTP 401.*does not take the key that was sent")
+    complained(refused, 1, "HTTP 401.*does not take the key in %$OPENAI_API_KEY")
     assert.falsy(refused.err:find "4711")
     guarded.stop()
 
@@ -307,7 +307,7 @@ describe("how lmm ends", function()
     for _, word in ipairs { "system=x", "stream=true", "messages=[]" } do
       complained(lmm { "ask", "q", "-p", word }, 2, "%-p does not set '" .. word:match "%l+" .. "': ")
     end
-    complained(lmm { "ask", "q", "-p", "headers={}" }, 2, "'headers' is an option of lmm.connect")
+    complained(lmm { "ask", "q", "-p", "headers={}" }, 2, "headers are given by %-H")
   end)
 
   it("Ctrl-C keeps what has arrived", function()

@@ -186,4 +186,27 @@ function part.new(kind, source, opts)
   return self
 end
 
+local kinds = { -- of what a server is to fetch, by the end of its path
+  image = "png jpg jpeg webp gif bmp tif tiff avif", video = "mp4 m4v mov webm mkv avi mpg mpeg",
+  audio = "wav mp3 flac ogg opus m4a aac",
+}
+
+--- The kind of part that a source makes: by its bytes, or by the end of its URL where a server is to fetch it.
+---@param source string|table  as part.new takes it
+---@return "image"|"video"|"audio"|"file"|nil kind  nil where that does not tell
+function part.kind_of(source)
+  local path = type(source) == "string" and source:match "^%a[%w+.-]+://[^/?#]*([^?#]*)"
+  if path then
+    local ending = path:match "%.(%w+)$"
+    for kind, endings in pairs(kinds) do
+      if ending and (" " .. endings .. " "):find(" " .. ending:lower() .. " ", 1, true) then return kind end
+    end
+    return nil
+  end
+  local mime = part.new("file", source).mime
+  if not mime or mime == "application/octet-stream" then return nil end
+  local kind = mime:match "^[^/]+"
+  return kinds[kind] and kind or "file"
+end
+
 return part

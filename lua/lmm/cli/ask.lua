@@ -1,6 +1,8 @@
 --- `lmm ask`: one question, with pictures, to a model; the answer is printed as it comes.
+local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local sources = require "lmm.cli.sources"
 local texts = require "lmm.text"
 
 local ask = {}
@@ -11,32 +13,50 @@ Ask a model a question, about pictures or without any, and print its answer as i
 local EPILOG = [[
 QUESTION is one argument, so put it in quotes. @FILE stands for the text of that
 file, @@ for an @ at the beginning. Without a question, or with -, it is read
-from standard input. An argument that begins with - comes after --.
+from standard input. With a question, text that is piped in goes before it, with
+a blank line between (</dev/null where nothing should). An argument that begins
+with - comes after --.
+
+-i and -a take several files, as in -i *.jpg, whose names have an ending.
 
 The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,
-"...", [...], {...}); anything else is a text.
+"...", [...], {...}); anything else is a text. @FILE stands for what the file
+holds.
 
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
    lmm ask -i a.jpg -i https://example.org/b.png "What is the difference?"
    lmm ask -s "Answer in French." -p temperature=0 -p max_tokens=100 "Why?"
    lmm ask -p 'stop=["\n"]' --json "Name a colour." | jq .usage
+   git diff | lmm ask "Explain this change."
+   lmm ask -a talk.mp3 -a slides.pdf "Do they agree?"
+   lmm ask --schema animal.json -i picture.jpg "What is it?" | jq .name
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"]]
+
+local function add(kind)
+  return function(args, _, source)
+    args.media = args.media or {}
+    table.insert(args.media, { kind = kind, source = source })
+  end
+end
 
 function ask.declare(parser)
   local command = parser:command("ask", DESCRIPTION, EPILOG):summary "Ask a question, about pictures or without any."
   command:usage "Usage: lmm ask [OPTION]... [QUESTION]"
   command:argument("question", "The question, or @FILE, or - for standard input."):args "*"
   command:option("-i --image", "A picture: a path, an http:, https:, file: or data: URL, or - for standard input. May"
-    .. " be given several times; the order is kept."):argname("SOURCE"):count "*"
+    .. " be given several times; the order is kept."):argname("SOURCE"):count("*"):action(add "image")
+  command:option("-a --attach", "A medium of any kind, told by its bytes: a picture, a video, a sound, a PDF or a text"
+    .. " file. Sources are as for -i; a URL is told by its ending."):argname("SOURCE"):count("*"):action(add())
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
-  command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
-    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+  connection.declare(command)
   command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, retry"
     .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
     :convert(field.parse)
+  command:option("--schema", "A file with a JSON schema: the answer follows it, and is printed as one line of JSON.")
+    :argname "FILE"
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
@@ -49,8 +69,8 @@ end
 --- Only one thing can come from standard input, and there is one question.
 local function check(args)
   local readers = { (args.question[1] or "-") == "-" and "the question" or nil }
-  for _, source in ipairs(args.image) do
-    if source == "-" then readers[#readers + 1] = "a picture" end
+  for _, given in ipairs(args.media or {}) do
+    if given.source == "-" then readers[#readers + 1] = given.kind and "a picture" or "a medium" end
   end
   if #args.question > 1 then
     console.misuse("one question is taken, not %d arguments: put it in quotes", #args.question)
@@ -60,30 +80,34 @@ local function check(args)
   end
 end
 
+local function reads_medium(args)
+  for _, given in ipairs(args.media or {}) do
+    if given.source == "-" then return true end
+  end
+end
+
 local function read_question(args)
   local given = args.question[1] or "-"
   local question
   if given == "-" then
-    question = console.chomp(console.read "the question")
+    question = console.chomp(sources.check_text(console.read "the question"))
   else
     question = console.text(given, "the question")
   end
   if not question:find "%S" then console.misuse "the question is empty" end
-  return question
-end
-
-local function read_images(lmm, args)
-  local images = {}
-  for i, source in ipairs(args.image) do
-    local bytes = source == "-" and console.read "the picture"
-    if bytes == "" then console.fail "there is no picture on standard input: it is empty" end
-    images[i] = lmm.image(bytes and { bytes = bytes } or source)
-  end
-  return images
+  if given == "-" or reads_medium(args) or not console.is_fed() then return question end
+  local before = console.chomp(sources.check_text(console.read "what the question is about"))
+  return before == "" and question or before .. "\n\n" .. question
 end
 
 --- Fields that options of their own set, or that are no choice.
 local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
+
+local function read_schema(path)
+  local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
+  if type(schema) == "table" and not message then return schema end
+  console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
+end
 
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
@@ -91,6 +115,10 @@ local function read_fields(args)
   for _, given in ipairs(args.param) do
     if reserved[given.name] then console.misuse("-p does not set '%s': %s", given.name, reserved[given.name]) end
     fields[given.name] = given.value
+  end
+  if args.schema then
+    if fields.schema ~= nil then console.misuse "--schema and -p schema are two ways to say the same: give one" end
+    fields.schema = read_schema(args.schema)
   end
   if args.system then fields.system = console.text(args.system, "the system message") end
   return fields
@@ -102,11 +130,12 @@ end
 
 --- Prints the pieces as they come. What had arrived stays, on lines of its own, however the stream ends.
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
-local function print_stream(stream)
+local function print_stream(stream, clear)
   local last
   local ok, message, err = pcall(function()
     while true do
       local piece, message, err = stream:next()
+      clear()
       if not piece then return message, err end
       last = piece
       console.write(piece)
@@ -135,6 +164,12 @@ local function print_json(recorder, reply, message, err)
   local text = is_stream and require "lmm.json".encode(reply.raw) or recorder:body()
   console.write(texts.fold(console.chomp(text)) .. "\n")
   return reply
+end
+
+--- Prints the value of a structured answer, in the model's own spelling.
+local function print_value(reply, message, err)
+  if reply then console.write(texts.fold(console.chomp(reply.text)) .. "\n") end
+  return reply, message, err
 end
 
 --- What nobody would see in the text that was printed.
@@ -168,22 +203,47 @@ local function describe(reply, err)
   end
 end
 
+--- Says on a terminal that another attempt is waited for; `clear` takes that away.
+---@return fun(attempt: integer, err: lmm.Error, delay: number) on_retry, fun() clear
+local function retry_line()
+  local line
+  return function(_, err, delay)
+    line = line or require "lmm.cli.progress".new()
+    line:show(math.ceil(delay), "until the next attempt: " .. err.message)
+  end, function()
+    if line then line:clear() end
+  end
+end
+
 local unpack = table.unpack or unpack -- luacheck: ignore
 
 function ask.run(args)
   check(args)
   local lmm = require "lmm"
-  local client = lmm.connect { base_url = args.url, model = args.model, timeout = args.timeout }
-  local chat = client:conversation(read_fields(args))
-  local question, images = read_question(args), read_images(lmm, args)
+  local on_retry, clear = retry_line()
+  local options = connection.options(args)
+  options.model, options.timeout, options.retry = args.model, args.timeout, { on_retry = on_retry }
+  local client = lmm.connect(options)
+  local fields = read_fields(args)
+  if type(fields.retry) == "table" then fields.retry.on_retry = on_retry end
+  local chat = client:conversation(fields)
+  local question, media = read_question(args), sources.parts(args.media or {})
   local reply, message, err
   if args.json then
     client.transport = require "lmm.cli.record".new(client:get_transport())
-    reply, message, err = print_json(client.transport, chat:ask(question, unpack(images)))
+    reply, message, err = chat:ask(question, unpack(media))
+    clear()
+    reply, message, err = print_json(client.transport, reply, message, err)
+  elseif args.schema then
+    reply, message, err = chat:ask(question, unpack(media))
+    clear()
+    reply, message, err = print_value(reply, message, err)
   elseif args.no_stream then
-    reply, message, err = print_reply(chat:ask(question, unpack(images)))
+    reply, message, err = chat:ask(question, unpack(media))
+    clear()
+    reply, message, err = print_reply(reply, message, err)
   else
-    reply, message, err = print_stream((chat:stream(question, unpack(images))))
+    reply, message, err = print_stream((chat:stream(question, unpack(media))), clear)
   end
   if reply and not args.json then warn(reply) end
   if args.verbose then describe(reply, err) end

@@ -52,16 +52,29 @@ function console.note(format, ...)
   io.stderr:write(format:format(...), "\n")
 end
 
-local function is_terminal()
-  local ok = os.execute "test -t 0" -- 0 on Lua 5.1, true later
+local function test(condition)
+  local ok = os.execute("test " .. condition) -- 0 on Lua 5.1, true later
   return ok == 0 or ok == true
+end
+
+--- Whether somebody has put something on standard input: a pipe or a file stands there.
+function console.is_fed()
+  return test "-p /dev/stdin -o -f /dev/stdin"
+end
+
+local function quote(path)
+  return "'" .. path:gsub("'", "'\\''") .. "'"
+end
+
+function console.is_fifo(path)
+  return test("-p " .. quote(path:sub(1, 1) == "-" and "./" .. path or path))
 end
 
 --- All bytes of standard input. Before Lua 5.4 a read that Ctrl-C interrupts is begun anew by the C library, so there
 --- another process reads, which Ctrl-C ends.
 ---@param what string  for the message, and for whoever sits at the terminal
 function console.read(what)
-  if is_terminal() then console.note("lmm: reading %s from the terminal; Ctrl-D ends it", what) end
+  if test "-t 0" then console.note("lmm: reading %s from the terminal; Ctrl-D ends it", what) end
   local restarts = _VERSION < "Lua 5.4"
   local input = restarts and assert(io.popen "exec cat 2>/dev/null") or io.stdin
   local bytes, message = read_all(input)
@@ -70,8 +83,15 @@ function console.read(what)
   return bytes
 end
 
-local function read_file(path, what)
-  local file, message = io.open(path, "rb")
+--- All bytes of a file or a fifo.
+---@param what string  for the message
+function console.read_file(path, what)
+  local file, message
+  if console.is_fifo(path) and _VERSION < "Lua 5.4" then -- see console.read
+    file = assert(io.popen("exec cat <" .. quote(path) .. " 2>/dev/null"))
+  else
+    file, message = io.open(path, "rb")
+  end
   if not file then console.fail("cannot read %s from %s", what, message) end
   local bytes
   bytes, message = read_all(file)
@@ -87,7 +107,7 @@ function console.text(argument, what)
   if argument:sub(1, 1) ~= "@" then return argument end
   if argument:sub(2, 2) == "@" then return argument:sub(2) end
   if argument == "@" then console.misuse("%s is in no file: a path follows @", what) end
-  return console.chomp(read_file(argument:sub(2), what))
+  return console.chomp(console.read_file(argument:sub(2), what))
 end
 
 function console.chomp(text)

@@ -23,7 +23,7 @@ Examples:
    lmm serve --with 'lmm ask -i picture.jpg "What is it?"' -- vllm serve MODEL
    lmm mock --port 8000
 
-`lmm <command> --help` tells more of each command.]]
+`lmm help <command>` tells more of each command.]]
 
 --- Raised in the form that `explain` reads: argparse itself would print its usage and exit with 1.
 local function refuse(parser, message)
@@ -43,6 +43,8 @@ local function run(words)
   parser:flag("--version", "Show the version and exit."):action(print_version)
   parser.error = refuse
   for _, name in ipairs(COMMANDS) do require("lmm.cli." .. name).declare(parser) end
+  if words[1] == "help" then words = words[2] and { words[2], "--help" } or { "--help" } end
+  if words[1] == "ask" then words = require "lmm.cli.sources".spread(words) end
   local args = parser:parse(words)
   return require("lmm.cli." .. args.command).run(args)
 end
@@ -57,7 +59,7 @@ local function explain(problem)
   local text = tostring(problem)
   if is_interrupt(text) then return 130 end
   local misuse = text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
-  if misuse then return 2, misuse end
+  if misuse then return 2, require "lmm.cli.advice".of(misuse) end
   local missing = text:match "module '([^']+)' not found"
   if missing then
     local message = require "lmm.errors".missing_package(text)
@@ -79,6 +81,7 @@ return function(words)
     -- a server are no interrupt.
     status = 1
     if is_interrupt(message) and not (err and err.kind == "http") then status, message = 130, nil end
+    if message then message = require "lmm.cli.advice".of(message, err) end
   end
   if status ~= 0 and message then io.stderr:write("lmm: ", require "lmm.text".fold(message), "\n") end
   return status

@@ -1,4 +1,5 @@
 --- `lmm models`: which models a server offers.
+local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 
 local models = {}
@@ -8,9 +9,8 @@ function models.declare(parser)
 Examples:
    lmm models
    lmm models --url http://gpu1:8000/v1 -v]])
-  command:usage "Usage: lmm models [--url URL] [-v]"
-  command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
-    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+  command:usage "Usage: lmm models [OPTION]..."
+  connection.declare(command)
   command:flag("-v --verbose", "Say on standard error what else the server tells of each model.")
 end
 
@@ -24,7 +24,7 @@ local function describe(model)
 end
 
 function models.run(args)
-  local list, message, err = require "lmm".connect({ base_url = args.url }):models()
+  local list, message, err = require "lmm".connect(connection.options(args)):models()
   if not list then return nil, message, err end
   for _, model in ipairs(list) do
     console.write(tostring(model.id) .. "\n")

@@ -1,4 +1,5 @@
 --- `lmm wait`: until a server that someone else has started answers.
+local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local progress = require "lmm.cli.progress"
 
@@ -11,14 +12,13 @@ Examples:
    lmm wait --timeout 60
    lmm wait --url http://gpu1:8000/v1 && lmm ask "Are you there?"]])
   command:summary "Wait until a server answers."
-  command:usage "Usage: lmm wait [--url URL] [--timeout SECONDS]"
-  command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
-    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+  command:usage "Usage: lmm wait [OPTION]..."
+  connection.declare(command)
   command:option("--timeout", "How long to wait (default: 600)."):argname("SECONDS"):convert(console.seconds)
 end
 
 function wait.run(args)
-  local client = require "lmm".connect { base_url = args.url }
+  local client = require "lmm".connect(connection.options(args))
   local line = progress.new()
   local ok, ready, message, err = pcall(client.wait_ready, client, {
     timeout = args.timeout,

@@ -1,0 +1,45 @@
+--- Advice in the shell's words: a message with the library's advice in it comes in; one for who types commands goes
+--- out.
+
+local advice = {}
+
+--- What the library says, and what the command says in its place.
+local rows = {
+  { "pass api_key, or set OPENAI_API_KEY", "set $OPENAI_API_KEY" },
+  { "does not take the key that was sent", "does not take the key in $OPENAI_API_KEY" },
+  { "client:models(), or lmm models, lists", "lmm models lists" },
+  { "timeout.total sets this limit", "--timeout sets this limit" },
+  { "timeout.first sets this limit", "-p 'timeout={\"first\":SECONDS}' sets this limit" },
+  { "timeout.idle sets this limit", "-p 'timeout={\"idle\":SECONDS}' sets this limit" },
+  { "timeout.connect sets this limit", "-p 'timeout={\"connect\":SECONDS}' sets this limit" },
+  { "name the model", "name the model: -m NAME" },
+  { "lower max_tokens", "lower -p max_tokens=N" },
+  { "raise max_tokens", "raise -p max_tokens=N" },
+  { "lmm.array {} is an empty list", "an empty list is -p 'NAME=[]'" },
+  { "proxy = \"http://user:password@host:port\"", "$http_proxy or $https_proxy: http://user:password@host:port" },
+  { "tls.ca: name the file of the authority's certificate", "add the authority's certificate to the system's" },
+  { "(pass { mime = \"image/...\" } as options if you know better)", "(-a takes any medium, -i only pictures)" },
+  { "'headers' is an option of lmm.connect, not of a request", "headers are given by -H 'Name: value'" },
+}
+
+local function translate(text)
+  for _, row in ipairs(rows) do
+    local start, stop = text:find(row[1], 1, true)
+    if start then return text:sub(1, start - 1) .. row[2] .. text:sub(stop + 1) end
+  end
+  return text
+end
+
+--- The message for the shell. A server's own words stay as they are: beside a hint, only that is looked at.
+---@param message string
+---@param err lmm.Error?  nil where the command was called wrongly
+---@return string
+function advice.of(message, err)
+  if not err or err.kind == "invalid" and not err.hint then return translate(message) end
+  if not err.hint then return message end
+  local hint = " (" .. err.hint .. ")"
+  if message:sub(-#hint) ~= hint then return message end
+  return message:sub(1, -#hint - 1) .. translate(hint)
+end
+
+return advice

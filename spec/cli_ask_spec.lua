@@ -1,0 +1,204 @@
+-- What `lmm ask` takes in: text and media from files, pipes, fifos and URLs, fields, schemas and headers; and how its
+-- advice is worded. The program is run as it is, over real pipes, fifos and a pseudo-terminal.
+local cli = require "spec.support.cli"
+local json = require "lmm.json"
+local mock = require "lmm.mock"
+local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
+
+local PNG, JPEG = "spec/media/picture.png", "spec/media/baseline.jpg"
+
+local server, program
+
+setup(function()
+  server = assert(mock.start { delay = 0 })
+  program = cli.new { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "" }
+end)
+
+teardown(function()
+  server.stop()
+  program.remove()
+end)
+
+local function lmm(...) return program.run(...) end
+
+local function answered(run)
+  assert.equal("", run.err)
+  assert.equal(0, run.status)
+  return run.out
+end
+
+local function complained(run, status, pattern)
+  assert.matches("^lmm: [^\n]*\n$", run.err)
+  assert.matches(pattern, run.err)
+  assert.equal(status, run.status)
+end
+
+--- The head and the decoded body of what is sent with these words.
+local function sent(words, message)
+  local choice = { index = 0, finish_reason = "stop", message = message or { content = "a" } }
+  local body = json.encode { choices = { choice } }
+  local peer = raw.start { { { await = "request" }, { send = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    .. "Content-Length: " .. #body .. "\r\n\r\n" .. body }, { await = "close" } } }
+  local all = { "ask", "q", "-m", "m", "--url", peer.url }
+  for _, word in ipairs(words) do all[#all + 1] = word end
+  local run = lmm(all)
+  local head, request = peer:received():match "^(.-)\r\n\r\n(.*)$"
+  peer:stop()
+  return head, assert(json.decode(request)), run
+end
+
+describe("standard input of lmm ask", function()
+  it("text that is piped in goes before the question", function()
+    local asking = program.command { "ask", "Explain" }
+    local run = program.shell("printf 'a\\nb\\n\\n' | " .. asking .. " >$out 2>$err; echo $? >$status")
+    assert.equal("question: a\nb\n\nExplain\n", answered(run))
+    assert.equal("question: from a file\n\nq\n", answered(lmm({ "ask", "q" }, "from a file\n")))
+  end)
+
+  it("what is empty, closed or no pipe adds nothing", function()
+    for _, input in ipairs { "</dev/null", "<&-" } do
+      local run = program.shell(program.command { "ask", "q" } .. " " .. input .. " >$out 2>$err; echo $? >$status")
+      assert.equal("question: q\n", answered(run))
+    end
+    assert.equal("question: q\n", answered(lmm({ "ask", "q" }, "\n\n")))
+  end)
+
+  it("a medium that is not told as one is told how", function()
+    local bytes = shell.read(PNG)
+    for _, words in ipairs { { "ask", "q" }, { "ask" }, { "ask", "-i", JPEG, "q" } } do
+      complained(lmm(words, bytes), 2, "standard input holds image/png, which is no text: write %-a %- for it")
+    end
+    complained(lmm({ "ask", "q" }, "\0\1\2\255"), 2, "the standard input holds bytes, which is no text\n$")
+  end)
+
+  it("a medium comes from it by -a -", function()
+    assert.matches("^image 1: image/png.*question: q\n$", answered(lmm({ "ask", "-a", "-", "q" }, shell.read(PNG))))
+    complained(lmm { "ask", "-a", "-", "q" }, 1, "no medium on standard input")
+  end)
+end)
+
+describe("media of lmm ask", function()
+  local function kinds(parts)
+    local out = {}
+    for i, part in ipairs(parts) do out[i] = part.type end
+    return table.concat(out, " ")
+  end
+
+  it("-a tells the kind by the bytes, a URL's by its ending", function()
+    local wav = program.write("wav", "RIFF\36\0\0\0WAVEfmt \16\0\0\0\1\0\1\0\64\31\0\0\64\31\0\0\1\0\8\0data\0\0\0\0")
+    local pdf = program.write("pdf", "%PDF-1.4\n%%EOF\n")
+    local _, request = sent { "-a", PNG, "-a", wav, "-a", pdf, "-a", "https://a.example/b.mp4?c=d", "-i", JPEG,
+      "--attach", program.write("txt", "words\n") }
+    assert.equal("text image_url audio_url file video_url image_url file", kinds(request.messages[1].content))
+  end)
+
+  it("what -a cannot tell is told", function()
+    complained(lmm { "ask", "-a", "https://a.example/b", "q" }, 2, "its name does not tell: %-i sends it as a picture")
+    complained(lmm { "ask", "-a", "gone.jpg", "q" }, 1, "'gone%.jpg'.*No such file")
+    local odd = program.write("odd", "\0\1\2\3\4\5\6\7")
+    complained(lmm { "ask", "-a", odd, "q" }, 1, "is no picture, video, sound, PDF")
+  end)
+
+  it("several are taken at a time, whether the question is first or last", function()
+    local png, jpeg = "image 1: image/png[^\n]*\n", "image 2: image/jpeg[^\n]*\n"
+    for _, words in ipairs { { "-i", PNG, JPEG, "What?" }, { "What?", "-i", PNG, JPEG },
+      { "-a", PNG, JPEG, "-v", "What?" }, { "-i", PNG, "-a", JPEG, "--", "What?" } } do
+      local out = lmm { "ask", words[1], words[2], words[3], words[4], words[5], words[6] }.out
+      assert.matches("^" .. png .. jpeg .. "question: What%?\n$", out)
+    end
+    assert.matches("question: piped\n$", answered(lmm({ "ask", "-i", PNG, JPEG }, "piped")))
+    complained(lmm { "ask", "-i", PNG, "What", "is it" }, 2, "one question is taken, not 2 arguments: put it in quotes")
+  end)
+
+  it("a fifo is read whole", function()
+    for _, option in ipairs { "-a", "-i" } do
+      local run = program.shell("mkfifo $out.fifo; cat " .. PNG .. " >$out.fifo & "
+        .. "out_fifo=$out.fifo; " .. program.command { "ask", "q", option } .. " $out_fifo </dev/null >$out 2>$err;"
+        .. " echo $? >$status; rm $out.fifo")
+      local digest = shell.output("sha256sum " .. PNG):match "^%x+"
+      assert.matches("^image 1: image/png, [^\n]*sha256 " .. digest, answered(run))
+    end
+    local run = program.shell("mkfifo $out.fifo; : >$out.fifo & " .. program.command { "ask", "q", "-a" }
+      .. " $out.fifo </dev/null >$out 2>$err; echo $? >$status; rm $out.fifo")
+    complained(run, 1, "nothing came through [^ ]*%.fifo: it is empty")
+  end)
+end)
+
+describe("what lmm ask is told", function()
+  it("-p name=@file takes the value from a file", function()
+    local list, text = program.write("list", '["a", []]\n'), program.write("text", "two\nlines\n")
+    local _, request = sent { "-p", "stop=@" .. list, "-p", "suffix=@" .. text, "-p", "user=@@me" }
+    assert.same({ { "a", json.array and json.array {} or {} }, "two\nlines", "@me" },
+      { request.stop, request.suffix, request.user })
+    complained(lmm { "ask", "q", "-p", "x=@gone.json" }, 1, "cannot read the value of %-p x from gone%.json: No such")
+  end)
+
+  it("--schema FILE prints the value", function()
+    local file = program.write("schema", '{"type":"object"}')
+    local _, request, run = sent({ "--schema", file }, { content = '{\n "z": 1.0,\n "a": []\n}\n' })
+    assert.same({ type = "object" }, request.response_format.json_schema.schema)
+    assert.equal('{ "z": 1.0, "a": [] }\n', answered(run):gsub(" +", " "))
+    complained(lmm { "ask", "q", "--schema", "gone" }, 1, "cannot read the schema from gone: No such file")
+    complained(lmm { "ask", "q", "--schema", program.write("bad", "{") }, 2, "is no JSON object")
+    complained(lmm { "ask", "q", "--schema", file, "-p", "schema={}" }, 2, "two ways to say the same")
+  end)
+
+  it("an answer cut by its length is told as that, in the shell's words", function()
+    local file = program.write("schema", '{"type":"object"}')
+    local run = lmm { "ask", "q", "--schema", file, "-p", "max_tokens=1", "-p", 'mock={"reply":"{\\"a\\": 1}"}' }
+    complained(run, 1, "was cut at the most tokens, before the JSON.*%(raise %-p max_tokens=N%)")
+    assert.equal("", run.out)
+  end)
+
+  it("-H gives a header, and tells misuse without the value", function()
+    local head = sent { "-H", "X-Team: vision", "--header", "X-Two:a b " }
+    assert.matches("\r\nX%-Team: vision\r\n", head .. "\r\n")
+    assert.matches("\r\nX%-Two: a b\r\n", head .. "\r\n")
+    complained(lmm { "ask", "q", "-H", "secret" }, 2, "%-H takes 'Name: value', not 'secret'")
+    complained(lmm { "ask", "q", "-H", "a b: s3cret" }, 2, "%-H takes 'Name: value', not 'a b:%.%.%.'")
+    assert.equal("mock\n", answered(lmm { "models", "-H", "X-A: b" }))
+  end)
+
+  it("lmm help COMMAND is its --help", function()
+    for _, name in ipairs { "ask", "models", "serve", "wait", "mock" } do
+      assert.equal(answered(lmm { name, "--help" }), answered(lmm { "help", name }))
+    end
+    assert.equal(answered(lmm { "--help" }), answered(lmm { "help" }))
+    complained(lmm { "help", "aks" }, 2, "unknown command 'aks': did you mean 'ask'")
+  end)
+
+  it("advice is in the shell's words", function()
+    local guarded = assert(mock.start { delay = 0, api_key = "right" })
+    local env = { OPENAI_BASE_URL = guarded.url }
+    complained(lmm({ "ask", "q" }, nil, env), 1, "%(set %$OPENAI_API_KEY%)")
+    env.OPENAI_API_KEY = "another-key"
+    complained(lmm({ "ask", "q" }, nil, env), 1, "does not take the key in %$OPENAI_API_KEY")
+    guarded.stop()
+    complained(lmm { "ask", "q", "-p", "headers={}" }, 2, "headers are given by %-H 'Name: value'")
+    complained(lmm { "ask", "q", "-i", "Makefile" }, 1, "%(%-a takes any medium")
+    local slow = 'mock={"first_delay":9}'
+    complained(lmm { "ask", "q", "--timeout", "0.2", "-p", slow }, 1, "%(%-%-timeout sets this limit%)")
+  end)
+end)
+
+describe("a wait for another attempt", function()
+  local words = { "ask", "q", "-p", 'mock={"status":503,"fail_times":1,"key":"%s"}', "-p", 'retry={"base":0}' }
+  local function asking(key)
+    local out = {}
+    for i, word in ipairs(words) do out[i] = word:gsub("%%s", key) end
+    return program.command(out)
+  end
+
+  it("is shown on a terminal by a line that goes away", function()
+    local run = program.shell("script -qec " .. shell.quote(asking "terminal") .. " /dev/null </dev/null >$out 2>$err;"
+      .. " echo $? >$status")
+    assert.matches("\r\27%[K%d+ s  until the next attempt: HTTP 503 [^\r\n]*\r\27%[Kquestion: q\r\n$", run.out)
+    assert.equal(0, run.status)
+  end)
+
+  it("is not shown elsewhere", function()
+    local run = program.shell(asking "file" .. " </dev/null >$out 2>$err; echo $? >$status")
+    assert.equal("question: q\n", answered(run))
+  end)
+end)
