@@ -174,7 +174,6 @@ describe("what lmm ask is told", function()
     env.OPENAI_API_KEY = "another-key"
     complained(lmm({ "ask", "q" }, nil, env), 1, "does not take the key in %$OPENAI_API_KEY")
     guarded.stop()
-    complained(lmm { "ask", "q", "-p", "headers={}" }, 2, "headers are given by %-H 'Name: value'")
     complained(lmm { "ask", "q", "-i", "Makefile" }, 1, "%(%-a takes any medium")
     local slow = 'mock={"first_delay":9}'
     complained(lmm { "ask", "q", "--timeout", "0.2", "-p", slow }, 1, "%(%-%-timeout sets this limit%)")

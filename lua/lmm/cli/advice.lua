@@ -19,7 +19,6 @@ local rows = {
   { "proxy = \"http://user:password@host:port\"", "$http_proxy or $https_proxy: http://user:password@host:port" },
   { "tls.ca: name the file of the authority's certificate", "add the authority's certificate to the system's" },
   { "(pass { mime = \"image/...\" } as options if you know better)", "(-a takes any medium, -i only pictures)" },
-  { "'headers' is an option of lmm.connect, not of a request", "headers are given by -H 'Name: value'" },
 }
 
 local function translate(text)

@@ -101,7 +101,8 @@ local function read_question(args)
 end
 
 --- Fields that options of their own set, or that are no choice.
-local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them" }
+local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them",
+  headers = "-H gives them" }
 
 local function read_schema(path)
   local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
