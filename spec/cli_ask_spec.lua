@@ -113,7 +113,8 @@ describe("media of lmm ask", function()
 
   it("a fifo is read whole", function()
     for _, option in ipairs { "-a", "-i" } do
-      local run = program.shell("mkfifo $out.fifo; cat " .. PNG .. " >$out.fifo & " .. program.command { "ask", "q", option } .. " $out.fifo </dev/null >$out 2>$err;"
+      local run = program.shell("mkfifo $out.fifo; cat " .. PNG .. " >$out.fifo & "
+        .. program.command { "ask", "q", option } .. " $out.fifo </dev/null >$out 2>$err;"
         .. " echo $? >$status; rm $out.fifo; kill $! 2>/dev/null")
       local digest = shell.output("sha256sum " .. PNG):match "^%x+"
       assert.matches("^image 1: image/png, [^\n]*sha256 " .. digest, answered(run))
