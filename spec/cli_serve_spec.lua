@@ -47,8 +47,8 @@ local ASK = lmm { "ask", "Who?" }
 describe("lmm serve --with", function()
   it("--with runs one command with the server, and ends as it ends", function()
     local rows = {
-      { ASK, "question: Who%?\n", 0 },
-      { ASK .. "; exit 7", "question: Who%?\n", 7 },
+      { ASK, "question: what comes in\n\nWho%?\n", 0 },
+      { ASK .. " </dev/null; exit 7", "question: Who%?\n", 7 },
       { "echo $OPENAI_BASE_URL $LMM_SPEC; false", "^http://127%.0%.0%.1:%d+/v1 kept\n$", 1 },
       { "cat", "^what comes in\n$", 0 },
       { "kill -9 $$", "^$", 128 + 9 },

@@ -221,7 +221,7 @@ describe("nginx's example", function()
       { one, answer, '^%[{.*"model":"a".*},{.*"model":"a".*}%]\n 200$' },
       { one, "HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n",
         '^%[{.*"HTTP 400 from .*},{.*"HTTP 400 from .*}%]\n 502$' },
-      { '{"data":[]}', answer, "no list of models: [^\n]+\n 502$" },
+      { '{"data":[]}', answer, "lists no model: [^\n]+\n 502$" },
     }
     for _, row in ipairs(rows) do
       local model = raw.start { { { await = "request" }, { send = json_answer(row[1]) } },

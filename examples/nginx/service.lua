@@ -137,6 +137,7 @@ function service.compare()
   if #named < 2 then
     local models, message, err = client:models()
     if not models then return refuse(status_of(err), message) end
+    if not models[1] then return refuse(502, "the server lists no model: name two, as in &model=a&model=b") end
     local first = named[1] or models[1].id
     local second = models[1].id ~= first and models[1] or models[2] or models[1]
     named = { first, second.id }

@@ -10,7 +10,7 @@ static const char setup[] =
     "return { try = function(after, ms)\n"
     "  local headers = { ['retry-after'] = after, ['retry-after-ms'] = ms }\n"
     "  local failures = { { kind = 'http', status = 503 } }\n"
-    "  return retry.requested(headers, policy), retry.delay(policy, failures, headers)\n"
+    "  return retry.requested(headers, policy, failures[1]), retry.delay(policy, failures, headers)\n"
     "end }\n";
 
 /* A positive decimal number without sign or exponent, else 0. */
@@ -56,7 +56,7 @@ static double date(const char *text, size_t count) {
 
 static double requested(const char *after, size_t after_count, const char *ms, size_t ms_count) {
   double asked = number(ms, ms_count) * 0.001;
-  if (asked <= 0) asked = number(after, after_count);
+  if (asked <= 0) asked = number(after, after_count > 1 && after[after_count - 1] == 's' ? after_count - 1 : after_count);
   return asked > 0 ? asked : date(after, after_count);
 }
 
