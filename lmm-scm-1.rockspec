@@ -49,6 +49,7 @@ build = {
     ["lmm.call.settings"] = "lua/lmm/call/settings.lua",
     ["lmm.cli"] = "lua/lmm/cli/init.lua",
     ["lmm.cli.advice"] = "lua/lmm/cli/advice.lua",
+    ["lmm.cli.answer"] = "lua/lmm/cli/answer.lua",
     ["lmm.cli.ask"] = "lua/lmm/cli/ask.lua",
     ["lmm.cli.connection"] = "lua/lmm/cli/connection.lua",
     ["lmm.cli.console"] = "lua/lmm/cli/console.lua",

@@ -1,9 +1,9 @@
---- `lmm ask`: one question, with pictures, to a model; the answer is printed as it comes.
+--- `lmm ask`: one question, with media, to a model; the answer is printed as it comes.
+local answer = require "lmm.cli.answer"
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
 local sources = require "lmm.cli.sources"
-local texts = require "lmm.text"
 
 local ask = {}
 
@@ -57,6 +57,8 @@ function ask.declare(parser)
     :convert(field.parse)
   command:option("--schema", "A file with a JSON schema: the answer follows it, and is printed as one line of JSON.")
     :argname "FILE"
+  command:option("-o --output", "Save the picture or the sound that the model makes in FILE; further ones beside it, as"
+    .. " FILE-2.png."):argname "FILE"
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
@@ -125,85 +127,6 @@ local function read_fields(args)
   return fields
 end
 
-local function end_line(text)
-  if text:sub(-1) ~= "\n" then console.write "\n" end
-end
-
---- Prints the pieces as they come. What had arrived stays, on lines of its own, however the stream ends.
----@return lmm.Reply? reply, string? message, lmm.Error? err
-local function print_stream(stream, clear)
-  local last
-  local ok, message, err = pcall(function()
-    while true do
-      local piece, message, err = stream:next()
-      clear()
-      if not piece then return message, err end
-      last = piece
-      console.write(piece)
-    end
-  end)
-  if last or ok and not message then end_line(last or "") end
-  if not ok then error(message, 0) end
-  if message then return nil, message, err end
-  return stream:reply()
-end
-
---- Prints the answer once it is complete; where it cannot be used, as much of it as there is.
-local function print_reply(reply, message, err)
-  local text = reply and reply.text or err.partial or ""
-  if reply or text ~= "" then
-    console.write(text)
-    end_line(text)
-  end
-  return reply, message, err
-end
-
---- Prints the reply's own text. Line ends stand between its values only, never inside a JSON string.
-local function print_json(recorder, reply, message, err)
-  if not reply then return nil, message, err end
-  local is_stream = reply.raw[1] ~= nil -- from a server that streams without being asked to
-  local text = is_stream and require "lmm.json".encode(reply.raw) or recorder:body()
-  console.write(texts.fold(console.chomp(text)) .. "\n")
-  return reply
-end
-
---- Prints the value of a structured answer, in the model's own spelling.
-local function print_value(reply, message, err)
-  if reply then console.write(texts.fold(console.chomp(reply.text)) .. "\n") end
-  return reply, message, err
-end
-
---- What nobody would see in the text that was printed.
-local function warn(reply)
-  if reply.finish_reason == "length" then
-    console.note "lmm: the answer is cut: it reached the most tokens (-p max_tokens=N)"
-  elseif reply.finish_reason == "content_filter" then
-    console.note "lmm: the answer is cut: the server's content filter ended it"
-  end
-  if reply.refusal then console.note("lmm: the model refuses: %s", texts.line(reply.refusal)) end
-  local calls = reply.tool_calls and #reply.tool_calls
-  if calls then console.note("lmm: the model calls %d tool%s (--json shows all)", calls, calls > 1 and "s" or "") end
-  if #reply.choices > 1 then
-    console.note("lmm: this is the first of %d answers (--json shows all)", #reply.choices)
-  end
-end
-
-local function describe(reply, err)
-  local timing = reply and reply.timing or { total = err.elapsed }
-  local usage = reply and reply.usage or {}
-  if reply then console.note("model: %s", reply.model or "unknown") end
-  if reply then console.note("finish_reason: %s", reply.finish_reason or "none") end
-  if timing.total then
-    local first = timing.first_token and (", first token after %.3f s"):format(timing.first_token) or ""
-    console.note("time: %.3f s%s", timing.total, first)
-  end
-  local attempts = (reply or err).attempts
-  if attempts then console.note("attempts: %d", attempts) end
-  if usage.prompt_tokens then
-    console.note("usage: %d prompt tokens, %d completion tokens", usage.prompt_tokens, usage.completion_tokens or 0)
-  end
-end
-
 --- Says on a terminal that another attempt is waited for; `clear` takes that away.
 ---@return fun(attempt: integer, err: lmm.Error, delay: number) on_retry, fun() clear
 local function retry_line()
@@ -220,6 +143,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 
 function ask.run(args)
   check(args)
+  if args.output then answer.check_output(args.output) end
   local lmm = require "lmm"
   local on_retry, clear = retry_line()
   local options = connection.options(args)
@@ -234,20 +158,24 @@ function ask.run(args)
     client.transport = require "lmm.cli.record".new(client:get_transport())
     reply, message, err = chat:ask(question, unpack(media))
     clear()
-    reply, message, err = print_json(client.transport, reply, message, err)
+    reply, message, err = answer.print_json(client.transport, reply, message, err)
   elseif args.schema then
     reply, message, err = chat:ask(question, unpack(media))
     clear()
-    reply, message, err = print_value(reply, message, err)
+    reply, message, err = answer.print_value(reply, message, err)
   elseif args.no_stream then
     reply, message, err = chat:ask(question, unpack(media))
     clear()
-    reply, message, err = print_reply(reply, message, err)
+    reply, message, err = answer.print_reply(reply, message, err)
   else
-    reply, message, err = print_stream((chat:stream(question, unpack(media))), clear)
+    reply, message, err = answer.print_stream((chat:stream(question, unpack(media))), clear)
   end
-  if reply and not args.json then warn(reply) end
-  if args.verbose then describe(reply, err) end
+  if reply and not args.json then
+    answer.warn(reply)
+    if not args.output then answer.tell_media(reply) end
+  end
+  if args.verbose then answer.describe(reply, err) end
+  if reply and args.output then return answer.save(reply, args.output) end
   return reply and true, message, err
 end
 
