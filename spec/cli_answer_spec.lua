@@ -36,7 +36,7 @@ describe("a picture in an answer", function()
   it("is told, and is no empty line", function()
     local run = ask(message('"content":null,' .. images(URL)))
     assert.equal("", run.out)
-    local says = "^lmm: the model made a picture %%(image/png, %%d+ x %%d+ pixels, %d bytes%%): %%-o FILE saves[^\n]*\n$"
+    local says = "^lmm: the model made a picture %%(image/png, %%d+ x %%d+ pixels, %d bytes%%): %%-o FILE[^\n]*\n$"
     assert.matches(says:format(#PNG), run.err)
     assert.equal(0, run.status)
     run = ask(message('"content":"Here:",' .. images(URL)), "--no-stream")
