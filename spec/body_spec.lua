@@ -102,6 +102,30 @@ describe("a body", function()
     check(core.write(list), "[" .. table.concat(expected, ",") .. "]")
   end)
 
+  -- ---- media as they are
+
+  it("is texts and media one after the other, as they are", function()
+    local a, b = pattern(1000), pattern(1)
+    with_file(a, function(_, file)
+      check(core.concat { "x", file, "", of_bytes(b), of_bytes(a), "\r\n\0" }, "x" .. a .. b .. a .. "\r\n\0")
+      check(core.concat { file }, a)
+      check(core.write { core.concat { "1" }, core.embed("", file) }, '[1,"' .. encode(a) .. '"]')
+      check(core.write { core.concat { file, "1" } }, "[" .. a .. "1]")
+    end)
+    assert.equal(0, core.concat({}):size())
+    assert.raises("lmm.media expected", core.concat, { 1 == 1 })
+  end)
+
+  it("that is as it is does not go on with a file that has changed", function()
+    with_file(pattern(1000), function(path, file)
+      local body = core.concat { "x", file }
+      body:read(100)
+      shell.write(path, pattern(900))
+      local bytes, problem = read_all(body, 100)
+      assert.same({ nil, "'" .. path .. "' has changed" }, { bytes, problem:match "^'[^']*' has changed" })
+    end)
+  end)
+
   -- ---- in another body
 
   it("stands in another as it was written, more than once, too", function()

@@ -1,6 +1,6 @@
 /* body.c: a text and the media that go into it come in; the request body goes out piece by piece. It knows its exact
- * size, can start again, and holds no media in memory: a media's bytes are read into the last three quarters of the
- * caller's own buffer and encoded forwards in place. */
+ * size, can start again, and holds no media in memory: a media's bytes are read into the caller's own buffer, those that
+ * go as base64 into its last three quarters, and encoded forwards in place. */
 #include <string.h>
 
 #include "lmm.h"
@@ -32,11 +32,12 @@ static ptrdiff_t read_media(lmm_body *body, char *out, size_t capacity, lmm_erro
     int code = lmm_reader_open(&body->reader, body->inserts[body->next].media, error);
     if (code != LMM_OK) return code;
   }
+  bool is_raw = body->inserts[body->next].is_raw;
   size_t room = capacity / 4 * 4;
-  size_t want = room / 4 * 3;
-  unsigned char *raw = (unsigned char *)out + (room - want);
+  size_t want = is_raw ? capacity : room / 4 * 3;
+  unsigned char *raw = (unsigned char *)out + (is_raw ? 0 : room - want);
   ptrdiff_t got = lmm_reader_read(&body->reader, raw, want, error);
-  if (got < 0) return got; /* after a failure the reader stays where it was */
+  if (got < 0 || (got > 0 && is_raw)) return got; /* after a failure the reader stays where it was */
   if (got > 0) return (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
   lmm_reader_close(&body->reader);
   body->next++;
@@ -69,7 +70,8 @@ void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_in
   body->inserts = inserts;
   body->count = count;
   body->size = length;
-  for (size_t i = 0; i < count; i++) body->size += LMM_BASE64_LENGTH(inserts[i].media->size);
+  for (size_t i = 0; i < count; i++)
+    body->size += inserts[i].is_raw ? inserts[i].media->size : LMM_BASE64_LENGTH(inserts[i].media->size);
 }
 
 void lmm_body_close(lmm_body *body) {

@@ -1,4 +1,4 @@
-/* encode.c: Lua values come in; JSON goes out, as a request body (write, embed, body:with) or as a string (encode). */
+/* encode.c: Lua values come in; JSON goes out, as a request body (write, embed, concat, body:with) or as a string (encode). */
 #include <string.h>
 
 #include "binding.h"
@@ -159,10 +159,37 @@ static int core_embed(lua_State *L) {
   int code = lmm_literal_text(&w->text, prefix, count, &bad);
   lmm_writer_check(w, code);
   luaL_argcheck(L, code == LMM_OK, 1, "not UTF-8");
-  lmm_insert insert = {w->text.length - 1, media};
+  lmm_insert insert = {w->text.length - 1, media, false};
   lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
   lua_pushvalue(L, 2);
   lmm_writer_anchor(w);
+  push_body(w);
+  end(w);
+  return 1;
+}
+
+/* concat{ string or media, ... } -> a body of these one after the other, as they are */
+static int core_concat(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lmm_writer *w = begin(L, 0);
+  for (int i = 1;; i++) {
+    lua_rawgeti(L, 1, i);
+    if (lua_isnil(L, -1)) break;
+    if (lua_type(L, -1) == LUA_TSTRING) {
+      size_t count;
+      const char *text = lua_tolstring(L, -1, &count);
+      lmm_writer_check(w, lmm_buf_add(&w->text, text, count));
+      lua_pop(L, 1);
+    } else {
+      const lmm_media *media = luaL_checkudata(L, -1, LMM_MEDIA);
+      luaL_argcheck(L, media->size > 0, 1, "closed media");
+      lmm_insert insert = {w->text.length, media, true};
+      lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
+      lmm_writer_anchor(w);
+    }
+  }
+  lua_pop(L, 1);
   push_body(w);
   end(w);
   return 1;
@@ -231,6 +258,7 @@ void lmm_write_open(lua_State *L) {
   set_function(L, module, "write", core_write);
   set_function(L, module, "encode", core_encode);
   set_function(L, module, "embed", core_embed);
+  set_function(L, module, "concat", core_concat);
   set_function(L, module, "mark", core_mark);
   set_function(L, methods, "with", body_with);
   lua_settop(L, module);

@@ -20,7 +20,7 @@ struct lua_State;
 
 /* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "3" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "4" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -166,11 +166,12 @@ int lmm_literal_integer(lmm_buf *buf, int64_t value);
 /* In the shortest form that reads back as the same number; whole numbers below 2^63 without a point or exponent. */
 int lmm_literal_number(lmm_buf *buf, double value);
 
-/* ---- body: a request body, pulled piece by piece: text, and media in it as base64 -------------------------------- */
+/* ---- body: a request body, pulled piece by piece: text, and media in it, as base64 or as they are ----------------- */
 
 typedef struct lmm_insert {
-  size_t at;              /* the offset in the text before which the media's base64 goes */
+  size_t at;              /* the offset in the text before which the media goes */
   const lmm_media *media; /* borrowed */
+  bool is_raw;            /* its bytes as they are, not their base64 */
 } lmm_insert;
 
 typedef struct lmm_body {
@@ -402,7 +403,7 @@ int lmm_text_open(struct lua_State *L);   /* join(pieces) */
 int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
-/* write, encode, embed and mark go to the module's table on the top, and `with` to the body's methods. */
+/* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */
 void lmm_write_open(struct lua_State *L);
 
 #endif

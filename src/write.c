@@ -146,7 +146,8 @@ void lmm_writer_splice(lmm_writer *w, int index, size_t skip) {
   const lmm_body *body = lua_touserdata(L, index);
   if (body->text == NULL) (void)luaL_error(L, "a closed body cannot be written");
   for (size_t i = 0; i < body->count; i++) {
-    lmm_insert insert = {w->text.length + body->inserts[i].at - skip, body->inserts[i].media};
+    lmm_insert insert = body->inserts[i];
+    insert.at += w->text.length - skip;
     lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
   }
   add(w, body->text + skip, body->length - skip);

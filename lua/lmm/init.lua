@@ -50,6 +50,16 @@ function lmm.file(source, opts)
   return (require("lmm.part").new("file", source, opts))
 end
 
+--- Makes a form, which client:request and client:events send as multipart/form-data, the bytes of its parts read as
+--- they are sent: `lmm.form { file = lmm.file "speech.wav", model = "m" }`. Values are texts, numbers, booleans, parts
+--- that have bytes, and lists of these, each item of which is a field of that name. Fields go in the order of their
+--- names; a list of `{ name, value }` keeps an order of its own.
+---@param fields table
+---@return lmm.Form
+function lmm.form(fields)
+  return (require("lmm.form").new(fields))
+end
+
 --- Makes a retry policy, to be given as `retry` to a client or a call.
 ---@param opts table|function|boolean|nil  see lmm.Retry; false: try once
 function lmm.retry(opts)

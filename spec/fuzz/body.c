@@ -38,7 +38,9 @@ static void make_file(fuzz_plan *plan, size_t i, size_t size) {
 }
 
 static void make_media(fuzz_plan *plan, size_t i) {
-  unsigned kind = fuzz_byte(&plan->input) % 3; /* 0: bytes; 1: a file; 2: many bytes */
+  unsigned what = fuzz_byte(&plan->input);
+  unsigned kind = what % 3; /* 0: bytes; 1: a file; 2: many bytes */
+  plan->inserts[i].is_raw = what / 3 % 2 != 0;
   size_t count = fuzz_byte(&plan->input);
   const uint8_t *bytes = fuzz_bytes(&plan->input, &count);
   size_t size = count == 0 ? 1 : kind == 2 ? 37 * count : count;
@@ -115,8 +117,12 @@ static void add_base64(fuzz_text *out, const uint8_t *bytes, size_t count) {
 static void reference(const fuzz_plan *plan, fuzz_text *out) {
   size_t next = 0;
   for (size_t at = 0; at <= plan->text.length; at++) {
-    for (; next < plan->count && plan->inserts[next].at == at; next++)
-      add_base64(out, plan->bytes[next], (size_t)plan->media[next].size);
+    for (; next < plan->count && plan->inserts[next].at == at; next++) {
+      if (plan->inserts[next].is_raw)
+        fuzz_add(out, plan->bytes[next], (size_t)plan->media[next].size);
+      else
+        add_base64(out, plan->bytes[next], (size_t)plan->media[next].size);
+    }
     if (at < plan->text.length) fuzz_add(out, plan->text.data + at, 1);
   }
 }

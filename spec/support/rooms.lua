@@ -20,7 +20,7 @@ local LAYERS = {
   { "client", "conversation", "stream" },
   { "call" },
   { "answer", "request", "transport", "loop" },
-  { "part", "reply" },
+  { "form", "part", "reply" },
   { "json", "options", "errors", "text", "version", is_common = true },
   { "core", "curl" }, -- in C
 }

@@ -56,14 +56,18 @@ function Client:get_transport()
 end
 
 --- The header lines of a request with this key, the same each time.
-local function make_lines(headers, content_type, key, user_agent)
+---@param is_form boolean?  its type says where the body's fields begin: no other one will do
+local function make_lines(headers, content_type, key, user_agent, is_form)
   local lines, own = {}, {}
   for name in pairs(headers) do own[name:lower()] = true end
   if user_agent ~= "" and not own["user-agent"] then lines[1] = "User-Agent: " .. user_agent end
-  if content_type and not own["content-type"] then lines[#lines + 1] = "Content-Type: " .. content_type end
+  if content_type and (is_form or not own["content-type"]) then
+    lines[#lines + 1] = "Content-Type: " .. content_type
+  end
   if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
   for name, value in pairs(headers) do
-    lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
+    local is_given = is_form and name:lower() == "content-type"
+    if not is_given then lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value end
   end
   return lines
 end
@@ -73,10 +77,10 @@ end
 ---@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
 function Client:header_lines(call)
   local key, has_body, headers = self.api_key, call.body ~= nil, call.sent_headers
-  local content_type = has_body and (call.content_type or "application/json") or nil
+  local content_type, is_form = has_body and (call.content_type or "application/json") or nil, call.content_type ~= nil
   if type(key) ~= "function" then
-    if headers ~= self.headers or call.content_type then
-      return make_lines(headers, content_type, key, self.user_agent), key
+    if headers ~= self.headers or is_form then
+      return make_lines(headers, content_type, key, self.user_agent, is_form), key
     end
     local lines = self.lines[has_body] or make_lines(headers, content_type, key, self.user_agent)
     self.lines[has_body] = lines
@@ -85,7 +89,7 @@ function Client:header_lines(call)
   local why
   key, why = key()
   if type(key) == "string" and not key:find "%c" then
-    return make_lines(headers, content_type, key, self.user_agent), key
+    return make_lines(headers, content_type, key, self.user_agent, is_form), key
   end
   return nil, { kind = "invalid", reason = "the api_key function gave no key: "
     .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
@@ -165,10 +169,11 @@ function Client:wait_ready(opts)
 end
 
 --- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
---- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is.
+--- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is; a form (lmm.form) as
+--- multipart/form-data.
 ---@param method string  GET, POST, ...
 ---@param path string
----@param body table|string|nil
+---@param body table|string|lmm.Form|nil
 ---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
 --- decoded, where it is JSON; a status that is no success is an error
@@ -179,12 +184,8 @@ function Client:request(method, path, body, opts)
   if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: no method like GET" end
   if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: no path, or one with spaces" end
   local err
-  if type(body) == "table" then
-    body, err = request.body(body)
-    if not body then return errors.public(nil, err) end
-  elseif body ~= nil then
-    body = request.verbatim(body)
-  end
+  body, err, call_opts.content_type = request.any(body)
+  if err then return errors.public(nil, err) end
   local reply, call
   reply, err, call = self:fetch(method, self:url(path), body, call_opts)
   if not reply then return errors.public(nil, err) end

@@ -42,6 +42,12 @@ local function describe(info, mime, bytes)
   return table.concat(out, ", ")
 end
 
+--- What a file is, by its bytes.
+function content_parts.describe(bytes)
+  local info = bytes ~= "" and core.media({ bytes = bytes }):info() or {}
+  return describe(info, info.mime or "of no known type", bytes)
+end
+
 local MAX_TOKENS = 16384 -- of one picture; larger ones would be made smaller
 
 -- Tokens as a model with patches of 28 x 28 pixels would count them; a flat rate for what has no size.

@@ -1,5 +1,6 @@
---- An OpenAI-compatible server that needs no model: requests to /v1/models, /v1/chat/completions, /tokenize and what
---- describes the server itself come in; answers go out, in the form vLLM answers in, which describe what was received.
+--- An OpenAI-compatible server that needs no model: requests to /v1/models, /v1/chat/completions,
+--- /v1/audio/transcriptions, /tokenize and what describes the server itself come in; answers go out, in the form vLLM
+--- answers in, which describe what was received.
 local uv = require "luv"
 local chat = require "lmm.mock.chat"
 local core = require "lmm.core"
@@ -9,6 +10,7 @@ local options = require "lmm.options"
 local respond = require "lmm.mock.respond"
 local startup = require "lmm.mock.startup"
 local templates = require "lmm.mock.templates"
+local transcription = require "lmm.mock.transcription"
 local validation = require "lmm.mock.validation"
 
 local mock_server = {}
@@ -81,6 +83,12 @@ local function post_tokenize(settings, request, response)
   response:send(200, JSON, templates.tokens(tokens, settings.max_model_len))
 end
 
+local function post_transcription(settings, request, response)
+  local text, problem = transcription.read(request, settings)
+  if problem then return respond.error(response, problem) end
+  response:send(200, JSON, templates.transcription(text))
+end
+
 local function send_empty(_, _, response) response:send(200, {}, "") end
 
 local ROUTES = {
@@ -99,6 +107,7 @@ local ROUTES = {
     end,
   },
   ["/v1/chat/completions"] = { POST = post_chat },
+  ["/v1/audio/transcriptions"] = { POST = post_transcription },
   ["/tokenize"] = { POST = post_tokenize },
 }
 

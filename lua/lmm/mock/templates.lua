@@ -138,4 +138,9 @@ function templates.tokens(tokens, max_model_len)
   })
 end
 
+--- A transcription, as vLLM answers it whatever `response_format` is.
+function templates.transcription(text)
+  return fill('{"text":$text,"usage":{"type":"duration","seconds":1}}', { text = text })
+end
+
 return templates

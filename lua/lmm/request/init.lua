@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local dialects = require "lmm.request.dialects"
 local errors = require "lmm.errors"
+local forms = require "lmm.form"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 
@@ -13,7 +14,12 @@ local function write_part(part)
   return dialects.content(part)
 end
 
-local OPTIONS = { name = "the request", hooks = { [parts.metatable] = write_part } }
+local function refuse_form()
+  error(errors.new { kind = "invalid", message = "a form is a body of its own, and cannot stand in JSON" }, 0)
+end
+
+local OPTIONS = { name = "the request",
+  hooks = { [parts.metatable] = write_part, [forms.metatable] = refuse_form } }
 
 local function checked(body, message)
   if body then return body end
@@ -38,10 +44,18 @@ function request.with(body, name, value)
   return checked(body:with(name, value))
 end
 
---- A body of a text as it is.
-function request.verbatim(body)
-  if type(body) ~= "string" then errors.misuse("a body is a table or a string, not a %s", type(body)) end
-  return core.body(body)
+--- The body that a caller gives in one of its forms: a table is JSON, a string goes as it is, and a form is
+--- multipart/form-data.
+---@param given table|string|lmm.Form|nil
+---@return userdata? body, lmm.Error? err, string? content_type  where it is not JSON's
+function request.any(given)
+  if given == nil then return nil end
+  if type(given) == "string" then return core.body(given) end
+  if type(given) ~= "table" then errors.misuse("a body is a table, a form or a string, not a %s", type(given)) end
+  if not forms.is(given) then return request.body(given) end
+  local pieces, boundary = forms.pieces(given)
+  if not pieces then return nil, boundary end
+  return core.concat(pieces), nil, "multipart/form-data; boundary=" .. boundary
 end
 
 return request
