@@ -18,8 +18,8 @@ function lmm.connect(opts, ...)
   return (require("lmm.client").new(opts))
 end
 
---- Makes an image part of a path, a URL or `{ bytes = ... }`.
----@param source string|table
+--- Makes an image part of a path, a URL or `{ bytes = ... }`; or of nil and the uuid of what the server has kept.
+---@param source string|table|nil
 ---@param opts table?  `mime`, `detail`, `uuid`, ...
 ---@return lmm.Part  always; where it cannot be sent its `err` says why, and `ask` gives that error
 function lmm.image(source, opts)

@@ -140,9 +140,20 @@ local function from_url(self, scheme, url, mime)
   self.url = url
 end
 
---- Makes a part. `source` is a path, an http:, https:, data: or file: URL, or `{ bytes = ... }`.
+--- A medium that the server has already, by its uuid.
+local function set_known(self, mime)
+  if self.kind == "file" then errors.misuse "lmm.file: no server knows a file by its uuid: pass a source" end
+  if type(self.options.uuid) ~= "string" or self.options.uuid == "" then
+    errors.misuse("lmm.%s: uuid is a text", self.kind)
+  end
+  local name = mime and "mime" or self.options.detail ~= nil and "detail" or self.options.format ~= nil and "format"
+  if name then errors.misuse("lmm.%s: '%s' says something of a source, and there is none", self.kind, name) end
+end
+
+--- Makes a part. `source` is a path, an http:, https:, data: or file: URL, or `{ bytes = ... }`; nil, with the option
+--- `uuid`, is what the server has kept under it.
 ---@param kind "image"|"video"|"audio"|"file"
----@param source string|table
+---@param source string|table|nil
 ---@param opts table?  `mime` wins over what the bytes say; all else goes to the server beside the source
 ---@return lmm.Part
 function part.new(kind, source, opts)
@@ -157,7 +168,9 @@ function part.new(kind, source, opts)
     errors.misuse("lmm.%s: mime is a type like \"%s/png\"", kind, kind)
   end
 
-  if type(source) == "table" and type(source.bytes) == "string" then
+  if source == nil and self.options.uuid ~= nil then
+    set_known(self, mime)
+  elseif type(source) == "table" and type(source.bytes) == "string" then
     for name in pairs(source) do
       if name ~= "bytes" then
         errors.misuse("lmm.%s: '%s' beside bytes: the options are the second argument", kind, tostring(name))

@@ -12,7 +12,9 @@ end
 --- { type, [type] = { url, ...names } }, the names among the part's options that belong inside.
 local function by_url(kind, inside)
   return function(part)
-    local content = { type = kind, [kind] = { url = data_url(part) } }
+    local is_known = not part.url and not part.media -- by its uuid, which stands beside
+    local content = { type = kind, [kind] = is_known and core.null or { url = data_url(part) } }
+    if is_known then return content, inside end
     for _, name in ipairs(inside) do content[kind][name] = part.options[name] end
     return content, inside
   end
