@@ -17,7 +17,7 @@ local LAYERS = {
   { "cli", "nvim" },
   { "lmm" }, -- lua/lmm/init.lua
   { "mock", "server" },
-  { "client", "conversation", "stream" },
+  { "client", "conversation", "events", "stream" },
   { "call" },
   { "answer", "request", "transport", "loop" },
   { "form", "part", "reply" },

@@ -45,6 +45,12 @@ function answer.decode_table(text, limits)
   return not failure and value or nil, failure
 end
 
+--- Makes what reads the events of a reply without knowing what they mean.
+---@return lmm.EventReader
+function answer.events(head, opts)
+  return require("lmm.answer.events").new(head, opts)
+end
+
 --- Makes an answer of the reply that begins with this head.
 ---@param head { status: integer, headers: table<string, string> }
 ---@param opts { limits: table, choices: integer, streamed: boolean }  how many choices, and whether a stream, was asked

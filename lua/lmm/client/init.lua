@@ -168,6 +168,13 @@ function Client:wait_ready(opts)
   return errors.public(require("lmm.client.ready").wait(self, opts))
 end
 
+--- The URL of a path that a caller names.
+function Client:url_of(where, method, path)
+  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
+  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
+  return path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
+end
+
 --- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
 --- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is; a form (lmm.form) as
 --- multipart/form-data.
@@ -181,9 +188,7 @@ end
 ---@return lmm.Error? err
 function Client:request(method, path, body, opts)
   local call_opts = call_options(self, "client:request", opts)
-  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse "client:request: no method like GET" end
-  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse "client:request: no path, or one with spaces" end
-  local err
+  local url, err = self:url_of("client:request", method, path)
   body, err, call_opts.content_type = request.any(body)
   if err then return errors.public(nil, err) end
   local reply, call
@@ -193,6 +198,29 @@ function Client:request(method, path, body, opts)
   if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
   reply.json = value
   return reply
+end
+
+--- The events of any endpoint that streams ("responses", "completions"), as an iterator: each decoded, with its name.
+--- The arguments are those of client:request; `stream = true` goes along with a JSON object that says nothing of it. A
+--- failure before the first event is tried again, `[DONE]` ends them, and an error among them ends them as one. Gives
+--- them in the form that a `for` loop closes on Lua 5.4.
+---@param method string
+---@param path string
+---@param body table|string|lmm.Form|nil
+---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
+---@return lmm.Events events, nil, nil, lmm.Events
+function Client:events(method, path, body, opts)
+  local call_opts = call_options(self, "client:events", opts)
+  local url = self:url_of("client:events", method, path)
+  local err
+  body, err, call_opts.content_type = request.any(fields.streamed(body))
+  local function prepare()
+    if err then return nil, err end
+    call_opts.started = self.loop:now() -- the clock starts when they are first read
+    return calls.new(self, method, url, body, call_opts)
+  end
+  local result = require("lmm.events").new(prepare, self.limits)
+  return result, nil, nil, result
 end
 
 --- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
