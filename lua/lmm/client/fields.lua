@@ -28,7 +28,7 @@ end
 --- A body that asks for a stream, where it is an object that does not say whether it does.
 ---@param body any
 function fields.streamed(body)
-  if type(body) ~= "table" or getmetatable(body) or body[1] ~= nil or body.stream ~= nil then return body end
+  if type(body) ~= "table" or getmetatable(body) or body[1] ~= nil then return body end
   local sent = { stream = true }
   for name, value in pairs(body) do sent[name] = value end
   return sent
