@@ -191,7 +191,7 @@ function Choices:add_message(choice, message, is_whole, name)
     text, added = self:add_text(choice, "text", message.content, name, "content")
     has_content = has_content or added
   end
-  if not (is_late and choice.refusal) then
+  if message.refusal ~= nil and not (is_late and choice.refusal) then
     _, added = self:add_text(choice, "refusal", message.refusal, name, "refusal")
     has_content = has_content or added
   end

@@ -13,9 +13,6 @@ local removed = { guided_json = "schema", guided_regex = "structured_outputs", g
   guided_grammar = "structured_outputs" }
 
 local function check(given, opts)
-  for name, better in pairs(removed) do
-    if given[name] ~= nil then errors.misuse("'%s' is no longer heeded by servers: use '%s'", name, better) end
-  end
   if given.model ~= nil then
     if type(given.model) ~= "string" then errors.misuse("model must be a string, not a %s", type(given.model)) end
     settings.model(given.model)
@@ -46,7 +43,10 @@ function fields.sent(given, opts, streamed)
   if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
   check(given, opts)
   local sent = {}
-  for name, value in pairs(given) do sent[name] = value end
+  for name, value in pairs(given) do
+    if removed[name] then errors.misuse("'%s' is no longer heeded by servers: use '%s'", name, removed[name]) end
+    sent[name] = value
+  end
   sent.stream = streamed
   if not streamed or sent.stream_options == false then sent.stream_options = nil end -- servers take it of streams alone
   if opts.schema then

@@ -21,6 +21,7 @@ local client = {}
 function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
   self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.chat_url = self:url "chat/completions"
   self.lines = {} -- header lines, by whether there is a body
   self.left_out = {} -- names of fields that the server refuses and that requests can do without
   self.loop = loops.current()
@@ -252,7 +253,7 @@ function Client:open_stream(where, given, ours, streamed)
       body, err = request.with(plain, "stream_options", fields.STREAM_OPTIONS)
       if not body then return nil, err end
     end
-    local call = calls.new(self, "POST", self:url "chat/completions", body, opts)
+    local call = calls.new(self, "POST", self.chat_url, body, opts)
     call.model, call.stream = model, stream
     call.fallback = body ~= plain and { field = "stream_options", body = plain } or nil
     return call
