@@ -58,14 +58,14 @@ static bool is_empty(lmm_json *json) {
 }
 
 /* Takes the next value as text. False where it is none, or where there is another. */
-static bool read_text(lmm_json *json, lmm_delta *delta, int field) {
+static bool read_text(lmm_json *json, lmm_delta *delta, int which) {
   int token = lmm_json_next(json);
   if (token == LMM_JSON_NULL) return true;
   if (token != LMM_JSON_STRING) return false;
   if (json->count == 0) return true;
   if (delta->count > 0) return false;
-  delta->is_reasoning = field != DELTA_CONTENT;
-  delta->is_reasoning_content = field == DELTA_REASONING_CONTENT;
+  delta->is_reasoning = which != DELTA_CONTENT;
+  delta->is_reasoning_content = which == DELTA_REASONING_CONTENT;
   delta->start = json->start;
   delta->count = json->count;
   delta->escaped = json->escaped;
