@@ -74,6 +74,15 @@ describe("client:events", function()
     assert.matches("X%-A: b", table.concat(net.requests[2].headers, "\n"))
   end)
 
+  it("keeps the query of the base URL, as requests do", function()
+    local net = fake.net { { chunks = { SECOND } } }
+    local client = net:connect { base_url = "http://fake/v1?api-version=1" }
+    all((client:events("POST", "responses", {})))
+    assert(client:request("POST", "audio/transcriptions", lmm.form { a = 1 }))
+    assert.same({ "http://fake/v1/responses?api-version=1", "http://fake/v1/audio/transcriptions?api-version=1" },
+      { net.requests[1].url, net.requests[2].url })
+  end)
+
   it("tries again what fails before the first event, and nothing behind it", function()
     local busy = { chunks = { 'data: {"error":{"message":"busy","code":503}}\n\n' } }
     local net = fake.net { { status = 503, body = "" }, busy, { chunks = { SECOND, { fail = { kind = "truncated" } } } } }

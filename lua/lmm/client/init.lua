@@ -173,7 +173,7 @@ end
 function Client:url_of(where, method, path)
   if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
   if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
-  return path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
+  return self:url(path)
 end
 
 --- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
@@ -193,7 +193,7 @@ function Client:request(method, path, body, opts)
   body, err, call_opts.content_type = request.any(body)
   if err then return errors.public(nil, err) end
   local reply, call
-  reply, err, call = self:fetch(method, self:url(path), body, call_opts)
+  reply, err, call = self:fetch(method, url, body, call_opts)
   if not reply then return errors.public(nil, err) end
   local value, failure = require("lmm.answer").decode(reply.body, self.limits)
   if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
