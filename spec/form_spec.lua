@@ -25,8 +25,8 @@ local function field(name, value)
 end
 
 local function file(name, filename, mime, bytes)
-  return ('--BOUNDARY\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\nContent-Type: %s\r\n\r\n%s\r\n')
-    :format(name, filename, mime, bytes)
+  return ('--BOUNDARY\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\nContent-Type: %s\r\n\r\n')
+    :format(name, filename, mime) .. bytes .. "\r\n" -- on 5.1, what is formatted ends at a NUL
 end
 
 local END = "--BOUNDARY--\r\n"

@@ -11,6 +11,8 @@ local exchanges = require "spec.exchange.rows"
 local lmm = require "lmm"
 local replies = require "spec.support.replies"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local request = { messages = { { role = "user", content = "q" } } }
 
 local function case(name, answers, more)
@@ -293,6 +295,49 @@ return {
     has_no_fake = true,
     opts = { base_url = "http://127.0.0.1:1/v1" },
     run = function(client) assert.equal("connect", failed("connect", client:chat(request)).phase) end,
+  }),
+
+  case("a form arrives whole, the second time, too", { busy, { json = {} } }, {
+    opts = { retry = policy },
+    run = function(client)
+      local form = lmm.form { file = lmm.file "spec/media/sound.wav", model = "m" }
+      assert.equal(200, assert(client:request("POST", "audio/transcriptions", form)).status)
+    end,
+    seen = function(server)
+      local file = assert(io.open("spec/media/sound.wav", "rb"))
+      local bytes = file:read "*a"
+      file:close()
+      local first, second = unpack(server:wait("request", 2))
+      assert.same({ first.bytes, first.sha256 }, { second.bytes, second.sha256 })
+      local text = server:received(2)
+      assert.matches("\r\n[Cc]ontent%-[Tt]ype: multipart/form%-data; boundary=lmm%-%x+\r\n", text)
+      assert.truthy(text:find("Content-Type: audio/wav\r\n\r\n" .. bytes .. "\r\n--lmm-", 1, true))
+    end,
+  }),
+
+  case("the events of any endpoint", { busy, replies.streamed { "event: a\ndata: [1]\n\n", "data: {}\n\n" } }, {
+    opts = { retry = policy },
+    run = function(client)
+      local events = client:events("POST", "responses", { input = "q" })
+      local seen = {}
+      local event, name, err = events:next()
+      while event do
+        seen[#seen + 1] = name .. #event
+        event, name, err = events:next()
+      end
+      assert.same({ "a1", "0", nil }, { seen[1], seen[2], err })
+    end,
+    seen = function(server) assert.matches('{"input":"q","stream":true}', server:received(2)) end,
+  }),
+
+  case("events end at once when they are cancelled", { replies.streamed { "data: {}\n\n", { pause = 60 } } }, {
+    run = function(client)
+      local events = client:events("POST", "responses", {})
+      assert(events:next())
+      events:cancel()
+      assert.equal("cancelled", events.err.kind)
+    end,
+    seen = closes,
   }),
 
   case("the models, and whether it is well", { models, { body = "" } }, {
