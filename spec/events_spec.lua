@@ -85,7 +85,8 @@ describe("client:events", function()
 
   it("tries again what fails before the first event, and nothing behind it", function()
     local busy = { chunks = { 'data: {"error":{"message":"busy","code":503}}\n\n' } }
-    local net = fake.net { { status = 503, body = "" }, busy, { chunks = { SECOND, { fail = { kind = "truncated" } } } } }
+    local broken = { chunks = { SECOND, { fail = { kind = "truncated" } } } }
+    local net = fake.net { { status = 503, body = "" }, busy, broken }
     local found = net:connect({ retry = { base = 0.01 } }):events("POST", "completions", {})
     assert.equal("a", found:next().choices[1].text)
     local event, message, err = found:next()

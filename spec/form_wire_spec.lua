@@ -21,7 +21,8 @@ describe("a form on the wire", function()
     local good = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     local server = raw.start { { { await = "request" }, { send = busy }, { await = "request" }, { send = good } } }
     local client = lmm.connect { base_url = server.url, retry = { base = 0.001 } }
-    assert(client:request("POST", "audio/transcriptions", lmm.form { file = lmm.file "spec/media/sound.wav", model = "m" }))
+    local form = lmm.form { file = lmm.file "spec/media/sound.wav", model = "m" }
+    assert(client:request("POST", "audio/transcriptions", form))
     local seen = server:wait("request", 2)
     assert.same({ seen[2].sha256, seen[2].bytes }, { seen[1].sha256, seen[1].bytes })
     local head, body = server:received():match "^(.-\r\n\r\n)(.*)$"

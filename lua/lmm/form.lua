@@ -18,7 +18,8 @@ end
 --- Adds a field, or as many of its name as a list has items.
 local function add(fields, name, value, in_list)
   if type(name) ~= "string" or name == "" then
-    errors.misuse("lmm.form: the name of a field is a text, not %s", name == "" and "an empty one" or "a " .. type(name))
+    errors.misuse("lmm.form: the name of a field is a text, not %s",
+      name == "" and "an empty one" or "a " .. type(name))
   end
   local kind = type(value)
   if parts.is(value) or kind == "string" then

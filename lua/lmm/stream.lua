@@ -22,8 +22,8 @@ local ENDING_TIMEOUT = 2
 
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
----@param opts { schema: table?, limits: table, choices: integer, streamed: boolean, answer: function? }  choices: how many were asked
---- for; answer: makes what reads a reply, an answer unless given
+---@param opts { schema: table?, limits: table, choices: integer, streamed: boolean, answer: function? }
+---  choices: how many were asked for; answer: makes what reads a reply, an answer unless given
 function stream.new(prepare, opts)
   return setmetatable({
     prepare = prepare,

@@ -1,5 +1,5 @@
---- The events of any endpoint: the bytes of one reply come in, however they are split; its events go out, one by one and
---- decoded. To a stream (lmm.stream) it is what an answer is, without knowing what the events mean.
+--- The events of any endpoint: the bytes of one reply come in, however they are split; its events go out, one by one
+--- and decoded. To a stream (lmm.stream) it is what an answer is, without knowing what the events mean.
 local core = require "lmm.core"
 local server_error = require "lmm.answer.server_error"
 
@@ -61,8 +61,8 @@ function Events:next()
     return nil
   elseif kind == nil then
     local what = piece == "limit" and which or "reply"
-    return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(what == "event" and "an event" or "the reply",
-      self.limits[what] or 0, what))
+    local name = what == "event" and "an event" or "the reply"
+    return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(name, self.limits[what], what))
   elseif kind then
     return self:give(kind, piece)
   elseif not self.is_over then

@@ -189,7 +189,8 @@ end
 ---@return lmm.Error? err
 function Client:request(method, path, body, opts)
   local call_opts = call_options(self, "client:request", opts)
-  local url, err = self:url_of("client:request", method, path)
+  local url = self:url_of("client:request", method, path)
+  local err
   body, err, call_opts.content_type = request.any(body)
   if err then return errors.public(nil, err) end
   local reply, call
