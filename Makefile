@@ -14,7 +14,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf sniff media base64 utf8 literal write encode body number read decode slice header sse delta text kind answer core
+CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
 

@@ -8,7 +8,7 @@ local folder = "spec/media/"
 local files = {
   { "baseline.jpg", "image/jpeg", 37, 23 },
   { "progressive.jpg", "image/jpeg", 37, 23 },
-  { "exif.jpg", "image/jpeg", 37, 23 },
+  { "exif.jpg", "image/jpeg", 23, 37 }, -- stored on its side
   { "picture.png", "image/png", 37, 23 },
   { "picture.gif", "image/gif", 37, 23 },
   { "lossy.webp", "image/webp", 37, 23 },
@@ -112,7 +112,7 @@ describe("the type of a file", function()
     .. le(24, 2)
 
   local function bmp40(width, height)
-    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2)
+    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2) .. le(0, 4)
   end
 
   -- An AVIF whose one item has `properties`, all of them by their numbers in `listed`.
@@ -167,7 +167,7 @@ describe("the type of a file", function()
     { "an MP4 by its compatible brand", ftyp("XAVC", "XAVC", "mp42"), "video/mp4" },
     { "a video that may hold only sound", ftyp("M4V ", "M4A ", "mp42"), "video/mp4" },
     { "an audio book", ftyp("M4B ", "M4A ", "mp42"), "audio/mp4" },
-    { "a raw picture that claims to be an MP4", ftyp("crx ", "crx ", "isom") },
+    { "a raw picture that claims to be an MP4", ftyp("crx ", "crx ", "isom"), "image/x-canon-cr3" },
     { "an unknown brand", ftyp("what", "what") },
     { "WebM with a padded DocType", ebml "webm\0\0", "video/webm" },
     { "another EBML document", ebml "webmx" },
@@ -176,7 +176,7 @@ describe("the type of a file", function()
     { "MPEG frames", mp3 .. mp3, "audio/mpeg" },
     { "one frame and other bytes", mp3 .. rep("\0", 417) },
     { "a tag before FLAC", "ID3\4\0\0\0\0\0\4tag.fLaC\0\0\0\34", "audio/flac" },
-    { "a tag before AAC", "ID3\4\0\0\0\0\0\4tag.\255\241\80\128" },
+    { "a tag before AAC", "ID3\4\0\0\0\0\0\4tag.\255\241\80\128", "audio/aac" },
     { "a tag longer than the file", "ID3\3\0\0\127\127\127\127", "audio/mpeg" },
     { "Ogg with sound first, then Theora", ogg(2, "OpusHead") .. ogg(2, "\128theora") .. ogg(0, "x"), "video/ogg" },
     { "Ogg whose streams have not all been seen", ogg(2, "OpusHead") },
@@ -203,7 +203,7 @@ describe("the type of a file", function()
     { "a PNG header cut off", png .. be(13, 4) .. "IHDR" .. be(37, 4) .. "\0\0\0", "image/png" },
     { "a PNG with another chunk first", png .. be(4, 4) .. "CgBI" .. be(37, 4) .. be(23, 4), "image/png" },
     { "a WebP with the wrong start code", "RIFF\40\0\0\0WEBPVP8 \10\0\0\0\0\0\0\1\2\3\37\0\23\0", "image/webp" },
-    { "a BMP with no planes", bmp40(le(37, 4), le(23, 4)):sub(1, 26) .. "\0\0\24\0", nil },
+    { "a BMP with 23 bits for a pixel", bmp40(le(37, 4), le(23, 4)):sub(1, 26) .. "\1\0\23\0\0\0\0\0", nil },
     { "a BMP with a negative width", bmp40(huge, le(23, 4)), "image/bmp" },
     { "a TIFF directory beyond the end", "II*\0" .. huge, "image/tiff" },
     { "a TIFF directory over its own header", "MM\0*" .. be(0, 4), "image/tiff" },
@@ -251,9 +251,10 @@ describe("the type of a file", function()
     "RIFF alone",
     "ID3 tags stand at the beginning of MP3 files", "RIFFs are short phrases in music, WAVE is not", "the ftyp box",
     "%PDF-lines begin a document", "fLaC is a codec", "OggS begins a page", "II*", "MM", "GIF", "\137PN", "\255\216",
-    "{\"type\": \"image/png\"}", "<!DOCTYPE html><html></html>", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+    "{\"type\": \"image/png\"}", "<!DOCTYPE html><html></html>", "<?xml version=\"1.0\"?><feed/>",
     "\255\254T\0e\0x\0t\0 \0i\0n\0 \0U\0T\0F\0-\0001\0006\0", "\239\187\191text with a byte order mark", "\0",
-    rep("\0", 5000), rep("\255", 5000), rep("\255\251", 5000), rep("\255\254", 5000), "PK\3\4", "\127ELF\2\1\1",
+    rep("\0", 5000), rep("\255", 5000), rep("\255\251", 5000), rep("\255\254", 5000), "PK", "\127EL", "P5 is a paper size", "P6", "\10text", "the free software",
+    "the skip of a ship", "Go to the GG and GGG",
   }
 
   it("other bytes are unknown", function()

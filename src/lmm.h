@@ -1,6 +1,7 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     sniff -> media -> base64 -> utf8 -> literal -> body -> transport -> sse, read -> delta, kind -> answer
+ *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> base64 -> literal -> body
+ *     -> transport -> sse, read -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
@@ -20,7 +21,7 @@ struct lua_State;
 
 /* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "4" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "5" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -58,17 +59,116 @@ int lmm_buf_reserve(lmm_buf *buf, size_t count); /* makes room for so many more 
 int lmm_buf_add(lmm_buf *buf, const void *bytes, size_t count);
 void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` stays */
 
-/* ---- sniff: what kind of file its first bytes make it ---------------------------------------------------------- */
+/* ---- utf8: what may stand in a JSON text ------------------------------------------------------------------------ */
 
-#define LMM_SNIFF_BYTES ((size_t)256 * 1024) /* as much of a file's beginning as is looked at */
+/* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
+size_t lmm_utf8_check(const char *text, size_t count);
+/* How many bytes at the beginning of `text` are well-formed characters beyond ASCII. */
+size_t lmm_utf8_beyond_ascii(const char *text, size_t count);
 
+/* ---- view: a stretch of a file, read where it is looked at ------------------------------------------------------ */
+
+#define LMM_SNIFF_BYTES ((size_t)256 * 1024) /* of a file's beginning: they are at hand */
+#define LMM_HOP_BYTES ((size_t)1024)         /* read at once beyond them, */
+#define LMM_HOPS 512u                        /* and so many times at most: what lies further is not known */
+#define LMM_VIEW_WIDEST (LMM_HOP_BYTES / 2)  /* as much as one look takes in */
+
+typedef struct lmm_file {
+  const unsigned char *head; /* borrowed: the first LMM_SNIFF_BYTES, or all of a shorter file */
+  size_t head_count;
+  uint64_t size;
+  /* Reads `count` bytes at `at`, which the file has; gives how many there were, fewer where that fails. */
+  size_t (*read)(const void *source, uint64_t at, void *out, size_t count);
+  const void *source;
+  unsigned char window[LMM_HOP_BYTES]; /* what was read last */
+  uint64_t window_at;
+  size_t window_count;
+  unsigned hops;
+  bool is_exhausted; /* something was asked for that could not be read: what was not found may be there all the same */
+} lmm_file;
+
+typedef struct lmm_view {
+  lmm_file *file;
+  uint64_t at, count;
+} lmm_view;
+
+/* The head need not be as long as it may: whatever is not in it is read. */
+void lmm_view_open(lmm_file *file, const void *head, size_t head_count, uint64_t size,
+                   size_t (*read)(const void *, uint64_t, void *, size_t), const void *source);
+/* Whether the view has `count` bytes at `at` that can still be read. Each loop over a view asks this, and so ends. */
+bool lmm_view_reaches(lmm_view view, uint64_t at, uint64_t count);
+/* The number in `width` bytes (at most 8) at `at`; 0 where not all of them are there. */
+uint64_t lmm_view_number(lmm_view view, uint64_t at, unsigned width, bool little);
+/* Whether the view begins with `text` (at most LMM_VIEW_WIDEST); a '.' in it stands for any byte. */
+bool lmm_view_matches(lmm_view view, const char *text, size_t length);
+/* Looks for `text` in all of the view; true, and where it begins. */
+bool lmm_view_find(lmm_view view, const char *text, size_t length, uint64_t *at);
+bool lmm_view_find_last(lmm_view view, const char *text, size_t length, uint64_t *at);
+
+/* What a file is. The looks below fill it; each adds to, corrects or withdraws what the first bytes have claimed. */
 typedef struct lmm_sniffed {
   const char *mime;       /* NULL where the type is unknown; static storage */
-  uint32_t width, height; /* pixels as stored (EXIF rotation not applied); 0 where not told */
+  uint32_t width, height; /* pixels as shown, in lmm_sniff's result; in a look as stored, and clapped; 0: not told */
+  unsigned orientation;   /* how the stored picture is turned to be shown, 1 to 8 as EXIF counts; 0 where not told */
+  bool has_pictures;      /* a film's tracks, where they were found */
+  bool has_sound;
+  bool has_no_end;        /* a JPEG without the marker of its end */
+  bool is_text;           /* of unknown type, and text in UTF-8 as far as the head goes */
+  char cut[96];           /* where its end is surely missing: how that shows, as "it ...", else empty */
 } lmm_sniffed;
 
-/* Looks at the first `count` bytes, which may be fewer than the file has; reads nothing beyond them. */
-lmm_sniffed lmm_sniff(const unsigned char *head, size_t count);
+/* ---- tiff: directories of fields: TIFF, BigTIFF, camera raw, EXIF ------------------------------------------------ */
+
+void lmm_tiff_look(lmm_view head, lmm_sniffed *type);
+unsigned lmm_tiff_orientation(lmm_view exif); /* of EXIF data; 0 where it does not tell */
+
+/* ---- iso: boxes (ISO/IEC 14496-12): MP4, QuickTime, HEIF, AVIF, JPEG 2000 ---------------------------------------- */
+
+void lmm_iso_look(lmm_view head, lmm_sniffed *type);           /* that begins with ftyp */
+void lmm_iso_look_quicktime(lmm_view head, lmm_sniffed *type); /* that does not */
+void lmm_iso_look_jpeg2000(lmm_view head, lmm_sniffed *type);
+
+/* ---- ebml: Matroska and WebM (RFC 8794, RFC 9559) ---------------------------------------------------------------- */
+
+void lmm_ebml_look(lmm_view head, lmm_sniffed *type);
+
+/* ---- film: RIFF, FLV, ASF, MPEG streams ------------------------------------------------------------------------------ */
+
+void lmm_film_look_riff(lmm_view head, lmm_sniffed *type); /* whether all of it is there */
+void lmm_film_look_flv(lmm_view head, lmm_sniffed *type);
+void lmm_film_look_asf(lmm_view head, lmm_sniffed *type);
+void lmm_film_look_packets(lmm_view head, lmm_sniffed *type); /* MPEG-TS */
+void lmm_film_look_program(lmm_view head, lmm_sniffed *type); /* MPEG-PS */
+
+/* ---- picture: JPEG, PNG, GIF, WebP -------------------------------------------------------------------------------- */
+
+void lmm_picture_look_jpeg(lmm_view head, lmm_sniffed *type);
+void lmm_picture_look_png(lmm_view head, lmm_sniffed *type);
+void lmm_picture_look_gif(lmm_view head, lmm_sniffed *type);
+void lmm_picture_look_webp(lmm_view head, lmm_sniffed *type);
+
+/* ---- raster: pictures that say their size in a short header ------------------------------------------------------- */
+
+void lmm_raster_look_bmp(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_icon(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_netpbm(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_pcx(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_psd(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_qoi(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_fits(lmm_view head, lmm_sniffed *type);
+void lmm_raster_look_codestream(lmm_view head, lmm_sniffed *type); /* JPEG 2000 without boxes */
+void lmm_raster_look_tga(lmm_view head, lmm_sniffed *type);
+
+/* ---- sound: MPEG audio, AAC, ID3, Ogg ------------------------------------------------------------------------------ */
+
+void lmm_sound_look_frames(lmm_view head, lmm_sniffed *type); /* MPEG audio or ADTS */
+void lmm_sound_look_zeros(lmm_view head, lmm_sniffed *type);  /* the same behind zeros */
+void lmm_sound_look_id3(lmm_view head, lmm_sniffed *type);
+void lmm_sound_look_ogg(lmm_view head, lmm_sniffed *type);
+
+/* ---- sniff: what kind of file its bytes make it ---------------------------------------------------------------- */
+
+lmm_sniffed lmm_sniff(lmm_file *file);
 
 /* ---- media: the bytes behind a content part, either a file's or the caller's ----------------------------------- */
 
@@ -148,13 +248,6 @@ typedef struct lmm_sink lmm_sink;
 struct lmm_sink {
   int (*feed)(lmm_sink *sink, const char *bytes, size_t count); /* LMM_OK or a code; what is too much, the sink tells */
 };
-
-/* ---- utf8: what may stand in a JSON text ------------------------------------------------------------------------ */
-
-/* The offset of the first byte that is not part of well-formed UTF-8 (RFC 3629), or `count`. */
-size_t lmm_utf8_check(const char *text, size_t count);
-/* How many bytes at the beginning of `text` are well-formed characters beyond ASCII. */
-size_t lmm_utf8_beyond_ascii(const char *text, size_t count);
 
 /* ---- literal: text and numbers as JSON (RFC 8259) --------------------------------------------------------------- */
 

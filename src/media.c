@@ -72,9 +72,19 @@ static ptrdiff_t read_fully(int fd, uint64_t offset, void *out, size_t capacity)
   return (ptrdiff_t)length;
 }
 
-static void look_at(lmm_media *media, const void *head, size_t count) {
+static size_t read_file(const void *source, uint64_t at, void *out, size_t count) {
+  ptrdiff_t got = read_fully(*(const int *)source, at, out, count);
+  return got > 0 ? (size_t)got : 0;
+}
+
+static size_t read_bytes(const void *source, uint64_t at, void *out, size_t count) {
+  memcpy(out, (const char *)source + at, count);
+  return count;
+}
+
+static void look_at(lmm_media *media, const void *head, size_t count, lmm_file *file) {
   memcpy(media->first, head, count < sizeof media->first ? count : sizeof media->first);
-  media->type = lmm_sniff(head, count);
+  media->type = lmm_sniff(file);
 }
 
 static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *error) {
@@ -90,7 +100,11 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   void *head = malloc(capacity);
   media->path = strdup(path);
   ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, 0, head, capacity) : -1;
-  if (got > 0) look_at(media, head, (size_t)got);
+  if (got > 0) {
+    lmm_file file;
+    lmm_view_open(&file, head, (size_t)got, media->size, read_file, &fd);
+    look_at(media, head, (size_t)got, &file);
+  }
   if (got < 0) code = cannot_read(path, error);
   if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
   free(head);
@@ -114,7 +128,9 @@ int lmm_media_bytes(lmm_media *media, const char *bytes, size_t count, lmm_error
   if (count == 0) return lmm_fail(error, LMM_INVALID, "the data in bytes is empty: there is nothing to send");
   media->bytes = bytes;
   media->size = count;
-  look_at(media, bytes, count < LMM_SNIFF_BYTES ? count : LMM_SNIFF_BYTES);
+  lmm_file file;
+  lmm_view_open(&file, bytes, count, count, read_bytes, bytes);
+  look_at(media, bytes, count, &file);
   return LMM_OK;
 }
 
@@ -196,19 +212,36 @@ static int media_new(lua_State *L) {
   return code == LMM_OK ? 1 : lmm_push_error(L, &error);
 }
 
-/* media:info() -> { mime?, width?, height?, size, first } with the size in bytes and the first (up to 16) bytes */
+static void set_flag(lua_State *L, const char *name, bool value) {
+  if (!value) return;
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, name);
+}
+
+/* media:info() -> { size, first, mime?, width?, height?, orientation?, cut?, has_no_end?, is_text?, has_pictures?,
+ *   has_sound? } with the size in bytes and the first (up to 16) bytes; the rest as in lmm_sniffed */
 static int media_info(lua_State *L) {
   lmm_media *media = check_media(L);
-  lua_createtable(L, 0, 5);
+  const lmm_sniffed *type = &media->type;
+  lua_createtable(L, 0, 6);
   lmm_set_integer(L, "size", (lua_Integer)media->size);
   lua_pushlstring(L, media->first, media->size < sizeof media->first ? (size_t)media->size : sizeof media->first);
   lua_setfield(L, -2, "first");
-  if (media->type.mime != NULL) {
-    lua_pushstring(L, media->type.mime);
+  if (type->mime != NULL) {
+    lua_pushstring(L, type->mime);
     lua_setfield(L, -2, "mime");
   }
-  if (media->type.width > 0) lmm_set_integer(L, "width", media->type.width);
-  if (media->type.height > 0) lmm_set_integer(L, "height", media->type.height);
+  if (type->width > 0) lmm_set_integer(L, "width", type->width);
+  if (type->height > 0) lmm_set_integer(L, "height", type->height);
+  if (type->orientation > 0) lmm_set_integer(L, "orientation", type->orientation);
+  if (type->cut[0] != '\0') {
+    lua_pushstring(L, type->cut);
+    lua_setfield(L, -2, "cut");
+  }
+  set_flag(L, "has_no_end", type->has_no_end);
+  set_flag(L, "is_text", type->is_text);
+  set_flag(L, "has_pictures", type->has_pictures);
+  set_flag(L, "has_sound", type->has_sound);
   return 1;
 }
 
