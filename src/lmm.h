@@ -113,7 +113,7 @@ typedef struct lmm_sniffed {
   bool has_pictures;      /* a film's tracks, where they were found */
   bool has_sound;
   bool has_no_end;        /* a JPEG without the marker of its end */
-  bool is_text;           /* of unknown type, and text in UTF-8 as far as the head goes */
+  bool is_text;           /* text in UTF-8, as far as the head goes */
   char cut[96];           /* where its end is surely missing: how that shows, as "it ...", else empty */
 } lmm_sniffed;
 

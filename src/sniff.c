@@ -203,10 +203,8 @@ lmm_sniffed lmm_sniff(lmm_file *file) {
     if (kinds[i].look != NULL) kinds[i].look(all, &type);
   }
   if (type.mime == NULL) look_for_pdf(all, &type);
-  if (type.mime == NULL) {
-    memset(&type, 0, sizeof type);
-    type.is_text = is_text(file);
-  }
+  if (type.mime == NULL) memset(&type, 0, sizeof type);
+  type.is_text = is_text(file);
   name_sound(&type);
   turn(&type);
   return type;

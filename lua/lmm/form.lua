@@ -3,6 +3,7 @@
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local parts = require "lmm.part"
+local types = require "lmm.types"
 
 ---@class lmm.Form
 ---@field fields { name: string, value: string|lmm.Part }[]  in the order in which they are sent
@@ -78,15 +79,8 @@ local function escaped(name)
 end
 
 --- Servers tell by its end what a file is, where they do not look at its bytes.
-local ENDINGS = {
-  ["audio/mpeg"] = "mp3", ["audio/mp4"] = "m4a", ["audio/x-wav"] = "wav", ["video/quicktime"] = "mov",
-  ["video/x-matroska"] = "mkv", ["video/x-msvideo"] = "avi", ["image/jpeg"] = "jpg", ["text/plain"] = "txt",
-  ["application/octet-stream"] = "bin",
-}
-
 local function filename_of(part)
-  return part.options.filename or part.filename
-    or part.kind .. "." .. (ENDINGS[part.mime] or part.mime:match "/x?%-?([%w]+)" or "bin")
+  return part.options.filename or part.filename or part.kind .. "." .. types.ending(part.mime)
 end
 
 --- What of a part goes into a form, or why it cannot.

@@ -4,17 +4,20 @@
 -- before anything is sent.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local paths = require "lmm.paths"
 local texts = require "lmm.text"
+local types = require "lmm.types"
 
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
 ---@field url string?      what the server is to fetch, or a video as a data URL of frames
----@field filename string? the last part of the source's path
+---@field filename string? the last part of the source's path; a file part always has one
 ---@field media userdata?  the bytes (lmm.core)
 ---@field mime string?     found from the bytes, unless the caller named it
 ---@field size integer?    bytes
----@field width integer?   pixels as stored, where the type tells
+---@field width integer?   pixels as shown, turned and clapped as the file says; nil where the type does not tell
 ---@field height integer?
+---@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is told
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
@@ -69,38 +72,87 @@ local function invalid(self, format, ...)
 end
 
 local function advice(self)
-  return ("pass { mime = \"%s/...\" } as options"):format(self.kind)
+  return ("pass { mime = \"%s/...\" } as options if you know better"):format(self.kind)
+end
+
+local takers = { image = "lmm.image", video = "lmm.video", audio = "lmm.audio", file = "lmm.file" }
+
+--- Checks that the bytes are of this kind, of a type that servers decode, and all there.
+local function check_bytes(self, name, info)
+  local kind, refusal = types.kind(self.mime), info.mime and types.refusal(self.kind, info.mime)
+  if refusal then
+    invalid(self, "%s is %s, which no server is known to decode: %s (mime or check = false sends it as it is)", name,
+      types.describe(self.mime), refusal)
+  elseif kind ~= self.kind and self.kind == "audio" and info.has_sound then
+    invalid(self, "%s is %s, not audio: %s takes it (mime = \"audio/%s\" sends it for its sound)", name, self.mime,
+      takers[kind], self.mime:match "[^/]+$")
+  elseif kind ~= self.kind then
+    invalid(self, "%s is %s, not %s: %s takes it (%s)", name, types.describe(self.mime), self.kind, takers[kind],
+      advice(self))
+  elseif info.cut then
+    invalid(self, "%s is cut short: %s (check = false sends it as it is)", name, info.cut)
+  end
 end
 
 --- The type that the caller names, else the one that the bytes have, else the one that a data: URL claims; it must be
 --- one of this kind. A file may be of any.
-local function set_type(self, name, info, mime, claimed)
+local function set_type(self, name, info, opts, claimed)
+  local mime = opts.mime
   local is_track = self.kind == "audio" and (claimed or ""):find "^audio/" and (info.mime or ""):find "^video/"
   self.mime = mime or is_track and claimed or info.mime or claimed -- a video without pictures begins like any other
-  self.size, self.width, self.height = info.size, info.width, info.height
+  self.size, self.width, self.height, self.orientation = info.size, info.width, info.height, info.orientation
   if self.kind == "file" then
-    self.mime = self.mime or text_of(info.first) and "text/plain" or "application/octet-stream"
+    self.mime = self.mime or info.is_text and "text/plain" or "application/octet-stream"
+    self.filename = self.filename or "file." .. types.ending(self.mime)
+    return
   end
-  if mime or self.kind == "file" then return end
   if not self.mime then
-    invalid(self, "%s is of no known type%s: it begins with %s (%s if you know better)", name,
-      text_of(info.first) and ", it seems to be text" or "", show(info.first), advice(self))
-  elseif self.mime:match "^[^/]+" ~= self.kind then
-    invalid(self, "%s is %s, not %s (%s if you know better)", name, self.mime, self.kind, advice(self))
+    invalid(self, "%s is of no known type%s: it begins with %s (%s)", name, info.is_text and ", it seems to be text" or "",
+      show(info.first), advice(self))
+  elseif not mime and opts.check ~= false then
+    check_bytes(self, name, info)
   end
 end
 
-local function from_media(self, name, source, mime, claimed)
+--- The format of audio that goes as input_audio: as it was named, or by the bytes, which it has to agree with.
+local function set_format(self, name, opts)
+  local format = opts.format
+  if format == true then
+    self.options.format = types.format(self.mime)
+    if self.options.format then return end
+    return invalid(self, "%s is %s, for which no format is known: name it, as in format = \"wav\"", name, self.mime)
+  end
+  if type(format) ~= "string" or format == "" then
+    errors.misuse "lmm.audio: format is a text like \"wav\", or true: by the bytes"
+  end
+  format = format:lower():gsub("^%.", "")
+  if format:find "/" then format = types.format(types.normal(format)) or format:match "[^/]*$":gsub("^x%-", "") end
+  self.options.format = format
+  if opts.mime or opts.check == false or types.is_format(format, self.mime) then return end
+  invalid(self, "%s is %s, but its format is said to be '%s': pass format = \"%s\", or true", name, self.mime, format,
+    types.format(self.mime))
+end
+
+local function from_media(self, name, source, opts, claimed)
   local media, message = core.media(source)
-  if not media then return invalid(self, "%s", message) end
+  if not media then
+    local is_missing = type(source) == "string" and message:find "No such file"
+    self.err = errors.new { kind = "invalid", message = message, hint = is_missing and paths.advice(source) or nil }
+    return
+  end
   self.media = media
-  set_type(self, name, media:info(), mime, claimed)
+  set_type(self, name, media:info(), opts, claimed)
+  if self.kind == "audio" and opts.format ~= nil and not self.err then set_format(self, name, opts) end
 end
 
 --- The bytes of base64 in a data: URL, which is as strict about it as a server. `start` is where it stands in the URL.
 local function decode(self, base64, start)
   local bytes, offset = core.base64.decode(base64)
   if bytes then return bytes end
+  if base64:find("^%%%x%x", offset + 1) then
+    return invalid(self, "the base64 of the data: URL is percent-encoded, as at character %d: decode that first",
+      start + offset)
+  end
   invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
     start + offset)
 end
@@ -108,13 +160,13 @@ end
 local TYPE = "[%w!#$&^_.+-]+/[%w!#$&^_.+-]+"
 
 --- A video may be a list of JPEG frames, which goes as it is; everything else is decoded and sent as bytes are.
-local function from_data_url(self, url, mime)
+local function from_data_url(self, url, opts)
   local head, start = url:match "^([^,]*),()"
   local claimed = head and head:find ";base64$" and head:match "^%a+:([^;]*)":lower()
   if not claimed then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
   local base64 = url:sub(start)
   if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
-  if self.kind == "video" and (mime or claimed) == "video/jpeg" then
+  if self.kind == "video" and (opts.mime or claimed) == "video/jpeg" then
     for at, frame in (base64 .. ","):gmatch "()([^,]*)," do
       if frame == "" then return invalid(self, "the data: URL has an empty frame at character %d", start + at - 1) end
       if not decode(self, frame, start + at - 1) then return end
@@ -124,15 +176,15 @@ local function from_data_url(self, url, mime)
   end
   local bytes = decode(self, base64, start)
   if not bytes then return end
-  from_media(self, "the data: URL", { bytes = bytes }, mime, claimed:match("^" .. TYPE .. "$"))
+  from_media(self, "the data: URL", { bytes = bytes }, opts, claimed:find("^" .. TYPE .. "$") and types.normal(claimed))
 end
 
-local function from_url(self, scheme, url, mime)
-  if scheme == "data" then return from_data_url(self, url, mime) end
+local function from_url(self, scheme, url, opts)
+  if scheme == "data" then return from_data_url(self, url, opts) end
   if scheme ~= "http" and scheme ~= "https" and scheme ~= "file" then
     return invalid(self, "a %s: URL cannot be used: http, https, data and file can", scheme)
   end
-  if mime then errors.misuse("lmm.%s: mime is not for what the server is to fetch", self.kind) end
+  if opts.mime then errors.misuse("lmm.%s: mime is not for what the server is to fetch", self.kind) end
   if url:find "[%c%s]" then return invalid(self, "the URL holds a space or a control character") end
   local host = url:match "^%a+://([^/?#]*)" or ""
   if scheme == "file" and not url:find "^%a+:/*[^/]" then return invalid(self, "the URL names no file") end
@@ -150,11 +202,39 @@ local function set_known(self, mime)
   if name then errors.misuse("lmm.%s: '%s' says something of a source, and there is none", self.kind, name) end
 end
 
+--- What is ours of the options; all others go to the server.
+local function own_options(kind, options)
+  local own = { mime = options.mime, check = options.check, format = options.format }
+  options.mime, options.check = nil, nil
+  if own.mime ~= nil and not (type(own.mime) == "string" and own.mime:find("^" .. TYPE .. "$")) then
+    errors.misuse("lmm.%s: mime is a type like \"%s/png\"", kind, kind)
+  end
+  if own.check ~= nil and type(own.check) ~= "boolean" then
+    errors.misuse("lmm.%s: check is true or false, not a %s", kind, type(own.check))
+  end
+  own.mime = own.mime and types.normal(own.mime)
+  return own
+end
+
+local function from_text(self, source, opts)
+  if source:find("\0", 1, true) then
+    return invalid(self,
+      "a path or URL cannot hold a NUL byte (if these are the bytes themselves, pass { bytes = ... })")
+  end
+  local scheme = (source:match "^(%a[%w+.-]+):" or ""):lower()
+  if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
+    return from_url(self, scheme, source, opts)
+  end
+  self.filename = source:match "[^/]*$"
+  from_media(self, "'" .. source .. "'", source, opts)
+end
+
 --- Makes a part. `source` is a path, an http:, https:, data: or file: URL, or `{ bytes = ... }`; nil, with the option
 --- `uuid`, is what the server has kept under it.
 ---@param kind "image"|"video"|"audio"|"file"
 ---@param source string|table|nil
----@param opts table?  `mime` wins over what the bytes say; all else goes to the server beside the source
+---@param opts table?  `mime` wins over what the bytes say; `check = false` sends what is refused for its bytes; for
+--- audio, `format` is a name or true (by the bytes); all else goes to the server beside the source
 ---@return lmm.Part
 function part.new(kind, source, opts)
   if opts ~= nil and type(opts) ~= "table" then
@@ -162,34 +242,22 @@ function part.new(kind, source, opts)
   end
   local self = setmetatable({ kind = kind, options = {} }, Part)
   for name, value in pairs(opts or {}) do self.options[name] = value end
-  local mime = self.options.mime
-  self.options.mime = nil
-  if mime ~= nil and not (type(mime) == "string" and mime:find("^" .. TYPE .. "$")) then
-    errors.misuse("lmm.%s: mime is a type like \"%s/png\"", kind, kind)
-  end
+  local own = own_options(kind, self.options)
 
   if source == nil and self.options.uuid ~= nil then
-    set_known(self, mime)
+    set_known(self, own.mime)
   elseif type(source) == "table" and type(source.bytes) == "string" then
     for name in pairs(source) do
       if name ~= "bytes" then
         errors.misuse("lmm.%s: '%s' beside bytes: the options are the second argument", kind, tostring(name))
       end
     end
-    from_media(self, "the data in bytes", source, mime)
+    from_media(self, "the data in bytes", source, own)
   elseif type(source) ~= "string" then
     errors.misuse("lmm.%s: a path, a URL or { bytes = string } expected, got a %s", kind,
       type(source) == "table" and "table without bytes" or type(source))
-  elseif source:find("\0", 1, true) then
-    invalid(self, "a path or URL cannot hold a NUL byte (if these are the bytes themselves, pass { bytes = ... })")
   else
-    local scheme = (source:match "^(%a[%w+.-]+):" or ""):lower()
-    if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
-      from_url(self, scheme, source, mime)
-    else
-      self.filename = source:match "[^/]*$"
-      from_media(self, "'" .. source .. "'", source, mime)
-    end
+    from_text(self, source, own)
   end
   local needs_bytes = kind == "file" or kind == "audio" and self.options.format
   if self.url and needs_bytes then
@@ -217,9 +285,10 @@ function part.kind_of(source)
     return nil
   end
   local mime = part.new("file", source).mime
-  if not mime or mime == "application/octet-stream" then return nil end
-  local kind = mime:match "^[^/]+"
-  return kinds[kind] and kind or "file"
+  local kind = mime and types.kind(mime)
+  if kind ~= "file" then return kind end
+  if types.refusal("image", mime) then return "image" end -- which says why it cannot be sent
+  return (mime:find "^text/" or mime == "application/pdf") and "file" or nil
 end
 
 return part

@@ -22,7 +22,6 @@ static lmm_sniffed sniff(const void *bytes, size_t count, size_t head) {
   CHECK((type.width == 0) == (type.height == 0) && type.orientation <= 8);
   CHECK(type.width == 0 || (type.mime != NULL && strncmp(type.mime, "image/", 6) == 0));
   CHECK(memchr(type.cut, 0, sizeof type.cut) != NULL && (type.cut[0] == 0 || type.mime != NULL));
-  CHECK(!type.is_text || type.mime == NULL);
   return type;
 }
 

@@ -21,7 +21,7 @@ local LAYERS = {
   { "call" },
   { "answer", "request", "transport", "loop" },
   { "form", "part", "reply" },
-  { "json", "options", "errors", "text", "version", is_common = true },
+  { "json", "options", "errors", "paths", "text", "types", "version", is_common = true },
   { "core", "curl" }, -- in C
 }
 

@@ -3,6 +3,8 @@
 
 local advice = {}
 
+local OTHER_MEDIUM = " (-a takes any medium, -i only pictures)"
+
 --- What the library says, and what the command says in its place.
 local rows = {
   { "pass api_key, or set OPENAI_API_KEY", "set $OPENAI_API_KEY" },
@@ -18,7 +20,12 @@ local rows = {
   { "lmm.array {} is an empty list", "an empty list is -p 'NAME=[]'" },
   { "proxy = \"http://user:password@host:port\"", "$http_proxy or $https_proxy: http://user:password@host:port" },
   { "tls.ca: name the file of the authority's certificate", "add the authority's certificate to the system's" },
-  { "(pass { mime = \"image/...\" } as options if you know better)", "(-a takes any medium, -i only pictures)" },
+  { ": lmm.audio takes it (pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM },
+  { ": lmm.video takes it (pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM },
+  { ": lmm.file takes it (pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM },
+  { "(pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM:sub(2) },
+  { " (mime or check = false sends it as it is)", "" },
+  { " (check = false sends it as it is)", "" },
 }
 
 local function translate(text)

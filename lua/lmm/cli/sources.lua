@@ -39,7 +39,8 @@ end
 ---@return string text
 function sources.check_text(bytes)
   local kind = bytes:find "%S" and parts.new("file", { bytes = bytes })
-  if kind and kind.mime:find "^text/" == nil then
+  local is_text = kind and kind.media:info().is_text and kind.mime ~= "application/pdf" -- an SVG is text, too
+  if kind and not is_text then
     console.misuse("the standard input holds %s, which is no text%s",
       kind.mime == "application/octet-stream" and "bytes" or kind.mime,
       parts.kind_of { bytes = bytes } and ": write -a - for it, and give the question as an argument" or "")

@@ -1,0 +1,40 @@
+--- A path that leads to no file comes in; what may have been meant goes out, as one line of advice.
+local paths = {}
+
+local function exists(path)
+  local file = io.open(path, "rb")
+  if file then file:close() end
+  return file ~= nil
+end
+
+local NARROW = "\226\128\175" -- U+202F, which macOS writes before AM and PM in the names of screenshots
+
+local rows = {
+  { "^~", "the shell alone expands ~: write the home directory in full" },
+  { "^[\"'].*[\"']$", "the quotes are a part of the path: leave them out" },
+  { "\\ ", "the backslash before a space is a part of the path: leave it out" },
+  { "^www%.", "a URL begins with https://" },
+  { "^https?:/?[^/]", "a URL begins with https:// or http://" },
+  { "^%s", "the path begins with white space" },
+  { "%s$", "the path ends in white space" },
+  { "%%%x%x", "what is percent-encoded in a URL is not so in a path" },
+}
+
+--- Advice for a path at which there is nothing.
+---@param path string
+---@return string?
+function paths.advice(path)
+  local plain = path:gsub(NARROW, " "):gsub("\194\160", " ")
+  if plain ~= path then
+    return "the path holds a no-break space" .. (exists(plain) and ": with a plain one there is such a file" or "")
+  end
+  local narrow = path:gsub(" ([AP]M)", NARROW .. "%1")
+  if narrow ~= path and exists(narrow) then
+    return "there is such a file with a narrow no-break space, U+202F, before AM or PM"
+  end
+  for _, row in ipairs(rows) do
+    if path:find(row[1]) then return row[2] end
+  end
+end
+
+return paths
