@@ -1,5 +1,6 @@
 /* film.c: files of films that are neither boxes nor EBML come in: RIFF, FLV, ASF, MPEG streams. What they hold goes out,
  * and whether all of it is there. */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "view.h"
@@ -11,8 +12,8 @@
 void lmm_film_look_riff(lmm_view head, lmm_sniffed *type) {
   uint64_t size = little(head, 4, 4), slack = STARTS(after(head, 8), "WEBP") ? 1 : 8;
   if (size >= RIFF_OPEN || size + 8 <= head.count + slack || head.count < 12) return;
-  (void)snprintf(type->cut, sizeof type->cut, "its RIFF header tells of %llu bytes, and %llu are there",
-                 (unsigned long long)(size + 8), (unsigned long long)head.count);
+  (void)snprintf(type->cut, sizeof type->cut, "its RIFF header tells of %" PRIu64 " bytes, and %" PRIu64 " are there",
+                 size + 8, head.count);
 }
 
 void lmm_film_look_flv(lmm_view head, lmm_sniffed *type) {
