@@ -141,7 +141,8 @@ describe("media and parts", function()
     { "text and NUL", { bytes = "abc\0" }, "type: it begins with 61 62 63 00" },
     { "white space", { bytes = "  \n \t" }, "type: it begins with 20 20 0a 20 09" },
     { "quotes", { bytes = "say \"a\\b\"" }, "text: it begins with" },
-    { "an audio file", "spec/media/sound.wav", "^'spec/media/sound%.wav' is audio/wav, not image: lmm%.audio takes it %(pass { mime" },
+    { "an audio file", "spec/media/sound.wav",
+      "^'spec/media/sound%.wav' is audio/wav, not image: lmm%.audio takes it %(pass { mime" },
     { "a video file", "spec/media/clip.mp4", "is video/mp4, not image" },
     { "a document", "spec/media/document.pdf", "is application/pdf, not image" },
     { "a document in memory", { bytes = "%PDF-1.4\n" }, "^the data in bytes is application/pdf, not image" },
@@ -271,7 +272,8 @@ describe("media and parts", function()
 
   it("a data: URL of something else", function()
     local sound = core.base64.encode(shell.read "spec/media/sound.wav")
-    unusable(image("data:image/png;base64," .. sound), "^the data: URL is audio/wav, not image: lmm%.audio takes it %(pass { mime")
+    unusable(image("data:image/png;base64," .. sound),
+      "^the data: URL is audio/wav, not image: lmm%.audio takes it %(pass { mime")
     unusable(image "data:application/pdf;base64,AAAA", "^the data: URL is application/pdf, not image")
     unusable(image "data:;base64,AAAA", "^the data: URL is of no known type: it begins with 00 00 00 ")
     unusable(image "data:image/png\r\n;base64,AAAA", "^the data: URL is of no known type")

@@ -23,34 +23,43 @@ local functions = { image = lmm.image, video = lmm.video, audio = lmm.audio, fil
 local takes = {
   { "sound in an MP4", mp4 "soun", audio = "audio/mp4", image = "is audio/mp4, not image: lmm.audio takes it",
     video = "is audio/mp4, not video: lmm.audio takes it", file = "audio/mp4" },
-  { "a film with sound", mp4("vide", "soun"), video = "video/mp4", image = "is video/mp4, not image: lmm.video takes it",
+  { "a film with sound", mp4("vide", "soun"), video = "video/mp4",
+    image = "is video/mp4, not image: lmm.video takes it",
     audio = "is video/mp4, not audio: lmm.video takes it (mime = \"audio/mp4\" sends it for its sound)" },
   { "a film without sound", mp4 "vide", audio = "is video/mp4, not audio: lmm.video takes it (pass { mime" },
-  { "sound in WebM", build.ebml("webm", 2), audio = "audio/webm", video = "is audio/webm, not video: lmm.audio takes it" },
-  { "a WAV", wav, audio = "audio/wav", image = "is audio/wav, not image: lmm.audio takes it (pass { mime = \"image/..." },
+  { "sound in WebM", build.ebml("webm", 2), audio = "audio/webm",
+    video = "is audio/webm, not video: lmm.audio takes it" },
+  { "a WAV", wav, audio = "audio/wav",
+    image = "is audio/wav, not image: lmm.audio takes it (pass { mime = \"image/..." },
   { "a PDF", "%PDF-1.4\n", file = "application/pdf", image = "is application/pdf, not image: lmm.file takes it" },
   { "a JPEG", build.jpeg {}, image = "image/jpeg", audio = "is image/jpeg, not audio: lmm.image takes it" },
   { "a JPEG without its end", build.jpeg {}:sub(1, -3), image = "image/jpeg" },
   { "a ZIP", "PK\3\4\20\0", image = "is a ZIP archive (application/zip), not image: lmm.file takes it",
     file = "application/zip" },
-  { "a raw picture", raw, image = "is a camera's raw picture, NEF (image/x-nikon-nef), which no server is known to decode: "
+  { "a raw picture", raw,
+    image = "is a camera's raw picture, NEF (image/x-nikon-nef), which no server is known to decode: "
     .. "develop it to JPEG or TIFF first", file = "image/x-nikon-nef" },
   { "an SVG", "<svg/>", image = "is an SVG drawing (image/svg+xml), which no server is known to decode: draw it as PNG",
     file = "image/svg+xml" },
-  { "a JPEG XL", "\255\10\1\2", image = "is a JPEG XL picture (image/jxl), which no server is known to decode: convert" },
+  { "a JPEG XL", "\255\10\1\2",
+    image = "is a JPEG XL picture (image/jxl), which no server is known to decode: convert" },
   { "a JPEG-LS", build.jpeg { frame = "\255\247" }, image = "is a JPEG-LS picture (image/jls), which no server" },
-  { "an EPS", "%!PS-Adobe-3.0 EPSF-3.0\n", image = "is PostScript, or an EPS drawing (application/postscript), which no" },
-  { "an AIFF", "FORM" .. be(20, 4) .. "AIFF", audio = "is an AIFF sound (audio/aiff), which no server is known to decode: "
+  { "an EPS", "%!PS-Adobe-3.0 EPSF-3.0\n",
+    image = "is PostScript, or an EPS drawing (application/postscript), which no" },
+  { "an AIFF", "FORM" .. be(20, 4) .. "AIFF",
+    audio = "is an AIFF sound (audio/aiff), which no server is known to decode: "
     .. "convert it to WAV or FLAC" },
   { "a PNG cut short", build.png {}:sub(1, -13), image = "is cut short: it has no IEND, with which a PNG ends (check = "
     .. "false sends it as it is)", file = "image/png" },
   { "a WAV cut short", wav:sub(1, -10), audio = "is cut short: its RIFF header tells of 52 bytes, and 43 are there" },
-  { "an MP4 cut short", mp4 "vide" .. box("mdat", "x", 99), video = "is cut short: its box 'mdat' has 99 bytes, and 9 are" },
+  { "an MP4 cut short", mp4 "vide" .. box("mdat", "x", 99),
+    video = "is cut short: its box 'mdat' has 99 bytes, and 9 are" },
   { "a graymap", "P5\n37 23\n255\n" .. rep("\200", 851), image = "image/x-portable-graymap",
     file = "image/x-portable-graymap" },
   { "bytes that begin with text", "a name of sixteen letters\0\0\1", file = "application/octet-stream" },
   { "text whose NUL comes late", rep("text ", 9999) .. "\0", file = "application/octet-stream" },
-  { "text beyond ASCII, cut within a letter by what is looked at", "x" .. rep("\195\164", 200000), file = "text/plain" },
+  { "text beyond ASCII, cut within a letter by what is looked at", "x" .. rep("\195\164", 200000),
+    file = "text/plain" },
 }
 
 describe("which function takes", function()
@@ -98,7 +107,8 @@ end
 
 describe("types", function()
   for given, mime in pairs {
-    ["image/jpg"] = "image/jpeg", ["IMAGE/PNG"] = "image/png", ["image/pjpeg"] = "image/jpeg", ["audio/mp3"] = "audio/mpeg",
+    ["image/jpg"] = "image/jpeg", ["IMAGE/PNG"] = "image/png", ["image/pjpeg"] = "image/jpeg",
+      ["audio/mp3"] = "audio/mpeg",
     ["audio/x-wav"] = "audio/wav", ["image/x-new"] = "image/x-new",
   } do
     it(given .. " is sent as " .. mime, function()
@@ -107,7 +117,8 @@ describe("types", function()
   end
 
   it("a file part always has a name", function()
-    local rows = { { "%PDF-1.4\n", "file.pdf" }, { "text", "file.txt" }, { "\1\2", "file.bin" }, { build.jpeg {}, "file.jpg" },
+    local rows = { { "%PDF-1.4\n", "file.pdf" }, { "text", "file.txt" }, { "\1\2", "file.bin" }, { build.jpeg {},
+      "file.jpg" },
       { wav, "file.wav" } }
     for _, row in ipairs(rows) do
       assert.equal(row[2], lmm.file({ bytes = row[1] }).filename)
@@ -123,7 +134,8 @@ describe("the format of audio", function()
   local mp3 = "\255\251\144\0" .. rep("\0", 413)
   local rows = { -- the bytes, what is given, what is sent or the error
     { wav, true, "wav" }, { wav, "wav", "wav" }, { wav, "WAV", "wav" }, { wav, "audio/wav", "wav" },
-    { wav, "audio/x-wav", "wav" }, { wav, ".wav", "wav" }, { mp3 .. mp3, true, "mp3" }, { mp3 .. mp3, "audio/mpeg", "mp3" },
+    { wav, "audio/x-wav", "wav" }, { wav, ".wav", "wav" }, { mp3 .. mp3, true, "mp3" }, { mp3 .. mp3, "audio/mpeg",
+      "mp3" },
     { mp4 "soun", true, "m4a" }, { mp4 "soun", "mp4", "mp4" }, { build.ebml("webm", 2), "opus", "opus" },
     { "#!AMR\n\4", true, "amr" },
     { wav, "mp3", nil, "is audio/wav, but its format is said to be 'mp3': pass format = \"wav\", or true" },
@@ -140,7 +152,8 @@ describe("the format of audio", function()
 
   it("is not checked where the type is named, or nothing is to be checked", function()
     assert.equal("mp3", decoded(lmm.audio({ bytes = wav }, { format = "mp3", check = false })).input_audio.format)
-    assert.equal("pcm16", decoded(lmm.audio({ bytes = wav }, { format = "pcm16", mime = "audio/pcm" })).input_audio.format)
+    assert.equal("pcm16", decoded(lmm.audio({ bytes = wav }, { format = "pcm16",
+      mime = "audio/pcm" })).input_audio.format)
     assert.equal("mp3", decoded(lmm.audio({ bytes = "\1" }, { format = true, mime = "audio/mp3" })).input_audio.format)
     local err = lmm.audio({ bytes = "\1" }, { format = true, mime = "audio/pcm" }).err
     assert.matches("audio/pcm, for which no format is known: name it", tostring(err))

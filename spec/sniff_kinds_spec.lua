@@ -1,5 +1,5 @@
--- Kinds of files as people have them, each built here: what it is, its size as it is shown, and what shows that its end is
--- missing. From bytes and from a file alike, also where what tells lies far behind the beginning.
+-- Kinds of files as people have them, each built here: what it is, its size as it is shown, and what shows that its
+-- end is missing. From bytes and from a file alike, also where what tells lies far behind the beginning.
 local build = require "spec.support.media"
 local core = require "lmm.core"
 local shell = require "spec.support.shell"
@@ -123,7 +123,8 @@ local function icon(kind, ...)
 end
 
 local function bmp(planes)
-  return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. le(37, 4) .. le(23, 4) .. le(planes, 2) .. "\24\0\0\0\0\0"
+  return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. le(37, 4) .. le(23, 4) .. le(planes, 2)
+    .. "\24\0\0\0\0\0"
 end
 
 local function gif(screen_width, screen_height, extension)
@@ -131,7 +132,8 @@ local function gif(screen_width, screen_height, extension)
     .. "," .. le(2, 2) .. le(3, 2) .. le(35, 2) .. le(20, 2) .. "\0\2\1\0\0;"
 end
 
-local function orient(kind, ...) return { kind, kind == "irot" and box("irot", char(...)) or box("imir", char(...)) } end
+local function orient(kind, ...) return { kind, kind == "irot" and box("irot", char(...)) or box("imir",
+  char(...)) } end
 
 local function heic(...)
   local properties, listed = build.ispe(37, 23), "\1"
@@ -142,7 +144,8 @@ local function heic(...)
 end
 
 local hidden = box("mdat", rep("x", HEAD + 12345))
-local mini = be(0x0c98 * 2 ^ 16 + 0x8024, 4) .. be(0x2c, 2) .. rep("\0", 9) -- 2, 9 and 2 bits, orientation, large, sizes
+-- 2, 9 and 2 bits, orientation, large, sizes
+local mini = be(0x0c98 * 2 ^ 16 + 0x8024, 4) .. be(0x2c, 2) .. rep("\0", 9)
 local jpeg = build.jpeg
 
 describe("pictures and their sizes", function()
@@ -172,7 +175,8 @@ describe("pictures and their sizes", function()
     { "a HEIC whose properties come last", build.heif("heic", build.ispe(37, 23), "\1", hidden), "image/heic", 37, 23 },
     { "an AVIF whose properties reach to the end", build.heif("avif", build.ispe(37, 23), "\1", "", true), "image/avif",
       37, 23 },
-    { "an AVIF of tracks", build.ftyp("avis", "avis") .. box("moov", build.track("pict", 37, 23)), "image/avif", 37, 23 },
+    { "an AVIF of tracks", build.ftyp("avis", "avis") .. box("moov", build.track("pict", 37, 23)), "image/avif", 37,
+      23 },
     { "a minimized AVIF", box("ftyp", "mif3avif") .. box("mini", mini), "image/avif", 37, 23 },
     { "a GIF", gif(40, 30), "image/gif", 40, 30 },
     { "a GIF whose frame is larger than its screen", gif(10, 10), "image/gif", 37, 23 },
@@ -291,7 +295,8 @@ describe("hostile files", function()
       "GIF89a" .. rep("\0", 7) .. "!\254" .. rep("\1x", 1000000), "GIF89a" .. rep("\0", 7) .. rep("!\254\0", 600000),
       build.ebml_head "webm" .. "\24\83\128\103\1" .. rep("\255", 7) .. rep("\236\128", 800000),
       "RIFF" .. le(2000000, 4) .. "WEBPVP8X" .. le(10, 4) .. "\8" .. rep("\0", 9) .. rep("abcd\0\0\0\0", 250000),
-      "0&\178u\142f\207\17\166\217\0\170\0b\206l" .. le(2000000, 8) .. rep("\0", 6) .. rep(rep("x", 16) .. le(24, 8), 80000),
+      "0&\178u\142f\207\17\166\217\0\170\0b\206l" .. le(2000000, 8) .. rep("\0", 6) .. rep(rep("x", 16) .. le(24, 8),
+        80000),
       rep("\0", 2000000), rep("<!--", 500000), rep("%PDF-1", 300000), "P5\n" .. rep("#\n", 900000),
     }
     for i, bytes in ipairs(rows) do

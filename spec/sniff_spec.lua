@@ -112,7 +112,8 @@ describe("the type of a file", function()
     .. le(24, 2)
 
   local function bmp40(width, height)
-    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2) .. le(0, 4)
+    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2) .. le(0,
+      4)
   end
 
   -- An AVIF whose one item has `properties`, all of them by their numbers in `listed`.
@@ -253,7 +254,8 @@ describe("the type of a file", function()
     "%PDF-lines begin a document", "fLaC is a codec", "OggS begins a page", "II*", "MM", "GIF", "\137PN", "\255\216",
     "{\"type\": \"image/png\"}", "<!DOCTYPE html><html></html>", "<?xml version=\"1.0\"?><feed/>",
     "\255\254T\0e\0x\0t\0 \0i\0n\0 \0U\0T\0F\0-\0001\0006\0", "\239\187\191text with a byte order mark", "\0",
-    rep("\0", 5000), rep("\255", 5000), rep("\255\251", 5000), rep("\255\254", 5000), "PK", "\127EL", "P5 is a paper size", "P6", "\10text", "the free software",
+    rep("\0", 5000), rep("\255", 5000), rep("\255\251", 5000), rep("\255\254", 5000), "PK", "\127EL",
+      "P5 is a paper size", "P6", "\10text", "the free software",
     "the skip of a ship", "Go to the GG and GGG",
   }
 

@@ -17,7 +17,8 @@ local types = require "lmm.types"
 ---@field size integer?    bytes
 ---@field width integer?   pixels as shown, turned and clapped as the file says; nil where the type does not tell
 ---@field height integer?
----@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is told
+---@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is
+--- told
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
@@ -107,8 +108,8 @@ local function set_type(self, name, info, opts, claimed)
     return
   end
   if not self.mime then
-    invalid(self, "%s is of no known type%s: it begins with %s (%s)", name, info.is_text and ", it seems to be text" or "",
-      show(info.first), advice(self))
+    invalid(self, "%s is of no known type%s: it begins with %s (%s)", name,
+      info.is_text and ", it seems to be text" or "", show(info.first), advice(self))
   elseif not mime and opts.check ~= false then
     check_bytes(self, name, info)
   end

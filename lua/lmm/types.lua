@@ -1,5 +1,5 @@
---- What there is to know of media types beyond their names: a type comes in; how it is written, what people call it, why
---- no server takes it, and the formats and endings that stand for it go out.
+--- What there is to know of media types beyond their names: a type comes in; how it is written, what people call it,
+--- why no server takes it, and the formats and endings that stand for it go out.
 local types = {}
 
 local aliases = {
@@ -46,7 +46,8 @@ local names = {
 local TO_PNG = "convert it to PNG or JPEG"
 local refused = {
   image = {
-    ["image/svg+xml"] = "draw it as PNG, as with rsvg-convert", ["application/postscript"] = "draw it as PNG, as with gs",
+    ["image/svg+xml"] = "draw it as PNG, as with rsvg-convert",
+    ["application/postscript"] = "draw it as PNG, as with gs",
     ["image/jxl"] = "convert it to PNG or JPEG, as with djxl", ["image/jls"] = TO_PNG, ["image/jxr"] = TO_PNG,
     ["image/bpg"] = TO_PNG, ["image/x-exr"] = TO_PNG, ["image/vnd.radiance"] = TO_PNG, ["image/vnd.ms-dds"] = TO_PNG,
     ["image/vnd.djvu"] = TO_PNG, ["image/x-xcf"] = TO_PNG, ["image/x-portable-arbitrarymap"] = TO_PNG,
@@ -62,7 +63,8 @@ local refused = {
 
 local DEVELOP = "develop it to JPEG or TIFF first, or take out the JPEG in it, as with exiftool -b -PreviewImage"
 for _, row in ipairs {
-  { "adobe-dng", "DNG" }, { "nikon-nef", "NEF" }, { "canon-cr2", "CR2" }, { "canon-cr3", "CR3" }, { "canon-crw", "CRW" },
+  { "adobe-dng", "DNG" }, { "nikon-nef", "NEF" }, { "canon-cr2", "CR2" }, { "canon-cr3", "CR3" },
+  { "canon-crw", "CRW" },
   { "sony-arw", "ARW" }, { "pentax-pef", "PEF" }, { "fuji-raf", "RAF" }, { "olympus-orf", "ORF" },
   { "panasonic-rw2", "RW2" }, { "sigma-x3f", "X3F" }, { "minolta-mrw", "MRW" }, { "raw" },
 } do
@@ -97,7 +99,8 @@ end
 --- What the `format` of input_audio may be for each type; the first is what we write.
 local formats = {
   ["audio/wav"] = { "wav", "wave" }, ["audio/mpeg"] = { "mp3", "mpeg", "mpga" }, ["audio/flac"] = { "flac" },
-  ["audio/ogg"] = { "ogg", "opus", "oga", "vorbis" }, ["audio/mp4"] = { "m4a", "mp4", "aac" }, ["audio/aac"] = { "aac" },
+  ["audio/ogg"] = { "ogg", "opus", "oga", "vorbis" }, ["audio/mp4"] = { "m4a", "mp4", "aac" },
+    ["audio/aac"] = { "aac" },
   ["audio/webm"] = { "webm", "opus" }, ["audio/x-matroska"] = { "mka", "mkv" }, ["audio/amr"] = { "amr" },
   ["audio/amr-wb"] = { "awb", "amr-wb" }, ["audio/x-wavpack"] = { "wv", "wavpack" }, ["audio/3gpp"] = { "3gp" },
   ["audio/quicktime"] = { "mov" }, ["audio/x-ms-wma"] = { "wma" }, ["audio/aiff"] = { "aiff", "aif" },

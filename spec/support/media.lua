@@ -64,7 +64,8 @@ function media.ebml(doctype, kind, is_live)
   local tracks = element("\22\84\174\107", element("\174", "\215\129\1" .. "\131\129" .. char(kind)))
   local info = element("\21\73\169\102", rep("\236\128", 4))
   local body = info .. tracks .. (is_live and "\31\67\182\117\1" .. rep("\255", 7) .. rep("x", 40) or "")
-  return media.ebml_head(doctype) .. "\24\83\128\103" .. (is_live and "\1" .. rep("\255", 7) or "\8" .. be(#body, 4)) .. body
+  return media.ebml_head(doctype) .. "\24\83\128\103" .. (is_live and "\1" .. rep("\255", 7) or "\8" .. be(#body, 4))
+    .. body
 end
 
 -- ---- directories
@@ -98,7 +99,8 @@ function media.tiff(opts)
 end
 
 function media.bigtiff(opts)
-  return media.tiff { bigtiff = true, orientation = opts.orientation, big_endian = opts.big_endian, behind = opts.behind }
+  return media.tiff { bigtiff = true, orientation = opts.orientation, big_endian = opts.big_endian,
+    behind = opts.behind }
 end
 
 --- A camera's raw picture, which begins with a thumbnail. opts: dng, or the `make` of a camera; behind.
@@ -120,11 +122,13 @@ end
 
 local function segment(marker, data) return marker .. be(2 + #data, 2) .. data end
 
---- opts: orientation, thumbnail, before (full segments before the frame), frame (its marker), scan (bytes of the picture).
+--- opts: orientation, thumbnail, before (full segments before the frame), frame (its marker), scan (bytes of the
+--- picture).
 function media.jpeg(opts)
   local out = "\255\216"
   if opts.orientation then
-    out = out .. segment("\255\225", "Exif\0\0" .. exif(opts.orientation) .. (opts.thumbnail and "\255\216\255\217" or ""))
+    out = out .. segment("\255\225", "Exif\0\0" .. exif(opts.orientation) .. (opts.thumbnail and "\255\216\255\217"
+      or ""))
   end
   out = out .. rep(segment("\255\226", rep("x", 65533)), opts.before or 0)
   return out .. segment(opts.frame or "\255\192", "\8" .. be(23, 2) .. be(37, 2) .. "\1\1\17\0")
@@ -148,7 +152,8 @@ end
 --- opts: orientation.
 function media.webp(opts)
   local turned = opts.orientation and exif(opts.orientation) or ""
-  local chunks = "VP8X" .. le(10, 4) .. (opts.orientation and "\8" or "\0") .. "\0\0\0" .. le(36, 3) .. le(22, 3) .. "VP8 "
+  local chunks = "VP8X" .. le(10, 4) .. (opts.orientation and "\8" or "\0") .. "\0\0\0" .. le(36, 3) .. le(22, 3)
+    .. "VP8 "
     .. le(10, 4) .. rep("\0", 10) .. (opts.orientation and "EXIF" .. le(#turned, 4) .. turned or "")
   return "RIFF" .. le(4 + #chunks, 4) .. "WEBP" .. chunks
 end
