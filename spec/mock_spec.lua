@@ -97,6 +97,7 @@ end)
 
 local function url(text) return { { type = "image_url", image_url = { url = text } } } end
 
+local encoded = require("lmm.core").base64.encode
 local urls = {
   { "well formed", "data:image/png;base64," .. BASE64, 200 },
   { "another type's name", "data:text/plain;base64," .. BASE64, 200 },
@@ -115,6 +116,13 @@ local urls = {
     "^multi_modal_data%['image'%]%[0%] is empty but multi_modal_uuids%['image'%]%[0%] is missing%.$" },
   { "nothing after the comma", "data:image/png;base64,", 400, "cannot identify image file" },
   { "no image", "data:image/png;base64,aGVsbG8=", 400, "Failed to load image: cannot identify image file" },
+  { "HEIC", "data:image/heic;base64," .. encoded(shell.read "spec/media/picture.heic"), 400, "cannot identify image" },
+  { "SVG", "data:image/svg+xml;base64," .. encoded '<svg xmlns="http://www.w3.org/2000/svg"/>', 400,
+    "cannot identify image" },
+  { "a JPEG that is cut", "data:image/jpeg;base64," .. encoded(shell.read("spec/media/baseline.jpg"):sub(1, -3)), 400,
+    "image file is truncated" },
+  { "QOI", "data:image/qoi;base64," .. encoded "qoif\0\0\0\37\0\0\0\23\3\0", 200 },
+  { "AVIF", "data:image/avif;base64," .. encoded(shell.read "spec/media/picture.avif"), 200 },
   { "no base64", "data:image/png," .. BASE64, 501, "Only base64 data URLs" },
   { "capital BASE64", "data:image/png;BASE64," .. BASE64, 501, "Only base64 data URLs" },
   { "a space before base64", "data:image/png; base64," .. BASE64, 501, "Only base64 data URLs" },

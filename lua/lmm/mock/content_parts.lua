@@ -18,6 +18,14 @@ local HOLDS = {
   audio = { "^audio/", "^video/" },
 }
 
+-- The pictures that vLLM 0.32 decodes (ALLOWED_IMAGE_FORMATS): not HEIC, JPEG XL, JPEG-LS, SVG, EPS or a camera's raw.
+local DECODED = {}
+local TAKEN = [[jpeg png webp gif tiff bmp avif x-tga x-icon x-win-bitmap x-portable-bitmap x-portable-graymap
+  x-portable-pixmap x-pcx jp2 jpx jpm x-jp2-codestream vnd.adobe.photoshop icns qoi fits]]
+for name in TAKEN:gmatch "%S+" do
+  DECODED["image/" .. name] = true
+end
+
 local function decode(text)
   return core.base64.decode(text) or refuse(400, "Non-base64 digit found") -- whatever is wrong with it
 end
@@ -26,8 +34,12 @@ end
 local function inspect(kind, bytes)
   local media = bytes ~= "" and core.media { bytes = bytes }
   local info = media and media:info() or {}
+  if kind == "image" and info.has_no_end then
+    refuse(400, "Failed to load image: image file is truncated (0 bytes not processed)")
+  end
   for _, pattern in ipairs(HOLDS[kind]) do
-    if (info.mime or ""):find(pattern) then return info end
+    local is_decoded = kind ~= "image" or DECODED[info.mime]
+    if is_decoded and (info.mime or ""):find(pattern) then return info end
   end
   if kind == "video" then refuse(400, "Could not open video stream") end
   refuse(400, string.format("Failed to load %s: cannot identify %s file <_io.BytesIO object>", kind, kind))
