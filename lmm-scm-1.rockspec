@@ -44,6 +44,7 @@ build = {
     ["lmm.answer.tool_calls"] = "lua/lmm/answer/tool_calls.lua",
     ["lmm.call"] = "lua/lmm/call/init.lua",
     ["lmm.call.hints"] = "lua/lmm/call/hints.lua",
+    ["lmm.call.media_hints"] = "lua/lmm/call/media_hints.lua",
     ["lmm.call.message"] = "lua/lmm/call/message.lua",
     ["lmm.call.redact"] = "lua/lmm/call/redact.lua",
     ["lmm.call.retry"] = "lua/lmm/call/retry.lua",

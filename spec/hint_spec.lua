@@ -111,6 +111,38 @@ describe("hints", function()
     end)
   end
 
+  for _, row in ipairs {
+    { "a picture whose type is not decoded", lmm.image "spec/media/picture.heic",
+      "Failed to load image: cannot identify image file <_io.BytesIO object at 0x7f>",
+        "'picture.heic' is image/heic, which" },
+    { "a picture for llama-server", lmm.image "spec/media/lossy.webp", "Failed to load image or audio file",
+      "'lossy.webp' is image/webp, which" },
+    { "a picture in bytes", lmm.image({ bytes = "x" }, { mime = "image/x-other" }), "cannot identify image file",
+      "a picture is image/x-other, which" },
+    { "a picture that is taken everywhere", lmm.image "spec/media/picture.png", "cannot identify image file" },
+    { "a file", lmm.file "spec/media/document.pdf", "Unknown part type: file", "may take no files: send text as text" },
+    { "audio for llama-server", lmm.audio "spec/media/sound.wav", "unsupported content[].type",
+      "as input_audio: pass" },
+    { "input_audio for a router", lmm.audio("spec/media/sound.wav", { format = "wav" }),
+      "Failed to deserialize: unknown variant `input_audio`, expected `text` or `image_url`",
+        "may know no input_audio" },
+    { "a picture, where something else is refused", lmm.image "spec/media/lossy.webp", "temperature is too high" },
+  } do
+    it("what was sent: " .. row[1], function()
+      local client = fake.net({ { status = 400, json = { error = { message = row[3], code = 400 } } } }):connect()
+      local _, _, err = client:chat { messages = { { role = "user", content = { row[2] } } } }
+      if not row[4] then return assert.is_nil(err.hint) end
+      assert.matches(row[4]:gsub("%p", "%%%0"), err.hint)
+    end)
+  end
+
+  it("a JPEG without its end is named where it is refused", function()
+    local bytes = require("spec.support.shell").read("spec/media/baseline.jpg"):sub(1, -3)
+    local client = fake.net({ { status = 400, body = "image file is truncated (3 bytes not processed)" } }):connect()
+    local _, _, err = client:chat { messages = { { role = "user", content = { lmm.image { bytes = bytes } } } } }
+    assert.matches("a picture is a JPEG without its end", err.hint)
+  end)
+
   it("a base URL without /v1, in the words of each server", function()
     for _, reply in ipairs {
       { status = 404, json = { detail = "Not Found" } }, -- vLLM, SGLang

@@ -22,6 +22,7 @@ local types = require "lmm.types"
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
+---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
@@ -102,6 +103,7 @@ local function set_type(self, name, info, opts, claimed)
   local is_track = self.kind == "audio" and (claimed or ""):find "^audio/" and (info.mime or ""):find "^video/"
   self.mime = mime or is_track and claimed or info.mime or claimed -- a video without pictures begins like any other
   self.size, self.width, self.height, self.orientation = info.size, info.width, info.height, info.orientation
+  self.has_no_end = info.has_no_end or nil
   if self.kind == "file" then
     self.mime = self.mime or info.is_text and "text/plain" or "application/octet-stream"
     self.filename = self.filename or "file." .. types.ending(self.mime)

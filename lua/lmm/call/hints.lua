@@ -48,7 +48,8 @@ end
 
 --- Advice for an answer that refuses the request.
 ---@param err { status: integer, message: string }
----@param request { url: string?, base_url: string?, size: integer?, has_key: boolean? }  size: of its body, in bytes
+---@param request { url: string?, base_url: string?, size: integer?, has_key: boolean?, parts: lmm.Part[]? }  size: of
+--- its body, in bytes
 ---@param location string?  where a redirect points
 ---@return string?
 function hints.for_refusal(err, request, location)
@@ -60,6 +61,8 @@ function hints.for_refusal(err, request, location)
     return request.size and ("the request has %d bytes, more than the server takes"):format(request.size) or nil
   end
   local message = err.message:sub(1, LOOKED_AT)
+  local about_media = request.parts and require("lmm.call.media_hints").find(message, request.parts)
+  if about_media then return about_media end
   for _, row in ipairs(refusals) do
     local found = not row.match or message:match(row.match)
     if row.status and row.status ~= err.status then found = nil end

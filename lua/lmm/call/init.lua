@@ -17,6 +17,7 @@ local settings = require "lmm.call.settings"
 ---@field first number?    seconds to the first piece of content
 ---@field model string?     what it asks for, of which a refusal may have to say more
 ---@field stream lmm.Stream?  whose call it is
+---@field parts lmm.Part[]?  what media it sends, of which a refusal may have to say more
 ---@field sent_headers table<string, string>  the client's, and those of this call
 ---@field content_type string?  of a body that is not JSON
 ---@field fallback { field: string, body: userdata }?  the body without a field that some servers refuse
@@ -84,7 +85,7 @@ function call.new(client, method, url, body, opts)
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
     is_ending = nil,
-    model = nil, stream = nil, cancelled = nil, fallback = nil, falls_back = nil, left_out = nil,
+    model = nil, stream = nil, parts = nil, cancelled = nil, fallback = nil, falls_back = nil, left_out = nil,
   }, Call)
   client.calls[self] = true
   return self
@@ -93,7 +94,7 @@ end
 --- What a hint may need to know of the request.
 function Call:request_facts()
   return { url = self.url:gsub("%?.*$", ""), base_url = self.client.base_url, size = self.body and self.body:size(),
-    has_key = self.key ~= nil and self.key ~= "" }
+    has_key = self.key ~= nil and self.key ~= "", parts = self.parts }
 end
 
 --- The error object for a failure: the transport's, the answer's or our own, { kind, phase?, reason?, ... }.

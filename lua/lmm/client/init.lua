@@ -239,7 +239,7 @@ function Client:open_stream(where, given, ours, streamed)
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
-  local body, err = request.body(sent)
+  local body, err, parts = request.body(sent)
   local function prepare(stream)
     if not body then return nil, err end
     opts.started = self.loop:now() -- the clock starts when the stream is first read
@@ -255,7 +255,7 @@ function Client:open_stream(where, given, ours, streamed)
       if not body then return nil, err end
     end
     local call = calls.new(self, "POST", self.chat_url, body, opts)
-    call.model, call.stream = model, stream
+    call.model, call.stream, call.parts = model, stream, parts
     call.fallback = body ~= plain and { field = "stream_options", body = plain } or nil
     return call
   end

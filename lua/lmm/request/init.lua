@@ -9,8 +9,12 @@ local parts = require "lmm.part"
 
 local request = {}
 
+local written -- the parts of the request that is being written
+
 local function write_part(part)
   if part.err then error(part.err, 0) end
+  written = written or {}
+  written[#written + 1] = part
   return dialects.content(part)
 end
 
@@ -30,9 +34,14 @@ end
 ---@param fields table  request fields by their server names; parts may stand anywhere in it, and bodies, which go in as
 --- they were written
 ---@return userdata? body, lmm.Error? err  a body of lmm.core
+---@return lmm.Part[]? parts  those in it, in the order in which they were written
 function request.body(fields)
   json.learn_marks()
+  written = nil
   local ok, body, message = pcall(core.write, fields, OPTIONS)
+  local found = written
+  written = nil
+  if ok and body then return body, nil, found end
   if ok then return checked(body, message) end
   if errors.is(body) then return nil, body end
   error(body, 0)
