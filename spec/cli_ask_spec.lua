@@ -134,6 +134,16 @@ describe("what lmm ask is told", function()
     complained(lmm { "ask", "q", "-p", "x=@gone.json" }, 1, "cannot read the value of %-p x from gone%.json: No such")
   end)
 
+  it("a source that is not there is told as one, where the question is still to come", function()
+    complained(lmm { "ask", "-i", PNG, "gone.png", "What?" }, 1, "cannot read 'gone.png'")
+    complained(lmm { "ask", "-i", PNG, "./gone", "What?" }, 1, "cannot read './gone'")
+    complained(lmm { "ask", "-i", PNG, "Why", "not?" }, 2, "one question is taken, not 2 arguments")
+  end)
+
+  it("a list is no schema", function()
+    complained(lmm { "ask", "q", "--schema", program.write("list", "[]") }, 2, "the schema in [^ ]* is no JSON object")
+  end)
+
   it("--schema FILE prints the value", function()
     local file = program.write("schema", '{"type":"object"}')
     local _, request, run = sent({ "--schema", file }, { content = '{\n "z": 1.0,\n "a": []\n}\n' })

@@ -348,3 +348,54 @@ it("the request's id is told", function()
   local net = fake.net { { headers = { ["request-id"] = "r2" }, json = fake.whole("a").json } }
   assert.equal("r2", assert(net:connect():chat(REQUEST)).request_id)
 end)
+
+describe("a hostile server", function()
+  it("makes nobody read a file of this machine", function()
+    for _, url in ipairs { "spec/media/picture.png", "/etc/passwd", "file:///etc/passwd", "~/x", "ftp://x/y.png" } do
+      local image = ask({ content = "x", images = { { image_url = { url = url } } } }).images[1]
+      assert.same({ "", nil, nil }, { image.bytes, image.media, image.url }, url)
+      assert.is_table(image.err)
+      assert(not image.err.message:find "root", image.err.message)
+    end
+    assert.equal(PNG, ask({ images = { { image_url = "DATA" .. URL:sub(5) } } }).images[1].bytes)
+  end)
+
+  it("makes nothing raise by what is no text", function()
+    for _, value in ipairs { 5, true, { {} }, { a = 1 } } do
+      for _, name in ipairs { "data", "transcript", "id" } do
+        assert.is_table(ask({ content = "x", audio = { [name] = value } }).audio)
+        assert(open(streamed { delta { audio = { [name] = value } }, delta { audio = { data = "QQ==" } },
+          delta({}, "stop") }):reply())
+      end
+      for _, name in ipairs { "text", "summary", "data", "signature" } do
+        assert.equal("x", ask({ content = "x", reasoning_details = { { [name] = value } } }).message.content)
+      end
+    end
+  end)
+
+  it("costs linear time by white space in the place of an event", function()
+    local stream = open(streamed { delta "a", "x" .. (" "):rep(2 ^ 20) .. "y" }) -- else this would not end
+    assert.refused('but with "x', stream:reply())
+  end)
+
+  it("gets nothing relayed of an answer that never began", function()
+    local raw = open({ streamed { event { choices = lmm.array {} } } }, { retry = { attempts = 2, base = 0 } }):raw()
+    assert.raises("broke off", raw)
+  end)
+
+  it("says the reasoning under the name that held it, and a late text not twice", function()
+    local message = { content = "x", reasoning = "", reasoning_content = "abc", tool_calls = { { id = "t",
+      ["function"] = { name = "f", arguments = "{}" } } } }
+    assert.same({ nil, "abc" }, { ask(message).message.reasoning, ask(message).message.reasoning_content })
+    local late = event { choices = { { message = { content = "ab" }, text = "ab", finish_reason = "stop" } } }
+    assert.equal("ab", assert(open(streamed { delta "ab", late }):reply()).text)
+  end)
+end)
+
+it("parts may stand in the body of any request", function()
+  local net = fake.net { { body = "{}" }, streamed { event { a = 1 }, done } }
+  local client, body = net:connect(), { x = lmm.image { bytes = PNG } }
+  assert(client:request("POST", "tokenize", body))
+  for _ in client:events("POST", "responses", body) do end -- luacheck: ignore
+  for i = 1, 2 do assert.equal(URL, net.requests[i].body.x.image_url.url) end
+end)

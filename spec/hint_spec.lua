@@ -121,6 +121,8 @@ describe("hints", function()
       "a picture is image/x-other, which" },
     { "a picture that is taken everywhere", lmm.image "spec/media/picture.png", "cannot identify image file" },
     { "a file", lmm.file "spec/media/document.pdf", "Unknown part type: file", "may take no files: send text as text" },
+    { "a file for vLLM", lmm.file "spec/media/document.pdf", "Unsupported chat content part type: 'file'. Supported",
+      "may take no files" },
     { "audio for llama-server", lmm.audio "spec/media/sound.wav", "unsupported content[].type",
       "as input_audio: pass" },
     { "input_audio for a router", lmm.audio("spec/media/sound.wav", { format = "wav" }),

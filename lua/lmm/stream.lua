@@ -28,7 +28,7 @@ function stream.new(prepare, opts)
   return setmetatable({
     prepare = prepare,
     opts = opts,
-    begun = false,
+    begun = false, has_answer = nil,
     -- What comes later; named here so that the table is made large enough at once.
     call = nil,      -- the one under way
     answer = nil,    -- of the attempt under way
@@ -65,7 +65,10 @@ function Stream:begin()
   self.begun = true
   local call, err = self.prepare(self)
   if not call then return nil, err end
-  return self:run(call, self.attempt, self)
+  local ok
+  ok, err = self:run(call, self.attempt, self)
+  self.has_answer = ok -- from now on nothing is tried again
+  return ok, err
 end
 
 --- Runs a call of this stream, so that `cancel` ends it.
@@ -254,7 +257,7 @@ function Stream:raw()
   self.is_relayed = true
   return function()
     while true do
-      local reader = self.answer and self.answer.reader
+      local reader = self.has_answer and self.answer.reader
       if reader and reader:size() > given then
         local bytes = reader:bytes(given)
         given = given + #bytes

@@ -11,6 +11,7 @@ local OPTIONS = { timeout = 30, retry = false }
 -- A part that is small enough to be sent with the head, and one that is pulled.
 local SMALL = "spec/media/picture.png"
 local LARGE = { bytes = "\137PNG\r\n\26\n\0\0\0\rIHDR\0\0\0\8\0\0\0\8" .. ("\0"):rep(80000) }
+local UNCHECKED = { check = false } -- they have no end
 
 local function connect(more)
   local lmm = require "lmm"
@@ -37,7 +38,8 @@ local scenarios = {}
 function scenarios.ask()
   local lmm = require "lmm"
   client = connect()
-  return client:conversation { system = "Be brief." }:ask(QUESTION, lmm.image(SMALL), lmm.image(LARGE))
+  return client:conversation { system = "Be brief." }:ask(QUESTION, lmm.image(SMALL, UNCHECKED), lmm.image(LARGE,
+    UNCHECKED))
 end
 
 -- All that writes JSON, large and small, with media, by hooks and beside what was written before.
@@ -57,7 +59,7 @@ end
 function scenarios.stream()
   local lmm = require "lmm"
   client = connect { base_url = url:gsub("127%.0%.0%.1", "localhost"), model = "mock" }
-  local stream = client:conversation():stream(QUESTION, lmm.image(SMALL))
+  local stream = client:conversation():stream(QUESTION, lmm.image(SMALL, UNCHECKED))
   local pieces = {}
   while true do
     local piece, message, err = stream:next()
@@ -70,7 +72,7 @@ end
 function scenarios.gather()
   local lmm = require "lmm"
   client = connect { model = "mock" }
-  local function ask() return client:conversation():ask(QUESTION, lmm.image(SMALL)) end
+  local function ask() return client:conversation():ask(QUESTION, lmm.image(SMALL, UNCHECKED)) end
   local results, failures, err = lmm.gather { ask, ask }
   if not results then return nil, failures, err end
   local failure = failures[1] or failures[2]

@@ -181,11 +181,11 @@ function Choices:add_message(choice, message, is_whole, name)
   local text, has_content, added, failure, _
   if message.reasoning ~= nil and not (is_late and choice.reasoning) then
     _, has_content = self:add_text(choice, "reasoning", message.reasoning, name, "reasoning")
-    choice.reasoning_name = choice.reasoning_name or "reasoning"
+    if has_content then choice.reasoning_name = choice.reasoning_name or "reasoning" end
   end
   if message.reasoning_content ~= nil and not has_content and not (is_late and choice.reasoning) then
     _, has_content = self:add_text(choice, "reasoning", message.reasoning_content, name, "reasoning_content")
-    choice.reasoning_name = choice.reasoning_name or "reasoning_content"
+    if has_content then choice.reasoning_name = choice.reasoning_name or "reasoning_content" end
   end
   if not (is_late and choice.text) then
     text, added = self:add_text(choice, "text", message.content, name, "content")
@@ -244,7 +244,7 @@ function Choices:add_choice(given, place, streamed)
   local text, has_content, failure
   if message then text, has_content, failure = self:add_message(choice, message, is_whole, name) end
   if failure then return nil, nil, nil, failure end
-  if given.text ~= nil and not text then
+  if given.text ~= nil and not text and not (is_whole and choice.has_deltas and choice.text) then
     local added
     text, added = self:add_text(choice, "text", given.text, "text")
     has_content = has_content or added

@@ -12,12 +12,11 @@ local in_pieces = { text = true, summary = true, data = true, transcript = true,
 --- Adds the fields of a delta to what has come of the same thing.
 local function merge(known, given)
   for name, value in pairs(given) do
-    if in_pieces[name] and type(value) == "string" then
-      local pieces = type(known[name]) == "table" and known[name] or {}
-      known[name] = pieces
-      pieces[#pieces + 1] = value
-    else
+    if not in_pieces[name] then
       known[name] = value
+    elseif type(value) == "string" then
+      known[name] = known[name] or {}
+      table.insert(known[name], value)
     end
   end
 end
@@ -135,9 +134,11 @@ local function image_part(image)
   if type(url) == "table" then url = url.url end
   local base64 = image.b64_json or image.data
   if type(url) == "string" then
-    local mime, rest = url:match "^data:(image/[%w.+-]+)[^,]*;base64,()"
+    local mime, rest = url:match "^[dD][aA][tT][aA]:(image/[%w.+-]+)[^,]*;base64,()"
     local bytes = mime and core.base64.decode(url:sub(rest))
-    return bytes and part_of("image", bytes, mime) or require("lmm.part").new("image", url)
+    if bytes then return part_of("image", bytes, mime) end
+    -- Nothing else is taken from a server: a path would be read here, and sent with the next question.
+    if url:find "^[hH][tT][tT][pP][sS]?://" or mime then return require("lmm.part").new("image", url) end
   end
   return part_of("image", type(base64) == "string" and core.base64.decode(base64) or "", "image/png")
 end

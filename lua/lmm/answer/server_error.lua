@@ -163,10 +163,12 @@ function server_error.among_events(bytes)
   return server_error.find(value)
 end
 
+local LONGEST_WORDS = 1000 -- bytes of them that are looked at
+
 --- What stands behind the last event of a stream, where it is neither half an event nor a comment.
 ---@return string?
 function server_error.words_in(rest)
-  local words = rest:match "^%s*(.-)%s*$"
+  local words = rest:match "^%s*(.*)$":sub(1, LONGEST_WORDS):gsub("%s+$", "")
   local is_field = words:find "^:" or ("data:"):find(words, 1, true) == 1
   for _, name in ipairs { "data", "event", "id", "retry" } do is_field = is_field or words:find("^" .. name .. ":") end
   return words ~= "" and not is_field and words or nil

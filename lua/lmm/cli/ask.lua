@@ -21,7 +21,7 @@ with - comes after --.
 
 The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,
 "...", [...], {...}); anything else is a text. @FILE stands for what the file
-holds.
+holds, without its last line end, @@ for an @ at the beginning.
 
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
@@ -55,7 +55,8 @@ function ask.declare(parser)
   command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, retry"
     .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
     :convert(field.parse)
-  command:option("--schema", "A file with a JSON schema: the answer follows it, and is printed as one line of JSON.")
+  command:option("--schema", "A file with a JSON schema that the answer is asked to follow; it is printed as one line"
+    .. " of JSON, and not checked beyond that.")
     :argname "FILE"
   command:option("-o --output", "Save the picture or the sound that the model makes in FILE; further ones beside it, as"
     .. " FILE-2.png."):argname "FILE"
@@ -108,7 +109,8 @@ local reserved = { system = "-s gives it", stream = "see --no-stream", messages 
 
 local function read_schema(path)
   local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
-  if type(schema) == "table" and not message then return schema end
+  local is_list = type(schema) == "table" and (schema[1] ~= nil or getmetatable(schema) ~= nil)
+  if type(schema) == "table" and not is_list and not message then return schema end
   console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
 end
 

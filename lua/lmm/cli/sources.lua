@@ -13,6 +13,13 @@ local function is_source(word)
   return word:find "%.%w+$" ~= nil and not word:find "^%-" and parts.new("file", word).err == nil
 end
 
+--- Whether a word that is no source that is there must have been meant as one: it looks like a path, and the question
+--- is still to come.
+local function is_meant(word, next_word)
+  local has_question = next_word and (next_word == "-" or not next_word:find "^%-")
+  return has_question and (word == "-" or word:find "^[^%s-]*[./]%S*$" ~= nil)
+end
+
 --- Gives each source an option of its own, as in `-i *.jpg QUESTION`, which the shell makes `-i a.jpg b.jpg QUESTION`.
 ---@param words string[]
 ---@return string[]
@@ -23,7 +30,7 @@ function sources.spread(words)
     if OPTIONS[word] then
       option = word
       out[#out + 1], out[#out + 2], at = word, words[at + 1], at + 2
-    elseif option and is_source(word) then
+    elseif option and (is_source(word) or is_meant(word, words[at + 1])) then
       out[#out + 1], out[#out + 2], at = option, word, at + 1
     else
       option = nil

@@ -61,7 +61,10 @@ function request.any(given)
   if given == nil then return nil end
   if type(given) == "string" then return core.body(given) end
   if type(given) ~= "table" then errors.misuse("a body is a table, a form or a string, not a %s", type(given)) end
-  if not forms.is(given) then return request.body(given) end
+  if not forms.is(given) then
+    local body, err = request.body(given)
+    return body, err
+  end
   local pieces, boundary = forms.pieces(given)
   if not pieces then return nil, boundary end
   return core.concat(pieces), nil, "multipart/form-data; boundary=" .. boundary
