@@ -130,6 +130,49 @@ local urls = {
   { "a file", "file:///etc/passwd", 500, "allowed%-local%-media%-path" },
 }
 
+-- What vLLM decodes of each kind, and what it refuses: a picture that it cannot identify, or that is cut short.
+local build = require "spec.support.media"
+local be, le, box = build.be, build.le, build.box
+local function mp4(...)
+  local tracks = {}
+  for i, kind in ipairs { ... } do tracks[i] = build.track(kind) end
+  return build.ftyp("mp42", "isom") .. box("moov", table.concat(tracks))
+end
+local UNIDENTIFIED, TRUNCATED = "cannot identify image file", "image file is truncated"
+local adts = "\255\241\124\128\3\127\252" .. ("\0"):rep(20)
+local decoded = {
+  { "a JPEG", "image", build.jpeg {} },
+  { "a JPEG 2000", "image", "\0\0\0\12jP  \r\n\135\n" .. build.ftyp("jp2 ", "jp2 ") },
+  { "a pixmap", "image", "P6\n1 1\n255\nabc" },
+  { "a QOI", "image", "qoif" .. be(1, 4) .. be(1, 4) .. "\3\0" },
+  { "a BigTIFF", "image", build.bigtiff {} },
+  { "an AVIF", "image", build.heif("avif", build.ispe(37, 23), "\1") },
+  { "a HEIC", "image", build.heif("heic", build.ispe(37, 23), "\1"), UNIDENTIFIED },
+  { "a DNG", "image", build.raw { dng = true }, UNIDENTIFIED },
+  { "a NEF", "image", build.raw { make = "NIKON" }, UNIDENTIFIED },
+  { "a JPEG-LS", "image", build.jpeg { frame = "\255\247" }, UNIDENTIFIED },
+  { "a JPEG XL", "image", "\255\10\1\2", UNIDENTIFIED },
+  { "an SVG", "image", "<svg/>", UNIDENTIFIED },
+  { "an EPS", "image", "%!PS-Adobe-3.0 EPSF-3.0\n", UNIDENTIFIED },
+  { "a PDF", "image", "%PDF-1.4\n", UNIDENTIFIED },
+  { "a JPEG cut short", "image", build.jpeg {}:sub(1, -3), TRUNCATED },
+  { "AAC", "audio", adts .. adts },
+  { "AMR", "audio", "#!AMR\n\4" },
+  { "WavPack", "audio", "wvpk" .. le(40, 4) },
+  { "sound in an MP4", "audio", mp4 "soun" },
+  { "a film for its sound", "audio", mp4("vide", "soun") },
+  { "sound in WebM", "audio", build.ebml("webm", 2) },
+  { "a film without sound", "audio", mp4 "vide", "cannot identify audio file" },
+  { "an AIFF", "audio", "FORM" .. be(20, 4) .. "AIFF", "cannot identify audio file" },
+  { "a picture as sound", "audio", build.png {}, "cannot identify audio file" },
+  { "a film", "video", mp4 "vide" },
+  { "QuickTime without ftyp", "video", box("moov", build.track "vide") },
+  { "MPEG-TS", "video", ("G" .. ("\255"):rep(187)):rep(4) },
+  { "FLV", "video", "FLV\1\5\0\0\0\9" },
+  { "sound as a film", "video", mp4 "soun", "Could not open video stream" },
+  { "FLV with sound alone as a film", "video", "FLV\1\4\0\0\0\9", "Could not open video stream" },
+}
+
 local function with(message) return { messages = { message } } end
 
 local function parts(...) return with { role = "user", content = { ... } } end
@@ -262,6 +305,15 @@ describe("what the mock refuses", function()
     it("a data URL: " .. row[1], function()
       local answer = ask({}, url(row[2]))
       assert.same(row[3], answer.status, answer.body)
+      if row[4] then assert.matches(row[4], json.decode(answer.body).error.message) end
+    end)
+  end
+
+  for _, row in ipairs(decoded) do
+    it((row[4] and "refuses " or "takes ") .. row[1], function()
+      local field = row[2] .. "_url"
+      local answer = ask({}, { { type = field, [field] = { url = "data:x/y;base64," .. core.base64.encode(row[3]) } } })
+      assert.equal(row[4] and 400 or 200, answer.status, answer.body)
       if row[4] then assert.matches(row[4], json.decode(answer.body).error.message) end
     end)
   end

@@ -11,38 +11,47 @@ local given = validation.given
 
 -- ---- media -----------------------------------------------------------------------------------------------------
 
--- For each kind of part, the types of file that it may hold. Audio comes in video's containers, too.
-local HOLDS = {
-  image = { "^image/" },
-  video = { "^video/", "^image/gif$" },
-  audio = { "^audio/", "^video/" },
-}
-
--- The pictures that vLLM 0.32 decodes (ALLOWED_IMAGE_FORMATS): not HEIC, JPEG XL, JPEG-LS, SVG, EPS or a camera's raw.
-local DECODED = {}
-local TAKEN = [[jpeg png webp gif tiff bmp avif x-tga x-icon x-win-bitmap x-portable-bitmap x-portable-graymap
-  x-portable-pixmap x-pcx jp2 jpx jpm x-jp2-codestream vnd.adobe.photoshop icns qoi fits]]
-for name in TAKEN:gmatch "%S+" do
-  DECODED["image/" .. name] = true
+local function set(list)
+  local out = {}
+  for name in list:gmatch "%S+" do out[name] = true end
+  return out
 end
+
+-- For each kind of part, the types of file that vLLM 0.32 decodes: pictures by its ALLOWED_IMAGE_FORMATS, which leave out
+-- HEIC, JPEG XL, JPEG-LS, SVG, EPS and what cameras call raw; films and sound by FFmpeg.
+local HOLDS = {
+  image = set [[image/jpeg image/png image/webp image/gif image/tiff image/bmp image/avif image/x-tga image/x-icon
+    image/x-win-bitmap image/x-portable-bitmap image/x-portable-graymap image/x-portable-pixmap image/x-pcx image/jp2
+    image/x-jp2-codestream image/vnd.adobe.photoshop image/icns image/qoi image/fits]],
+  video = set [[video/mp4 video/quicktime video/webm video/x-matroska video/x-msvideo video/ogg video/3gpp video/3gpp2
+    video/mp2t video/mpeg video/x-flv video/x-ms-wmv image/gif]],
+  audio = set [[audio/wav audio/mpeg audio/flac audio/ogg audio/mp4 audio/aac audio/amr audio/amr-wb audio/x-wavpack
+    audio/webm audio/x-matroska audio/quicktime audio/3gpp audio/3gpp2 audio/x-ms-wma audio/x-flv]],
+}
 
 local function decode(text)
   return core.base64.decode(text) or refuse(400, "Non-base64 digit found") -- whatever is wrong with it
 end
 
--- What the core finds in a file's bytes, which must be of the part's kind.
+-- A film is taken for its sound, unless its tracks are known and are pictures alone.
+local function is_taken(kind, info)
+  if HOLDS[kind][info.mime] then return true end
+  return kind == "audio" and HOLDS.video[info.mime] and info.mime ~= "image/gif"
+    and (info.has_sound or not info.has_pictures)
+end
+
+-- What the core finds in a file's bytes, which must be of the part's kind, and a picture whole.
 local function inspect(kind, bytes)
   local media = bytes ~= "" and core.media { bytes = bytes }
   local info = media and media:info() or {}
+  if not is_taken(kind, info) then
+    if kind == "video" then refuse(400, "Could not open video stream") end
+    refuse(400, string.format("Failed to load %s: cannot identify %s file <_io.BytesIO object>", kind, kind))
+  end
   if kind == "image" and info.has_no_end then
     refuse(400, "Failed to load image: image file is truncated (0 bytes not processed)")
   end
-  for _, pattern in ipairs(HOLDS[kind]) do
-    local is_decoded = kind ~= "image" or DECODED[info.mime]
-    if is_decoded and (info.mime or ""):find(pattern) then return info end
-  end
-  if kind == "video" then refuse(400, "Could not open video stream") end
-  refuse(400, string.format("Failed to load %s: cannot identify %s file <_io.BytesIO object>", kind, kind))
+  return info
 end
 
 local function describe(info, mime, bytes)
