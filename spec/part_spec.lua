@@ -38,7 +38,8 @@ local takes = {
     file = "application/zip" },
   { "a raw picture", raw,
     image = "is a camera's raw picture, NEF (image/x-nikon-nef), which no server is known to decode: "
-    .. "develop it to JPEG or TIFF first", file = "image/x-nikon-nef" },
+    .. "develop it to JPEG or TIFF first", video = "is a camera's raw picture, NEF (image/x-nikon-nef), which no",
+    file = "image/x-nikon-nef" },
   { "an SVG", "<svg/>", image = "is an SVG drawing (image/svg+xml), which no server is known to decode: draw it as PNG",
     file = "image/svg+xml" },
   { "a JPEG XL", "\255\10\1\2",

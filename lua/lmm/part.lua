@@ -81,7 +81,8 @@ local takers = { image = "lmm.image", video = "lmm.video", audio = "lmm.audio", 
 
 --- Checks that the bytes are of this kind, of a type that servers decode, and all there.
 local function check_bytes(self, name, info)
-  local kind, refusal = types.kind(self.mime), info.mime and types.refusal(self.kind, info.mime)
+  local kind = types.kind(self.mime)
+  local refusal = info.mime and (types.refusal(self.kind, info.mime) or types.refusal(kind, info.mime))
   if refusal then
     invalid(self, "%s is %s, which no server is known to decode: %s (mime or check = false sends it as it is)", name,
       types.describe(self.mime), refusal)

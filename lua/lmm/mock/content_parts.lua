@@ -17,8 +17,8 @@ local function set(list)
   return out
 end
 
--- For each kind of part, the types of file that vLLM 0.32 decodes: pictures by its ALLOWED_IMAGE_FORMATS, which leave out
--- HEIC, JPEG XL, JPEG-LS, SVG, EPS and what cameras call raw; films and sound by FFmpeg.
+-- For each kind of part, the types of file that vLLM 0.32 decodes: pictures by its ALLOWED_IMAGE_FORMATS, which leave
+-- out HEIC, JPEG XL, JPEG-LS, SVG, EPS and what cameras call raw; films and sound by FFmpeg.
 local HOLDS = {
   image = set [[image/jpeg image/png image/webp image/gif image/tiff image/bmp image/avif image/x-tga image/x-icon
     image/x-win-bitmap image/x-portable-bitmap image/x-portable-graymap image/x-portable-pixmap image/x-pcx image/jp2
