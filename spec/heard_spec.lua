@@ -78,6 +78,10 @@ describe("pieces", function()
     assert.same({ "text: x", "text: \240\159\152\128" }, collect(stream:pieces()))
   end)
 
+  it("come once, behind the role, too", function()
+    assert.same({ "text: a", "text: b" }, collect(open(fake.answer("a", "b")):pieces()))
+  end)
+
   it("go on from where next() was, and next() from where they were", function()
     local stream = open(fake.answer("a", "b", "c"))
     assert.equal("a", stream:next())

@@ -37,7 +37,7 @@ function stream.new(prepare, opts)
     replayed = nil, unread_events = nil, -- how many of them were, and all of them
     first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
-    is_collecting = nil, is_relayed = nil, -- for `pieces`, for `raw`
+    is_collecting = nil, is_collected = nil, is_relayed = nil, -- for `pieces`, for `raw`
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
 end
@@ -50,6 +50,7 @@ function Stream:attempt()
   local head, err = self.call:open()
   if not head then return nil, err end
   self.answer = (self.opts.answer or answers.new)(head, self.opts)
+  self.is_collected = self.is_collecting -- what it reads comes to `pieces` at once
   local kind, piece
   local unread = -1
   repeat
@@ -241,7 +242,9 @@ function Stream:pieces()
         return nil
       end
       queue, at = self.answer:take_pieces(), 0
-      if kind == "text" and #queue == 0 then queue[1] = { kind, piece } end -- it had been read before
+      if kind == "text" and #queue == 0 and not self.is_collected then
+        queue[1] = { kind, piece } -- it had been read before
+      end
     end
     at = at + 1
     return queue[at][2], queue[at][1]

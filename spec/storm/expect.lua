@@ -23,7 +23,8 @@ end
 local function of_stream(attempt, got, whole, ending)
   local last = { text = "", content = false, finished = false }
   for _, mark in ipairs(attempt.marks) do
-    if mark.at > got or mark.needs_end and not whole then break end
+    local at = whole and mark.data_at or mark.at -- at an end that is in order, the last event needs no line ends
+    if at > got or mark.needs_end and not whole then break end
     if mark.status then
       local found = refusal(mark.status, attempt, last.text)
       found.again = found.again and not last.content

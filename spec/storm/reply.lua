@@ -264,6 +264,7 @@ function Writer:event(data, known)
   local prefix = r:chance(0.9) and "data: " or "data:"
   if r:chance(self.noise) and data:sub(1, 1) == "{" then data = "{" .. eol .. prefix .. data:sub(2) end
   self:add((known.name and "event: " .. known.name .. eol or "") .. prefix .. data .. eol .. eol)
+  known.data_at = self.size - 2 * #eol
   known.at = self.size - (eol == "\r\n" and 1 or 0) -- the CR alone ends the empty line
   self.marks[#self.marks + 1] = known
 end
@@ -279,7 +280,7 @@ function Writer:drop_line_ends()
   local kept = #last - self.r:int(1, 2) * #self.eol
   self.out, self.size = { last:sub(1, kept) }, kept
   local mark = self.marks[#self.marks]
-  mark.at, mark.needs_end = kept, true
+  mark.at, mark.data_at, mark.needs_end = kept, math.min(kept, mark.data_at), true
 end
 
 --- The body of a streamed answer.
