@@ -6,6 +6,7 @@
 
 static const char setup[] =
     "local retry = require 'lmm.call.retry'\n"
+    "require 'lmm.call.retry_after' -- which is loaded when it is needed\n"
     "local policy = retry.new { clock = function() return 1696004797 end, random = function() return 0 end }\n"
     "return { try = function(after, ms)\n"
     "  local headers = { ['retry-after'] = after, ['retry-after-ms'] = ms }\n"
