@@ -48,7 +48,7 @@ local function inspect(kind, bytes)
     if kind == "video" then refuse(400, "Could not open video stream") end
     refuse(400, string.format("Failed to load %s: cannot identify %s file <_io.BytesIO object>", kind, kind))
   end
-  if kind == "image" and info.has_no_end then
+  if kind == "image" and info.has_no_end and not bytes:find("\255\217", 1, true) then -- something may stand behind it
     refuse(400, "Failed to load image: image file is truncated (0 bytes not processed)")
   end
   return info
