@@ -22,17 +22,7 @@ end)
 
 local function lmm(...) return program.run(...) end
 
-local function answered(run)
-  assert.equal("", run.err)
-  assert.equal(0, run.status)
-  return run.out
-end
-
-local function complained(run, status, pattern)
-  assert.matches("^lmm: [^\n]*\n$", run.err)
-  assert.matches(pattern, run.err)
-  assert.equal(status, run.status)
-end
+local answered, complained = cli.answered, cli.complained
 
 --- The head and the decoded body of what is sent with these words.
 local function sent(words, message)

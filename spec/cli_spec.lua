@@ -22,21 +22,7 @@ local function script(...) return program.shell(...) end
 local function command(...) return program.command(...) end
 local function write(...) return program.write(...) end
 
---- It did what it should and had nothing to complain about.
-local function answered(run)
-  assert.equal("", run.err)
-  assert.equal(0, run.status)
-  return run.out
-end
-
---- It ended with that status and one line on standard error.
-local function complained(run, status, pattern)
-  assert.matches("^lmm: [^\n]*\n$", run.err)
-  assert.matches(pattern, run.err)
-  assert(not run.err:find "traceback" and not run.err:find "%.lua:%d", run.err)
-  assert.same(status, run.status)
-  return run.out
-end
+local answered, complained = cli.answered, cli.complained
 
 local function sha256(path) return shell.output("sha256sum " .. path):match "^%x+" end
 

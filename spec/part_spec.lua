@@ -118,8 +118,8 @@ describe("types", function()
   end
 
   it("a file part always has a name", function()
-    local rows = { { "%PDF-1.4\n", "file.pdf" }, { "text", "file.txt" }, { "\1\2", "file.bin" }, { build.jpeg {},
-      "file.jpg" },
+    local rows = { { "%PDF-1.4\n", "file.pdf" }, { "text", "file.txt" }, { "\1\2", "file.bin" },
+      { build.jpeg {}, "file.jpg" },
       { wav, "file.wav" } }
     for _, row in ipairs(rows) do
       assert.equal(row[2], lmm.file({ bytes = row[1] }).filename)
@@ -135,8 +135,8 @@ describe("the format of audio", function()
   local mp3 = "\255\251\144\0" .. rep("\0", 413)
   local rows = { -- the bytes, what is given, what is sent or the error
     { wav, true, "wav" }, { wav, "wav", "wav" }, { wav, "WAV", "wav" }, { wav, "audio/wav", "wav" },
-    { wav, "audio/x-wav", "wav" }, { wav, ".wav", "wav" }, { mp3 .. mp3, true, "mp3" }, { mp3 .. mp3, "audio/mpeg",
-      "mp3" },
+    { wav, "audio/x-wav", "wav" }, { wav, ".wav", "wav" }, { mp3 .. mp3, true, "mp3" },
+    { mp3 .. mp3, "audio/mpeg", "mp3" },
     { mp4 "soun", true, "m4a" }, { mp4 "soun", "mp4", "mp4" }, { build.ebml("webm", 2), "opus", "opus" },
     { "#!AMR\n\4", true, "amr" },
     { wav, "mp3", nil, "is audio/wav, but its format is said to be 'mp3': pass format = \"wav\", or true" },
@@ -153,8 +153,8 @@ describe("the format of audio", function()
 
   it("is not checked where the type is named, or nothing is to be checked", function()
     assert.equal("mp3", decoded(lmm.audio({ bytes = wav }, { format = "mp3", check = false })).input_audio.format)
-    assert.equal("pcm16", decoded(lmm.audio({ bytes = wav }, { format = "pcm16",
-      mime = "audio/pcm" })).input_audio.format)
+    assert.equal("pcm16",
+      decoded(lmm.audio({ bytes = wav }, { format = "pcm16", mime = "audio/pcm" })).input_audio.format)
     assert.equal("mp3", decoded(lmm.audio({ bytes = "\1" }, { format = true, mime = "audio/mp3" })).input_audio.format)
     local err = lmm.audio({ bytes = "\1" }, { format = true, mime = "audio/pcm" }).err
     assert.matches("audio/pcm, for which no format is known: name it", tostring(err))

@@ -132,8 +132,7 @@ local function gif(screen_width, screen_height, extension)
     .. "," .. le(2, 2) .. le(3, 2) .. le(35, 2) .. le(20, 2) .. "\0\2\1\0\0;"
 end
 
-local function orient(kind, ...) return { kind, kind == "irot" and box("irot", char(...)) or box("imir",
-  char(...)) } end
+local function orient(kind, ...) return { kind, box(kind == "irot" and "irot" or "imir", char(...)) } end
 
 local function heic(...)
   local properties, listed = build.ispe(37, 23), "\1"
@@ -175,8 +174,8 @@ describe("pictures and their sizes", function()
     { "a HEIC whose properties come last", build.heif("heic", build.ispe(37, 23), "\1", hidden), "image/heic", 37, 23 },
     { "an AVIF whose properties reach to the end", build.heif("avif", build.ispe(37, 23), "\1", "", true), "image/avif",
       37, 23 },
-    { "an AVIF of tracks", build.ftyp("avis", "avis") .. box("moov", build.track("pict", 37, 23)), "image/avif", 37,
-      23 },
+    { "an AVIF of tracks", build.ftyp("avis", "avis") .. box("moov", build.track("pict", 37, 23)), "image/avif",
+      37, 23 },
     { "a minimized AVIF", box("ftyp", "mif3avif") .. box("mini", mini), "image/avif", 37, 23 },
     { "a GIF", gif(40, 30), "image/gif", 40, 30 },
     { "a GIF whose frame is larger than its screen", gif(10, 10), "image/gif", 37, 23 },

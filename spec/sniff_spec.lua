@@ -1,5 +1,6 @@
 -- What a file's first bytes make it: type and size in pixels, whatever is cut off or lies.
 
+local build = require "spec.support.media"
 local core = require "lmm.core"
 local shell = require "spec.support.shell"
 
@@ -49,18 +50,7 @@ end
 
 local char, rep = string.char, string.rep
 
-local function be(value, width)
-  local out = ""
-  for _ = 1, width do
-    out = char(value % 256) .. out
-    value = math.floor(value / 256)
-  end
-  return out
-end
-
-local function le(value, width)
-  return (be(value, width):reverse())
-end
+local be, le = build.be, build.le
 
 local function box(name, data, size)
   return be(size or 8 + #data, 4) .. name .. data
@@ -112,8 +102,8 @@ describe("the type of a file", function()
     .. le(24, 2)
 
   local function bmp40(width, height)
-    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2) .. le(0,
-      4)
+    return "BM" .. le(99, 4) .. le(0, 4) .. le(54, 4) .. le(40, 4) .. width .. height .. le(1, 2) .. le(24, 2)
+      .. le(0, 4)
   end
 
   -- An AVIF whose one item has `properties`, all of them by their numbers in `listed`.

@@ -94,6 +94,12 @@ function json.clean(value)
   return json.is_empty_array(value) and json.array(copy) or copy
 end
 
+--- A stranger's id or name, if there is one; some send an empty text where they have none.
+---@return string?
+function json.name_of(value)
+  return type(value) == "string" and value ~= "" and value or nil
+end
+
 --- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
 function json.items(list)
   local places = {}

@@ -64,9 +64,8 @@ local refused = {
 local DEVELOP = "develop it to JPEG or TIFF first, or take out the JPEG in it, as with exiftool -b -PreviewImage"
 for _, row in ipairs {
   { "adobe-dng", "DNG" }, { "nikon-nef", "NEF" }, { "canon-cr2", "CR2" }, { "canon-cr3", "CR3" },
-  { "canon-crw", "CRW" },
-  { "sony-arw", "ARW" }, { "pentax-pef", "PEF" }, { "fuji-raf", "RAF" }, { "olympus-orf", "ORF" },
-  { "panasonic-rw2", "RW2" }, { "sigma-x3f", "X3F" }, { "minolta-mrw", "MRW" }, { "raw" },
+  { "canon-crw", "CRW" }, { "sony-arw", "ARW" }, { "pentax-pef", "PEF" }, { "fuji-raf", "RAF" },
+  { "olympus-orf", "ORF" }, { "panasonic-rw2", "RW2" }, { "sigma-x3f", "X3F" }, { "minolta-mrw", "MRW" }, { "raw" },
 } do
   local mime = "image/x-" .. row[1]
   names[mime] = "a camera's raw picture" .. (row[2] and ", " .. row[2] or "")
@@ -100,8 +99,8 @@ end
 local formats = {
   ["audio/wav"] = { "wav", "wave" }, ["audio/mpeg"] = { "mp3", "mpeg", "mpga" }, ["audio/flac"] = { "flac" },
   ["audio/ogg"] = { "ogg", "opus", "oga", "vorbis" }, ["audio/mp4"] = { "m4a", "mp4", "aac" },
-    ["audio/aac"] = { "aac" },
-  ["audio/webm"] = { "webm", "opus" }, ["audio/x-matroska"] = { "mka", "mkv" }, ["audio/amr"] = { "amr" },
+  ["audio/aac"] = { "aac" }, ["audio/webm"] = { "webm", "opus" },
+  ["audio/x-matroska"] = { "mka", "mkv" }, ["audio/amr"] = { "amr" },
   ["audio/amr-wb"] = { "awb", "amr-wb" }, ["audio/x-wavpack"] = { "wv", "wavpack" }, ["audio/3gpp"] = { "3gp" },
   ["audio/quicktime"] = { "mov" }, ["audio/x-ms-wma"] = { "wma" }, ["audio/aiff"] = { "aiff", "aif" },
 }

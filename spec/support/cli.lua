@@ -3,6 +3,7 @@
 -- In:  words, standard input and environment, or a shell script around the program.
 -- Out: what it wrote to standard output and standard error, and its exit status.
 
+local assert = require "luassert"
 local shell = require "spec.support.shell"
 
 local cli = {}
@@ -20,6 +21,24 @@ local quote = shell.quote
 ---@field shell fun(script: string, env: table?): lmm.spec.Run  runs a script that writes to $out, $err and $status
 ---@field run fun(words: string[], input: string?, env: table?): lmm.spec.Run
 ---@field remove fun()  removes the scratch files
+
+--- It did what it should and had nothing to complain about; gives what it printed.
+---@param run lmm.spec.Run
+function cli.answered(run)
+  assert.equal("", run.err)
+  assert.equal(0, run.status)
+  return run.out
+end
+
+--- It ended with that status and one line on standard error; gives what it printed.
+---@param run lmm.spec.Run
+function cli.complained(run, status, pattern)
+  assert.matches("^lmm: [^\n]*\n$", run.err)
+  assert.matches(pattern, run.err)
+  assert(not run.err:find "traceback" and not run.err:find "%.lua:%d", run.err)
+  assert.same(status, run.status)
+  return run.out
+end
 
 --- The program with this environment; a call may add to it.
 ---@param environment table<string, string>

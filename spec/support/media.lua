@@ -127,8 +127,8 @@ local function segment(marker, data) return marker .. be(2 + #data, 2) .. data e
 function media.jpeg(opts)
   local out = "\255\216"
   if opts.orientation then
-    out = out .. segment("\255\225", "Exif\0\0" .. exif(opts.orientation) .. (opts.thumbnail and "\255\216\255\217"
-      or ""))
+    out = out .. segment("\255\225", "Exif\0\0" .. exif(opts.orientation)
+      .. (opts.thumbnail and "\255\216\255\217" or ""))
   end
   out = out .. rep(segment("\255\226", rep("x", 65533)), opts.before or 0)
   return out .. segment(opts.frame or "\255\192", "\8" .. be(23, 2) .. be(37, 2) .. "\1\1\17\0")

@@ -3,6 +3,7 @@
 --- since most of a stream never passes through here.
 local core = require "lmm.core"
 local json = require "lmm.json"
+local message = require "lmm.answer.message"
 local replies = require "lmm.reply"
 local server_error = require "lmm.answer.server_error"
 
@@ -99,7 +100,9 @@ function Choices:choice(index)
   return choice
 end
 
-local function too_many(self, name)
+--- The failure of a reply with more of something than it may have.
+---@param name "calls"|"choices"
+function Choices:too_many(name)
   return { kind = "limit", reason = ("more than %d %s in a reply (limits.%s)"):format(self.limits[name], name, name) }
 end
 
@@ -116,104 +119,6 @@ local function failure_of(given)
   return failure
 end
 
---- Adds a field that mostly holds a text, in whatever form it comes; gives the text in it, and whether it said
---- anything.
----@param kind "text"|"reasoning"|"refusal"
-function Choices:add_text(choice, kind, value, ...)
-  if type(value) == "string" or value == nil then
-    local piece = self:say(choice, kind, value)
-    return kind == "text" and piece or nil, piece ~= nil
-  end
-  local said, text = the("content").read(value, kind, self:spelled(...) or ""), nil
-  local count = #said.images
-  for _, name in ipairs { "reasoning", "text", "refusal" } do
-    count = count + #said[name]
-    local piece = self:say(choice, name, table.concat(said[name]))
-    if name == "text" then text = piece end
-  end
-  for _, image in ipairs(said.images) do the("fields").add_image(self, choice, image) end
-  return text, count > 0
-end
-
---- The JSON of a tool call of the message under way.
-function Choices:call_text(i, name)
-  local all = not self.call_texts and self:spelled(name, "tool_calls")
-  if all then self.call_texts = all:find "^%[" and core.slices(all) or { all } end
-  return self.call_texts and self.call_texts[i]
-end
-
---- Adds tool calls; gives whether they say anything new, or nil and a failure.
-function Choices:add_calls(choice, given, is_whole, name)
-  local tool_calls = the "tool_calls"
-  local count, has_content = 0, false
-  self.call_texts = nil -- the JSON of each of these calls, once it is needed
-  for i, delta in tool_calls.items(given) do
-    count = count + 1
-    if count > self.limits.calls then return nil, too_many(self, "calls") end
-    choice.calls = choice.calls or {}
-    local call, arguments, is_new = tool_calls.add(choice.calls, delta, is_whole)
-    if #choice.calls > self.limits.calls then return nil, too_many(self, "calls") end
-    if arguments ~= nil and type(arguments) ~= "string" then
-      local text = self:call_text(i, name) or json.text(delta)
-      arguments = core.slice(text, "function", "arguments") or core.slice(text, "arguments") or ""
-    end
-    if self:append(call, "arguments", arguments) or is_new then
-      has_content = true
-      self:note(choice, "tool_calls", delta)
-    end
-  end
-  return has_content
-end
-
-local function is_empty(value)
-  return value == "" or value == false or type(value) == "table" and next(value) == nil
-end
-
---- The fields of a message or delta that are read below; in each other one, something else is said.
-local read_here = { role = true, content = true, reasoning = true, reasoning_content = true, refusal = true,
-  tool_calls = true, function_call = true }
-
---- Adds a message or a delta to a choice; gives the text in it and whether it held any content, or nil, nil and a
---- failure. A whole message behind deltas brings what they have not brought.
----@param name "message"|"delta"
-function Choices:add_message(choice, message, is_whole, name)
-  local is_late = is_whole and choice.has_deltas
-  local text, has_content, added, failure, _
-  if message.reasoning ~= nil and not (is_late and choice.reasoning) then
-    _, has_content = self:add_text(choice, "reasoning", message.reasoning, name, "reasoning")
-    if has_content then choice.reasoning_name = choice.reasoning_name or "reasoning" end
-  end
-  if message.reasoning_content ~= nil and not has_content and not (is_late and choice.reasoning) then
-    _, has_content = self:add_text(choice, "reasoning", message.reasoning_content, name, "reasoning_content")
-    if has_content then choice.reasoning_name = choice.reasoning_name or "reasoning_content" end
-  end
-  if not (is_late and choice.text) then
-    text, added = self:add_text(choice, "text", message.content, name, "content")
-    has_content = has_content or added
-  end
-  if message.refusal ~= nil and not (is_late and choice.refusal) then
-    _, added = self:add_text(choice, "refusal", message.refusal, name, "refusal")
-    has_content = has_content or added
-  end
-  if message.tool_calls and not (is_late and choice.calls) then
-    added, failure = self:add_calls(choice, message.tool_calls, is_whole, name)
-    if failure then return nil, nil, failure end
-    has_content = has_content or added
-  end
-  if type(message.function_call) == "table" and not (is_late and choice.calls) then
-    added, failure = self:add_calls(choice, { { ["function"] = message.function_call } }, is_whole, name)
-    if failure then return nil, nil, failure end
-    has_content = has_content or added
-  end
-  for field, value in pairs(message) do
-    if not read_here[field] and not (is_late and choice[field]) and not is_empty(value) then
-      the("fields").add(self, choice, field, value)
-      has_content = true
-    end
-  end
-  return text, has_content
-end
-
 --- The choice that is meant, by its index; in a reply of one, by nothing.
 function Choices:find(given, is_whole)
   if self.asked_for == 1 then return self:choice(0) end
@@ -228,8 +133,7 @@ end
 local function message_of(given, streamed)
   local has_message = type(given.message) == "table" and not (streamed and given.delta ~= nil)
   local name = has_message and "message" or "delta"
-  local message = type(given[name]) == "table" and given[name] or nil
-  return name, message, has_message or not streamed
+  return name, type(given[name]) == "table" and given[name] or nil, has_message or not streamed
 end
 
 --- Adds one choice of an event; gives its text, whether it held any content and its index, or nil, nil, nil and a
@@ -238,15 +142,15 @@ end
 ---@param streamed boolean
 function Choices:add_choice(given, place, streamed)
   self.place = place
-  local name, message, is_whole = message_of(given, streamed)
+  local name, said, is_whole = message_of(given, streamed)
   local choice = self:find(given, is_whole)
-  if self.count > self.limits.choices then return nil, nil, nil, too_many(self, "choices") end
+  if self.count > self.limits.choices then return nil, nil, nil, self:too_many "choices" end
   local text, has_content, failure
-  if message then text, has_content, failure = self:add_message(choice, message, is_whole, name) end
+  if said then text, has_content, failure = message.add(self, choice, said, is_whole, name) end
   if failure then return nil, nil, nil, failure end
   if given.text ~= nil and not text and not (is_whole and choice.has_deltas and choice.text) then
     local added
-    text, added = self:add_text(choice, "text", given.text, "text")
+    text, added = message.add_text(self, choice, "text", given.text, "text")
     has_content = has_content or added
   end
   if type(given.logprobs) == "table" and not (is_whole and choice.has_deltas and choice.logprobs) then
@@ -260,15 +164,10 @@ function Choices:add_choice(given, place, streamed)
   return text, has_content, choice.index, failure_of(given)
 end
 
---- An id or a name; some servers send an empty text where they have none.
-local function name_of(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
 --- What an event says of the whole reply.
 function Choices:add_fields(event)
-  self.id = self.id or name_of(event.id)
-  self.model = self.model or name_of(event.model)
+  self.id = self.id or json.name_of(event.id)
+  self.model = self.model or json.name_of(event.model)
   local groq = event.x_groq
   self.usage = type(event.usage) == "table" and event.usage
     or type(groq) == "table" and type(groq.usage) == "table" and groq.usage or self.usage
@@ -288,7 +187,7 @@ function Choices:add(event, streamed)
   local count = 0
   for i, given in json.items(event.choices) do
     count = count + 1
-    if count > self.limits.choices then return nil, nil, too_many(self, "choices") end
+    if count > self.limits.choices then return nil, nil, self:too_many "choices" end
     local piece, added, index, failure = self:add_choice(given, i, streamed)
     if failure then return nil, nil, failure end
     if index == 0 and piece and text then

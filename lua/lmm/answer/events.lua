@@ -1,6 +1,7 @@
 --- The events of any endpoint: the bytes of one reply come in, however they are split; its events go out, one by one
 --- and decoded. To a stream (lmm.stream) it is what an answer is, without knowing what the events mean.
 local core = require "lmm.core"
+local failures = require "lmm.answer.failure"
 local server_error = require "lmm.answer.server_error"
 
 ---@class lmm.EventReader
@@ -25,10 +26,6 @@ function events.new(head, opts)
   }, Events)
 end
 
-local function fail(kind, reason, quote)
-  return nil, { kind = kind, phase = "receive", reason = reason, quote = quote }
-end
-
 --- Whether an object among other events may be an error: not every one with a message is.
 local function may_be_error(event, name)
   return name == "error" or event.error ~= nil or event.type == "error" or event.object == "error"
@@ -38,16 +35,13 @@ function Events:give(kind, name)
   local event, message, _, why = self.reader:value()
   name = kind == "event" and name or ""
   if message then
-    if why == "limit" then return fail("limit", message) end
+    if why == "limit" then return nil, failures.new("limit", message) end
     return nil, server_error.not_json(self.reader:data(), message)
   end
   local is_named = name:lower() == "error"
   if type(event) == "table" and (kind == "whole" or may_be_error(event, name:lower())) then
     local failure = server_error.find(event, is_named or event.type == "error")
-    if failure then
-      failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
-      return nil, failure
-    end
+    if failure then return nil, failures.of_server(failure, self.status) end
   end
   self.current, self.name, self.has_given = event, name, true
   return "content"
@@ -60,9 +54,7 @@ function Events:next()
     self.is_done = true
     return nil
   elseif kind == nil then
-    local what = piece == "limit" and which or "reply"
-    local name = what == "event" and "an event" or "the reply"
-    return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(name, self.limits[what], what))
+    return nil, failures.limit(self.limits, which)
   elseif kind then
     return self:give(kind, piece)
   elseif not self.is_over then
@@ -71,7 +63,7 @@ function Events:next()
   local rest = self.reader:rest()
   if self.reader:kind() == "events" and (rest == "" or not rest:find "data:") then return nil end
   if self.has_given and self.reader:kind() == "json" then return nil end
-  if self.reader:kind() == "events" then return fail("truncated", "it ended within an event") end
+  if self.reader:kind() == "events" then return nil, failures.new("truncated", "it ended within an event") end
   return nil, server_error.not_json(self.reader:bytes())
 end
 

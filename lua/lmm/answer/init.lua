@@ -5,6 +5,7 @@
 -- its Content-Type says. The bytes stay in the core (core.answer), which gives the pieces of plain deltas by itself.
 local choices = require "lmm.answer.choices"
 local core = require "lmm.core"
+local failures = require "lmm.answer.failure"
 local server_error = require "lmm.answer.server_error"
 
 ---@class lmm.Answer
@@ -75,15 +76,6 @@ function answer.new(head, opts)
   }, Answer)
 end
 
-local function fail(kind, reason)
-  return nil, { kind = kind, phase = "receive", reason = reason }
-end
-
-function Answer:fail_limit(name)
-  local what = name == "event" and "an event" or "the reply"
-  return fail("limit", ("%s is longer than %d bytes (limits.%s)"):format(what, self.limits[name], name))
-end
-
 --- The next thing that is complete. "text": a piece of the first choice; "content": something else that the model said;
 --- "other": an event without content; false: more bytes are needed; nil: the end, or a failure. For the first three
 --- `event` gives it decoded.
@@ -121,7 +113,7 @@ end
 function Answer:handle(kind, piece, which)
   if kind == "text" or kind == "reasoning" then
     self.choices:add_piece(kind)
-    if self.choices.pieces then self.choices:note({ index = 0 }, kind, piece) end
+    if self.choices.pieces then self.choices:note(self.choices:choice(0), kind, piece) end
     return kind == "text" and piece ~= "" and kind or "content", piece
   elseif kind == "event" or kind == "whole" then
     return self:add_event(kind == "event", piece)
@@ -131,7 +123,7 @@ function Answer:handle(kind, piece, which)
     self.is_done = true
     return self:check_done()
   elseif kind == nil then
-    return self:fail_limit(which)
+    return nil, failures.limit(self.limits, which)
   end
   if self.is_over then return self:check_end() end
   return false
@@ -152,7 +144,7 @@ function Answer:add_event(streamed, name)
     elseif streamed and event == nil and not message then
       return self:next() -- a null keeps the connection alive
     elseif why == "cut" and self.has_no_length and not streamed then
-      return fail("truncated", "it ended within its JSON")
+      return nil, failures.new("truncated", "it ended within its JSON")
     else
       return nil, server_error.not_json(text, message)
     end
@@ -161,8 +153,7 @@ function Answer:add_event(streamed, name)
   if failure then
     local data = failure.message == server_error.NO_REASON and self.reader:data() or ""
     if data:find "%S" then failure.message = data end
-    failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
-    return nil, failure
+    return nil, failures.of_server(failure, self.status)
   end
   local text, has_content
   text, has_content, failure = self.choices:add(streamed and halves or event, streamed)
@@ -189,7 +180,7 @@ function Answer:check_whole(event)
   end
   local has_message = type(first.message) == "table" or type(first.delta) == "table" or first.text ~= nil
   if not has_message and type(first.finish_reason) ~= "string" then
-    return select(2, fail("protocol", "a choice without a message"))
+    return failures.new("protocol", "a choice without a message")
   end
   self.is_done = true
 end
@@ -235,12 +226,8 @@ end
 --- The failure of a stream that broke off, with the error that stands in it and is no event, or the words.
 function Answer:broken_off(reason)
   local failure = server_error.among_events(self.reader:bytes())
-  if failure then
-    failure.kind, failure.phase, failure.status = "http", "receive", failure.status or self.status
-    return nil, failure
-  end
-  local _
-  _, failure = fail("truncated", reason)
+  if failure then return nil, failures.of_server(failure, self.status) end
+  failure = failures.new("truncated", reason)
   failure.quote = server_error.words_in(self.reader:rest())
   if failure.quote then failure.reason = reason .. ", but with {quote}" end
   return nil, failure
@@ -307,7 +294,7 @@ function Answer:reply()
   if not result and self.choices.count == 0 and self.reader:kind() == "events" then
     return self:broken_off "it holds no answer"
   end
-  if not result then return fail("protocol", reason) end
+  if not result then return nil, failures.new("protocol", reason) end
   result.request_id = self.request_id
   return result
 end

@@ -2,6 +2,7 @@
 --- an error object go out. The forms are those of vLLM, llama-server, Ollama, SGLang, Anthropic's API, and of the
 --- gateways and clouds that are named below.
 local core = require "lmm.core"
+local failures = require "lmm.answer.failure"
 local json = require "lmm.json"
 
 local NO_REASON = "no reason given"
@@ -199,7 +200,8 @@ function server_error.from_reply(head, body, encoding)
   local value = core.decode(json_of(body), { clean = true, lenient = true })
   local fields = server_error.find(value, body:find "^%s*event: *error") or {}
   if fields.message == NO_REASON then fields.message = nil end
-  fields.kind, fields.phase, fields.status = "http", "receive", head.status
+  fields.status = head.status
+  failures.of_server(fields)
   fields.request_id, fields.location = head.headers["x-request-id"], head.headers.location
   fields.hint = head.status == 400 and wants_tls(body) and "does the server speak https?" or nil
   if encoding then

@@ -5,11 +5,6 @@ local json = require "lmm.json"
 
 local tool_calls = {}
 
---- An id or a name; some servers send an empty text where they have none.
-local function name_of(value)
-  return type(value) == "string" and value ~= "" and value or nil
-end
-
 local function differ(a, b)
   return a and b and a ~= b
 end
@@ -59,7 +54,8 @@ end
 ---@return table call, any arguments, boolean is_new
 function tool_calls.add(calls, delta, is_whole)
   local fn = type(delta["function"]) == "table" and delta["function"] or delta
-  local index, id, name = type(delta.index) == "number" and delta.index or nil, name_of(delta.id), name_of(fn.name)
+  local index = type(delta.index) == "number" and delta.index or nil
+  local id, name = json.name_of(delta.id), json.name_of(fn.name)
   local call = not is_whole and find(calls, index, id, name)
   local is_new = not call or id and not call.id or name and not call.name
   if not call then
@@ -67,7 +63,7 @@ function tool_calls.add(calls, delta, is_whole)
     calls[#calls + 1] = call
   end
   call.index, call.id, call.name = call.index or index, call.id or id, call.name or name
-  call.type = call.type or name_of(delta.type)
+  call.type = call.type or json.name_of(delta.type)
   keep_others(call, "beside", delta)
   if fn ~= delta then keep_others(call, "within", fn) end
   return call, fn.arguments, is_new and true or false

@@ -7,7 +7,7 @@ local undecoded = { "cannot identify image", "[Ff]ailed to load image", "image f
   "[Ii]nvalid image", "unknown format", "could not process image" }
 
 --- What they say of a kind of part that they do not know.
-local unknown_kind = { "[Uu]nsupported content", "Unsupported chat content part", "unsupported content%[%]%.type",
+local unknown_kind = { "[Uu]nsupported content", "Unsupported chat content part",
   "[Uu]nknown part type",
   "[Ii]nvalid content type", "Input tag '[%w_]+'", "unknown variant" }
 

@@ -59,7 +59,8 @@ local function is_stream(reply)
 end
 
 --- Prints the reply's own text. Line ends stand between its values only, never inside a JSON string.
-function answer.print_json(recorder, reply, message, err)
+---@param recorder table  see lmm.cli.record
+function answer.print_json(reply, message, err, recorder)
   if not reply then return nil, message, err end
   local text = is_stream(reply) and require "lmm.json".encode(reply.raw) or recorder:body()
   console.write(texts.fold(console.chomp(text)) .. "\n")

@@ -156,19 +156,13 @@ function ask.run(args)
   local chat = client:conversation(fields)
   local question, media = read_question(args), sources.parts(args.media or {})
   local reply, message, err
-  if args.json then
-    client.transport = require "lmm.cli.record".new(client:get_transport())
+  if args.json or args.schema or args.no_stream then
+    local recorder = args.json and require "lmm.cli.record".new(client:get_transport())
+    client.transport = recorder or client.transport
     reply, message, err = chat:ask(question, unpack(media))
     clear()
-    reply, message, err = answer.print_json(client.transport, reply, message, err)
-  elseif args.schema then
-    reply, message, err = chat:ask(question, unpack(media))
-    clear()
-    reply, message, err = answer.print_value(reply, message, err)
-  elseif args.no_stream then
-    reply, message, err = chat:ask(question, unpack(media))
-    clear()
-    reply, message, err = answer.print_reply(reply, message, err)
+    local print_answer = args.json and answer.print_json or args.schema and answer.print_value or answer.print_reply
+    reply, message, err = print_answer(reply, message, err, recorder)
   else
     reply, message, err = answer.print_stream((chat:stream(question, unpack(media))), clear)
   end
