@@ -316,6 +316,9 @@ add("tool calls", {
   { "as functions were called once, streamed", stream(delta '"function_call":{"name":"f","arguments":""}',
     delta '"function_call":{"arguments":"{\\"x\\""}', delta '"function_call":{"arguments":":1}"}'),
     gives = { tool_calls = calls { false, "f", '{"x":1}' } } },
+  { "as functions were called once, with a list that holds nulls",
+    whole '{"content":null,"function_call":{"name":"f","arguments":[null,1.0]}}',
+    gives = { tool_calls = calls { false, "f", "[null,1.0]" } } },
   { "one instead of a list", whole([[{"content":null,"tool_calls":{"id":"a","type":"function",
     "function":{"name":"f","arguments":"{}"}}}]]), gives = { tool_calls = calls { "a", "f", "{}" } } },
 })

@@ -1,7 +1,6 @@
 --- What one message or one delta adds to its choice: a stranger's table comes in; text, reasoning, refusals, tool calls
 --- and whatever else it says go into the choice (see lmm.answer.choices).
 local core = require "lmm.core"
-local json = require "lmm.json"
 
 local message = {}
 
@@ -39,15 +38,20 @@ local function add_reasoning(choices, choice, given, name, field)
   return has_content
 end
 
---- The JSON of a tool call of the message under way.
-local function call_text(choices, i, name)
-  local all = not choices.call_texts and choices:spelled(name, "tool_calls")
-  if all then choices.call_texts = all:find "^%[" and core.slices(all) or { all } end
-  return choices.call_texts and choices.call_texts[i]
+--- The JSON of the arguments of a call, as they are spelled.
+---@param i integer  which call of the field it is
+local function spelled_arguments(choices, i, name, field)
+  if not choices.call_texts then
+    local all = choices:spelled(name, field)
+    choices.call_texts = all:find "^%[" and core.slices(all) or { all } -- one may stand in the place of a list
+  end
+  local text = choices.call_texts[i]
+  return core.slice(text, "function", "arguments") or core.slice(text, "arguments")
 end
 
 --- Adds tool calls; gives whether they say anything new, or nil and a failure.
-local function add_calls(choices, choice, given, is_whole, name)
+---@param field "tool_calls"|"function_call"  where in the message they stand
+local function add_calls(choices, choice, given, is_whole, name, field)
   local tool_calls = the "tool_calls"
   local count, has_content = 0, false
   choices.call_texts = nil -- the JSON of each of these calls, once it is needed
@@ -58,8 +62,7 @@ local function add_calls(choices, choice, given, is_whole, name)
     local call, arguments, is_new = tool_calls.add(choice.calls, delta, is_whole)
     if #choice.calls > choices.limits.calls then return nil, choices:too_many "calls" end
     if arguments ~= nil and type(arguments) ~= "string" then
-      local text = call_text(choices, i, name) or json.text(delta)
-      arguments = core.slice(text, "function", "arguments") or core.slice(text, "arguments") or ""
+      arguments = spelled_arguments(choices, i, name, field)
     end
     if choices:append(call, "arguments", arguments) or is_new then
       has_content = true
@@ -96,12 +99,13 @@ function message.add(choices, choice, given, is_whole, name)
     has_content = has_content or added
   end
   if given.tool_calls and not (is_late and choice.calls) then
-    added, failure = add_calls(choices, choice, given.tool_calls, is_whole, name)
+    added, failure = add_calls(choices, choice, given.tool_calls, is_whole, name, "tool_calls")
     if failure then return nil, nil, failure end
     has_content = has_content or added
   end
   if type(given.function_call) == "table" and not (is_late and choice.calls) then
-    added, failure = add_calls(choices, choice, { { ["function"] = given.function_call } }, is_whole, name)
+    local calls = { { ["function"] = given.function_call } }
+    added, failure = add_calls(choices, choice, calls, is_whole, name, "function_call")
     if failure then return nil, nil, failure end
     has_content = has_content or added
   end
