@@ -72,6 +72,11 @@ static inline bool lmm_grow_stack(lua_State *L, int count) {
   return false;
 }
 
+/* The same, raised as luaL_checkstack does, which would tell a lack of memory as an overflow. */
+static inline void lmm_check_stack(lua_State *L, int count, const char *what) {
+  if (!lmm_grow_stack(L, count)) luaL_error(L, "stack overflow (%s)", what);
+}
+
 /* A whole number: an integer where the language has them. With `clean`, lmm_push_double, too, gives one where it can. */
 #if LUA_VERSION_NUM >= 503
 #define LMM_TWO_TO_63 9223372036854775808.0

@@ -153,7 +153,7 @@ static int push_failure(builder *self, int code) {
 int lmm_decode(struct lua_State *L, const char *text, size_t length, lmm_decoding *how) {
   builder self;
   size_t here[LEVELS], *levels = here;
-  luaL_checkstack(L, 16, NULL);
+  lmm_check_stack(L, 16, "a JSON text");
   self.L = L;
   self.how = how;
   self.has_halves = false;

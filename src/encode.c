@@ -34,7 +34,7 @@ static lmm_writer *new_writer(lua_State *L) {
 
 /* Takes the writer, and lays what it needs on the stack. `options` is the place of the caller's, or 0. */
 static lmm_writer *begin(lua_State *L, int options) {
-  luaL_checkstack(L, 24, NULL);
+  lmm_check_stack(L, 24, "a request");
   int base = lua_gettop(L);
   lua_rawgeti(L, SHARED, 1);
   lmm_writer *w = lua_touserdata(L, -1);

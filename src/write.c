@@ -278,7 +278,7 @@ static bool write_sorted(lmm_writer *w, int table, int depth, bool *is_written) 
     }
     for (; at > 0 && is_before(L, key, table + 1 + 2 * order[at - 1]); at--) order[at] = order[at - 1];
     order[at] = (unsigned char)count++;
-    luaL_checkstack(L, 16, TOO_DEEP);
+    lmm_check_stack(L, 16, TOO_DEEP);
     lua_pushvalue(L, key);
   } while (lua_next(L, table) != 0);
   *is_written = true;
@@ -339,7 +339,7 @@ static bool write_marked_table(lmm_writer *w, int table, int depth) {
 static bool write_table(lmm_writer *w, int depth) {
   int table = lua_gettop(w->L);
   if (depth > MAX_DEPTH) return fail_depth(w);
-  luaL_checkstack(w->L, 16, TOO_DEEP);
+  lmm_check_stack(w->L, 16, TOO_DEEP);
   bool is_written = lua_getmetatable(w->L, table) ? write_marked_table(w, table, depth)
                                                   : write_plain_table(w, table, false, depth);
   if (is_written) lua_settop(w->L, table);
