@@ -448,7 +448,4 @@ describe("the end", function()
     assert.matches("HTTP %d+ from", rest)
     assert.equal("", shell.output("pgrep -f '[/]" .. snapshot:sub(2) .. "'")) -- the brackets keep it from itself
   end)
-
-  server:stop()
-  run("rm -rf " .. scratch)
 end)
