@@ -3,12 +3,10 @@ local media_hints = {}
 
 --- What servers say of a picture that they cannot decode: vLLM, llama-server, Ollama, OpenAI.
 local undecoded = { "cannot identify image", "[Ff]ailed to load image", "image file is truncated",
-  "[Uu]nsupported image",
-  "[Ii]nvalid image", "unknown format", "could not process image" }
+  "[Uu]nsupported image", "[Ii]nvalid image", "unknown format", "could not process image" }
 
 --- What they say of a kind of part that they do not know.
-local unknown_kind = { "[Uu]nsupported content", "Unsupported chat content part",
-  "[Uu]nknown part type",
+local unknown_kind = { "[Uu]nsupported content", "Unsupported chat content part", "[Uu]nknown part type",
   "[Ii]nvalid content type", "Input tag '[%w_]+'", "unknown variant" }
 
 local function says(message, list)
@@ -37,6 +35,15 @@ local function of_pictures(parts)
   return named[1] and table.concat(named, "; ")
 end
 
+--- llama-server says the same of all media.
+local function of_videos(message, parts)
+  for _, part in ipairs(message:find "image or audio file" and parts or {}) do
+    if part.kind == "video" then
+      return "this server may not decode video (llama-server needs ffmpeg for it): send some frames as pictures"
+    end
+  end
+end
+
 local function of_kinds(parts)
   for _, part in ipairs(parts) do
     if part.kind == "file" then
@@ -55,7 +62,7 @@ end
 ---@param parts lmm.Part[]
 ---@return string?
 function media_hints.find(message, parts)
-  if says(message, undecoded) then return of_pictures(parts) end
+  if says(message, undecoded) then return of_pictures(parts) or of_videos(message, parts) end
   return says(message, unknown_kind) and of_kinds(parts) or nil
 end
 
