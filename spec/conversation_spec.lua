@@ -24,10 +24,47 @@ describe("conversations", function()
   it("options without a question, and messages that are no list, are told", function()
     local chat = fake.net({}):connect():conversation()
     assert.raises("there is nothing to ask: pass a question", chat.ask, chat, { timeout = 1 })
-    chat.messages = "x"
     assert.raises("conversation_spec.lua:%d+: .*messages of a conversation are a list, not a string", function()
-      chat:ask "q"
+      chat.messages = "x"
     end)
+  end)
+
+  it("without a part the history is asked about, where it ends in a question", function()
+    local net = fake.net { fake.whole "one", fake.whole "two" }
+    local chat = net:connect():conversation()
+    chat.messages = { { role = "user", content = "mine" } }
+    assert.equal("one", assert(chat:ask()).text)
+    assert.same({ { role = "user", content = "mine" } }, net.requests[1].body.messages)
+    assert.raises("there is nothing to ask", chat.ask, chat)
+    assert.same({ { role = "user", content = "mine" }, { role = "assistant", content = "one" } }, chat.messages)
+    table.insert(chat.messages, { role = "tool", content = "4", tool_call_id = "a" })
+    assert.equal("two", assert(chat:ask { temperature = 0 }).text)
+    assert.equal(4, #chat.messages)
+  end)
+
+  it("forks go their own ways, whoever changes what in which order", function()
+    local net = fake.net { fake.whole "a", fake.whole "b", fake.whole "c", fake.whole "d", fake.whole "e" }
+    local chat = net:connect():conversation()
+    assert(chat:ask "1")
+    local fork = chat:fork()
+    local third = fork:fork()
+    assert(chat:ask "2") -- b
+    assert(fork:ask "3") -- c
+    third:undo()
+    assert(third:ask "4") -- d
+    fork.messages[1].content = "changed"
+    local function said(of)
+      local out = {}
+      for i, message in ipairs(of.messages) do out[i] = message.content end
+      return table.concat(out, " ")
+    end
+    assert.equal("1 a 2 b", said(chat))
+    assert.equal("changed a 3 c", said(fork))
+    assert.equal("4 d", said(third))
+    local late = fork:fork()
+    fork.messages[2].content = "later"
+    assert(late:ask "5")
+    assert.equal("changed a 3 c 5 e", said(late))
   end)
 
   it("a nil at the end is no argument", function()

@@ -1,0 +1,77 @@
+--- What a caller gives to a question: strings, parts and options in order come in; the user's message, what is ours of
+--- the options, and the fields for the server go out.
+local errors = require "lmm.errors"
+local history = require "lmm.conversation.history"
+local options = require "lmm.options"
+local parts = require "lmm.part"
+local settings = require("lmm.call").settings
+
+local arguments = {}
+
+--- The names that are ours in a table of options; every other name is a field of the request, the server's.
+local OURS = { timeout = true, retry = true, schema = true, headers = true }
+
+--- What says how the server is reached, which no server can be told.
+local OF_CONNECT = { proxy = true, tls = true, unix_socket = true }
+
+--- Refuses what the server would get, and pass over without a word.
+local function check_name(name)
+  if name == "messages" then errors.misuse "a conversation keeps its own messages: see client:chat" end
+  if name == "system" then errors.misuse "system is an option of client:conversation, not of a question" end
+  if OF_CONNECT[name] then errors.misuse("'%s' is an option of lmm.connect, not of a conversation", name) end
+  local meant = options.is_slip(name, "system") and "system"
+  for own in pairs(OURS) do meant = meant or options.is_slip(name, own) and own end
+  if meant then errors.misuse("unknown option '%s' (did you mean '%s'?)", name, meant) end
+end
+
+function arguments.copy(fields)
+  local out = {}
+  for name, value in pairs(fields) do out[name] = value end
+  return out
+end
+
+--- What of a table of options is ours, and what the server's; each over what holds otherwise.
+---@param base { opts: table, fields: table }
+---@return table opts, table fields
+function arguments.split(given, base)
+  local opts, fields = arguments.copy(base.opts), arguments.copy(base.fields)
+  if given.schema or given.response_format then opts.schema, fields.response_format = nil, nil end
+  for name, value in pairs(given) do
+    if OURS[name] then
+      opts[name] = value
+    else
+      if type(name) == "string" then check_name(name) end
+      fields[name] = value
+    end
+  end
+  if given.headers then opts.headers = settings.headers(given.headers, base.opts.headers) end
+  return opts, fields
+end
+
+--- The user's message and the options, from what was given in order.
+---@return table? message  nil where there is no part
+---@return table opts
+function arguments.read(...)
+  local content, opts = {}, nil
+  local count = select("#", ...)
+  while count > 0 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
+  for i = 1, count do
+    local value = select(i, ...)
+    if type(value) == "string" then
+      content[#content + 1] = { type = "text", text = value }
+    elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
+      content[#content + 1] = history.snapshot(value)
+    elseif type(value) == "table" and i == count then
+      opts = value -- behind a question
+    else
+      errors.misuse("argument %d is %s: strings, parts, and last a table of options are taken", i,
+        type(value) == "table" and "a table without 'type'" or "a " .. type(value))
+    end
+  end
+  if #content == 0 then return nil, opts or {} end
+  local only = content[1]
+  if #content == 1 and only.type == "text" and type(only.text) == "string" then content = only.text end
+  return { role = "user", content = content }, opts or {}
+end
+
+return arguments

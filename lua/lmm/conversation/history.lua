@@ -1,0 +1,115 @@
+--- The messages of a conversation, in the order in which servers take them. Forking and undoing take the same time
+--- whatever the length: two histories share one list until one of them grows.
+local json = require "lmm.json"
+local parts = require "lmm.part"
+
+---@class lmm.History
+---@field list table[]      the messages; where it is shared, more may follow behind `count`
+---@field count integer     how many of them are this history's
+---@field is_shared boolean? the list belongs to another history, too
+---@field has_shared boolean? the messages in it belong to another history, too
+---@field is_exposed boolean? the caller holds the list, and may have changed it
+local History = {}
+History.__index = History
+
+local history = {}
+
+--- A copy that does not change with the caller's tables. Parts never change; what is nested too deep is refused later.
+---@param copies table?  of the tables met so far: each is copied once
+function history.snapshot(value, depth, copies)
+  depth, copies = depth or 1, copies or {}
+  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
+  local out, meta = copies[value], getmetatable(value)
+  if out then return out end
+  out = {}
+  copies[value] = out
+  for key, item in pairs(value) do out[key] = history.snapshot(item, depth + 1, copies) end
+  return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
+end
+
+--- Makes a history of messages that nobody else holds.
+---@param list table[]
+---@return lmm.History
+function history.new(list)
+  return setmetatable({ list = list, count = #list }, History)
+end
+
+--- How many messages there are.
+function History:size()
+  if self.is_exposed then self.count = #self.list end
+  return self.count
+end
+
+--- The message at a place, which is not to be changed; nil where there is none.
+---@param i integer  from 1; from the end where it is negative
+---@return table?
+function History:at(i)
+  local size = self:size()
+  if i < 0 then i = size + 1 + i end
+  return i <= size and self.list[i] or nil
+end
+
+--- Whose message it is.
+---@return string? role
+function History:role(i)
+  local message = self:at(i)
+  return type(message) == "table" and message.role or nil
+end
+
+--- A list of its own, that may grow.
+local function unshare(self)
+  if not self.is_shared then return end
+  local list = {}
+  for i = 1, self.count do list[i] = self.list[i] end
+  self.list, self.is_shared = list, nil
+end
+
+---@param messages table[]  which nobody changes from now on
+function History:append(messages)
+  unshare(self)
+  local size = self:size()
+  for i, message in ipairs(messages) do self.list[size + i] = message end
+  self.count = size + #messages
+end
+
+--- Forgets the messages behind the first `count`.
+---@param count integer
+function History:truncate(count)
+  local size = self:size()
+  if not self.is_shared then
+    for i = size, count + 1, -1 do self.list[i] = nil end
+  end
+  self.count = math.min(size, count)
+end
+
+--- What `fn` gives for the list of all messages with more of them behind, which stay there no longer than that.
+---@param messages table[]
+---@param fn fun(list: table[]): any
+function History:with(messages, fn)
+  local size = self:size()
+  self:append(messages)
+  local ok, result = pcall(fn, self.list)
+  self:truncate(size)
+  if not ok then error(result, 0) end
+  return result
+end
+
+--- Another history with the same messages.
+---@return lmm.History
+function History:fork()
+  if self.is_exposed then return history.new(history.snapshot(self.list)) end
+  self.is_shared, self.has_shared = true, true
+  return setmetatable({ list = self.list, count = self.count, is_shared = true, has_shared = true }, History)
+end
+
+--- The list itself, which the caller may read and change.
+---@return table[]
+function History:expose()
+  if self.is_exposed then return self.list end
+  unshare(self)
+  if self.has_shared then self.list, self.has_shared = history.snapshot(self.list), nil end
+  self.is_exposed = true
+  return self.list
+end
+
+return history
