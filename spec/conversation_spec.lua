@@ -65,6 +65,8 @@ describe("conversations", function()
     fork.messages[2].content = "later"
     assert(late:ask "5")
     assert.equal("changed a 3 c 5 e", said(late))
+    assert.raises("model is empty", chat.ask, chat, "6", { model = "" })
+    assert.equal("1 a 2 b", said(chat))
   end)
 
   it("a nil at the end is no argument", function()

@@ -4,7 +4,7 @@ local json = require "lmm.json"
 local parts = require "lmm.part"
 
 ---@class lmm.History
----@field list table[]      the messages; where it is shared, more may follow behind `count`
+---@field list table[]      the messages; behind `count` there may be others
 ---@field count integer     how many of them are this history's
 ---@field is_shared boolean? the list belongs to another history, too
 ---@field has_shared boolean? the messages in it belong to another history, too
@@ -56,17 +56,25 @@ function History:role(i)
   return type(message) == "table" and message.role or nil
 end
 
---- A list of its own, that may grow.
-local function unshare(self)
-  if not self.is_shared then return end
-  local list = {}
-  for i = 1, self.count do list[i] = self.list[i] end
-  self.list, self.is_shared = list, nil
+local function copy(list, count)
+  local out = {}
+  for i = 1, count do out[i] = list[i] end
+  return out
+end
+
+--- Sees to it that the list is this history's alone, and ends with it.
+local function own(self)
+  if self.is_exposed then return end
+  if self.is_shared then
+    self.list, self.is_shared = copy(self.list, self.count), nil
+  else
+    for i = #self.list, self.count + 1, -1 do self.list[i] = nil end
+  end
 end
 
 ---@param messages table[]  which nobody changes from now on
 function History:append(messages)
-  unshare(self)
+  own(self)
   local size = self:size()
   for i, message in ipairs(messages) do self.list[size + i] = message end
   self.count = size + #messages
@@ -76,22 +84,19 @@ end
 ---@param count integer
 function History:truncate(count)
   local size = self:size()
-  if not self.is_shared then
-    for i = size, count + 1, -1 do self.list[i] = nil end
-  end
   self.count = math.min(size, count)
+  for i = self.is_exposed and size or 0, count + 1, -1 do self.list[i] = nil end
 end
 
---- What `fn` gives for the list of all messages with more of them behind, which stay there no longer than that.
+--- The list of all messages with more of them behind, to be read at once: they do not stay.
 ---@param messages table[]
----@param fn fun(list: table[]): any
-function History:with(messages, fn)
+---@return table[]
+function History:with(messages)
+  own(self)
   local size = self:size()
-  self:append(messages)
-  local ok, result = pcall(fn, self.list)
-  self:truncate(size)
-  if not ok then error(result, 0) end
-  return result
+  local list = self.is_exposed and copy(self.list, size) or self.list
+  for i, message in ipairs(messages) do list[size + i] = message end
+  return list
 end
 
 --- Another history with the same messages.
@@ -105,8 +110,7 @@ end
 --- The list itself, which the caller may read and change.
 ---@return table[]
 function History:expose()
-  if self.is_exposed then return self.list end
-  unshare(self)
+  own(self)
   if self.has_shared then self.list, self.has_shared = history.snapshot(self.list), nil end
   self.is_exposed = true
   return self.list

@@ -82,10 +82,8 @@ function Conversation:open_stream(streamed, ...)
   local before = abandoned(self)
   local opts, fields = arguments.split(given, self)
   local messages = pending(self, message)
-  local stream = self.history:with(messages, function(list)
-    fields.messages = list
-    return self.client:open_stream("conversation:ask", fields, opts, streamed)
-  end)
+  fields.messages = self.history:with(messages)
+  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed)
   if before then before:cancel() end
   local current = self.current
   function stream.on_end(reply)
