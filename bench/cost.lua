@@ -41,6 +41,9 @@ end
 local scenarios = {
   { name = "ask", unit = "an ask", count = 200, units = 200, kinds = { "instructions", "allocations", "system calls" },
     arguments = function(root, count) return ("asks %s/v1 %d 1 chat"):format(root, count) end },
+  { name = "turn", unit = "an ask of a conversation", count = 200, units = 200,
+    kinds = { "instructions", "allocations", "system calls" },
+    arguments = function(root, count) return ("asks %s/v1 %d 1 conversation"):format(root, count) end },
   { name = "events", unit = "10,000 events", count = 10000, units = 1, kinds = { "instructions", "allocations" },
     arguments = function(root, count) return ("stream %s/stream/%d/280/v1 pieces"):format(root, count) end },
   { name = "encode", unit = "base64 of 1 MiB", count = 8, units = 8, kinds = { "instructions" },

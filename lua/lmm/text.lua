@@ -18,8 +18,9 @@ end
 
 --- In UTF-8: each broken character becomes U+FFFD.
 function text.utf8(given)
-  local pieces, start = {}, 1
   local bad = core.utf8(given)
+  if not bad then return given end
+  local pieces, start = {}, 1
   while bad do
     pieces[#pieces + 1] = given:sub(start, bad - 1)
     start = given:match("^[\128-\191]*()", bad + 1)

@@ -31,17 +31,23 @@ local WEAK = { __mode = "v" }
 
 local NOTHING = { opts = {}, fields = {} }
 
---- Makes a conversation: `system` is its system message; `timeout`, `retry`, `schema` and `headers` are ours; every
---- other name goes along with each request.
-function conversation.new(client, opts)
-  if opts ~= nil and type(opts) ~= "table" then
+local function read_options(opts)
+  if type(opts) ~= "table" then
     errors.misuse("client:conversation takes a table of options, not a %s", type(opts))
   end
-  local given = histories.snapshot(opts or {})
+  local given = histories.snapshot(opts)
   local system = given.system
   given.system = nil
   if system ~= nil and type(system) ~= "string" then errors.misuse("system is a string, not a %s", type(system)) end
   local own, fields = arguments.split(given, NOTHING)
+  return own, fields, system
+end
+
+--- Makes a conversation: `system` is its system message; `timeout`, `retry`, `schema` and `headers` are ours; every
+--- other name goes along with each request.
+function conversation.new(client, opts)
+  local own, fields, system = {}, {}, nil
+  if opts ~= nil then own, fields, system = read_options(opts) end
   return setmetatable({
     client = client,
     opts = own,
