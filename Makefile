@@ -16,7 +16,8 @@ VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
-MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so
+DIGEST  := error digest
+MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so $(BUILD)/lmm/digest.so
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -30,7 +31,7 @@ NEED := .ci/need
 # Debian's nginx does not go with its luajit, only with luajit2, whose program has the same name.
 PROGRAM_PACKAGE = $(if $(findstring jit,$1),$(if $(shell command -v $1 2>/dev/null),,luajit2),$(notdir $1))
 HEADER_PACKAGE  = lib$(patsubst lua5.1,lua5.1-0,lua$1)-dev
-BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev
+BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev libssl-dev
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
@@ -40,13 +41,14 @@ LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,
 LUA_FILES := $(shell find lua -name '*.lua')
 ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
-all: $(MODULES) ## builds both modules into build/
-core: $(BUILD)/lmm/core.so ## builds lmm.core alone, without libcurl
+all: $(MODULES) ## builds the C modules into build/
+core: $(BUILD)/lmm/core.so $(BUILD)/lmm/digest.so ## builds what nginx needs, without libcurl
 
 # What each module's compiler is to find, so that a missing package is told in one line.
 HEADERS := lauxlib
 $(BUILD)/lmm/core.so: HEADERS += b64/cencode
 $(BUILD)/lmm/curl.so: HEADERS += curl/curl
+$(BUILD)/lmm/digest.so: HEADERS += openssl/evp
 
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -57,6 +59,11 @@ $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcurl
+
+$(BUILD)/lmm/digest.so: $(DIGEST:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcrypto
 
 $(BUILD)/%.o: src/%.c
 	@printf '#include <%s.h>\n' $(HEADERS) | $(CC) $(C_FLAGS) $(CFLAGS) -E -o /dev/null - 2>/dev/null || \
@@ -106,9 +113,10 @@ NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
 nvim: ## builds both modules for Neovim and puts them beside the library: a plugin manager's build step
 	@printf '#include <%s.h>\n' lua curl/curl b64/cencode | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
-	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev
+	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev libssl-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
-	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so lua/lmm
+	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so \
+	  build/lua5.1$(VARIANT)/lmm/digest.so lua/lmm
 	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."

@@ -10,7 +10,7 @@ description = {
   license = "MIT",
 }
 dependencies = { "lua >= 5.1, < 5.5", "lua-cjson >= 2.1.0", "luv", "luaossl", "argparse" }
-external_dependencies = { CURL = { library = "curl" }, B64 = { library = "b64" } }
+external_dependencies = { CURL = { library = "curl" }, B64 = { library = "b64" }, CRYPTO = { library = "crypto" } }
 build = {
   type = "builtin",
   modules = {
@@ -32,6 +32,13 @@ build = {
       libraries = { "curl" },
       incdirs = { "$(CURL_INCDIR)" },
       libdirs = { "$(CURL_LIBDIR)" },
+    },
+    ["lmm.digest"] = {
+      sources = { "src/error.c", "src/digest.c" },
+      defines = { "_GNU_SOURCE" },
+      libraries = { "crypto" },
+      incdirs = { "$(CRYPTO_INCDIR)" },
+      libdirs = { "$(CRYPTO_LIBDIR)" },
     },
     ["lmm"] = "lua/lmm/init.lua",
     ["lmm.answer"] = "lua/lmm/answer/init.lua",

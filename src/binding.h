@@ -91,7 +91,8 @@ void lmm_writer_check(lmm_writer *w, int code);              /* raises where tha
 bool lmm_writer_fail_in_field(lmm_writer *w, int key);       /* adds the string there to the path; gives false */
 
 /* A body that owns a copy of the text and of the inserts. What keeps their media alive is to be anchored in it. */
-lmm_body *lmm_push_body(lua_State *L, const char *text, size_t length, const lmm_insert *inserts, size_t count);
+lmm_body *lmm_push_body(lua_State *L, const char *text, size_t length, const lmm_insert *inserts, size_t count,
+                        bool is_brief);
 lmm_body *lmm_check_body(lua_State *L, int index); /* one that is not closed */
 
 /* Sets a field of the table on the top. */

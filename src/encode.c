@@ -1,4 +1,5 @@
-/* encode.c: Lua values come in; JSON goes out, as a request body (write, embed, concat, body:with) or as a string (encode). */
+/* encode.c: Lua values come in; JSON goes out, as a request body (write, embed, name, known, concat,
+ * body:with) or as a string (encode). */
 #include <string.h>
 
 #include "binding.h"
@@ -93,7 +94,7 @@ static int push_failure(lmm_writer *w, int options) {
 static void push_body(lmm_writer *w) {
   lua_State *L = w->L;
   (void)lmm_push_body(L, w->text.length > 0 ? w->text.data : "", w->text.length, (const void *)w->inserts.data,
-                      w->inserts.length / sizeof(lmm_insert));
+                      w->inserts.length / sizeof(lmm_insert), false);
   if (w->anchored == 0) return;
   lua_pushvalue(L, w->base + LMM_WRITER_ANCHORS);
   lmm_set_anchor(L, -2);
@@ -148,21 +149,71 @@ static int core_encode(lua_State *L) {
   return push_all(L, lua_touserdata(L, -1));
 }
 
-/* embed(prefix, media) -> a body: a JSON string of the prefix and the media in base64 */
+static void add_insert(lmm_writer *w, size_t at, int kind, const lmm_media *media, lmm_tap *tap) {
+  lmm_insert insert = {at, kind, media, tap};
+  lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
+}
+
+/* Keeps what stands at `index` for as long as the body is there. */
+static void anchor(lmm_writer *w, int index) {
+  lua_pushvalue(w->L, index);
+  lmm_writer_anchor(w);
+}
+
+static lmm_tap *check_tap(lua_State *L, int index) {
+  lmm_tap *tap = lua_touserdata(L, index);
+  bool is_tap = tap != NULL && luaL_getmetafield(L, index, LMM_TAP_KEY) && lua_tointeger(L, -1) == LMM_TAP_ABI;
+  luaL_argcheck(L, is_tap, index, "a digest of this build's lmm.digest expected");
+  lua_pop(L, 1);
+  return tap;
+}
+
+/* embed(prefix, media, tap?) -> a body: a JSON string of the prefix and the media in base64, whose bytes the tap sees */
 static int core_embed(lua_State *L) {
   size_t count, bad;
   const char *prefix = luaL_checklstring(L, 1, &count);
   const lmm_media *media = luaL_checkudata(L, 2, LMM_MEDIA);
   luaL_argcheck(L, media->size > 0, 2, "closed media");
-  lua_settop(L, 2);
+  lua_settop(L, 3);
+  lmm_tap *tap = lua_isnil(L, 3) ? NULL : check_tap(L, 3);
   lmm_writer *w = begin(L, 0);
   int code = lmm_literal_text(&w->text, prefix, count, &bad);
   lmm_writer_check(w, code);
   luaL_argcheck(L, code == LMM_OK, 1, "not UTF-8");
-  lmm_insert insert = {w->text.length - 1, media, false};
-  lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
-  lua_pushvalue(L, 2);
-  lmm_writer_anchor(w);
+  add_insert(w, w->text.length - 1, LMM_INSERT_BASE64, media, tap);
+  anchor(w, 2);
+  if (tap != NULL) anchor(w, 3);
+  push_body(w);
+  end(w);
+  return 1;
+}
+
+/* name(tap) -> a body: a JSON string of the name that the tap has for the media that it sees before */
+static int core_name(lua_State *L) {
+  lmm_tap *tap = check_tap(L, 1);
+  lua_settop(L, 1);
+  lmm_writer *w = begin(L, 0);
+  lmm_writer_char(w, '"');
+  lmm_writer_char(w, '"');
+  add_insert(w, 1, LMM_INSERT_NAME, NULL, tap);
+  anchor(w, 1);
+  push_body(w);
+  end(w);
+  return 1;
+}
+
+/* known(value) -> a body: the value, which the server may have already, see body:brief; none inside of another */
+static int core_known(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  lmm_writer *w = begin(L, 0);
+  add_insert(w, 0, LMM_INSERT_KNOWN, NULL, NULL);
+  lua_pushvalue(L, 1);
+  if (!lmm_writer_value(w, 1)) return push_failure(w, 0);
+  const lmm_insert *inserts = (const void *)w->inserts.data;
+  for (size_t i = 1; i < w->inserts.length / sizeof *inserts; i++)
+    luaL_argcheck(L, inserts[i].kind != LMM_INSERT_KNOWN, 1, "a known value stands in it");
+  add_insert(w, w->text.length, LMM_INSERT_KNOWN_END, NULL, NULL);
   push_body(w);
   end(w);
   return 1;
@@ -184,8 +235,7 @@ static int core_concat(lua_State *L) {
     } else {
       const lmm_media *media = luaL_checkudata(L, -1, LMM_MEDIA);
       luaL_argcheck(L, media->size > 0, 1, "closed media");
-      lmm_insert insert = {w->text.length, media, true};
-      lmm_writer_check(w, lmm_buf_add(&w->inserts, &insert, sizeof insert));
+      add_insert(w, w->text.length, LMM_INSERT_RAW, media, NULL);
       lmm_writer_anchor(w);
     }
   }
@@ -258,6 +308,8 @@ void lmm_write_open(lua_State *L) {
   set_function(L, module, "write", core_write);
   set_function(L, module, "encode", core_encode);
   set_function(L, module, "embed", core_embed);
+  set_function(L, module, "name", core_name);
+  set_function(L, module, "known", core_known);
   set_function(L, module, "concat", core_concat);
   set_function(L, module, "mark", core_mark);
   set_function(L, methods, "with", body_with);

@@ -1,6 +1,6 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> base64 -> literal -> body
+ *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> base64 -> tap -> literal -> body
  *     -> transport -> sse, read -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
@@ -21,7 +21,7 @@ struct lua_State;
 
 /* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "5" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "6" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -249,6 +249,22 @@ struct lmm_sink {
   int (*feed)(lmm_sink *sink, const char *bytes, size_t count); /* LMM_OK or a code; what is too much, the sink tells */
 };
 
+/* ---- tap: what sees the bytes of a media as they are sent, and gives the name that stands behind them ------------- */
+
+#define LMM_TAP_KEY "lmm.tap" /* in the metatable: LMM_TAP_ABI */
+#define LMM_TAP_ABI 1
+#define LMM_TAP_NAME ((size_t)64) /* characters of a name, which JSON writes as they are */
+
+typedef struct lmm_tap lmm_tap;
+
+/* Each gives LMM_OK or a code. A media that is read again begins again. */
+struct lmm_tap {
+  int (*begin)(lmm_tap *tap);
+  int (*feed)(lmm_tap *tap, const void *bytes, size_t count);
+  int (*end)(lmm_tap *tap);
+  int (*name)(lmm_tap *tap, char *out); /* LMM_INVALID before the end */
+};
+
 /* ---- literal: text and numbers as JSON (RFC 8259) --------------------------------------------------------------- */
 
 /* Each adds one JSON value to the end of `buf`, and nothing where it fails: LMM_NOMEM, or LMM_INVALID for text that is
@@ -261,10 +277,19 @@ int lmm_literal_number(lmm_buf *buf, double value);
 
 /* ---- body: a request body, pulled piece by piece: text, and media in it, as base64 or as they are ----------------- */
 
+enum {
+  LMM_INSERT_BASE64, /* a media's bytes in base64, */
+  LMM_INSERT_RAW,    /* or as they are */
+  LMM_INSERT_NAME,   /* the tap's name for the media that it saw before */
+  LMM_INSERT_KNOWN,  /* from here to the end of it stands a value that the server may have already: such a body can be */
+  LMM_INSERT_KNOWN_END /* read with a null in its place */
+};
+
 typedef struct lmm_insert {
-  size_t at;              /* the offset in the text before which the media goes */
-  const lmm_media *media; /* borrowed */
-  bool is_raw;            /* its bytes as they are, not their base64 */
+  size_t at; /* the offset in the text before which it goes */
+  int kind;
+  const lmm_media *media; /* borrowed, as the tap is; NULL where the kind has none */
+  lmm_tap *tap;           /* that sees the media's bytes, or gives the name; may be NULL beside a media */
 } lmm_insert;
 
 typedef struct lmm_body {
@@ -277,11 +302,16 @@ typedef struct lmm_body {
   uint64_t size;
   size_t offset; /* in the text: what is read next, */
   size_t next;   /* unless this insert's place is there */
+  bool is_brief; /* values that the server may have are read as null */
+  char word[LMM_TAP_NAME]; /* a name, or the null: what is read before anything else, */
+  size_t word_at, word_count; /* from here up to there */
   lmm_reader reader;
   lmm_buf buffer; /* for a caller that has none of its own, as the Lua binding; freed with the body */
 } lmm_body;
 
-void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_insert *inserts, size_t count);
+/* `is_brief`: values that the server may have are read as null. */
+void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_insert *inserts, size_t count,
+                   bool is_brief);
 void lmm_body_close(lmm_body *body);
 
 /* ---- read: the tokens of a JSON text ---------------------------------------------------------------------------- */

@@ -40,7 +40,7 @@ static void make_file(fuzz_plan *plan, size_t i, size_t size) {
 static void make_media(fuzz_plan *plan, size_t i) {
   unsigned what = fuzz_byte(&plan->input);
   unsigned kind = what % 3; /* 0: bytes; 1: a file; 2: many bytes */
-  plan->inserts[i].is_raw = what / 3 % 2 != 0;
+  plan->inserts[i].kind = what / 3 % 2 != 0 ? LMM_INSERT_RAW : LMM_INSERT_BASE64;
   size_t count = fuzz_byte(&plan->input);
   const uint8_t *bytes = fuzz_bytes(&plan->input, &count);
   size_t size = count == 0 ? 1 : kind == 2 ? 37 * count : count;
@@ -118,7 +118,7 @@ static void reference(const fuzz_plan *plan, fuzz_text *out) {
   size_t next = 0;
   for (size_t at = 0; at <= plan->text.length; at++) {
     for (; next < plan->count && plan->inserts[next].at == at; next++) {
-      if (plan->inserts[next].is_raw)
+      if (plan->inserts[next].kind == LMM_INSERT_RAW)
         fuzz_add(out, plan->bytes[next], (size_t)plan->media[next].size);
       else
         add_base64(out, plan->bytes[next], (size_t)plan->media[next].size);
@@ -197,7 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count) {
   char *text = fuzz_copy(plan.text.data, plan.text.length);
   fuzz_text expected = {NULL, 0, 0}, none = {NULL, 0, 0};
   lmm_body body;
-  lmm_body_init(&body, text, plan.text.length, plan.inserts, plan.count);
+  lmm_body_init(&body, text, plan.text.length, plan.inserts, plan.count, false);
   reference(&plan, &expected);
   body.kernel = plan.kernel;
   CHECK(body.source.size(&body.source) == expected.length);

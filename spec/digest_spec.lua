@@ -1,0 +1,109 @@
+-- lmm.digest: the SHA-256 of bytes, and their name; and what core.write does with a digest that sees a media.
+local core = require "lmm.core"
+local digest = require "lmm.digest"
+local shell = require "spec.support.shell"
+
+--- All that a body gives when it is read in pieces of so many bytes.
+local function read(body, capacity)
+  local pieces = {}
+  repeat
+    local piece, message = body:read(capacity)
+    assert.is_nil(message)
+    pieces[#pieces + 1] = piece
+  until not piece
+  return table.concat(pieces)
+end
+
+describe("a digest", function()
+  it("is the SHA-256 of its texts (FIPS 180-4's examples)", function()
+    for text, hex in pairs {
+      [""] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+      abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+      [("a"):rep(1000000)] = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0",
+    } do
+      assert.equal(hex, digest.new():update(text:sub(1, 7)):update(text:sub(8)):finish():hex())
+    end
+  end)
+
+  it("says nothing before its end, and takes nothing behind it", function()
+    local d = digest.new():update "a"
+    assert.is_nil(d:hex())
+    assert.is_nil(d:name())
+    d:finish()
+    assert.raises("this digest is at its end", d.update, d, "b")
+  end)
+
+  it("of a file is what sha256sum says; what cannot be read is told", function()
+    assert.equal(shell.output "sha256sum spec/media/picture.png":match "^%x+", digest.file "spec/media/picture.png")
+    assert.same({ nil, "cannot read 'gone': No such file or directory" }, { digest.file "gone" })
+    assert.same({ nil, "cannot read 'spec': Is a directory" }, { digest.file "spec" })
+  end)
+
+  it("has a name for each secret and purpose, the same for a known SHA-256", function()
+    local function name(secret, purpose, text) return digest.new(secret, purpose):update(text):finish():name() end
+    local one = name("s", "p", "abc")
+    assert.matches("^%x+$", one)
+    assert.equal(64, #one)
+    assert.equal(one, name("s", "p", "abc"))
+    assert.equal(one, digest.new("s", "p"):name(digest.new():update "abc":finish():hex()))
+    for _, other in ipairs { { "t", "p", "abc" }, { "s", "q", "abc" }, { "s", "p", "abd" }, { "", "", "abc" } } do
+      assert.not_equal(one, name(other[1], other[2], other[3]))
+    end
+    assert.raises("a SHA%-256 in hex expected", digest.new().name, digest.new(), "abc")
+  end)
+
+  it("has secrets that differ", function()
+    assert.equal(32, #digest.random())
+    assert.not_equal(digest.random(), digest.random())
+  end)
+end)
+
+describe("a body with a digest", function()
+  local bytes = ("\1\2\3\255"):rep(250) .. "x"
+  local hex = digest.new():update(bytes):finish():hex()
+  local base64 = core.base64.encode(bytes)
+
+  local function write(tap)
+    local source = assert(core.media { bytes = bytes })
+    return assert(core.write { image_url = core.known { url = core.embed("data:,", source, tap) },
+      type = "image_url", uuid = core.name(tap) })
+  end
+
+  it("names the media behind it, in pieces of any size and when it is read again", function()
+    local tap = digest.new("s", "p")
+    local body = write(tap)
+    local expected = ('{"image_url":{"url":"data:,%s"},"type":"image_url","uuid":"%s"}'):format(base64,
+      digest.new("s", "p"):name(hex))
+    assert.equal(#expected, body:size())
+    for _, capacity in ipairs { 4, 5, 7, 64, 100, 65536 } do
+      assert.equal(expected, read(body, capacity))
+      assert.equal(hex, tap:hex())
+      body:rewind()
+      body:read(capacity)
+      body:rewind()
+    end
+  end)
+
+  it("can be read briefly, without what the server may have", function()
+    local body = write(digest.new())
+    local brief = body:brief()
+    local known = core.write { { a = core.known { 1, 2 }, b = core.known "x" }, core.known {} }
+    assert.equal('[{"a":[1,2],"b":"x"},{}]', read(known, 4))
+    for _, capacity in ipairs { 4, 5, 100 } do
+      local short = known:brief()
+      assert.equal('[{"a":null,"b":null},null]', read(short, capacity))
+      assert.equal(#'[{"a":null,"b":null},null]', short:size())
+    end
+    assert.equal('{"m":1,"a":null}', read(core.write { a = core.known "x" }:with("m", 1):brief(), 4))
+    assert.is_nil(core.write { 1 }:brief())
+    assert.equal('{"image_url":null,"type":"image_url","uuid":"', brief:read(65536))
+    assert.same({ nil, "a media's name stands before its bytes" }, { brief:read(65536) })
+  end)
+
+  it("refuses what is no digest, and a known value within another", function()
+    local source = assert(core.media { bytes = bytes })
+    assert.raises("a digest of this build's lmm.digest expected", core.embed, "", source, source)
+    assert.raises("a digest of this build's lmm.digest expected", core.name, "x")
+    assert.raises("a known value stands in it", core.known, { core.known { 1 } })
+  end)
+end)

@@ -1,0 +1,225 @@
+/* digest.c: lmm.digest. Bytes come in, or a file; their SHA-256 goes out, and a name that nobody can make without the
+ * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are sent. */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lmm.h"
+
+#define SUM ((size_t)32) /* bytes of a SHA-256 */
+
+typedef struct digest {
+  lmm_tap tap; /* first, so that a digest is a tap */
+  EVP_MD_CTX *context; /* NULL once closed */
+  bool is_over;        /* `sum` is there */
+  unsigned char sum[SUM];
+  unsigned char secret[SUM], purpose[SUM]; /* of the name: see `name_of` */
+} digest;
+
+static int tap_begin(lmm_tap *tap) {
+  digest *self = (digest *)tap;
+  self->is_over = false;
+  return self->context != NULL && EVP_DigestInit_ex(self->context, EVP_sha256(), NULL) == 1 ? LMM_OK : LMM_NOMEM;
+}
+
+static int tap_feed(lmm_tap *tap, const void *bytes, size_t count) {
+  digest *self = (digest *)tap;
+  if (self->context == NULL || self->is_over) return LMM_INVALID;
+  return EVP_DigestUpdate(self->context, bytes, count) == 1 ? LMM_OK : LMM_NOMEM;
+}
+
+static int tap_end(lmm_tap *tap) {
+  digest *self = (digest *)tap;
+  if (self->is_over) return LMM_OK;
+  if (self->context == NULL || EVP_DigestFinal_ex(self->context, self->sum, NULL) != 1) return LMM_NOMEM;
+  self->is_over = true;
+  return LMM_OK;
+}
+
+static void write_hex(char *out, const unsigned char *sum) {
+  for (size_t i = 0; i < SUM; i++) {
+    out[2 * i] = "0123456789abcdef"[sum[i] >> 4];
+    out[2 * i + 1] = "0123456789abcdef"[sum[i] & 15];
+  }
+}
+
+/* HMAC(secret, purpose, sum): the same bytes have one name for each purpose. */
+static int name_of(const digest *self, const unsigned char *sum, char *out) {
+  unsigned char message[2 * SUM], code[SUM];
+  memcpy(message, self->purpose, SUM);
+  memcpy(message + SUM, sum, SUM);
+  if (HMAC(EVP_sha256(), self->secret, SUM, message, sizeof message, code, NULL) == NULL) return LMM_NOMEM;
+  write_hex(out, code);
+  return LMM_OK;
+}
+
+static int tap_name(lmm_tap *tap, char *out) {
+  digest *self = (digest *)tap;
+  return self->is_over ? name_of(self, self->sum, out) : LMM_INVALID;
+}
+
+static int sum_text(const void *text, size_t count, unsigned char *sum) {
+  return EVP_Digest(text, count, sum, NULL, EVP_sha256(), NULL) == 1 ? LMM_OK : LMM_NOMEM;
+}
+
+/* Adds all that can be read. */
+static int feed_file(digest *self, const char *path, int fd, lmm_error *error) {
+  char bytes[16384];
+  for (;;) {
+    ssize_t got = read(fd, bytes, sizeof bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return lmm_fail(error, LMM_INVALID, "cannot read '%.300s': %s", path, strerror(errno));
+    if (got == 0) return LMM_OK;
+    int code = tap_feed(&self->tap, bytes, (size_t)got);
+    if (code != LMM_OK) return lmm_fail(error, code, "no memory");
+  }
+}
+
+/* ---- Lua ------------------------------------------------------------------------------------------------------- */
+
+#include "binding.h"
+
+#define LMM_DIGEST "lmm.digest"
+
+static digest *check_digest(lua_State *L) {
+  digest *self = luaL_checkudata(L, 1, LMM_DIGEST);
+  luaL_argcheck(L, self->context != NULL, 1, "closed digest");
+  return self;
+}
+
+/* Out of memory is all that can go wrong in libcrypto here. */
+static void check(lua_State *L, int code) {
+  if (code != LMM_OK) luaL_error(L, "not enough memory");
+}
+
+/* Pushes a digest that has seen nothing yet; `secret` and `purpose` are places on the stack, or 0. */
+static digest *push_digest(lua_State *L, int secret, int purpose) {
+  digest *self = lmm_new_userdata(L, sizeof *self);
+  memset(self, 0, sizeof *self);
+  luaL_setmetatable(L, LMM_DIGEST);
+  self->tap = (lmm_tap){tap_begin, tap_feed, tap_end, tap_name};
+  size_t count = 0;
+  const char *text = secret != 0 ? luaL_optlstring(L, secret, "", &count) : "";
+  check(L, sum_text(text, count, self->secret));
+  text = purpose != 0 ? luaL_optlstring(L, purpose, "", &count) : "";
+  check(L, sum_text(text, purpose != 0 ? count : 0, self->purpose));
+  self->context = EVP_MD_CTX_new();
+  if (self->context == NULL) luaL_error(L, "not enough memory");
+  check(L, tap_begin(&self->tap));
+  return self;
+}
+
+/* new(secret?, purpose?) -> digest, of nothing so far
+ * The name that it gives depends on both texts; neither can be found from it. A digest is a tap for core.embed. */
+static int digest_new(lua_State *L) {
+  lua_settop(L, 2);
+  (void)push_digest(L, 1, 2);
+  return 1;
+}
+
+/* digest:update(text) -> digest, of what it has seen and the text; raises once it was asked what it is */
+static int digest_update(lua_State *L) {
+  digest *self = check_digest(L);
+  size_t count;
+  const char *text = luaL_checklstring(L, 2, &count);
+  luaL_argcheck(L, !self->is_over, 1, "this digest is at its end");
+  check(L, tap_feed(&self->tap, text, count));
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* digest:finish() -> digest, to which nothing is added any more */
+static int digest_finish(lua_State *L) {
+  check(L, tap_end(&check_digest(L)->tap));
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int push_hex(lua_State *L, const unsigned char *sum) {
+  char text[2 * SUM];
+  write_hex(text, sum);
+  lua_pushlstring(L, text, sizeof text);
+  return 1;
+}
+
+/* digest:hex() -> the SHA-256 in hex | nil before the end was seen */
+static int digest_hex(lua_State *L) {
+  const digest *self = check_digest(L);
+  return self->is_over ? push_hex(L, self->sum) : 0;
+}
+
+/* digest:name(hex?) -> the name of what it has seen, or of what has this SHA-256: 64 characters | nil before the end */
+static int digest_name(lua_State *L) {
+  const digest *self = check_digest(L);
+  unsigned char sum[SUM];
+  char name[LMM_TAP_NAME];
+  if (lua_isnoneornil(L, 2)) {
+    if (!self->is_over) return 0;
+    memcpy(sum, self->sum, SUM);
+  } else {
+    size_t count;
+    const char *hex = luaL_checklstring(L, 2, &count);
+    luaL_argcheck(L, count == 2 * SUM && strspn(hex, "0123456789abcdef") == count, 2, "a SHA-256 in hex expected");
+    for (size_t i = 0; i < SUM; i++) {
+      int high = hex[2 * i] <= '9' ? hex[2 * i] - '0' : hex[2 * i] - 'a' + 10;
+      int low = hex[2 * i + 1] <= '9' ? hex[2 * i + 1] - '0' : hex[2 * i + 1] - 'a' + 10;
+      sum[i] = (unsigned char)(high * 16 + low);
+    }
+  }
+  check(L, name_of(self, sum, name));
+  lua_pushlstring(L, name, sizeof name);
+  return 1;
+}
+
+/* file(path) -> the SHA-256 of a file in hex | nil, message */
+static int digest_file(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  digest *self = push_digest(L, 0, 0);
+  lmm_error error = {LMM_OK, ""};
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int code = fd < 0 ? lmm_fail(&error, LMM_INVALID, "cannot read '%.300s': %s", path, strerror(errno))
+                    : feed_file(self, path, fd, &error);
+  if (fd >= 0) (void)close(fd);
+  if (code != LMM_OK) return lmm_push_error(L, &error);
+  check(L, tap_end(&self->tap));
+  return push_hex(L, self->sum);
+}
+
+/* random() -> 32 bytes that nobody can guess */
+static int digest_random(lua_State *L) {
+  unsigned char bytes[SUM];
+  if (RAND_bytes(bytes, sizeof bytes) != 1) return luaL_error(L, "lmm.digest: libcrypto has no random bytes");
+  lua_pushlstring(L, (const char *)bytes, sizeof bytes);
+  return 1;
+}
+
+static int digest_close(lua_State *L) {
+  digest *self = luaL_checkudata(L, 1, LMM_DIGEST);
+  EVP_MD_CTX_free(self->context);
+  self->context = NULL;
+  return 0;
+}
+
+LMM_EXPORT int luaopen_lmm_digest(lua_State *L);
+
+LMM_EXPORT int luaopen_lmm_digest(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"new", digest_new}, {"file", digest_file}, {"random", digest_random}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"update", digest_update},
+                                     {"finish", digest_finish},
+                                     {"hex", digest_hex},
+                                     {"name", digest_name},
+                                     {NULL, NULL}};
+  lmm_check_lua(L);
+  lmm_stay_loaded(functions);
+  lmm_new_type(L, LMM_DIGEST, methods, digest_close);
+  lmm_set_integer(L, LMM_TAP_KEY, LMM_TAP_ABI);
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  lmm_set_version(L);
+  return 1;
+}
