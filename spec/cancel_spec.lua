@@ -32,7 +32,7 @@ local function check_descriptors(before)
 end
 
 local function new_chat(phase, server, opts)
-  local given = { base_url = phases.url_of(phase, server), model = "m", retry = false }
+  local given = { base_url = phases.url_of(phase, server), model = "m", retry = false, dialect = "generic" }
   for name, value in pairs(opts or {}) do given[name] = value end
   return lmm.connect(given):conversation { system = "Be brief." }
 end

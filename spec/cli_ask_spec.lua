@@ -30,7 +30,7 @@ local function sent(words, message)
   local body = json.encode { choices = { choice } }
   local peer = raw.start { { { await = "request" }, { send = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     .. "Content-Length: " .. #body .. "\r\n\r\n" .. body }, { await = "close" } } }
-  local all = { "ask", "q", "-m", "m", "--url", peer.url }
+  local all = { "ask", "q", "-m", "m", "--url", peer.url, "--dialect", "generic" }
   for _, word in ipairs(words) do all[#all + 1] = word end
   local run = lmm(all)
   local head, request = peer:received():match "^(.-)\r\n\r\n(.*)$"
@@ -81,6 +81,18 @@ describe("media of lmm ask", function()
     local _, request = sent { "-a", PNG, "-a", wav, "-a", pdf, "-a", "https://a.example/b.mp4?c=d", "-i", JPEG,
       "--attach", program.write("txt", "words\n") }
     assert.equal("text image_url audio_url file video_url image_url file", kinds(request.messages[1].content))
+  end)
+
+  it("a sound goes in the form that the server takes, which its list of models tells", function()
+    for like, expected in pairs { ["llama.cpp"] = "audio 1: audio/wav", ["vllm"] = "audio 1: audio/wav" } do
+      local peer = assert(mock.start { delay = 0, like = like })
+      local out = answered(lmm { "ask", "--url", peer.url, "-m", "mock", "-a", "spec/media/sound.wav", "q" })
+      peer.stop()
+      assert.matches(expected, out)
+    end
+    complained(lmm { "ask", "--dialect", "lama", "q" }, 2, "there is no dialect 'lama'")
+    complained(lmm { "ask", "--dialect", "ollama", "-a", "spec/media/clip.mp4", "q" }, 1,
+      "'clip.mp4' cannot be sent: Ollama takes no video")
   end)
 
   it("what -a cannot tell is told", function()

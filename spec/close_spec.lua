@@ -8,7 +8,8 @@ local raw = require "spec.support.raw"
 local PRELUDE = [[
 local url, more = ...
 local lmm, loops = require "lmm", require "lmm.loop"
-local client = lmm.connect { base_url = url, model = "m", retry = false, tls = { verify = false } }
+local client = lmm.connect { base_url = url, model = "m", retry = false, tls = { verify = false },
+  dialect = "generic" }
 local chat = client:conversation()
 local function step(seconds) loops.current():wait({}, loops.current():now() + seconds) end
 local function ask(...)

@@ -245,7 +245,7 @@ describe("media and parts", function()
   local encoded = core.base64.encode(shell.read(jpeg))
 
   it("a data: URL is decoded: its bytes say what it is", function()
-    local part = usable(image("data:image/jpeg;base64," .. encoded, { uuid = "a" }))
+    local part = usable(image("data:image/jpeg;base64," .. encoded, { uuid = "a", trust_uuid = true }))
     assert.same({ nil, "image/jpeg", 37, 23, #shell.read(jpeg) },
       { part.url, part.mime, part.width, part.height, part.size })
     assert.same({ uuid = "a" }, part.options)
@@ -321,10 +321,12 @@ describe("media and parts", function()
 
   it("options are copied, and the caller's tables stay", function()
     local nested = { a = 1 }
-    local opts = { mime = "image/png", detail = "high", uuid = "u1", cache_control = nested, [1] = "x" }
+    local opts = { mime = "image/png", detail = "high", uuid = "u1", trust_uuid = true, cache_control = nested,
+      [1] = "x" }
     local part = usable(image(jpeg, opts))
     assert.same({ detail = "high", uuid = "u1", cache_control = { a = 1 }, [1] = "x" }, part.options)
-    assert.same({ mime = "image/png", detail = "high", uuid = "u1", cache_control = { a = 1 }, [1] = "x" }, opts)
+    assert.same({ mime = "image/png", detail = "high", uuid = "u1", trust_uuid = true, cache_control = { a = 1 },
+      [1] = "x" }, opts)
     opts.detail = "low"
     assert.equal("high", part.options.detail)
     local source = { bytes = shell.read(jpeg) }

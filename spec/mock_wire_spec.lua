@@ -73,7 +73,7 @@ describe("what the mock serves", function()
     local answer = curl(server.url .. "/models")
     assert.equal("application/json", answer.headers["content-type"])
     assert.equal('{"object":"list","data":[{"id":"mock","object":"model","created":0,'
-      .. '"owned_by":"lmm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0",'
+      .. '"owned_by":"vllm","root":"mock","parent":null,"max_model_len":32768,"permission":[{"id":"modelperm-0",'
       .. '"object":"model_permission","created":0,"allow_create_engine":false,"allow_sampling":true,'
       .. '"allow_logprobs":true,"allow_search_indices":false,"allow_view":true,'
       .. '"allow_fine_tuning":false,"organization":"*","group":null,'

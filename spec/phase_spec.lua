@@ -26,7 +26,7 @@ local texts = {
 
 local function new_chat(phase, server, timeout)
   local url = phases.url_of(phase, server)
-  local client = lmm.connect { base_url = url, model = "m", retry = false, timeout = timeout }
+  local client = lmm.connect { base_url = url, model = "m", retry = false, timeout = timeout, dialect = "generic" }
   return client:conversation { system = "Be brief." }, url
 end
 
@@ -95,7 +95,8 @@ local function tell(_, message, err)
 end
 
 for _, limit in ipairs { "connect", "first", "total" } do
-  local client = lmm.connect { base_url = URL, model = "m", retry = false, timeout = { [limit] = 0.3 } }
+  local client = lmm.connect { base_url = URL, model = "m", retry = false, timeout = { [limit] = 0.3 },
+  dialect = "generic" }
   tell(client:chat { messages = {} })
 end
 

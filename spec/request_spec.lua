@@ -150,7 +150,7 @@ describe("a request", function()
 
   it("detail goes into the object, other names beside it", function()
     local part = parts.new("image", "https://example.org/a.jpg",
-      { detail = "low", uuid = "u1", cache_control = { type = "ephemeral" }, max_pixels = 2 ^ 53 })
+      { detail = "low", uuid = "u1", trust_uuid = true, cache_control = { type = "ephemeral" }, max_pixels = 2 ^ 53 })
     local content = decoded(ask(part)).messages[1].content
     assert.same({ {
       type = "image_url", image_url = { url = "https://example.org/a.jpg", detail = "low" }, uuid = "u1",
@@ -183,7 +183,7 @@ describe("a request", function()
   end)
 
   it("the caller's tables are left as they are", function()
-    local part = parts.new("image", jpeg, { detail = "low", uuid = "a" })
+    local part = parts.new("image", jpeg, { detail = "low", uuid = "a", trust_uuid = true })
     local empty = json.array {}
     local fields = { seed = 2 ^ 53, tools = empty, messages = { { content = { part, "x" } } }, n = json.null }
     request.body(fields)
@@ -207,7 +207,7 @@ describe("a request", function()
     { "a surrogate", { a = { "ok", "\237\160\128" } }, "^a%[2%] is not UTF%-8: byte 1 is 0xED$" },
     { "a character cut short", { a = { b = "abc\226\130" } }, "^a%.b is not UTF%-8: byte 4 is 0xE2$" },
     { "bytes", { a = shell.read(jpeg) }, "^a is not UTF%-8: byte 1 is 0xFF$" },
-    { "a text in a part's options", ask(parts.new("image", jpeg, { uuid = "\255" })),
+    { "a text in a part's options", ask(parts.new("image", jpeg, { uuid = "\255", trust_uuid = true })),
       "^messages%[1%]%.content%[1%]%.uuid is not UTF%-8: byte 1 is 0xFF$" },
     { "a URL that is not UTF-8", ask(parts.new("image", "http://example.org/\255")),
       "^messages%[1%]%.content%[1%]%.image_url%.url is not UTF%-8: byte 20" },

@@ -26,7 +26,7 @@ local close, reset = { close = true }, { reset = true }
 
 local function with(scenarios, policy, fn)
   local server = raw.start(scenarios)
-  local client = lmm.connect { base_url = server.url, model = "m", retry = policy, timeout = 50 }
+  local client = lmm.connect { base_url = server.url, model = "m", retry = policy, timeout = 50, dialect = "generic" }
   local ok, err = xpcall(function() fn(client, server) end, debug.traceback)
   client:close()
   server:stop()

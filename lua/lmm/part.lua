@@ -22,6 +22,8 @@ local types = require "lmm.types"
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
+---@field digest string?    the SHA-256 of the bytes in hex, once they were sent where the server keeps media, or saved
+---@field is_unchecked true?  the caller knows better what servers decode
 ---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
@@ -217,6 +219,10 @@ local function own_options(kind, options)
     errors.misuse("lmm.%s: check is true or false, not a %s", kind, type(own.check))
   end
   own.mime = own.mime and types.normal(own.mime)
+  if options.trust_uuid ~= nil and type(options.trust_uuid) ~= "boolean" then
+    errors.misuse("lmm.%s: trust_uuid is true or false, not a %s", kind, type(options.trust_uuid))
+  end
+  own.trusts_uuid, options.trust_uuid = options.trust_uuid, nil
   return own
 end
 
@@ -248,6 +254,11 @@ function part.new(kind, source, opts)
   for name, value in pairs(opts or {}) do self.options[name] = value end
   local own = own_options(kind, self.options)
 
+  self.is_unchecked = (own.mime ~= nil or own.check == false) or nil
+  if source ~= nil and self.options.uuid ~= nil and not own.trusts_uuid then
+    errors.misuse("lmm.%s: servers show the medium that they know by a uuid, whatever comes with it; lmm makes its own "
+      .. "where they keep media (trust_uuid = true sends yours)", kind)
+  end
   if source == nil and self.options.uuid ~= nil then
     set_known(self, own.mime)
   elseif type(source) == "table" and type(source.bytes) == "string" then

@@ -6,7 +6,7 @@
 local name, url = ..., _G.url -- luacheck: ignore
 
 local QUESTION = "What is shown?"
-local OPTIONS = { timeout = 30, retry = false }
+local OPTIONS = { timeout = 30, retry = false, dialect = "generic" }
 
 -- A part that is small enough to be sent with the head, and one that is pulled.
 local SMALL = "spec/media/picture.png"
@@ -25,7 +25,7 @@ end
 local function load_all()
   for _, module in ipairs {
     "lmm", "lmm.client", "lmm.conversation", "lmm.loop.gather", "lmm.part", "lmm.transport.curl",
-    "lmm.request.dialects", "lmm.json", "lmm.loop.blocking",
+    "lmm.request.dialects", "lmm.request.content", "lmm.json", "lmm.loop.blocking",
   } do require(module) end
   require("lmm.loop").current()
 end

@@ -137,11 +137,12 @@ function Net:start(request)
   return transfer
 end
 
---- A client of this network, with a model of its own unless `opts` says otherwise.
+--- A client of this network, with a model and a dialect of its own unless `opts` has "" for them.
 function Net:connect(opts)
-  local given = { base_url = "http://fake/v1", model = "m", transport = self }
+  local given = { base_url = "http://fake/v1", model = "m", dialect = "generic", transport = self }
   for name, value in pairs(opts or {}) do given[name] = value end
   if given.model == "" then given.model = nil end
+  if given.dialect == "" then given.dialect = nil end
   return require("lmm").connect(given)
 end
 

@@ -20,7 +20,7 @@ local settings = require "lmm.call.settings"
 ---@field parts lmm.Part[]?  what media it sends, of which a refusal may have to say more
 ---@field sent_headers table<string, string>  the client's, and those of this call
 ---@field content_type string?  of a body that is not JSON
----@field fallback { field: string, body: userdata }?  the body without a field that some servers refuse
+---@field variants lmm.Variants?  the forms in which the request may be sent
 local Call = {}
 Call.__index = Call
 
@@ -85,7 +85,7 @@ function call.new(client, method, url, body, opts)
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
     is_ending = nil,
-    model = nil, stream = nil, parts = nil, cancelled = nil, fallback = nil, falls_back = nil, left_out = nil,
+    model = nil, stream = nil, parts = nil, cancelled = nil, variants = nil, is_varied = nil,
   }, Call)
   client.calls[self] = true
   return self
@@ -222,17 +222,10 @@ function Call:refusal(head, encoding)
   if not text and err.kind == "cancelled" then return err end
   text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "", encoding)
-  self.falls_back = self:refuses_field(failure)
-  local wants_hint = self.model and not failure.hint and not self.falls_back
+  self.is_varied = self.variants and self.variants:refused(failure)
+  local wants_hint = self.model and not failure.hint and not self.is_varied
   if wants_hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
-end
-
---- Whether it is a field that the request can do without that is refused.
-function Call:refuses_field(failure)
-  local field = self.fallback and self.fallback.field
-  if not field or failure.status ~= 400 and failure.status ~= 422 then return false end
-  return failure.param == field or failure.message:find(field, 1, true) ~= nil
 end
 
 --- One attempt up to the head of its reply. A reply that refuses is an error.
@@ -261,7 +254,7 @@ function Call:open()
   self.client.has_answered = true
   local encoding = encoding_of(head.headers)
   if head.status < 200 or head.status > 299 then return nil, self:refusal(head, encoding) end
-  if self.left_out then self.client.left_out[self.left_out] = true end -- it was the field that was wrong
+  if self.variants then self.variants:accepted() end
   if not encoding then return head end
   return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
 end
@@ -285,8 +278,11 @@ function Call:run(attempt, subject)
     if value ~= nil then return value end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end
-    if self.falls_back then
-      self:fall_back()
+    if self.is_varied then -- at once, and as a part of the same attempt
+      self.attempts = self.attempts - 1
+      self.body, err = self.variants:body()
+      if not self.body then return nil, self:fail(err) end
+      self.is_varied = nil
     else
       failures = failures or {}
       failures[#failures + 1] = err
@@ -294,12 +290,6 @@ function Call:run(attempt, subject)
       if stopped then return nil, stopped end
     end
   end
-end
-
---- The next attempt is at once, and without the field that was refused.
-function Call:fall_back()
-  self.body, self.left_out = self.fallback.body, self.fallback.field
-  self.fallback, self.falls_back = nil, nil
 end
 
 --- Waits as the policy says; gives the error to end with where there is to be no further attempt.

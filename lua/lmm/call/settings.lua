@@ -1,4 +1,5 @@
 --- The settings of a client: the options of lmm.connect, and of a call, come in; checked settings go out.
+local dialects = require("lmm.request").dialects
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local retry = require "lmm.call.retry"
@@ -11,7 +12,7 @@ local settings = {}
 local rows = {
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
-  user_agent = "string",
+  user_agent = "string", dialect = "string|table", media_cache = "boolean",
 }
 setmetatable(rows, { __index = { transport = "table" } }) -- for specs: taken, but not among the names that are listed
 
@@ -190,6 +191,21 @@ function settings.headers(given, base)
   return out
 end
 
+--- The dialect that the caller names, or describes.
+local function check_dialect(given)
+  if given == nil then return nil end
+  if type(given) == "table" then
+    if type(given.name) ~= "string" then errors.misuse "lmm.connect: a dialect has a name, see lmm.Dialect" end
+    return merged({ title = given.name }, given)
+  end
+  local known = dialects.named(given)
+  if not known then
+    local names = dialects.names()
+    errors.misuse("lmm.connect: there is no dialect '%s' (there are: %s)", given, table.concat(names, ", "))
+  end
+  return known
+end
+
 --- The settings of a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
 --- $OPENAI_API_KEY and the defaults.
 ---@param opts string|table|nil
@@ -208,6 +224,8 @@ function settings.of_client(opts)
     given_model = opts.model and settings.model(opts.model),
     unix_socket = opts.unix_socket and check_socket(opts.unix_socket),
     transport = opts.transport,
+    dialect = check_dialect(opts.dialect),
+    keeps_media = opts.media_cache, -- nil: where the server does
   }
   local url = opts.base_url or transport.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   local base_url, query, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")

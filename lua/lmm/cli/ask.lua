@@ -150,6 +150,7 @@ function ask.run(args)
   local on_retry, clear = retry_line()
   local options = connection.options(args)
   options.model, options.timeout, options.retry = args.model, args.timeout, { on_retry = on_retry }
+  options.media_cache = false -- one question sends each medium once
   local client = lmm.connect(options)
   local fields = read_fields(args)
   if type(fields.retry) == "table" then fields.retry.on_retry = on_retry end

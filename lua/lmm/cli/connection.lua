@@ -1,4 +1,4 @@
---- How a command reaches its server: the options --url and -H come in; options of lmm.connect go out.
+--- How a command reaches its server: the options --url, -H and --dialect come in; options of lmm.connect go out.
 local connection = {}
 
 --- For argparse. A value may be a secret, so it stands in no message.
@@ -13,12 +13,14 @@ function connection.declare(command)
     .. " http://127.0.0.1:8000/v1)."):argname "URL"
   command:option("-H --header", "A header of each request, such as 'X-Team: vision'. May be given several times. The"
     .. " key is better in $OPENAI_API_KEY."):argname("'NAME: VALUE'"):count("*"):convert(header)
+  command:option("--dialect", "What the server is, where that cannot be found out: vllm, llama.cpp, ollama, generic ..."
+    .. " (default: by its URL or its list of models)."):argname "NAME"
 end
 
 function connection.options(args)
   local headers = {}
   for _, given in ipairs(args.header) do headers[given.name] = given.value end
-  return { base_url = args.url, headers = headers }
+  return { base_url = args.url, headers = headers, dialect = args.dialect }
 end
 
 return connection

@@ -89,6 +89,9 @@ function mock.declare(parser)
       :target("limit_" .. kind):argname("N"):convert(count):hidden(kind ~= "image")
   end
   command:option("--limit-mm-per-prompt"):target("limits"):argname("JSON"):convert(limits):hidden(true)
+  command:option("--like", "The server to be like: vllm (default), llama.cpp, ollama or sglang."):argname "NAME"
+  command:option("--media-cache", "How many media to keep under their uuids, as vLLM does (default: 256).")
+    :argname("N"):convert(count)
   command:option("--start-delay", "Listen only after so many seconds, as a server does that loads a model.")
     :argname("SECONDS"):convert(delay)
   command:option("--log-lines", "Print N lines of a log before that."):argname("N"):convert(count)
@@ -103,7 +106,8 @@ function mock.run(args)
   return require "lmm.mock".run({
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
-    limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio,
+    limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio, like = args.like,
+    media_cache = args.media_cache,
   }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })
 end
 

@@ -6,6 +6,7 @@ local loops = require "lmm.loop"
 local options = require "lmm.options"
 local request = require "lmm.request"
 local streams = require "lmm.stream"
+local variants = require "lmm.client.variants"
 
 ---@class lmm.Client
 ---@field base_url string  without its query
@@ -126,6 +127,36 @@ function Client:fetch_json(...)
   return value, nil, call
 end
 
+--- What the server says of itself: its models, and the headers that came with them.
+---@param list table[]
+---@param headers table<string, string>
+function Client:note_models(list, headers)
+  self.listed = { models = list, headers = headers }
+  if self.dialect == false then self.dialect = nil end -- which could not be told so far
+end
+
+--- The server's dialect, where it is known: the caller's, by the URL, or by what the server said of itself.
+---@return lmm.Dialect?
+function Client:known_dialect()
+  if self.dialect == nil then
+    local listed, of = self.listed, request.dialects
+    self.dialect = of.of_url(self.base_url) or listed and of.of_models(listed.models, listed.headers) or false
+  end
+  return self.dialect or nil
+end
+
+--- What is known of the media that the server keeps; nil where it is to keep none.
+---@return lmm.MediaCache?
+function Client:get_media_cache()
+  if self.keeps_media == false then return nil end
+  if not self.media_cache then
+    local ok, made = pcall(request.new_media_cache)
+    if not ok and self.keeps_media then error(made, 0) end
+    self.media_cache, self.keeps_media = ok and made or nil, ok -- without lmm.digest all media go whole
+  end
+  return self.media_cache
+end
+
 --- A better hint for a refusal of this call; may ask the server.
 ---@param call lmm.Call
 ---@param failure table
@@ -225,38 +256,67 @@ function Client:events(method, path, body, opts)
   return result, nil, nil, result
 end
 
+local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every server decodes
+
+--- Whether these parts can be sent better where the server's dialect is known, and it is not.
+---@param parts lmm.Part[]
+---@param talks boolean?
+function Client:needs_dialect(parts, talks)
+  if self:known_dialect() then return false end
+  for _, part in ipairs(parts) do
+    local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
+    if not is_plain or talks and part.media and self.keeps_media ~= false then return true end
+  end
+  return false
+end
+
+--- Writes a request with media again, once the server's dialect is known.
+---@return userdata? body, lmm.Error? err, lmm.Found? found
+function Client:rewrite(sent, model, opts, run)
+  local err = not self:known_dialect() and require("lmm.client.models").find_dialect(self, opts, run)
+  if err then return nil, err end
+  sent.model = model
+  return request.body(sent, self)
+end
+
 --- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
 --- what the caller does with its tables afterwards does not change it; nothing is sent before the stream is read.
 ---@param where string  what the caller called, for messages
 ---@param given table
 ---@param ours table?
 ---@param streamed boolean
+---@param talks boolean?  the same media will come again, as in a conversation
 ---@return lmm.Stream
-function Client:open_stream(where, given, ours, streamed)
+function Client:open_stream(where, given, ours, streamed, talks)
   ours = options.check(where, fields.rows, ours)
   local sent, wants_usage = fields.sent(given, ours, streamed)
   self:check_open()
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
-  local body, err, parts = request.body(sent)
+  local body, err, found = request.body(sent, self)
+  local unknown = found and self:needs_dialect(found.parts, talks) and request.copy(sent) or nil
   local function prepare(stream)
     if not body then return nil, err end
     opts.started = self.loop:now() -- the clock starts when the stream is first read
+    local function run(...) return stream:run(...) end
     if not model then
-      model, err = require("lmm.client.models").find(self, opts, function(...) return stream:run(...) end)
+      model, err = require("lmm.client.models").find(self, opts, run)
       if not model then return nil, err end
       body, err = request.with(body, "model", model)
       if not body then return nil, err end
     end
-    local plain = body
-    if wants_usage and not self.left_out.stream_options then
-      body, err = request.with(plain, "stream_options", fields.STREAM_OPTIONS)
+    if unknown then
+      body, err, found = self:rewrite(unknown, model, opts, run)
       if not body then return nil, err end
     end
+    local has_usage = wants_usage and not self.left_out.stream_options
+      and not (self.dialect and self.dialect.stream_options == false)
+    local forms = variants.new(self, body, has_usage, found and found.kept)
+    if forms then body, err = forms:body() end
+    if not body then return nil, err end
     local call = calls.new(self, "POST", self.chat_url, body, opts)
-    call.model, call.stream, call.parts = model, stream, parts
-    call.fallback = body ~= plain and { field = "stream_options", body = plain } or nil
+    call.model, call.stream, call.parts, call.variants = model, stream, found and found.parts, forms
     return call
   end
   return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })

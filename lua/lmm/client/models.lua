@@ -34,6 +34,7 @@ function models.list(client, opts, run)
   if not value then return nil, err end
   local given = list_in(value)
   local found = named(given)
+  if given then client:note_models(found, call.headers) end
   if #found > 0 or given and next(given) == nil then return found end
   local failure = answers.find_error(value)
   local what = failure and failure.message or given and "it names no model" or "there is no 'data'"
@@ -85,33 +86,53 @@ local function nameless(client, err)
     message = ("no model is named, and %s %s"):format(client.base_url, what) }
 end
 
---- The model to ask of a client that has none of its own: the first that the server lists, which is remembered. Tasks
---- that ask at the same time list the models once.
+--- The server's list; tasks that want it at the same time ask for it once.
+---@return table[]? list, lmm.Error? err
+local function share(client, opts, run)
+  if client.listing then
+    local listing, err = wait_for_list(client, opts, run)
+    if err then return nil, err end
+    if listing.err and is_shared(listing.err) then return nil, errors.copy(listing.err) end -- a raise is its own task's
+    if listing.list then return listing.list end
+    return share(client, opts, run)
+  end
+  local listing = { waiting = {}, owner = coroutine.running() }
+  client.listing = listing
+  local ok, list, err = loops.pcall(models.list, client, opts, run)
+  if client.listing == listing then client.listing = nil end
+  listing.list, listing.err = ok and list or nil, err
+  for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
+  if not ok then error(list, 0) end
+  return list, err
+end
+
+--- The model to ask of a client that has none of its own: the first that the server lists, which is remembered.
 ---@param client lmm.Client
 ---@param opts lmm.CallOptions
 ---@param run fun(call: lmm.Call, attempt: function)
 ---@return string? name, lmm.Error? err
 function models.find(client, opts, run)
   if client.listed_model then return client.listed_model end
-  if client.listing then
-    local listing, err = wait_for_list(client, opts, run)
-    if err then return nil, err end
-    if listing.err and is_shared(listing.err) then return nil, errors.copy(listing.err) end -- a raise is its own task's
-    return models.find(client, opts, run)
-  end
-  local listing = { waiting = {}, owner = coroutine.running() }
-  client.listing = listing
-  local ok, list, err = loops.pcall(models.list, client, opts, run)
-  if client.listing == listing then client.listing = nil end
-  if ok and list and list[1] then
-    client.listed_model = list[1].id
-  elseif ok then
-    err = nameless(client, err) or err
-  end
-  listing.err = err
-  for _, cell in ipairs(listing.waiting) do client.loop:wake(cell) end
-  if not ok then error(list, 0) end
-  return client.listed_model, err
+  local list, err = share(client, opts, run)
+  if not list or not list[1] then return nil, nameless(client, err) or err end
+  client.listed_model = client.listed_model or list[1].id
+  return client.listed_model
+end
+
+local PROBE_TIMEOUT = 5 -- seconds
+
+--- Asks the server for its models, once, to know its dialect by them. One that does not answer that is generic.
+---@param client lmm.Client
+---@param opts lmm.CallOptions
+---@param run fun(call: lmm.Call, attempt: function)
+---@return lmm.Error? err  where the caller cancels it
+function models.find_dialect(client, opts, run)
+  local probe = calls.options(client, { retry = false })
+  probe.headers = opts.headers
+  probe.timeout = { connect = opts.timeout.connect, total = math.min(PROBE_TIMEOUT, opts.timeout.total or math.huge) }
+  local _, err = share(client, probe, run)
+  if err and err.kind == "cancelled" then return err end
+  if err and (err.kind == "http" or err.kind == "protocol") then client:note_models({}, {}) end
 end
 
 local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told

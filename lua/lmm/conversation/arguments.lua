@@ -1,9 +1,9 @@
 --- What a caller gives to a question: strings, parts and options in order come in; the user's message, what is ours of
 --- the options, and the fields for the server go out.
 local errors = require "lmm.errors"
-local history = require "lmm.conversation.history"
 local options = require "lmm.options"
 local parts = require "lmm.part"
+local request = require "lmm.request"
 local settings = require("lmm.call").settings
 
 local arguments = {}
@@ -60,7 +60,7 @@ function arguments.read(...)
     if type(value) == "string" then
       content[#content + 1] = { type = "text", text = value }
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
-      content[#content + 1] = history.snapshot(value)
+      content[#content + 1] = request.copy(value)
     elseif type(value) == "table" and i == count then
       opts = value -- behind a question
     else

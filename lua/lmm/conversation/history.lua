@@ -1,7 +1,6 @@
 --- The messages of a conversation, in the order in which servers take them. Forking and undoing take the same time
 --- whatever the length: two histories share one list until one of them grows.
-local json = require "lmm.json"
-local parts = require "lmm.part"
+local request = require "lmm.request"
 
 ---@class lmm.History
 ---@field list table[]      the messages; behind `count` there may be others
@@ -13,19 +12,6 @@ local History = {}
 History.__index = History
 
 local history = {}
-
---- A copy that does not change with the caller's tables. Parts never change; what is nested too deep is refused later.
----@param copies table?  of the tables met so far: each is copied once
-function history.snapshot(value, depth, copies)
-  depth, copies = depth or 1, copies or {}
-  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
-  local out, meta = copies[value], getmetatable(value)
-  if out then return out end
-  out = {}
-  copies[value] = out
-  for key, item in pairs(value) do out[key] = history.snapshot(item, depth + 1, copies) end
-  return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
-end
 
 --- Makes a history of messages that nobody else holds.
 ---@param list table[]
@@ -102,7 +88,7 @@ end
 --- Another history with the same messages.
 ---@return lmm.History
 function History:fork()
-  if self.is_exposed then return history.new(history.snapshot(self.list)) end
+  if self.is_exposed then return history.new(request.copy(self.list)) end
   self.is_shared, self.has_shared = true, true
   return setmetatable({ list = self.list, count = self.count, is_shared = true, has_shared = true }, History)
 end
@@ -111,7 +97,7 @@ end
 ---@return table[]
 function History:expose()
   own(self)
-  if self.has_shared then self.list, self.has_shared = history.snapshot(self.list), nil end
+  if self.has_shared then self.list, self.has_shared = request.copy(self.list), nil end
   self.is_exposed = true
   return self.list
 end

@@ -3,6 +3,7 @@
 local arguments = require "lmm.conversation.arguments"
 local errors = require "lmm.errors"
 local histories = require "lmm.conversation.history"
+local request = require "lmm.request"
 local texts = require "lmm.text"
 
 ---@class lmm.Conversation
@@ -35,7 +36,7 @@ local function read_options(opts)
   if type(opts) ~= "table" then
     errors.misuse("client:conversation takes a table of options, not a %s", type(opts))
   end
-  local given = histories.snapshot(opts)
+  local given = request.copy(opts)
   local system = given.system
   given.system = nil
   if system ~= nil and type(system) ~= "string" then errors.misuse("system is a string, not a %s", type(system)) end
@@ -89,7 +90,7 @@ function Conversation:open_stream(streamed, ...)
   local opts, fields = arguments.split(given, self)
   local messages = pending(self, message)
   fields.messages = self.history:with(messages)
-  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed)
+  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed, true)
   if before then before:cancel() end
   local current = self.current
   function stream.on_end(reply)

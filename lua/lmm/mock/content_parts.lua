@@ -200,21 +200,24 @@ local function text_part(field)
 end
 
 -- A part { type = field, field = { url = ... } }. With a uuid the medium may be left to the server's cache, or be the
--- URL itself.
+-- URL itself; what the cache has wins over what came.
 local function url_part(kind, field, type_name)
   return function(seen, part)
     local medium = given(part[field])
     local uuid = given(part.uuid)
     if uuid and part[field] == nil then refuse_field("type", "Missing 'type' field in multimodal part.") end
     claim(seen, kind)
-    if uuid and (medium == nil or type(medium) == "table" and medium.url == nil) then
+    local kept = uuid and seen.cache:get(uuid)
+    if uuid and not kept and (medium == nil or type(medium) == "table" and medium.url == nil) then
       refuse(400, string.format("Cache miss for %s at index %d but data is not provided.", kind, seen.count[kind] - 1))
     end
     local url = type(medium) == "table" and medium.url or uuid and medium
-    if type(url) ~= "string" then
+    if not kept and type(url) ~= "string" then
       malformed_part(type_name, field, "dict_type", "Input should be a valid dictionary")
     end
-    add_media(seen, kind, fetch(seen, kind, url))
+    local line = kept or fetch(seen, kind, url)
+    if uuid then seen.cache:put(uuid, line) end
+    add_media(seen, kind, line)
   end
 end
 
@@ -261,6 +264,7 @@ local function read_part(seen, part)
     return
   end
   if type(part.type) ~= "string" then refuse_field("type", "Missing 'type' field in multimodal part.") end
+  seen.like.check(part)
   local read = PARTS[part.type] or refuse_field("type", string.format(
     "Unsupported chat content part type: '%s'. Supported types: %s.", part.type, SUPPORTED), part.type)
   read(seen, part)

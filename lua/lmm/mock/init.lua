@@ -8,7 +8,8 @@ local mock = {}
 -- All but the last are those of lmm/mock/server.lua, which is not loaded here: it needs luv.
 local OPTIONS = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
-  limit_image = "number", limit_video = "number", limit_audio = "number", interpreter = "string",
+  limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
+  interpreter = "string",
 }
 
 ---@class lmm.MockServer
@@ -20,11 +21,13 @@ local OPTIONS = {
 --- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
 --- answers in; a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
---- limit_image: integer?, limit_video: integer?, limit_audio: integer?, interpreter: string? }
+--- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
+--- interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
 ---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
----  unless given; interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
+---  unless given; like: the server that it is like, "vllm" unless given, or "llama.cpp", "ollama", "sglang";
+---  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err

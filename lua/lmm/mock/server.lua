@@ -6,6 +6,8 @@ local chat = require "lmm.mock.chat"
 local core = require "lmm.core"
 local faults = require "lmm.mock.faults"
 local http = require "lmm.mock.http"
+local likeness = require "lmm.mock.likeness"
+local media_cache = require "lmm.mock.media_cache"
 local options = require "lmm.options"
 local respond = require "lmm.mock.respond"
 local startup = require "lmm.mock.startup"
@@ -18,10 +20,10 @@ local mock_server = {}
 --- The options and their types. The same names are words on a command line: `--name=value`.
 mock_server.options = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
-  limit_image = "number", limit_video = "number", limit_audio = "number",
+  limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
 }
 
-local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768 }
+local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768, like = "vllm", media_cache = 256 }
 
 local JSON = { ["content-type"] = "application/json" }
 
@@ -103,6 +105,7 @@ local ROUTES = {
     GET = function(settings, _, response)
       response:send(200, JSON, templates.models {
         model = settings.model, created = settings.created, max_model_len = settings.max_model_len,
+        owner = settings.like.owner,
       })
     end,
   },
@@ -140,10 +143,11 @@ local LARGE = 1024 * 1024
 
 --- Serves on 127.0.0.1 while the loop runs.
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
---- limit_image: integer?, limit_video: integer?, limit_audio: integer? }
+--- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
----  limit_...: how many of a kind a prompt may hold
+---  limit_...: how many of a kind a prompt may hold; like: the server that it is like, "vllm" unless given;
+---  media_cache: how many media it keeps under their uuids, 256 unless given
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
@@ -153,6 +157,12 @@ function mock_server.serve(opts, log)
   for name, value in pairs(DEFAULTS) do settings[name] = value end
   for name, value in pairs(given) do settings[name] = value end
   settings.limits = { image = settings.limit_image, video = settings.limit_video, audio = settings.limit_audio }
+  local like = likeness.named(settings.like)
+  if not like then
+    return nil, ("there is no server '%s' to be like (there are: %s)"):format(settings.like,
+      table.concat(likeness.names(), ", "))
+  end
+  settings.like, settings.cache = like, media_cache.new(like.keeps and settings.media_cache or 0)
   if settings.port % 1 ~= 0 or settings.port < 0 or settings.port > 65535 then
     return nil, string.format("port %s is not between 0 and 65535", settings.port)
   end

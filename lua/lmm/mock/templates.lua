@@ -23,7 +23,7 @@ end
 
 local USAGE = '{"prompt_tokens":%prompt,"total_tokens":%total,"completion_tokens":%completion%details}'
 
-local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created":%created,"owned_by":"lmm",'
+local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created":%created,"owned_by":$owner,'
   .. '"root":$model,"parent":null,"max_model_len":%max_model_len,"permission":[{"id":"modelperm-0","object":'
   .. '"model_permission","created":%created,"allow_create_engine":false,"allow_sampling":true,"allow_logprobs":true,'
   .. '"allow_search_indices":false,"allow_view":true,"allow_fine_tuning":false,"organization":"*","group":null,'
@@ -78,7 +78,7 @@ function templates.error_event(problem)
   return "data: " .. fill_error(ERROR_EVENT, problem) .. "\n\n"
 end
 
----@param values { model: string, created: integer, max_model_len: integer }
+---@param values { model: string, created: integer, max_model_len: integer, owner: string }
 function templates.models(values)
   return fill(MODELS, values)
 end

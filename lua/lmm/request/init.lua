@@ -1,5 +1,6 @@
---- A request table comes in; a body that the transport can pull goes out. lmm.core writes it; a dialect says how the
---- parts in it are written.
+--- A request table comes in; a body that the transport can pull goes out. lmm.core writes it; the server's dialect says
+--- how the parts in it are written, and its media cache which of them it need not get again.
+local content = require "lmm.request.content"
 local core = require "lmm.core"
 local dialects = require "lmm.request.dialects"
 local errors = require "lmm.errors"
@@ -7,15 +8,28 @@ local forms = require "lmm.form"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 
-local request = {}
+local request = { dialects = dialects }
 
-local written -- the parts of the request that is being written
+--- What is found while a request is written: the parts in it, in their order, and the media that the server is to keep.
+---@class lmm.Found
+---@field parts lmm.Part[]
+---@field kept lmm.KeptMedia[]?  see lmm.request.media_cache
+
+---@class lmm.Speaker  what knows the server: a client
+---@field known_dialect fun(self): lmm.Dialect?
+---@field get_media_cache fun(self): lmm.MediaCache?
+
+local speaker, fields, found -- of the request that is being written
 
 local function write_part(part)
   if part.err then error(part.err, 0) end
-  written = written or {}
-  written[#written + 1] = part
-  return dialects.content(part)
+  found = found or { parts = {} }
+  found.parts[#found.parts + 1] = part
+  local dialect = speaker and speaker:known_dialect()
+  local cache = dialect and dialect.caches and speaker:get_media_cache()
+  if not cache then return content.of(part, dialect) end
+  found.kept = found.kept or {}
+  return cache:write(part, dialect, fields, found.kept)
 end
 
 local function refuse_form()
@@ -31,26 +45,47 @@ local function checked(body, message)
 end
 
 --- Writes a request as it now stands: what happens to the caller's tables afterwards does not change it.
----@param fields table  request fields by their server names; parts may stand anywhere in it, and bodies, which go in as
+---@param given table  request fields by their server names; parts may stand anywhere in it, and bodies, which go in as
 --- they were written
+---@param client lmm.Speaker?
 ---@return userdata? body, lmm.Error? err  a body of lmm.core
----@return lmm.Part[]? parts  those in it, in the order in which they were written
-function request.body(fields)
+---@return lmm.Found? found  where there are parts in it
+function request.body(given, client)
   json.learn_marks()
-  written = nil
-  local ok, body, message = pcall(core.write, fields, OPTIONS)
-  local found = written
-  written = nil
-  if ok and body then return body, nil, found end
+  speaker, fields, found = client, given, nil
+  local ok, body, message = pcall(core.write, given, OPTIONS)
+  local what = found
+  speaker, fields, found = nil, nil, nil
+  if ok and body then return body, nil, what end
   if ok then return checked(body, message) end
   if errors.is(body) then return nil, body end
   error(body, 0)
+end
+
+--- A copy of what is to be written, that does not change with the caller's tables. Parts never change; what is nested
+--- too deep is refused later.
+---@param copies table?  of the tables met so far: each is copied once
+function request.copy(value, depth, copies)
+  depth, copies = depth or 1, copies or {}
+  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
+  local out, meta = copies[value], getmetatable(value)
+  if out then return out end
+  out = {}
+  copies[value] = out
+  for key, item in pairs(value) do out[key] = request.copy(item, depth + 1, copies) end
+  return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
 end
 
 --- The same request with one more field.
 ---@return userdata? body, lmm.Error? err
 function request.with(body, name, value)
   return checked(body:with(name, value))
+end
+
+--- Makes the memory of what media a server keeps.
+---@return lmm.MediaCache
+function request.new_media_cache()
+  return require("lmm.request.media_cache").new()
 end
 
 --- The body that a caller gives in one of its forms: a table is JSON, a string goes as it is, and a form is

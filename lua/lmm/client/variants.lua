@@ -1,0 +1,67 @@
+--- The forms of one request: the body comes in; what is to be sent goes out, and after a refusal another form of it,
+--- where that may help: with the media that the server has lost, or without a field that the server does not take.
+local fields = require "lmm.client.fields"
+local request = require "lmm.request"
+
+---@class lmm.Variants
+---@field client lmm.Client
+---@field plain userdata  the body, with all media and without fields that may be refused
+---@field kept lmm.KeptMedia[]?
+---@field has_usage boolean?  `stream_options` go along
+---@field is_brief boolean?   media that the server has are left out
+---@field left_out string?    the field that the next attempt goes without
+local Variants = {}
+Variants.__index = Variants
+
+local variants = {}
+
+--- Makes the forms of a request; nil where there is only one.
+---@param client lmm.Client
+---@param plain userdata
+---@param wants_usage boolean
+---@param kept lmm.KeptMedia[]?
+---@return lmm.Variants?
+function variants.new(client, plain, wants_usage, kept)
+  if not wants_usage and not kept then return nil end
+  return setmetatable({ client = client, plain = plain, kept = kept, has_usage = wants_usage, is_brief = kept ~= nil,
+    left_out = nil }, Variants)
+end
+
+--- The body of the next attempt.
+---@return userdata? body, lmm.Error? err
+function Variants:body()
+  local body, err = self.plain, nil
+  if self.has_usage then body, err = request.with(body, "stream_options", fields.STREAM_OPTIONS) end
+  local brief = body and self.is_brief and body:brief()
+  self.is_brief = brief ~= nil and brief ~= false -- otherwise nothing was left out
+  return brief or body, err
+end
+
+local OPTIONAL = "stream_options"
+
+local function refuses_field(failure)
+  if failure.status ~= 400 and failure.status ~= 422 then return false end
+  return failure.param == OPTIONAL or failure.message:find(OPTIONAL, 1, true) ~= nil
+end
+
+--- The server refuses: whether another form is to be sent at once.
+---@param failure { status: integer, message: string, param: string? }
+---@return boolean
+function Variants:refused(failure)
+  if self.is_brief and failure.message:find "[Cc]ache miss" then -- vLLM
+    self.client:get_media_cache():forget(self.kept)
+    self.is_brief = false
+    return true
+  end
+  if not self.has_usage or not refuses_field(failure) then return false end
+  self.has_usage, self.left_out = false, OPTIONAL
+  return true
+end
+
+--- The server takes it.
+function Variants:accepted()
+  if self.left_out then self.client.left_out[self.left_out] = true end -- it was the field that was wrong
+  if self.kept then self.client:get_media_cache():hold(self.kept) end
+end
+
+return variants

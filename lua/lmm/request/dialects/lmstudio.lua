@@ -1,0 +1,8 @@
+--- LM Studio: pictures alone.
+return {
+  name = "lmstudio",
+  title = "LM Studio",
+  owners = { "organization_owner" },
+  forms = { audio = false, video = false, file = false },
+  decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true },
+}

@@ -1,0 +1,9 @@
+--- Ollama: pictures as data, and since 0.20 audio.
+return {
+  name = "ollama",
+  title = "Ollama",
+  owners = { "library" },
+  forms = { audio = "input_audio", video = false, file = false },
+  fetches = false,
+  decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true },
+}

@@ -1,0 +1,8 @@
+--- OpenAI's own API.
+return {
+  name = "openai",
+  title = "OpenAI",
+  hosts = { "^api%.openai%.com$", "%.api%.openai%.com$" },
+  forms = { audio = "input_audio", video = false },
+  decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/gif"] = true },
+}

@@ -1,0 +1,7 @@
+--- OpenRouter, which hands requests on to many providers.
+return {
+  name = "openrouter",
+  title = "OpenRouter",
+  hosts = { "^openrouter%.ai$" },
+  forms = { audio = "input_audio" },
+}

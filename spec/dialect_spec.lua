@@ -1,0 +1,140 @@
+-- Dialects: how a server is known, what parts become for it, and what is refused before anything is sent.
+local dialects = require("lmm.request").dialects
+local fake = require "spec.support.fake"
+local lmm = require "lmm"
+
+local PNG, WAV = "spec/media/picture.png", "spec/media/sound.wav"
+local MP4, PDF = "spec/media/clip.mp4", "spec/media/document.pdf"
+
+--- A reply with a list of models of this owner.
+local function listing(owner, headers)
+  return { headers = headers, json = { object = "list", data = { { id = "m", owned_by = owner } } } }
+end
+
+--- The client that has asked once, having asked for the list first.
+local function known_by(owner, headers)
+  local net = fake.net { listing(owner, headers), fake.whole "a" }
+  local client = net:connect { model = "", dialect = "" }
+  assert(client:chat { messages = { { role = "user", content = "q" } } })
+  return client
+end
+
+describe("a dialect is known", function()
+  for owner, name in pairs { vllm = "vllm", sglang = "sglang", llamacpp = "llama.cpp", library = "ollama",
+    organization_owner = "lmstudio", ["openai"] = "generic" } do
+    it("by whose the models are: " .. owner, function()
+      assert.equal(name, known_by(owner):known_dialect().name)
+    end)
+  end
+
+  it("by a header that only it sends", function()
+    assert.equal("litellm", known_by("openai", { ["x-litellm-version"] = "1" }):known_dialect().name)
+  end)
+
+  for url, name in pairs {
+    ["https://api.openai.com/v1"] = "openai",
+    ["https://x.openai.azure.com/openai/deployments/d?api-version=1"] = "azure",
+    ["https://api.mistral.ai/v1"] = "mistral",
+    ["https://generativelanguage.googleapis.com/v1beta/openai"] = "gemini",
+    ["https://openrouter.ai/api/v1"] = "openrouter",
+  } do
+    it("by the URL: " .. url, function()
+      assert.equal(name, lmm.connect { base_url = url, transport = {} }:known_dialect().name)
+    end)
+  end
+
+  it("by the caller", function()
+    assert.equal("ollama", fake.net({}):connect { dialect = "ollama" }:known_dialect().name)
+    local own = { name = "mine", forms = { video = false } }
+    local _, message = fake.net({}):connect { dialect = own }:conversation():ask("q", lmm.video(MP4))
+    assert.equal("'clip.mp4' cannot be sent: mine takes no video (send some of its frames as pictures)", message)
+    assert.raises("there is no dialect 'olama' %(there are: azure, gemini", lmm.connect, { dialect = "olama" })
+    assert.raises("a dialect has a name", lmm.connect, { dialect = {} })
+  end)
+
+  it("by its list of models, where a medium needs it and nobody has asked for the list, once", function()
+    local net = fake.net { listing "llamacpp", fake.whole "a", fake.whole "b" }
+    local client = net:connect { dialect = "" }
+    assert(client:conversation():ask("q", lmm.audio(WAV)))
+    assert(client:conversation():ask("q", lmm.audio(WAV)))
+    assert.same({ "GET", "POST", "POST" }, { net.requests[1].method, net.requests[2].method, net.requests[3].method })
+    assert.same({ "input_audio", "wav" }, { net.requests[2].body.messages[1].content[2].type,
+      net.requests[2].body.messages[1].content[2].input_audio.format })
+  end)
+
+  it("as far as it can be: a list that fails leaves the usual forms, and is not asked for again", function()
+    local net = fake.net { { status = 404, body = "no" }, fake.whole "a", fake.whole "b" }
+    local chat = net:connect { dialect = "" }:conversation()
+    assert(chat:ask("q", lmm.audio(WAV)))
+    assert(chat:ask "q")
+    assert.equal("audio_url", net.requests[2].body.messages[1].content[2].type)
+    assert.equal(3, #net.requests)
+  end)
+
+  it("no sooner than it is needed: a picture by itself, and text, are sent at once", function()
+    local net = fake.net { fake.whole "a" }
+    local client = net:connect { dialect = "" }
+    assert(client:chat { messages = { { role = "user", content = { lmm.image(PNG) } } } })
+    assert(client:conversation():ask "q")
+    assert(client:conversation():ask("q", lmm.image "http://h/a.webp"))
+    assert.equal(3, #net.requests)
+  end)
+
+  it("and its files are tables that say the same name", function()
+    for _, name in ipairs(dialects.names()) do
+      local dialect = dialects.named(name)
+      assert.equal(name, dialect.name)
+      assert.equal("string", type(dialect.title))
+    end
+  end)
+end)
+
+describe("a part for a dialect", function()
+  --- What is sent of a part, or the message.
+  local function sent(dialect, part)
+    local net = fake.net { fake.whole "a" }
+    local client = net:connect { dialect = dialect }
+    local reply, message = client:chat { messages = { { role = "user", content = { part } } } }
+    return reply and net.requests[1].body.messages[1].content[1] or message
+  end
+
+  for _, row in ipairs {
+    { "vllm", "audio", WAV, "audio_url" }, { "llama.cpp", "audio", WAV, "input_audio" },
+    { "openai", "audio", WAV, "input_audio" }, { "llama.cpp", "video", MP4, "input_video" },
+    { "sglang", "video", MP4, "video_url" }, { "openai", "file", PDF, "file" }, { "ollama", "image", PNG, "image_url" },
+  } do
+    it(("%s has the form of %s"):format(row[2], row[1]), function()
+      assert.equal(row[4], sent(row[1], lmm[row[2]](row[3])).type)
+    end)
+  end
+
+  for name, row in pairs {
+    ["a file for vLLM"] = { "vllm", lmm.file(PDF),
+      "'document.pdf' cannot be sent: vLLM takes no files (send text as text, and the pages of a PDF as pictures)" },
+    ["video for Ollama"] = { "ollama", lmm.video(MP4),
+      "'clip.mp4' cannot be sent: Ollama takes no video (send some of its frames as pictures)" },
+    ["a URL for Ollama"] = { "ollama", lmm.image "http://h/a.png",
+      "the image cannot be sent: Ollama fetches nothing: read it and pass { bytes = ... }" },
+    ["a TIFF for llama-server"] = { "llama.cpp", lmm.image "spec/media/big.tiff", "'big.tiff' is image/tiff, which "
+      .. "llama-server does not decode: PNG and JPEG are taken everywhere (check = false sends it as it is)" },
+    ["a film by its URL for llama-server"] = { "llama.cpp", lmm.video "http://h/a.mp4",
+      "the video cannot be sent: llama-server fetches no video by its URL: read it and pass { bytes = ... }" },
+    ["a uuid for llama-server"] = { "llama.cpp", lmm.image(nil, { uuid = "u" }),
+      "llama-server keeps no media under a uuid: pass the image itself" },
+  } do
+    it(name .. " is refused before anything is sent", function()
+      assert.equal(row[3], sent(row[1], row[2]))
+    end)
+  end
+
+  it("goes as it is where the caller knows better", function()
+    assert.equal("image_url", sent("llama.cpp", lmm.image("spec/media/big.tiff", { check = false })).type)
+    assert.equal("image_url", sent("llama.cpp", lmm.image("spec/media/big.tiff", { mime = "image/tiff" })).type)
+  end)
+
+  it("has no stream_options where they are refused", function()
+    local net = fake.net { fake.answer "a" }
+    assert(net:connect { dialect = "mistral" }:conversation():stream "q":reply())
+    assert.is_nil(net.requests[1].body.stream_options)
+  end)
+end)

@@ -1,0 +1,221 @@
+-- Media that a server keeps: sent whole once, by their uuid later, and whole again where the server has lost them.
+local core = require "lmm.core"
+local fake = require "spec.support.fake"
+local lmm = require "lmm"
+local mock = require "lmm.mock"
+local shell = require "spec.support.shell"
+
+local PNG, JPEG = "spec/media/picture.png", "spec/media/baseline.jpg"
+
+local MISS = { status = 400, json = { error = { code = 400, type = "BadRequestError",
+  message = "Cache miss for image at index 0 but data is not provided." } } }
+
+local function connect(net, opts)
+  opts = opts or {}
+  opts.dialect = opts.dialect or "vllm"
+  return net:connect(opts)
+end
+
+--- What a request holds of media: for each part "whole" or "null", and its uuid.
+local function media_in(request)
+  local found, uuids = {}, {}
+  for _, message in ipairs(request.body.messages) do
+    for _, part in ipairs(type(message.content) == "table" and message.content or {}) do
+      if part.type ~= "text" then
+        local value = part[part.type]
+        found[#found + 1] = type(value) == "table" and "whole" or value == lmm.null and "null" or "missing"
+        uuids[#uuids + 1] = part.uuid
+      end
+    end
+  end
+  return table.concat(found, " "), uuids
+end
+
+local function sent(net)
+  local out = {}
+  for i, request in ipairs(net.requests) do out[i] = media_in(request) end
+  return out
+end
+
+describe("a medium", function()
+  it("goes whole once, and by its uuid in later turns", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    local picture = lmm.image(PNG)
+    for _ = 1, 3 do assert(chat:ask "q" and true) end
+    assert(chat:ask("see", picture))
+    for _ = 1, 3 do assert(chat:ask "more") end
+    assert.same({ "", "", "", "whole", "null", "null", "null" }, sent(net))
+    local _, uuids = media_in(net.requests[4])
+    for i = 5, 7 do
+      local _, later = media_in(net.requests[i])
+      assert.same(uuids, later)
+    end
+    assert.matches("^%x+$", uuids[1])
+    assert.equal(64, #uuids[1])
+    assert.equal(shell.output("sha256sum " .. PNG):match "^%x+", picture.digest)
+    assert.not_equal(picture.digest, uuids[1])
+  end)
+
+  it("is known by its bytes, whatever part they come in, and another client has another uuid for it", function()
+    local net = fake.net { fake.whole "a" }
+    local client = connect(net)
+    assert(client:conversation():ask(lmm.image(PNG)))
+    assert(client:conversation():ask(lmm.image { bytes = shell.read(PNG) }))
+    assert(client:conversation():ask(lmm.image(PNG), lmm.image(JPEG), lmm.image(PNG)))
+    assert(connect(net):conversation():ask(lmm.image(PNG)))
+    -- That the bytes are the same is known once they were hashed: these two are parts of their own.
+    assert.same({ "whole", "whole", "whole whole whole", "whole" }, sent(net))
+    local uuids = {}
+    for i = 1, 4 do
+      local _, found = media_in(net.requests[i])
+      uuids[i] = found[1]
+    end
+    assert.same({ uuids[1], uuids[1] }, { uuids[2], uuids[3] })
+    assert.not_equal(uuids[1], uuids[4])
+  end)
+
+  it("has another uuid where the server is to process it otherwise", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    assert(chat:ask(lmm.image(PNG)))
+    assert(chat:ask("q", { mm_processor_kwargs = { min_pixels = 4 } }))
+    assert(chat:ask("q", { mm_processor_kwargs = { min_pixels = 4 } }))
+    assert.same({ "whole", "whole", "null" }, sent(net))
+  end)
+
+  it("is resent whole where the server has lost it, once and unseen", function()
+    local net = fake.net { fake.whole "a", MISS, fake.whole "b", fake.whole "c" }
+    local chat = connect(net, { retry = false }):conversation()
+    assert(chat:ask("q", lmm.image(PNG)))
+    local reply = assert(chat:ask "q")
+    assert.same({ "b", 1 }, { reply.text, reply.attempts })
+    assert(chat:ask "q")
+    assert.same({ "whole", "null", "whole", "null" }, sent(net))
+  end)
+
+  it("is told as lost where it was sent whole", function()
+    local net = fake.net { MISS }
+    local _, message = connect(net, { retry = false }):conversation():ask("q", lmm.image(PNG))
+    assert.matches("Cache miss for image", message)
+    assert.equal(1, #net.requests)
+  end)
+
+  it("that was lost is resent in a stream, too, before stream_options are given up", function()
+    local refusal = { status = 400, json = { error = { code = 400, message = "stream_options: no" } } }
+    local net = fake.net { fake.answer "a", MISS, refusal, fake.answer "b" }
+    local chat = connect(net, { retry = false }):conversation()
+    assert(chat:stream("q", lmm.image(PNG)):reply())
+    assert.equal("b", assert(chat:stream "q":reply()).text)
+    assert.same({ "whole", "null", "whole", "whole" }, sent(net))
+    assert.is_nil(net.requests[4].body.stream_options)
+  end)
+
+  it("goes whole again where it was not taken", function()
+    local net = fake.net { { status = 400, json = { error = { message = "too long", code = 400 } } }, fake.whole "a" }
+    local chat, picture = connect(net):conversation(), lmm.image(PNG)
+    chat:ask("q", picture)
+    assert(chat:ask("q", picture))
+    assert.same({ "whole", "whole" }, sent(net))
+  end)
+
+  it("goes whole always without a cache: where the caller wants none, and for other servers", function()
+    for _, opts in ipairs { { media_cache = false }, { dialect = "generic" }, { dialect = "llama.cpp" } } do
+      local net = fake.net { fake.whole "a" }
+      local chat = connect(net, opts):conversation()
+      assert(chat:ask("q", lmm.image(PNG)))
+      assert(chat:ask "q")
+      local _, uuids = media_in(net.requests[2])
+      assert.same({ { "whole", "whole" }, {} }, { sent(net), uuids })
+    end
+  end)
+
+  it("keeps the uuid of a caller who vouches for it, and no other", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    assert.raises("servers show the medium that they know by a uuid", lmm.image, PNG, { uuid = "mine" })
+    assert.raises("trust_uuid is true or false", lmm.image, PNG, { trust_uuid = 1 })
+    assert(chat:ask("q", lmm.image(PNG, { uuid = "mine", trust_uuid = true })))
+    assert(chat:ask "q")
+    local _, uuids = media_in(net.requests[2])
+    assert.same({ { "whole", "whole" }, { "mine" } }, { sent(net), uuids })
+  end)
+
+  it("of a file that changed is an error, not the old picture", function()
+    local path = os.tmpname()
+    local function write(bytes)
+      local file = assert(io.open(path, "wb"))
+      file:write(bytes)
+      file:close()
+    end
+    write(shell.read(PNG))
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    assert(chat:ask("q", lmm.image(path)))
+    write(shell.read(JPEG))
+    assert(chat:ask("now", lmm.image(path)))
+    assert.same({ "whole", "null whole" }, sent(net))
+    local _, uuids = media_in(net.requests[2])
+    assert.not_equal(uuids[1], uuids[2])
+    os.remove(path)
+  end)
+
+  it("costs its bytes once in many turns", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    local bytes = shell.read(PNG) .. ("\0"):rep(100000)
+    assert(chat:ask("q", lmm.image({ bytes = bytes }, { check = false })))
+    for _ = 1, 19 do assert(chat:ask "q") end
+    local sum = 0
+    for _, request in ipairs(net.requests) do sum = sum + #request.text end
+    assert.truthy(sum < 1.2 * #core.base64.encode(bytes))
+  end)
+end)
+
+describe("over many turns with a server that keeps few media", function()
+  --- A PNG whose bytes are its own.
+  local function picture(i)
+    return { bytes = shell.read(PNG):gsub("IEND", "tEXt" .. ("%04d"):format(i) .. "IEND", 1) }
+  end
+
+  --- What the mock says of a picture.
+  local function sum_of(source)
+    return require("lmm.digest").new():update(source.bytes):finish():hex()
+  end
+
+  it("each picture is the one that was asked about, whatever was evicted or lost", function()
+    local server = assert(mock.start { delay = 0, media_cache = 3 })
+    local client = lmm.connect { base_url = server.url, model = "mock", retry = false }
+    local sources, parts = {}, {}
+    for i = 1, 8 do
+      sources[i] = picture(i)
+      parts[i] = lmm.image(sources[i], { check = false })
+    end
+    local seed = 7
+    local function random(count)
+      seed = (seed * 1103515245 + 12345) % 2147483648
+      return math.floor(seed / 65536) % count + 1
+    end
+    local briefly = 0
+    for turn = 1, 150 do
+      if turn == 75 then -- the server starts again, and knows nothing
+        local port = server.port
+        server.stop()
+        server = assert(mock.start { delay = 0, media_cache = 3, port = port })
+      end
+      local chat, asked = client:conversation(), {}
+      for i = 1, random(3) do asked[i] = random(#parts) end
+      local given = {}
+      for i, number in ipairs(asked) do given[i] = parts[number] end
+      local text = assert(chat:ask("What?", (unpack or table.unpack)(given))).text -- luacheck: ignore
+      for i, number in ipairs(asked) do
+        assert.truthy(text:find("image " .. i .. ": [^\n]*sha256 " .. sum_of(sources[number])), text)
+      end
+      local call = chat.current.stream and chat.current.stream.call
+      if call and call.variants and call.variants.is_brief then briefly = briefly + 1 end
+    end
+    assert.truthy(briefly > 10, briefly)
+    client:close()
+    server.stop()
+  end)
+end)
