@@ -19,7 +19,7 @@
 ---@field audio lmm.Part?   sound that the model made, with its `bytes`, its `transcript` and its `id`
 ---@field citations table?  what the server says that it used, as it sent it: links, search results or annotations
 ---@field request_id string?  the server's, of its header X-Request-Id
----@field usage table?
+---@field usage table     what the server counted, with `bytes_sent`: of all attempts, without heads
 ---@field model string?
 ---@field id string?
 ---@field value any          structured output, decoded

@@ -176,6 +176,8 @@ function Stream:complete()
   if not failure and self.opts.schema then result.value, failure = self.answer:structured(result) end
   if failure then return self:stop(call:fail(failure)) end
   result.attempts = call.attempts
+  result.usage = result.usage or {}
+  result.usage.bytes_sent = call.bytes_sent
   result.timing = { first_token = call.first, total = call.loop:now() - call.started }
   self.result = result
   self:stop()

@@ -14,6 +14,7 @@ local settings = require "lmm.call.settings"
 ---@field started number   when the caller called, by the loop's clock
 ---@field deadline number? when it must have ended, by the loop's clock
 ---@field attempts integer
+---@field bytes_sent integer  of bodies, of all attempts
 ---@field first number?    seconds to the first piece of content
 ---@field model string?     what it asks for, of which a refusal may have to say more
 ---@field stream lmm.Stream?  whose call it is
@@ -81,6 +82,7 @@ function call.new(client, method, url, body, opts)
     sent_headers = opts.headers,
     content_type = opts.content_type,
     attempts = 0,
+    bytes_sent = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
@@ -248,6 +250,7 @@ function Call:open()
   }
   if not transfer then return nil, self:fail(failure) end
   self.transfer = transfer
+  if self.body then self.bytes_sent = self.bytes_sent + self.body:size() end
   local head, err = self:await "head"
   if not head then return nil, err end
   self.headers = head.headers
