@@ -164,6 +164,17 @@ describe("a body", function()
     check(body, '{"b":1,"url":"YWJj"}')
   end)
 
+  it("gets a field behind its others", function()
+    local body = core.write { b = 1, url = core.embed("", of_bytes "abc") }
+    check(body:with("a", { core.embed("", of_bytes "x") }, true), '{"b":1,"url":"YWJj","a":["eA=="]}')
+    check(body:with("a", 1, true):with("c", 2), '{"c":2,"b":1,"url":"YWJj","a":1}')
+    check(core.write({}):with("a", 1, true), '{"a":1}')
+    check(core.body " {\n} ":with("a", 1, true), '{\n"a":1}')
+    check(core.write { core.write { url = core.embed("", of_bytes "abc") }:with("a", 1, true) }, '[{"url":"YWJj","a":1}]')
+    assert.raises("an object expected", core.body("{").with, core.body "{", "a", 1, true)
+    assert.raises("an object expected", core.body("[}").with, core.body "[}", "a", 1)
+  end)
+
   it("refuses a field that cannot be written, and an object that is none", function()
     local body = core.write { b = 1 }
     assert.same({ nil, "model.x is not UTF-8: byte 1 is 0xFF" }, { body:with("model", { x = "\255" }) })

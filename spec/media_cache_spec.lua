@@ -57,6 +57,15 @@ describe("a medium", function()
     assert.not_equal(picture.digest, uuids[1])
   end)
 
+  it("may be a film or a sound", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    assert(chat:ask("q", lmm.video "spec/media/clip.mp4", lmm.audio "spec/media/sound.wav",
+      lmm.audio("spec/media/sound.wav", { format = "wav" })))
+    assert(chat:ask "q")
+    assert.same({ "whole whole whole", "null null null" }, sent(net))
+  end)
+
   it("is known by its bytes, whatever part they come in, and another client has another uuid for it", function()
     local net = fake.net { fake.whole "a" }
     local client = connect(net)

@@ -245,22 +245,37 @@ static int core_concat(lua_State *L) {
   return 1;
 }
 
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
 static size_t skip_space(const lmm_body *body, size_t at) {
-  while (at < body->length && body->text[at] != '\0' && strchr(" \t\r\n", body->text[at]) != NULL) at++;
+  while (at < body->length && is_space(body->text[at])) at++;
   return at;
 }
 
-/* body:with(name, value) -> a body with this field before those that the object has | nil, message */
+/* Where the text ends without white space, and in `}`. */
+static size_t closing_brace(const lmm_body *body) {
+  size_t end = body->length;
+  while (end > 0 && is_space(body->text[end - 1])) end--;
+  return end > 0 && body->text[end - 1] == '}' ? end - 1 : body->length;
+}
+
+/* body:with(name, value, is_last?) -> a body with this field before or behind those that the object has | nil, message */
 static int body_with(lua_State *L) {
   const lmm_body *body = lmm_check_body(L, 1);
   luaL_checktype(L, 2, LUA_TSTRING);
   luaL_checkany(L, 3);
-  size_t brace = skip_space(body, 0);
-  luaL_argcheck(L, brace < body->length && body->text[brace] == '{', 1, "an object expected");
-  size_t first = skip_space(body, brace + 1);
+  bool is_last = lua_toboolean(L, 4) != 0;
+  size_t brace = skip_space(body, 0), close = closing_brace(body);
+  luaL_argcheck(L, brace < close && close < body->length && body->text[brace] == '{', 1, "an object expected");
+  bool is_empty = skip_space(body, brace + 1) == close;
   lua_settop(L, 3);
   lmm_writer *w = begin(L, 0);
   lmm_writer_char(w, '{');
+  if (is_last) {
+    lmm_writer_splice(w, 1, brace + 1);
+    w->text.length -= body->length - close;
+    if (!is_empty) lmm_writer_char(w, ',');
+  }
   if (!lmm_writer_text(w, 2, "a field name in ")) return push_failure(w, 0);
   lmm_writer_char(w, ':');
   lua_pushvalue(L, 3);
@@ -268,8 +283,12 @@ static int body_with(lua_State *L) {
     (void)lmm_writer_fail_in_field(w, 2);
     return push_failure(w, 0);
   }
-  if (first < body->length && body->text[first] != '}') lmm_writer_char(w, ',');
-  lmm_writer_splice(w, 1, brace + 1);
+  if (is_last) {
+    lmm_writer_char(w, '}');
+  } else {
+    if (!is_empty) lmm_writer_char(w, ',');
+    lmm_writer_splice(w, 1, brace + 1);
+  }
   push_body(w);
   end(w);
   return 1;

@@ -67,6 +67,7 @@ setup(function()
     },
     env = {
       HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
+      VLLM_SERVER_DEV_MODE = "1", -- for /reset_mm_cache
       VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
     },
     log = os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log",
@@ -319,6 +320,40 @@ describe("structured output", function()
     local chat = client:conversation { schema = { type = "nothing" }, max_tokens = 8 }
     assert.equal(400, refused("[Gg]rammar", chat:ask "What?").status)
     assert.equal(400, refused("[Gg]rammar", chat:stream "What?":reply()).status)
+  end)
+end)
+
+-- ---- media that it keeps
+
+describe("media that it keeps", function()
+  --- The same questions about the same pictures, all of it sent each time.
+  local function answers_of(keeps, between)
+    local own = lmm.connect { base_url = client.base_url, media_cache = keeps }
+    local chat, texts, bytes = own:conversation(conversation_options), {}, {}
+    for i, question in ipairs {
+      { "What is it?", lmm.image(red) }, { "And now?", lmm.image(blue) }, { "Which was first?" }, { "Sure?" },
+    } do
+      if i == 4 and between then between(own) end
+      local reply = assert(chat:ask(question[1], question[2]))
+      texts[i], bytes[i] = reply.text, reply.usage.bytes_sent
+    end
+    own:close()
+    return texts, bytes
+  end
+
+  it("are sent once, and are the same pictures in every turn", function()
+    local texts, bytes = answers_of(true)
+    assert.same(answers_of(false), texts)
+    assert(bytes[2] < 1.5 * bytes[1] and bytes[3] < bytes[1] / 4, table.concat(bytes, " "))
+  end)
+
+  it("are sent again where it has lost them, unseen", function()
+    local texts, bytes = answers_of(true, function(own)
+      assert(own:request("POST", "/reset_mm_cache"))
+      assert(own:request("POST", "/reset_prefix_cache"))
+    end)
+    assert.same(answers_of(false), texts)
+    assert(bytes[4] > bytes[1], table.concat(bytes, " "))
   end)
 end)
 

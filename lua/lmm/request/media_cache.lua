@@ -47,7 +47,7 @@ end
 ---@param dialect lmm.Dialect
 ---@param fields table  the request's
 ---@param kept lmm.KeptMedia[]  to which it is added
----@return table  for core.write
+---@return table|userdata  for core.write
 function MediaCache:write(part, dialect, fields, kept)
   if not part.media or part.options.uuid ~= nil or part.kind == "file" then return content.of(part, dialect) end
   local seen = digest.new(self.secret, purpose_of(part, fields))
@@ -55,8 +55,8 @@ function MediaCache:write(part, dialect, fields, kept)
   kept[#kept + 1] = { part = part, seen = seen, uuid = uuid }
   local out = content.of(part, dialect, not uuid and seen or nil)
   if uuid and self.held[uuid] then out[out.type] = core.known(out[out.type]) end
-  out.uuid = uuid or core.name(seen)
-  return out
+  local body = core.write(out) -- where that fails, whoever writes the rest says where
+  return body and body:with("uuid", uuid or core.name(seen), true) or out -- behind the bytes
 end
 
 --- The server has taken a request: it keeps its media.
