@@ -160,6 +160,34 @@ function measures.gather(count)
   print(("%.1f"):format((fns.at_end - before) / #fns))
 end
 
+--- media_turns URL COUNT: that many turns of a conversation about one picture of 5 MB, with a server that keeps media:
+--- the bytes of all of them, and of the first.
+function measures.media_turns(url, count)
+  local chat = require("lmm").connect({ base_url = url, model = "m", dialect = "vllm" }):conversation()
+  local picture = require("lmm").image({ bytes = ("x"):rep(5 * 2 ^ 20) }, { mime = "image/png" })
+  local all, first = 0, nil
+  for i = 1, tonumber(count) do
+    local sent = assert(chat:ask("What is this?", i == 1 and picture or nil)).usage.bytes_sent
+    all, first = all + sent, first or sent
+  end
+  print(("%d %d"):format(all, first))
+end
+
+--- forks COUNT: the CPU seconds of 20,000 times fork and undo of a conversation of that many messages.
+function measures.forks(count)
+  local messages = {}
+  for i = 1, tonumber(count) / 2 do
+    messages[2 * i - 1] = { role = "user", content = "question " .. i }
+    messages[2 * i] = { role = "assistant", content = "answer " .. i }
+  end
+  local chat = require("lmm").connect({ model = "m" }):conversation()
+  chat.messages = messages
+  chat = chat:fork()
+  print(("%.9f"):format(cpu(function()
+    for _ = 1, 20000 do chat:fork():undo() end
+  end)))
+end
+
 --- turns URL COUNT: that many turns of one conversation, the CPU seconds of all, of the last, and of cjson.encode of
 --- the messages that the last one sends.
 function measures.turns(url, count)

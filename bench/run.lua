@@ -227,6 +227,13 @@ function groups.turns()
   local all, last, encode = measure("turns", root .. "/v1", 1000)
   report("a turn at 2,000 messages, CPU / cjson.encode of all of them", last / encode, 1.5)
   report("1,000 turns of one conversation, CPU", all, 2.5, false, "s")
+  local bytes, first = measure("media_turns", root .. "/v1", 20)
+  report("bytes of 20 turns over one picture of 5 MB / of the first", bytes / first, 1.1)
+  local long, short = interleaved(5, {
+    function() return (measure("forks", 10000)) end,
+    function() return (measure("forks", 100)) end,
+  })
+  report("fork and undo: of 10,000 messages / of 100", long / short, 1.25)
 end
 
 function groups.texts()

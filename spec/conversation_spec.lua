@@ -82,7 +82,8 @@ describe("conversations", function()
   it("parts keep their order; raw parts go as they are; ours do not go at all", function()
     local net = fake.net { fake.whole "a" }
     local chat = net:connect():conversation()
-    assert(chat:ask("before", lmm.image(picture, { detail = "low", uuid = "u1", trust_uuid = true }), { type = "text", text = "raw" },
+    assert(chat:ask("before", lmm.image(picture, { detail = "low", uuid = "u1", trust_uuid = true }),
+      { type = "text", text = "raw" },
       lmm.image "https://host/x.png", "after", { timeout = 9, max_tokens = 5 }))
     local body = net.requests[1].body
     local content = body.messages[1].content

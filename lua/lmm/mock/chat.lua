@@ -218,7 +218,8 @@ local function check_body(request)
 end
 
 local function read_messages(messages, settings)
-  local seen = { limits = settings.limits, cache = settings.cache, like = settings.like, lines = {}, count = {}, tokens = 0, ids = {}, turns = 0, question = "" }
+  local seen = { limits = settings.limits, cache = settings.cache, like = settings.like, lines = {}, count = {},
+    tokens = 0, ids = {}, turns = 0, question = "" }
   if #messages == 0 then
     refuse(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
   end

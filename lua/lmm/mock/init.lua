@@ -27,7 +27,8 @@ local OPTIONS = {
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
 ---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
 ---  unless given; like: the server that it is like, "vllm" unless given, or "llama.cpp", "ollama", "sglang";
----  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; interpreter: the `lua` to run it with, one that has luv, lua-cjson and luaossl
+---  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; interpreter: the
+---  `lua` to run it with, one that has luv, lua-cjson and luaossl
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err

@@ -1,5 +1,6 @@
---- The media that the server keeps under the uuids that clients give them, as vLLM does: what was seen of a medium comes
---- in, and goes out again for its uuid. Where there is no room for one more, the one that was used longest ago goes.
+--- The media that the server keeps under the uuids that clients give them, as vLLM does: what was seen of a medium
+--- comes in, and goes out again for its uuid. Where there is no room for one more, the one that was used longest ago
+--- goes.
 
 ---@class lmm.mock.MediaCache
 local MediaCache = {}
