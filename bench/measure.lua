@@ -173,7 +173,8 @@ function measures.media_turns(url, count)
   print(("%d %d"):format(all, first))
 end
 
---- forks COUNT: the CPU seconds of 20,000 times fork and undo of a conversation of that many messages.
+--- forks COUNT: the CPU seconds of 20,000 times fork and undo of a conversation of that many messages. The collector,
+--- which walks over all messages whatever is done, stands still meanwhile.
 function measures.forks(count)
   local messages = {}
   for i = 1, tonumber(count) / 2 do
@@ -183,6 +184,8 @@ function measures.forks(count)
   local chat = require("lmm").connect({ model = "m" }):conversation()
   chat.messages = messages
   chat = chat:fork()
+  collectgarbage()
+  collectgarbage "stop"
   print(("%.9f"):format(cpu(function()
     for _ = 1, 20000 do chat:fork():undo() end
   end)))
