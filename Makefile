@@ -17,7 +17,8 @@ BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
-MODULES := $(BUILD)/lmm/core.so $(BUILD)/lmm/curl.so $(BUILD)/lmm/digest.so
+FILES   := error files
+MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files)
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -42,7 +43,7 @@ LUA_FILES := $(shell find lua -name '*.lua')
 ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
 all: $(MODULES) ## builds the C modules into build/
-core: $(BUILD)/lmm/core.so $(BUILD)/lmm/digest.so ## builds what nginx needs, without libcurl
+core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
 
 # What each module's compiler is to find, so that a missing package is told in one line.
 HEADERS := lauxlib
@@ -64,6 +65,11 @@ $(BUILD)/lmm/digest.so: $(DIGEST:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcrypto
+
+$(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -shared -o $@ $^
 
 $(BUILD)/%.o: src/%.c
 	@printf '#include <%s.h>\n' $(HEADERS) | $(CC) $(C_FLAGS) $(CFLAGS) -E -o /dev/null - 2>/dev/null || \
@@ -111,12 +117,11 @@ rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as buil
 
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
-nvim: ## builds both modules for Neovim and puts them beside the library: a plugin manager's build step
+nvim: ## builds the modules for Neovim and puts them beside the library: a plugin manager's build step
 	@printf '#include <%s.h>\n' lua curl/curl b64/cencode | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
 	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev libssl-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
-	@install -m 755 build/lua5.1$(VARIANT)/lmm/core.so build/lua5.1$(VARIANT)/lmm/curl.so \
-	  build/lua5.1$(VARIANT)/lmm/digest.so lua/lmm
+	@install -m 755 $(patsubst %,build/lua5.1$(VARIANT)/lmm/%.so,core curl digest files) lua/lmm
 	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."

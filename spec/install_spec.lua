@@ -148,7 +148,7 @@ describe("installing", function()
       assert.same(path, modules[name])
     end
     local sources = {}
-    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest" } do
+    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files" } do
       for _, path in ipairs(modules[name].sources) do sources[path] = true end
     end
     for path in run("cd " .. here .. " && ls src/*.c"):gmatch "(src/[^\n]+)" do assert(sources[path], path) end

@@ -8,13 +8,13 @@ local SUM = 577140209 -- of the contracts of interface 6
 describe("the version", function()
   it("is the same in the Lua files and in the C modules", function()
     assert.equal(version.number, require("lmm").version)
-    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest" } do
+    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files" } do
       assert.equal(("%s-%d"):format(version.number, version.interface), require(name).version)
       assert.equal(require(name), version.check(name))
     end
   end)
 
-  for _, name in ipairs { "lmm.core", "lmm.curl" } do
+  for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.files" } do
     for _, other in ipairs { '"0.0.9"', "nil" } do
       it(("of %s is told where it is %s"):format(name, other), function()
         local ended = program.run(([[

@@ -22,7 +22,7 @@ local LAYERS = {
   { "answer", "request", "transport", "loop" },
   { "form", "part", "reply" },
   { "json", "options", "errors", "paths", "text", "types", "version", is_common = true },
-  { "core", "curl", "digest" }, -- in C
+  { "core", "curl", "digest", "files" }, -- in C
 }
 
 local layer_of, is_common = {}, { core = true }

@@ -1,0 +1,164 @@
+-- Files that are replaced whole or not at all: what is there after each way in which writing one can end.
+local core = require "lmm.core"
+local files = require "lmm.files"
+local program = require "spec.support.program"
+local shell = require "spec.support.shell"
+
+local folder = shell.output "mktemp -d":match "%S+"
+local path = folder .. "/file"
+
+teardown(function() os.execute("rm -rf " .. folder) end)
+
+before_each(function() shell.run("rm -rf %s && mkdir %s", folder, folder) end)
+
+--- The names in the folder, in order.
+local function names()
+  return (shell.output("ls -A " .. folder):gsub("\n$", ""))
+end
+
+local function mode(of)
+  return shell.output("stat -c %a " .. of):match "%d+"
+end
+
+--- For program.run: the program alone is run after this script.
+local function under(script)
+  return "sh -c " .. shell.quote(script .. '; exec "$@"') .. " sh"
+end
+
+describe("writing a file", function()
+  it("puts a text there, for its owner alone", function()
+    assert.is_true(files.write(path, "a\0b"))
+    assert.same({ "a\0b", "600", "file" }, { shell.read(path), mode(path), names() })
+    assert.is_true(files.write(path, ""))
+    assert.equal("", shell.read(path))
+  end)
+
+  it("replaces what is there, and its mode", function()
+    shell.write(path, "old and longer")
+    shell.run("chmod 644 %s", path)
+    assert.is_true(files.write(path, "new"))
+    assert.same({ "new", "600", "file" }, { shell.read(path), mode(path), names() })
+  end)
+
+  it("takes a path without a folder, and names of any length", function()
+    local long = ("n"):rep(255)
+    local ended = program.run(([[
+      local files = require "lmm.files"
+      assert(files.write("plain", "1"))
+      assert(files.write(%q, "2"))
+      print(files.absolute "plain", files.absolute "/x", files.absolute "")
+    ]]):format(long), {}, under("umask 777; cd " .. folder))
+    assert.same({ 0, "" }, { ended.status, ended.err })
+    assert.equal(folder .. "/plain\t/x\t" .. folder .. "/\n", ended.out)
+    assert.same({ "1", "2", "600" }, { shell.read(folder .. "/plain"), shell.read(folder .. "/" .. long),
+      mode(folder .. "/plain") })
+  end)
+
+  it("replaces a symbolic link, and leaves alone what it leads to", function()
+    shell.write(folder .. "/other", "other")
+    for _, to in ipairs { "other", "nowhere" } do
+      shell.run("ln -sf %s %s", to, path)
+      assert.is_true(files.write(path, "new"))
+      assert.same({ "new", "other" }, { shell.read(path), shell.read(folder .. "/other") })
+      assert.equal("", shell.output("readlink " .. path))
+    end
+    assert.equal("file\nother", names())
+  end)
+
+  it("writes a body as it is sent, media in it", function()
+    local media = assert(core.media "spec/media/picture.png")
+    local body = core.write({ data = core.embed("", media), text = ("x"):rep(300000) }, { name = "it" })
+    assert.is_true(files.write(path, body))
+    assert.equal(#shell.read(path), body:size())
+    local base64 = shell.output("base64 -w 0 spec/media/picture.png")
+    assert.equal('{"data":"' .. base64 .. '","text":"' .. ("x"):rep(300000) .. '"}', shell.read(path))
+  end)
+
+  it("refuses what is no file", function()
+    shell.run("mkdir %s/dir && mkfifo %s/fifo && ln -s /dev/null %s/null", folder, folder, folder)
+    for name, kind in pairs { dir = "directory", fifo = "fifo", null = "device" } do
+      assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.write(folder .. "/" .. name, "x") })
+      assert.same({ nil, "it is a " .. kind .. ", not a file", false }, { files.read(folder .. "/" .. name, 9) })
+    end
+    assert.same({ nil, "No such file or directory" }, { files.write(folder .. "/none/file", "x") })
+    assert.same({ nil, "No such file or directory" }, { files.write("", "x") })
+    assert.raises("a path cannot hold a NUL byte", files.write, "a\0b", "x")
+    assert.raises("a string, or a body of this build's lmm.core expected", files.write, path, {})
+    assert.raises("a string, or a body of this build's lmm.core expected", files.write, path, io.stdout)
+    assert.equal("dir\nfifo\nnull", names())
+  end)
+
+  it("leaves what was there where the source fails", function()
+    local source = shell.write(folder .. "/source", shell.read "spec/media/picture.png")
+    local media = assert(core.media(source))
+    shell.write(source, "changed")
+    shell.write(path, "old")
+    local ok, why = files.write(path, core.write({ core.embed("", media) }, { name = "it" }))
+    assert.is_nil(ok)
+    assert.matches("source' has changed since the part was made", why)
+    assert.same({ "old", "file\nsource" }, { shell.read(path), names() })
+  end)
+
+  describe("on a disk that", function()
+    local library
+
+    setup(function() library = program.library "disk" end)
+
+    teardown(function() os.remove(library) end)
+
+    local function write(how)
+      shell.write(path, "old")
+      return program.run(([[print(require "lmm.files".write(%q, ("new"):rep(1000)))]]):format(path), {},
+        "LMM_SPEC_DISK=" .. how .. ' LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+    end
+
+    it("takes a byte at a time and is interrupted all the while gets all of it", function()
+      assert.same({ out = "true\n", err = "", status = 0 }, write "short")
+      assert.same({ ("new"):rep(1000), "file" }, { shell.read(path), names() })
+    end)
+
+    for how, why in pairs { full = "No space left on device", lost = "Input/output error",
+      late = "Input/output error" } do
+      it("fails (" .. how .. ") keeps what was there, and nothing else", function()
+        assert.same({ out = "nil\t" .. why .. "\n", err = "", status = 0 }, write(how))
+        assert.same({ "old", "file" }, { shell.read(path), names() })
+      end)
+    end
+
+    it("is full by a limit of the system's keeps what was there", function()
+      local ended = program.run(([[print(require "lmm.files".write(%q, ("new"):rep(100000)))]]):format(
+        shell.write(path, "old")), {}, under "trap '' XFSZ; ulimit -f 8")
+      assert.same({ out = "nil\tFile too large\n", err = "", status = 0 }, ended)
+      assert.same({ "old", "file" }, { shell.read(path), names() })
+    end)
+
+    it("loses the process before its end keeps what was there, and the next write does not mind the rest", function()
+      assert.equal(137, write "killed".status)
+      assert.equal("old", shell.read(path))
+      assert.matches("^%.lmm%-%w%w%w%w%w%w\nfile$", names())
+      assert.is_true(files.write(path, "newer"))
+      assert.equal("newer", shell.read(path))
+    end)
+  end)
+end)
+
+describe("reading a file", function()
+  it("gives so many of its bytes, and its size", function()
+    shell.write(path, "12345")
+    assert.same({ "123", 5 }, { files.read(path, 3) })
+    assert.same({ "12345", 5 }, { files.read(path, 5) })
+    assert.same({ "12345", 5 }, { files.read(path, 1024 * 1024 * 1024) })
+    assert.same({ "", 5 }, { files.read(path, 0) })
+    shell.write(path, "")
+    assert.same({ "", 0 }, { files.read(path, 9) })
+  end)
+
+  it("tells what is missing from what cannot be read", function()
+    assert.same({ nil, "No such file or directory", true }, { files.read(folder .. "/none", 9) })
+    assert.same({ nil, "Not a directory", true }, { files.read(shell.write(path, "x") .. "/none", 9) })
+    files.read(folder .. "/none", 9)
+    assert.same({ nil, "it is a directory, not a file", false }, { files.read(folder, 9) })
+    assert.raises("0 bytes to 1 GiB", files.read, path, -1)
+    assert.raises("0 bytes to 1 GiB", files.read, path, 2 ^ 31)
+  end)
+end)

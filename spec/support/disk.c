@@ -1,0 +1,67 @@
+/* disk.c: a slow and failing disk, to be preloaded. $LMM_SPEC_DISK says what befalls the files that are named .lmm-*:
+ *
+ *     short     write takes one byte at a time, and every other call of write and fsync is interrupted
+ *     full      write fails after its first byte: ENOSPC
+ *     lost      fsync fails: EIO
+ *     late      close fails: EIO
+ *     killed    the process is killed where it renames a file
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int is_mode(const char *mode) {
+  const char *given = getenv("LMM_SPEC_DISK");
+  return given != NULL && strcmp(given, mode) == 0;
+}
+
+/* Whether a descriptor is a temporary file's. */
+static int is_ours(int fd) {
+  char link[64], path[4096];
+  (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, sizeof path - 1);
+  path[length > 0 ? length : 0] = '\0';
+  return strstr(path, "/.lmm-") != NULL;
+}
+
+static int fail_with(int code) {
+  errno = code;
+  return -1;
+}
+
+static unsigned calls;
+
+typedef ssize_t write_fn(int, const void *, size_t);
+typedef int fd_fn(int);
+typedef int rename_fn(const char *, const char *);
+#define NEXT(name, type) (*(type **)(void *)&(void *){dlsym(RTLD_NEXT, name)})
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+  if (count > 0 && is_ours(fd)) {
+    if (is_mode("short") && ++calls % 2 == 0) return fail_with(EINTR);
+    if (is_mode("full") && ++calls > 1) return fail_with(ENOSPC);
+    if (is_mode("short") || is_mode("full")) count = 1;
+  }
+  return NEXT("write", write_fn)(fd, bytes, count);
+}
+
+int fsync(int fd) {
+  if (is_mode("lost") && is_ours(fd)) return fail_with(EIO);
+  if (is_mode("short") && ++calls % 2 == 0) return fail_with(EINTR);
+  return NEXT("fsync", fd_fn)(fd);
+}
+
+int close(int fd) {
+  int fails = is_mode("late") && is_ours(fd);
+  int result = NEXT("close", fd_fn)(fd);
+  return fails ? fail_with(EIO) : result;
+}
+
+int rename(const char *from, const char *to) {
+  if (is_mode("killed")) (void)kill(getpid(), SIGKILL);
+  return NEXT("rename", rename_fn)(from, to);
+}

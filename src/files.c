@@ -1,0 +1,220 @@
+/* files.c: lmm.files, whole files: a path and bytes come in, and what stands at the path is at every moment either what
+ * was there before or all of the new bytes, whenever the process is killed, the disk is full or the power fails. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lmm.h"
+
+#define PIECE_BYTES ((size_t)256 * 1024) /* of a source, read at once */
+#define TEMPORARY ".lmm-XXXXXX"          /* short, so that it can stand beside a name of any length */
+
+/* Why the last call failed. Its path is the caller's to name. */
+static int fail(lmm_error *error) {
+  return errno == ENOMEM ? lmm_fail(error, LMM_NOMEM, "not enough memory")
+                         : lmm_fail(error, LMM_INVALID, "%s", strerror(errno));
+}
+
+/* Nothing but a file may be replaced, and anything else may block whoever opens it. */
+static int check_regular(const struct stat *status, lmm_error *error) {
+  if (S_ISREG(status->st_mode)) return LMM_OK;
+  return lmm_fail(error, LMM_INVALID, "it is a %s, not a file",
+                  S_ISDIR(status->st_mode)    ? "directory"
+                  : S_ISFIFO(status->st_mode) ? "fifo"
+                  : S_ISSOCK(status->st_mode) ? "socket"
+                                              : "device");
+}
+
+static int write_fully(int fd, const char *bytes, size_t count, lmm_error *error) {
+  while (count > 0) {
+    ssize_t wrote = write(fd, bytes, count);
+    if (wrote < 0 && errno != EINTR) return fail(error);
+    if (wrote <= 0) continue;
+    bytes += wrote;
+    count -= (size_t)wrote;
+  }
+  return LMM_OK;
+}
+
+/* All that is left of the source. */
+static int write_source(int fd, lmm_source *source, lmm_error *error) {
+  char *piece = malloc(PIECE_BYTES);
+  if (piece == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  int code = LMM_OK;
+  ptrdiff_t got = 0;
+  while (code == LMM_OK && (got = source->read(source, piece, PIECE_BYTES, error)) > 0)
+    code = write_fully(fd, piece, (size_t)got, error);
+  free(piece);
+  return got < 0 ? (int)got : code;
+}
+
+static int sync_fully(int fd) {
+  int result;
+  do result = fsync(fd);
+  while (result != 0 && errno == EINTR);
+  return result;
+}
+
+/* Closes it, and tells what was wrong with the bytes written before, as some network file systems do only here. */
+static int close_written(int fd, int code, lmm_error *error) {
+  int result = close(fd); /* which has closed it even where a signal came */
+  return code == LMM_OK && result != 0 && errno != EINTR ? fail(error) : code;
+}
+
+/* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder
+ * may be one that nobody can read. */
+static int sync_folder(const char *folder, lmm_error *error) {
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno == EACCES ? LMM_OK : fail(error);
+  int code = sync_fully(fd) != 0 && errno != EINVAL && errno != ENOTSUP ? fail(error) : LMM_OK;
+  (void)close(fd);
+  return code;
+}
+
+/* Writes the temporary file, whose name `temporary` is made into, and puts it in its place. */
+static int write_beside(char *temporary, const char *path, const char *text, size_t length, lmm_source *source,
+                        lmm_error *error) {
+  int fd = mkostemp(temporary, O_CLOEXEC);
+  if (fd < 0) return fail(error);
+  int code = fchmod(fd, 0600) == 0 ? LMM_OK : fail(error); /* whatever the umask has taken away */
+  if (code == LMM_OK) code = source != NULL ? write_source(fd, source, error) : write_fully(fd, text, length, error);
+  if (code == LMM_OK && sync_fully(fd) != 0) code = fail(error);
+  code = close_written(fd, code, error);
+  if (code == LMM_OK && rename(temporary, path) != 0) code = fail(error);
+  if (code != LMM_OK) (void)unlink(temporary);
+  return code;
+}
+
+/* Writes `text`, or all of `source` where it is not NULL, into a file of mode 0600 at `path`. */
+static int write_file(const char *path, const char *text, size_t length, lmm_source *source, lmm_error *error) {
+  struct stat status;
+  int code = stat(path, &status) == 0 ? check_regular(&status, error) : LMM_OK;
+  if (code != LMM_OK) return code;
+  const char *slash = strrchr(path, '/');
+  size_t folder_length = slash != NULL ? (size_t)(slash - path) + 1 : 2;
+  char *temporary = malloc(folder_length + sizeof TEMPORARY);
+  if (temporary == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  memcpy(temporary, slash != NULL ? path : "./", folder_length);
+  memcpy(temporary + folder_length, TEMPORARY, sizeof TEMPORARY);
+  code = write_beside(temporary, path, text, length, source, error);
+  temporary[folder_length] = '\0';
+  if (code == LMM_OK) code = sync_folder(temporary, error);
+  free(temporary);
+  return code;
+}
+
+/* Reads up to `capacity` bytes from the beginning; `count` becomes how many, and `size` the file's. */
+static int read_file(const char *path, char *out, size_t capacity, size_t *count, uint64_t *size, lmm_error *error) {
+  struct stat status = {.st_size = 0};
+  errno = 0; /* which tells afterwards whether there is no such file */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return fail(error);
+  int code = fstat(fd, &status) == 0 ? check_regular(&status, error) : fail(error);
+  *count = 0;
+  *size = (uint64_t)status.st_size;
+  while (code == LMM_OK && *count < capacity) {
+    ssize_t got = read(fd, out + *count, capacity - *count);
+    if (got == 0) break;
+    if (got > 0) *count += (size_t)got;
+    if (got < 0 && errno != EINTR) code = fail(error);
+  }
+  (void)close(fd);
+  return code;
+}
+
+/* ---- Lua ------------------------------------------------------------------------------------------------------- */
+
+#include "binding.h"
+
+static const char *check_path(lua_State *L) {
+  size_t length;
+  const char *path = luaL_checklstring(L, 1, &length);
+  luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL byte");
+  return path;
+}
+
+/* What is to be written, where it is no string. */
+static lmm_source *check_source(lua_State *L, int index) {
+  lmm_source *source = lua_touserdata(L, index);
+  if (source == NULL || !luaL_getmetafield(L, index, LMM_SOURCE_KEY) || lua_tointeger(L, -1) != LMM_SOURCE_ABI)
+    luaL_argerror(L, index, "a string, or a body of this build's lmm.core expected");
+  lua_pop(L, 1);
+  return source;
+}
+
+/* write(path, text or body) -> true | nil, why
+ * At `path` is afterwards a file of mode 0600 that holds just these bytes, and after a failure what was there before: a
+ * file beside it is written, made to last (fsync), and renamed. A symbolic link there is replaced, not followed; what is
+ * no file is refused. `why` does not name the path. */
+static int files_write(lua_State *L) {
+  const char *path = check_path(L);
+  bool is_text = lua_type(L, 2) == LUA_TSTRING;
+  size_t length = 0;
+  const char *text = is_text ? lua_tolstring(L, 2, &length) : NULL;
+  lmm_error error = {LMM_OK, ""};
+  if (write_file(path, text, length, is_text ? NULL : check_source(L, 2), &error) != LMM_OK)
+    return lmm_push_error(L, &error);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+#define READ_MAX ((lua_Integer)1 << 30)
+
+/* read(path, most) -> at most so many of the first bytes of a file, its size | nil, why, is_missing
+ * What is no file is refused, not waited for. `why` does not name the path. */
+static int files_read(lua_State *L) {
+  const char *path = check_path(L);
+  lua_Integer most = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, most >= 0 && most <= READ_MAX, 2, "0 bytes to 1 GiB");
+  lmm_error error = {LMM_OK, ""};
+  size_t count;
+  uint64_t size;
+  char nothing;
+  int code = read_file(path, &nothing, 0, &count, &size, &error); /* how much room is needed */
+  if (code == LMM_OK) {
+    size_t capacity = size < (uint64_t)most ? (size_t)size : (size_t)most;
+    char *bytes = lmm_new_userdata(L, capacity > 0 ? capacity : 1);
+    code = read_file(path, bytes, capacity, &count, &size, &error);
+    if (code == LMM_OK) {
+      lua_pushlstring(L, bytes, count);
+      lmm_push_whole(L, size);
+      return 2;
+    }
+  }
+  bool is_missing = errno == ENOENT || errno == ENOTDIR;
+  int results = lmm_push_error(L, &error);
+  lua_pushboolean(L, is_missing);
+  return results + 1;
+}
+
+/* absolute(path) -> the same from the root on | nil, why */
+static int files_absolute(lua_State *L) {
+  const char *path = check_path(L);
+  if (path[0] == '/') {
+    lua_settop(L, 1);
+    return 1;
+  }
+  char folder[4096]; /* PATH_MAX, which not every system has */
+  if (getcwd(folder, sizeof folder) == NULL) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "the working directory cannot be told: %s", strerror(errno));
+    return 2;
+  }
+  lua_pushfstring(L, strcmp(folder, "/") == 0 ? "%s%s" : "%s/%s", folder, path);
+  return 1;
+}
+
+LMM_EXPORT int luaopen_lmm_files(lua_State *L);
+
+LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"write", files_write}, {"read", files_read}, {"absolute", files_absolute}, {NULL, NULL}};
+  lmm_check_lua(L);
+  luaL_newlib(L, functions);
+  lmm_set_version(L);
+  return 1;
+}
