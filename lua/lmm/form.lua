@@ -86,7 +86,8 @@ end
 --- What of a part goes into a form, or why it cannot.
 ---@return userdata? media, lmm.Error? err
 local function media_of(name, part)
-  if part.err then return nil, part.err end
+  local err = parts.check(part)
+  if err then return nil, err end
   if part.media then return part.media end
   local why = part.url and ("the %s is a URL, which only a chat's server fetches: read it and pass { bytes = ... }")
     or "the %s has no source"

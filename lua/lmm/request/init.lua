@@ -22,7 +22,8 @@ local request = { dialects = dialects }
 local speaker, fields, found -- of the request that is being written
 
 local function write_part(part)
-  if part.err then error(part.err, 0) end
+  local err = parts.check(part)
+  if err then error(err, 0) end
   found = found or { parts = {} }
   found.parts[#found.parts + 1] = part
   local dialect = speaker and speaker:known_dialect()

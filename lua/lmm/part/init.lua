@@ -10,6 +10,7 @@ local types = require "lmm.types"
 
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
+---@field path string?     of its file, as given
 ---@field url string?      what the server is to fetch, or a video as a data URL of frames
 ---@field filename string? the last part of the source's path; a file part always has one
 ---@field media userdata?  the bytes (lmm.core)
@@ -25,6 +26,8 @@ local types = require "lmm.types"
 ---@field digest string?    the SHA-256 of the bytes in hex, once they were sent where the server keeps media, or saved
 ---@field is_unchecked true?  the caller knows better what servers decode
 ---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
+---@field digest string?  the SHA-256 of its bytes in hex, once it is known
+---@field saved table?     of a part from a saved conversation whose file was not looked at yet: see lmm.part.reference
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
@@ -235,7 +238,7 @@ local function from_text(self, source, opts)
   if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
     return from_url(self, scheme, source, opts)
   end
-  self.filename = source:match "[^/]*$"
+  self.path, self.filename = source, source:match "[^/]*$"
   from_media(self, "'" .. source .. "'", source, opts)
 end
 
@@ -280,6 +283,24 @@ function part.new(kind, source, opts)
       kind == "file" and "a file part" or "audio that has a format")
   end
   return self
+end
+
+--- Why a part cannot be sent, or nil. To be called before its media is used: the file of a part that comes from a saved
+--- conversation is looked at here, again and again until it is found as it was.
+---@param self lmm.Part
+---@return lmm.Error?
+function part.check(self)
+  if self.saved then require("lmm.part.reference").look(self) end
+  return self.err
+end
+
+--- A part as plain data, and back: see lmm.part.reference.
+function part.describe(self, inline)
+  return require("lmm.part.reference").describe(self, inline)
+end
+
+function part.restore(fields, map)
+  return require("lmm.part.reference").restore(fields, map)
 end
 
 local kinds = { -- of what a server is to fetch, by the end of its path

@@ -1,0 +1,179 @@
+--- What a saved conversation keeps of a part: a part comes in, and plain data that names its bytes, or holds them, goes
+--- out; and back. A file that is named is not looked at before the part is sent: then it must be the same as ever.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local json = require "lmm.json"
+local parts = require "lmm.part"
+local version = require "lmm.version"
+
+local reference = {}
+
+local function invalid(message, hint)
+  return errors.new { kind = "invalid", message = message, hint = hint }
+end
+
+-- ---- out
+
+--- The SHA-256 of a part's file, which must still be the one that the part was made of.
+---@return string? hex, lmm.Error? err
+local function digest_of(part, info)
+  if part.digest then return part.digest end
+  local hex, message = version.check("lmm.digest").file(part.path)
+  if not hex then return nil, invalid(message) end
+  local now = core.media(part.path)
+  now = now and now:info()
+  if not now or now.size ~= info.size or now.mtime ~= info.mtime then
+    return nil, invalid(("'%s' has changed since the part was made: make the part again"):format(part.path))
+  end
+  part.digest = hex
+  return hex
+end
+
+--- Names the file of a part.
+local function name_file(fields, part)
+  local path, message = version.check("lmm.files").absolute(part.path)
+  if not path then return nil, invalid(message) end
+  local saved = part.saved
+  if not saved then
+    local info = part.media:info()
+    local hex, err = digest_of(part, info)
+    if not hex then return nil, err end
+    saved = { size = info.size, mtime = info.mtime, sha256 = hex }
+  end
+  fields.path, fields.size, fields.mtime, fields.sha256 = path, saved.size, saved.mtime, saved.sha256
+  return fields
+end
+
+--- A part as plain data for core.write: `kind`, `mime`, `filename` and `options` as in the part; then `path`, `size`,
+--- `mtime` and `sha256` of a file, or `base64`, or `url`, or nothing where the server knows its bytes by their uuid.
+---@param part lmm.Part
+---@param inline boolean?  the bytes of a file, too, are to go along
+---@return table? fields, lmm.Error? err
+---@return integer bytes  of base64 in it
+function reference.describe(part, inline)
+  local fields = { kind = part.kind, mime = part.mime, filename = part.filename, url = part.url,
+    options = part.options }
+  local is_named = part.path and not inline
+  local is_known = is_named and part.saved
+  local err = not is_known and parts.check(part)
+  if err then return nil, err, 0 end
+  if is_named then
+    fields, err = name_file(fields, part)
+    return fields, err, 0
+  end
+  if not part.media then return fields, nil, 0 end
+  fields.base64 = core.embed("", part.media)
+  return fields, nil, math.floor((part.size + 2) / 3) * 4
+end
+
+-- ---- back
+
+local KINDS = { image = true, video = true, audio = true, file = true }
+
+local function is_count(value)
+  return type(value) == "number" and value >= 1 and value % 1 == 0
+end
+
+local function is_path(value)
+  return type(value) == "string" and value ~= "" and not value:find("\0", 1, true)
+end
+
+--- What each field must be, where it is there.
+local rows = {
+  { "kind", function(value) return KINDS[value] end, "one of image, video, audio and file" },
+  { "mime", function(value) return type(value) == "string" and value:find "^[^%s/]+/[^%s/]+$" end, "a media type" },
+  { "filename", function(value) return type(value) == "string" end, "a text" },
+  { "options", function(value) return type(value) == "table" and #value == 0 end, "an object" },
+  { "url", function(value) return type(value) == "string" end, "a text" },
+  { "base64", function(value) return type(value) == "string" end, "a text" },
+  { "path", is_path, "a path" },
+  { "size", is_count, "a number of bytes" },
+  { "mtime", function(value) return type(value) == "number" end, "a number of seconds" },
+  { "sha256", function(value) return type(value) == "string" and #value == 64 and not value:find "[^%x]" end,
+    "64 hex digits" },
+}
+
+--- What is wrong with a part's plain data, or nil.
+---@return string?
+local function problem_in(fields)
+  if type(fields) ~= "table" then return " is no object" end
+  for _, row in ipairs(rows) do
+    local name, is_right, what = row[1], row[2], row[3]
+    if fields[name] ~= nil and not is_right(fields[name]) then return (".%s is not %s"):format(name, what) end
+  end
+  for _, name in ipairs { "kind", "options", fields.path and "size", fields.path and "mtime",
+    fields.path and "sha256" } do
+    if name and fields[name] == nil then return (".%s is missing"):format(name) end
+  end
+  if fields.path and not fields.mime then return ".mime is missing" end
+end
+
+--- A part whose bytes, URL or uuid are there.
+local function made_of(fields)
+  local opts = {}
+  for name, value in pairs(fields.options) do opts[name] = value end
+  if fields.base64 then
+    local bytes, offset = core.base64.decode(fields.base64)
+    if not bytes then return nil, (".base64 is wrong at character %d"):format(offset + 1) end
+    opts.mime, opts.check = fields.mime, false
+    local part = parts.new(fields.kind, { bytes = bytes }, opts)
+    part.filename = fields.filename
+    return part
+  end
+  local part = parts.new(fields.kind, fields.url, opts)
+  return part
+end
+
+--- The part of plain data, or what is wrong with that, to be put behind its name. Its file is not looked at.
+---@param fields any  a stranger's
+---@param map nil|fun(path: string): string  where a file is now
+---@return lmm.Part? part, string? problem
+function reference.restore(fields, map)
+  local problem = problem_in(fields)
+  if problem then return nil, problem end
+  if not fields.path then
+    local ok, part, why = pcall(made_of, fields) -- which raises where options are of a wrong type
+    if not ok then return nil, ".options: " .. tostring(part):gsub("^.-lmm: ", "") end
+    return part, why
+  end
+  return setmetatable({
+    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = fields.options, size = fields.size,
+    path = map and map(fields.path) or fields.path, digest = fields.sha256:lower(),
+    saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
+  }, parts.metatable)
+end
+
+--- What is not as it was with the file of a saved part, or nil.
+---@return string? problem
+local function difference(part, info)
+  local saved = part.saved
+  if info.size ~= saved.size then
+    return ("'%s' is not the file of the saved conversation: it has %d bytes, not %d"):format(part.path, info.size,
+      saved.size)
+  end
+  if info.mtime == saved.mtime then return nil end
+  local hex, message = version.check("lmm.digest").file(part.path)
+  if hex == saved.sha256 then return nil end
+  return hex and ("'%s' is not the file of the saved conversation: its SHA-256 is %s, not %s"):format(part.path, hex,
+    saved.sha256) or message
+end
+
+--- Looks for the file of a saved part: where it is the same one, its bytes can be sent from now on; else `part.err`
+--- says what is wrong. One of the same size that was not changed since is taken for the same; else its SHA-256 counts.
+---@param part lmm.Part
+function reference.look(part)
+  local media, message = core.media(part.path)
+  local info = media and media:info()
+  local problem = media and difference(part, info) or message
+  if problem then
+    local folder = part.path:match "^(.*)/[^/]*$" or ""
+    part.err = invalid(problem, ("a saved conversation names it: put that file back, or, where it was moved, load with "
+      .. "media = { [%s] = \"its new folder\" }"):format(json.encode(folder)))
+    return
+  end
+  part.media, part.saved, part.err = media, nil, nil
+  part.width, part.height, part.orientation = info.width, info.height, info.orientation
+  part.has_no_end = info.has_no_end or nil
+end
+
+return reference
