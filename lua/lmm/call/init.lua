@@ -40,6 +40,12 @@ function call.without_secrets(client, text)
   return redact.without_secrets(text, redact.secrets(client, key))
 end
 
+--- Whether what has this name, a header or a field, is a secret.
+---@param name string
+function call.is_secret_name(name)
+  return require("lmm.call.redact").is_secret_name(name)
+end
+
 --- The options of one call: what `timeout` and `retry` make of the client's own.
 ---@param client lmm.Client
 ---@param opts { timeout: number|table?, retry: table|function|boolean|nil, headers: table? }

@@ -18,7 +18,8 @@ local LOOKED_AT = 1024 * 1024 -- bytes of a text that are looked at
 local LONGEST_SECRET = 64 * 1024 -- bytes; servers take no longer header
 
 --- Whether a header's value is a secret, by its name.
-local function is_secret_name(name)
+---@param name string
+function redact.is_secret_name(name)
   name = name:lower()
   return name:find "auth" or name:find "cookie" or name:find "key" or name:find "token" or name:find "secret"
     or name:find "password"
@@ -37,14 +38,14 @@ function redact.secrets(client, key, headers)
   end
   add(key)
   for name, value in pairs(headers or client.headers) do
-    if is_secret_name(name) then
+    if redact.is_secret_name(name) then
       add(value)
       add(value:match "^%a+ +(%S+)$") -- as in "Bearer KEY"
       for crumb in value:gmatch "=%s*([^;]+)" do add(crumb) end -- of a cookie
     end
   end
   for name, value in (client.query or ""):gmatch "([^?&=]+)=([^&]*)" do
-    if is_secret_name(name) or name == "code" or name == "sig" then add(value) end
+    if redact.is_secret_name(name) or name == "code" or name == "sig" then add(value) end
   end
   local user = client.proxy and client.proxy:gsub("^%a[%w+.-]*://", ""):match "^(.*)@"
   if user then

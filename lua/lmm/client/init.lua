@@ -347,12 +347,23 @@ function Client:stream(given, opts)
 end
 
 --- A conversation with this client.
----@param opts { system: string?, [string]: any }?  `system`, what is ours (see lmm.RequestOptions), and fields that
---- every request of it is to carry
+---@param opts { system: string?, messages: table[]?, [string]: any }?  `system`, `messages` to begin with, what is ours
+--- (see lmm.RequestOptions), and fields that every request of it is to carry
 ---@return lmm.Conversation
 function Client:conversation(opts)
   self:check_open()
   return require("lmm.conversation").new(self, opts)
+end
+
+--- The conversation that chat:save has put into a file. Its media are not looked at before they are needed: a file that
+--- was moved or changed is then an error of `ask`, before anything is sent.
+---@param path string
+---@param opts { media: table<string, string>?, [string]: any }?  `media`: folders that were moved, by what they were;
+--- everything else, as for `conversation`, over what was saved
+---@return lmm.Conversation? chat, string? message, lmm.Error? err
+function Client:load(path, opts)
+  self:check_open()
+  return errors.public(require("lmm.conversation").load(self, path, opts))
 end
 
 --- Ends the calls under way, each with a `cancelled` error; none begins after this.
@@ -363,6 +374,6 @@ function Client:close()
 end
 
 errors.check_self(Client, "client", "models", "health", "wait_ready", "request", "chat", "stream", "conversation",
-  "close")
+  "load", "close")
 
 return client

@@ -74,6 +74,17 @@ function History:truncate(count)
   for i = self.is_exposed and size or 0, count + 1, -1 do self.list[i] = nil end
 end
 
+--- Has these messages in the place of all that there are.
+---@param messages table[]  of a list that nobody else holds
+function History:replace(messages)
+  if self.is_exposed then
+    for i = 1, math.max(#self.list, #messages) do self.list[i] = messages[i] end
+  else
+    self.list, self.is_shared = messages, nil
+  end
+  self.count = #messages
+end
+
 --- The list of all messages with more of them behind, to be read at once: they do not stay.
 ---@param messages table[]
 ---@return table[]

@@ -65,6 +65,9 @@ end
 
 local function new_conversation()
   local fields = vim.deepcopy(settings.params or {})
+  if fields.messages ~= nil then
+    require("lmm.errors").misuse "a conversation keeps its own messages: params do not hold them"
+  end
   fields.system = settings.system
   return session.client():conversation(fields)
 end

@@ -26,7 +26,6 @@ local types = require "lmm.types"
 ---@field digest string?    the SHA-256 of the bytes in hex, once they were sent where the server keeps media, or saved
 ---@field is_unchecked true?  the caller knows better what servers decode
 ---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
----@field digest string?  the SHA-256 of its bytes in hex, once it is known
 ---@field saved table?     of a part from a saved conversation whose file was not looked at yet: see lmm.part.reference
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
