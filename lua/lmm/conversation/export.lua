@@ -15,7 +15,7 @@ local export = {}
 local function placeholder(part)
   return ("%s: %s"):format(part.kind, part.path or part.url and part.url:match "^[^,]*"
     or part.mime and ("%s, %d bytes"):format(types.describe(part.mime), part.size)
-    or "uuid " .. tostring(part.options.uuid))
+    or part.options.uuid and "uuid " .. tostring(part.options.uuid) or "it cannot be sent")
 end
 
 -- ---- openai

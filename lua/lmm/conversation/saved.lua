@@ -1,7 +1,7 @@
 --- A conversation in a file: a conversation comes in and JSON goes out; and back. In the file:
 ---
 ---     { "format": "lmm.conversation", "inline": bytes of base64 in it, "messages": [...],
----       "options": { "fields": {...}, "schema": {...} }, "version": 1 }
+---       "options": { "fields": {...}, "schema": {...} }, "version": 1 }   or choice, regex, grammar
 ---
 --- A part stands in it as { "lmm.part": {...} }, see lmm.part.reference. That a table which came from a server is never
 --- taken for one, every other name that begins with "lmm." has one more "lmm." in front. No header and no key is saved.
