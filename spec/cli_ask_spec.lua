@@ -213,3 +213,48 @@ describe("a wait for another attempt", function()
     assert.equal("question: q\n", answered(run))
   end)
 end)
+
+describe("conversations of lmm ask", function()
+  local folder = shell.output "mktemp -d":match "%S+"
+  local file, other = folder .. "/chat.json", folder .. "/other.json"
+
+  teardown(function() os.execute("rm -rf " .. folder) end)
+
+  before_each(function() os.execute("rm -f " .. folder .. "/*") end)
+
+  local function messages(path) return #assert(json.decode(shell.read(path))).messages end
+
+  it("are saved, continued, and saved again", function()
+    answered(lmm { "ask", "--save", file, "-s", "Be brief.", "-p", "max_tokens=500", "-i", PNG, "first" })
+    assert.equal(3, messages(file))
+    assert.equal("600", shell.output("stat -c %a " .. file):match "%d+")
+    local out = answered(lmm { "ask", "--continue", file, "second", "--no-stream" })
+    assert.matches("image 1: image/png.*question: second\nturn 2, after 3 messages\n", out)
+    assert.equal(5, messages(file))
+    answered(lmm { "ask", "--continue", file, "--save", other, "-p", "max_tokens=400", "third" })
+    assert.same({ 5, 7 }, { messages(file), messages(other) })
+    assert.equal(400, assert(json.decode(shell.read(other))).options.fields.max_tokens)
+  end)
+
+  it("that fail leave the file as it was", function()
+    answered(lmm { "ask", "--save", file, "first" })
+    local before = shell.read(file)
+    complained(lmm { "ask", "--continue", file, "q", "-p", "mock={\"status\":400}" }, 1, "400")
+    complained(lmm { "ask", "--save", other, "q", "-p", "mock={\"status\":400}" }, 1, "400")
+    assert.same({ before, nil }, { shell.read(file), shell.read(other) })
+  end)
+
+  it("that cannot be saved or continued are told before anything is asked", function()
+    shell.write(file, "notes")
+    local asked = { "ask", "q", "--url", "http://127.0.0.1:1/v1", "--save", file }
+    assert.equal("", complained(lmm(asked), 1, "chat%.json' is there, and is no saved conversation"))
+    assert.equal("", complained(lmm { "ask", "q", "--continue", file }, 1, "is no saved conversation"))
+    assert.equal("", complained(lmm { "ask", "q", "--continue", other }, 1, "No such file"))
+    assert.equal("", complained(lmm { "ask", "q", "--continue", other, "-s", "s" }, 2, "its own system message"))
+    assert.equal("notes", shell.read(file))
+    local run = lmm { "ask", "q", "--save", folder .. "/none/chat.json" }
+    assert.equal("question: q\n", run.out) -- the answer is there all the same
+    assert.matches("cannot save the conversation in .*: No such file or directory", run.err)
+    assert.equal(1, run.status)
+  end)
+end)

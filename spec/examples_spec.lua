@@ -67,6 +67,30 @@ describe("the examples", function()
     assert.matches("file: +" .. sum .. "\n[^\n]*server: +" .. sum .. "\nThe same bytes%.", out)
   end)
 
+  it("long_chat.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local file = folder .. "/chat.json"
+    local command = ("printf '%%%%s\\n' %%s | OPENAI_BASE_URL=%s %s examples/long_chat.lua examples/picture.jpg %s")
+      :format(server.url, quote(LUA), file)
+    local out, errors, status = run(command:format("first second"))
+    assert.same({ "", 0 }, { errors, status })
+    local pattern = "^" .. PICTURE:gsub("%p", "%%%0") .. "question: first\n"
+      .. "turn: %d+ tokens of the prompt, %d+ of the answer; history: 3 messages, (%d+) bytes to send; file: [^\n]*\n"
+      .. PICTURE:gsub("%p", "%%%0") .. "question: second\nturn 2, after 3 messages\n"
+      .. "turn: [^\n]* history: 5 messages, (%d+) bytes [^\n]*\nin all: 2 requests, %d+ tokens\n$"
+    local first, second = out:match(pattern)
+    assert(first, out)
+    assert(tonumber(first) > 104316 * 4 / 3 and tonumber(second) > tonumber(first)) -- the picture, in base64
+    out, errors, status = run(command:format "third")
+    assert.same({ "", 0 }, { errors, status })
+    assert.matches("^[^\n]* goes on after 5 messages\n.*question: third\nturn 3, after 5 messages\n", out)
+    process.write(file, "notes")
+    out, errors, status = run(command:format "fourth")
+    assert.same({ "", 1 }, { out, status })
+    assert.matches("is no saved conversation", errors)
+    server.stop()
+  end)
+
   it("compare.lua", function()
     local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
     local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"

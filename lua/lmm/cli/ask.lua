@@ -32,7 +32,9 @@ Examples:
    lmm ask -a talk.mp3 -a slides.pdf "Do they agree?"
    lmm ask --schema animal.json -i picture.jpg "What is it?" | jq .name
    lmm ask @prompt.txt -i picture.jpg -v
-   grim - | lmm ask -i - "What does the error on my screen mean?"]]
+   grim - | lmm ask -i - "What does the error on my screen mean?"
+   lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
+   lmm ask --continue chat.json "And in the background?"]]
 
 local function add(kind)
   return function(args, _, source)
@@ -60,6 +62,10 @@ function ask.declare(parser)
     :argname "FILE"
   command:option("-o --output", "Save the picture or the sound that the model makes in FILE; further ones beside it, as"
     .. " FILE-2.png."):argname "FILE"
+  command:option("--save", "Save the conversation in FILE once the question is answered: texts, fields, and media by"
+    .. " their paths. A file that is no saved conversation is not overwritten."):argname "FILE"
+  command:option("--continue", "Ask in the conversation that was saved in FILE, and save it there again, or where"
+    .. " --save says. Fields that -p sets are saved with it."):argname "FILE"
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
@@ -80,6 +86,8 @@ local function check(args)
   elseif #readers > 1 then
     console.misuse("%s and %s cannot both come from standard input%s", readers[1], readers[2],
       readers[1] == "the question" and ": give the question as an argument" or "")
+  elseif args["continue"] and args.system then
+    console.misuse "-s is for a conversation that begins: the one of --continue has its own system message"
   end
 end
 
@@ -141,6 +149,17 @@ local function retry_line()
   end
 end
 
+--- The conversation to ask in, a new one or one that was saved; nil, a message and an error. Where it cannot be saved
+--- afterwards is told before anything is asked.
+---@param fields table
+---@return lmm.Conversation? chat, string? message, lmm.Error? err
+local function open(client, args, fields)
+  local err = args.save and require("lmm.conversation").check_target(args.save)
+  if err then return nil, err.message, err end
+  if args["continue"] then return client:load(args["continue"], fields) end
+  return client:conversation(fields)
+end
+
 local unpack = table.unpack or unpack -- luacheck: ignore
 
 function ask.run(args)
@@ -154,9 +173,10 @@ function ask.run(args)
   local client = lmm.connect(options)
   local fields = read_fields(args)
   if type(fields.retry) == "table" then fields.retry.on_retry = on_retry end
-  local chat = client:conversation(fields)
+  local chat, message, err = open(client, args, fields)
+  if not chat then return nil, message, err end
   local question, media = read_question(args), sources.parts(args.media or {})
-  local reply, message, err
+  local reply
   if args.json or args.schema or args.no_stream then
     local recorder = args.json and require "lmm.cli.record".new(client:get_transport())
     client.transport = recorder or client.transport
@@ -172,8 +192,14 @@ function ask.run(args)
     if not args.output then answer.tell_media(reply) end
   end
   if args.verbose then answer.describe(reply, err) end
-  if reply and args.output then return answer.save(reply, args.output) end
-  return reply and true, message, err
+  local done = reply and true
+  if reply and args.output then done, message, err = answer.save(reply, args.output) end
+  local target = args.save or args["continue"]
+  if reply and target then
+    local is_saved, why, problem = chat:save(target)
+    if not is_saved then return nil, why, problem end
+  end
+  return done, message, err
 end
 
 return ask
