@@ -211,6 +211,45 @@ function measures.turns(url, count)
   print(("%.6f %.6f %.6f"):format(all, last, encode))
 end
 
+--- Bytes that this process has read so far, by read and pread.
+local function bytes_read()
+  local io_counts = assert(io.open "/proc/self/io")
+  local count = io_counts:read "*a":match "rchar: (%d+)"
+  io_counts:close()
+  return tonumber(count)
+end
+
+--- saved FILE FOLDER: the bytes read by 20 saves of a conversation with this picture, once its digest is known; the CPU
+--- seconds of saving 10,000 messages, of cjson.encode of the same, of loading them, and of cjson.decode of the file.
+function measures.saved(picture, folder)
+  local cjson, client = require "cjson", connect "http://127.0.0.1:9/v1"
+  local path = folder .. "/chat.json"
+  local part = lmm.image(picture, { mime = "image/jpeg" })
+  local chat = client:conversation { messages = { { role = "user", content = { part } } } }
+  assert(chat:save(path))
+  local before = bytes_read()
+  for _ = 1, 20 do assert(chat:save(path)) end
+  local read = bytes_read() - before
+  local messages = {}
+  for i = 1, 5000 do
+    messages[2 * i - 1] = { role = "user", content = "This is question number " .. i .. ", as long as they are." }
+    messages[2 * i] = { role = "assistant", content = "And this is its answer, which is a little longer than that." }
+  end
+  chat = client:conversation { messages = messages }
+  local save, encode, load, decode = math.huge, math.huge, math.huge, math.huge
+  for _ = 1, 10 do
+    save = math.min(save, cpu(function() assert(chat:save(path)) end))
+    encode = math.min(encode, cpu(function() cjson.encode(messages) end))
+    load = math.min(load, cpu(function() assert(client:load(path)) end))
+    local file = assert(io.open(path))
+    local text = file:read "*a"
+    file:close()
+    decode = math.min(decode, cpu(function() cjson.decode(text) end))
+  end
+  os.remove(path)
+  print(("%d %.6f %.6f %.6f %.6f"):format(read, save, encode, load, decode))
+end
+
 --- text URL: an answer of much text, and cjson.decode of the same bytes.
 function measures.text(url)
   local cjson, client = require "cjson", connect(url)

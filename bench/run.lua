@@ -1,8 +1,8 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, crowd, turns, texts, pictures, start. Ends with a table, which a run of
--- all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, crowd, turns, saved, texts, pictures, start. Ends with a table, which a
+-- run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -236,6 +236,15 @@ function groups.turns()
   report("fork and undo: of 10,000 messages / of 100", long / short, 1.25)
 end
 
+function groups.saved()
+  local size = 5 * 1000 * 1000
+  local picture = file_of("5MB", size, filled)
+  local read, save, encode, load, decode = measure("saved", picture, built)
+  report("bytes read to save a part of 5 MB by reference, its digest known / its bytes", read / 20 / size, 0.01)
+  report("10,000 messages saved, CPU / cjson.encode of them", save / encode, 8)
+  report("10,000 messages loaded, CPU / cjson.decode of the file", load / decode, 5)
+end
+
 function groups.texts()
   local ask, decode = measure("text", root .. "/text/10000000/v1")
   report("an answer of 10 MB of text, CPU / cjson.decode", ask / decode, 1.5)
@@ -285,7 +294,7 @@ function groups.start()
   report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
-local names = { "base64", "upload", "asks", "streams", "crowd", "turns", "texts", "pictures", "start" }
+local names = { "base64", "upload", "asks", "streams", "crowd", "turns", "saved", "texts", "pictures", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

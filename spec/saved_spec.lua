@@ -141,6 +141,14 @@ describe("a saved conversation", function()
     local loaded = assert(client():load(path))
     assert.same(forged, loaded.messages[2].reasoning_details[1])
     assert.same(chat.messages, loaded.messages)
+    for count = 2, 9 do -- in whatever order their names come
+      local nested, name = {}, "lmm."
+      for i = 1, count do nested[name], name = i, "lmm." .. name end
+      nested.part = lmm.image(nil, { uuid = "u" })
+      chat = client():conversation { messages = { { role = "user", content = "q", x = nested } } }
+      assert(chat:save(path))
+      assert.same(chat.messages, assert(client():load(path)).messages)
+    end
   end)
 end)
 

@@ -112,6 +112,26 @@ return {
     end,
   }),
 
+  case("a conversation is saved, and goes on where it is loaded", { replies.whole "first", replies.whole "second" }, {
+    run = function(client)
+      local path = os.tmpname()
+      local chat = client:conversation { system = "S" }
+      assert(chat:ask("1", lmm.image "examples/picture.jpg"))
+      assert(chat:save(path))
+      local other, message = client:load(path)
+      os.remove(path)
+      assert(other, message)
+      assert.equal("second", assert(other:ask "2").text)
+      assert.equal(5, #other.messages)
+    end,
+    seen = function(server)
+      server:wait("request", 2)
+      local question = '"messages":%[{"content":"S","role":"system"},({"content":.-,"role":"user"})'
+      local first = server:received(1):match(question)
+      assert.truthy(first and #first > 100000 and first == server:received(2):match(question))
+    end,
+  }),
+
   case("a picture arrives whole", { replies.whole "seen" }, {
     run = function(client)
       assert(client:conversation():ask("What?", lmm.image "examples/picture.jpg"))

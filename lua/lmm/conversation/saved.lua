@@ -48,23 +48,45 @@ end
 
 -- ---- out
 
---- A copy of a value for core.write, its parts described. What is nested too deep is refused when it is written.
----@param how { inline: boolean?, bytes: integer, err: lmm.Error?, copies: table }
+local function copy_of(value)
+  local copy = {}
+  for key, item in next, value do copy[key] = item end
+  return setmetatable(copy, getmetatable(value)) -- such as lmm.array's
+end
+
+local function is_reserved(key)
+  return type(key) == "string" and key:find "^lmm%." ~= nil
+end
+
+local function has_reserved(value)
+  for key in next, value do
+    if is_reserved(key) then return true end
+  end
+end
+
+--- What stands for a value in the file: the same, or a copy in which parts are described and names escaped. What is
+--- nested too deep, or holds itself, is refused when it is written.
+---@param how { inline: boolean?, bytes: integer, err: lmm.Error?, done: table }
 local function plain(value, how, depth)
+  if type(value) ~= "table" or depth > json.MAX_DEPTH then return value end
   if parts.is(value) then
     local fields, err, bytes = parts.describe(value, how.inline)
     how.err, how.bytes = how.err or err, how.bytes + bytes
     return { [PART] = fields }
   end
-  if type(value) ~= "table" or depth > json.MAX_DEPTH then return value end
-  if how.copies[value] then return how.copies[value] end
-  local copy = {}
-  how.copies[value] = copy
+  if how.done[value] then return how.done[value] end
+  how.done[value] = value
+  local copy = has_reserved(value) and setmetatable({}, getmetatable(value)) or nil
+  local is_new = copy ~= nil
   for key, item in next, value do
-    if type(key) == "string" and key:find "^lmm%." then key = "lmm." .. key end
-    copy[key] = plain(item, how, depth + 1)
+    local result = plain(item, how, depth + 1)
+    if is_new or result ~= item then
+      copy = copy or copy_of(value)
+      copy[is_reserved(key) and "lmm." .. key or key] = result
+    end
   end
-  return setmetatable(copy, getmetatable(value)) -- such as lmm.array's
+  how.done[value] = copy or value
+  return copy or value
 end
 
 --- Whether a field of a request is to be saved: headers are not, nor texts whose names say that they are secrets.
@@ -86,7 +108,7 @@ end
 --- The file's text, as a body.
 ---@return userdata? body, lmm.Error? err, integer bytes  of base64 in it
 local function written(chat, inline)
-  local how = { inline = inline, bytes = 0, copies = {} }
+  local how = { inline = inline, bytes = 0, done = {} }
   local list, history = {}, chat.history
   for i = 1, history:size() do list[i] = history:at(i) end
   local problem = messages.problem(list)
