@@ -125,6 +125,26 @@ describe("writing a file", function()
       end)
     end
 
+    it("loses the folder tells it, and one that cannot be told to keep it does not mind", function()
+      assert.same({ out = "nil\tInput/output error\n", err = "", status = 0 }, write "folder")
+      assert.same({ ("new"):rep(1000), "file" }, { shell.read(path), names() })
+      assert.same({ out = "true\n", err = "", status = 0 }, write "nowhere")
+    end)
+
+    it("is really full keeps what was there", function()
+      local mounted = folder .. "/mounted"
+      shell.run("mkdir %s", mounted)
+      local ok = os.execute("mount -t tmpfs -o size=64k none " .. mounted .. " 2>/dev/null")
+      if ok ~= true and ok ~= 0 then return pending "needs the right to mount" end
+      path = mounted .. "/file"
+      shell.write(path, "old")
+      local written, why = files.write(path, ("x"):rep(100000))
+      local found, left = shell.read(path), shell.output("ls -A " .. mounted)
+      path = folder .. "/file"
+      shell.run("umount %s", mounted)
+      assert.same({ nil, "No space left on device", "old", "file\n" }, { written, why, found, left })
+    end)
+
     it("is full by a limit of the system's keeps what was there", function()
       local ended = program.run(([[print(require "lmm.files".write(%q, ("new"):rep(100000)))]]):format(
         shell.write(path, "old")), {}, under "trap '' XFSZ; ulimit -f 8")

@@ -11,8 +11,10 @@ local path = folder .. "/chat.json"
 teardown(function() os.execute("rm -rf " .. folder) end)
 
 before_each(function()
-  shell.run("rm -rf %s && mkdir -p %s/media && cp -p spec/media/picture.png spec/media/baseline.jpg %s/media", folder,
-    folder, folder)
+  shell.run("rm -rf %s && mkdir -p %s/media", folder, folder)
+  for _, name in ipairs { "picture.png", "baseline.jpg" } do
+    shell.write(folder .. "/media/" .. name, shell.read("spec/media/" .. name))
+  end
 end)
 
 local PNG, JPEG = folder .. "/media/picture.png", folder .. "/media/baseline.jpg"

@@ -148,8 +148,8 @@ static lmm_source *check_source(lua_State *L, int index) {
 
 /* write(path, text or body) -> true | nil, why
  * At `path` is afterwards a file of mode 0600 that holds just these bytes, and after a failure what was there before: a
- * file beside it is written, made to last (fsync), and renamed. A symbolic link there is replaced, not followed; what is
- * no file is refused. `why` does not name the path. */
+ * file beside it is written, made to last (fsync), and renamed; then its folder is made to last, and where that fails the
+ * new file stays. A symbolic link is replaced, not followed; what is no file is refused. `why` names no path. */
 static int files_write(lua_State *L) {
   const char *path = check_path(L);
   bool is_text = lua_type(L, 2) == LUA_TSTRING;
@@ -165,7 +165,7 @@ static int files_write(lua_State *L) {
 #define READ_MAX ((lua_Integer)1 << 30)
 
 /* read(path, most) -> at most so many of the first bytes of a file, its size | nil, why, is_missing
- * What is no file is refused, not waited for. `why` does not name the path. */
+ * What is no file is refused, not waited for. `why` names no path. */
 static int files_read(lua_State *L) {
   const char *path = check_path(L);
   lua_Integer most = luaL_checkinteger(L, 2);

@@ -4,6 +4,7 @@
  *     full      write fails after its first byte: ENOSPC
  *     lost      fsync fails: EIO
  *     late      close fails: EIO
+ *     folder    fsync of a folder fails: EIO; "nowhere": EINVAL, as on file systems that do not know it
  *     killed    the process is killed where it renames a file
  */
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int is_mode(const char *mode) {
@@ -50,7 +52,11 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 }
 
 int fsync(int fd) {
+  struct stat status;
+  int is_folder = fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
   if (is_mode("lost") && is_ours(fd)) return fail_with(EIO);
+  if (is_mode("folder") && is_folder) return fail_with(EIO);
+  if (is_mode("nowhere") && is_folder) return fail_with(EINVAL);
   if (is_mode("short") && ++calls % 2 == 0) return fail_with(EINTR);
   return NEXT("fsync", fd_fn)(fd);
 }
