@@ -38,6 +38,9 @@ local conversation = {}
 --- Of what holds the stream under way: one that nobody else holds any more is collected, and so cancelled.
 local WEAK = { __mode = "v" }
 
+--- What is added up of the usage of each answer.
+local COUNTS = { "prompt_tokens", "completion_tokens", "total_tokens" }
+
 local NOTHING = { opts = {}, fields = {} }
 
 --- The messages to begin with, of the options.
@@ -136,10 +139,13 @@ function Conversation:settle()
 end
 
 local function add_usage(self, reply)
-  local usage, told = self.usage, type(reply.usage) == "table" and reply.usage or {}
+  local usage, told = self.usage, reply.usage
   usage.requests = usage.requests + 1
-  for name, sum in pairs(usage) do
-    if name ~= "requests" and type(told[name]) == "number" then usage[name] = sum + told[name] end
+  if type(told) ~= "table" then return end
+  for i = 1, #COUNTS do
+    local name = COUNTS[i]
+    local count = told[name]
+    if type(count) == "number" then usage[name] = usage[name] + count end
   end
 end
 
