@@ -80,6 +80,8 @@ describe("a saved conversation", function()
 
   it("of nothing comes back as that", function()
     assert(client():conversation():save(path))
+    assert.equal('{"format":"lmm.conversation","inline":0,"messages":[],"options":{"fields":{}},"version":1}',
+      shell.read(path))
     local loaded = assert(client():load(path))
     assert.same({}, loaded.messages)
     assert.equal("answer", assert(loaded:ask "q").text)
@@ -215,6 +217,14 @@ describe("the media of a saved conversation", function()
     assert.equal("data:image/png;base64," .. core.base64.encode(picture), sent(loaded, net).image_url.url)
     assert.refused("cannot read '" .. PNG:gsub("%p", "%%%0"), chat:save(folder .. "/other", { inline = true }))
     assert.equal("chat.json\nmedia\n", shell.output("ls -A " .. folder))
+  end)
+
+  it("in the file do not count for its limit", function()
+    local bytes = ("x"):rep(52 * 1024 * 1024)
+    assert(client():conversation { messages = { { role = "user", content = { lmm.file { bytes = bytes } } } } }
+      :save(path))
+    assert(#shell.read(path) > 69 * 1024 * 1024)
+    assert.equal(#bytes, assert(client():load(path)).messages[1].content[1].size)
   end)
 
   it("that were touched are the same, by their SHA-256", function()
