@@ -286,6 +286,17 @@ describe("the media of a saved conversation", function()
     assert.is_nil(shell.read(path))
   end)
 
+  it("with names that are no UTF-8 go into the file alone", function()
+    local name = folder .. "/media/a\255.png"
+    shell.write(name, picture)
+    local chat = asked(nil, "q", lmm.image(name))
+    assert.refused("media/a\239\191\189%.png' is not UTF%-8, and cannot be saved: save with { inline = true }",
+      chat:save(path))
+    assert(chat:save(path, { inline = true }))
+    local other, net = client()
+    assert.matches("base64,iVBOR", sent(assert(other:load(path)), net).image_url.url)
+  end)
+
   it("are named from the root on", function()
     local chat = asked(nil, "q", lmm.image "spec/media/picture.png")
     assert(chat:save(path))
@@ -428,13 +439,41 @@ describe("loading", function()
       ["options is no object"] = function(tree) tree.options = 1 end,
       ["options%.fields is no object"] = function(tree) tree.options.fields = { 1 } end,
       ["options%.schema is no object"] = function(tree) tree.options.schema = "x" end,
-      ["options%.fields%.model is no text"] = function(tree) tree.options.fields = { model = 1 } end,
+      ["options: model must be a string"] = function(tree) tree.options.fields = { model = 1 } end,
+      ["options: 'guided_json' is no longer heeded"] = function(tree) tree.options.fields = { guided_json = {} } end,
     } do
       shell.write(path, text)
       change(fn)
       assert.refused("^the saved conversation in '.-' was changed, and cannot be used: .*" .. pattern,
         client():load(path))
     end
+  end)
+
+  it("fails in good order, or gives what can be asked, whatever is in the file", function()
+    local text, one = shell.read(path), client()
+    local random = 1
+    local function number(most)
+      random = random * 16807 % 2147483647
+      return random % most + 1
+    end
+    local loads = 0
+    for _ = 1, 1500 do
+      local bytes = text
+      for _ = 1, number(3) do
+        local at = number(#bytes)
+        local put = ({ "", "0", '"', "[", "}", "null", "\255", text:sub(at, at + number(40)) })[number(8)]
+        bytes = bytes:sub(1, at - 1) .. put .. bytes:sub(at + number(9))
+      end
+      shell.write(path, bytes)
+      local loaded, message, err = one:load(path)
+      if loaded then
+        loads = loads + 1
+        loaded:ask "q"
+      else
+        assert(type(message) == "string" and err.message == message)
+      end
+    end
+    assert(loads > 20, loads)
   end)
 
   it("takes what an editor has laid out anew", function()

@@ -86,6 +86,17 @@ function conversation.new(client, opts)
   }, Conversation)
 end
 
+--- Why no request can be made of options that come from a file, or nil.
+---@return lmm.Error?
+local function problem_of(client, path, opts, fields)
+  local request = arguments.copy(fields)
+  request.messages = {}
+  local ok, raised = pcall(client.open_stream, client, "client:load", request, opts, false) -- which sends nothing
+  if ok then return nil end
+  return errors.new { kind = "invalid", message = ("the saved conversation in '%s' was changed, and cannot be used: "
+    .. "options: %s"):format(path, tostring(raised):gsub("^.-lmm: ", "")) }
+end
+
 --- Makes the conversation that was saved in a file. See Client:load.
 ---@return lmm.Conversation? chat, lmm.Error? err
 function conversation.load(client, path, opts)
@@ -100,7 +111,8 @@ function conversation.load(client, path, opts)
   end
   arguments.split(given, NOTHING) -- which refuses what cannot be
   local loaded, err = require("lmm.conversation.saved").load(path, media)
-  if not loaded then return nil, err end
+  err = err or problem_of(client, path, { schema = loaded.schema }, loaded.fields)
+  if err then return nil, err end
   local self = conversation.new(client)
   self.opts, self.fields = arguments.split(given, { opts = { schema = loaded.schema }, fields = loaded.fields })
   self.history = loaded.history

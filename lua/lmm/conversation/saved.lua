@@ -255,9 +255,7 @@ local function take_apart(tree, map)
   local list, problem = restored(tree.messages, map)
   problem = problem and "messages" .. problem or messages.problem(list)
   if problem then return nil, problem end
-  local fields = found.fields or {}
-  if fields.model ~= nil and type(fields.model) ~= "string" then return nil, "options.fields.model is no text" end
-  return list, nil, fields, found.schema
+  return list, nil, found.fields or {}, found.schema
 end
 
 --- What gives a path by the longest of the folders that were moved.

@@ -2,8 +2,8 @@
 --- out; and back. A file that is named is not looked at before the part is sent: then it must be the same as ever.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
-local json = require "lmm.json"
 local parts = require "lmm.part"
+local texts = require "lmm.text"
 local version = require "lmm.version"
 
 local reference = {}
@@ -33,6 +33,10 @@ end
 local function name_file(fields, part)
   local path, message = version.check("lmm.files").absolute(part.path)
   if not path then return nil, invalid(message) end
+  if core.utf8(path) then
+    return nil, invalid(("the path '%s' is not UTF-8, and cannot be saved: save with { inline = true }"):format(
+      texts.utf8(path)))
+  end
   local saved = part.saved
   if not saved then
     local info = part.media:info()
@@ -51,7 +55,8 @@ end
 ---@return table? fields, lmm.Error? err
 ---@return integer bytes  of base64 in it
 function reference.describe(part, inline)
-  local fields = { kind = part.kind, mime = part.mime, filename = part.filename, url = part.url,
+  local has_name = part.filename and not core.utf8(part.filename) -- else it cannot be sent either
+  local fields = { kind = part.kind, mime = part.mime, filename = has_name and part.filename or nil, url = part.url,
     options = part.options }
   local is_named = part.path and not inline
   local is_known = is_named and part.saved
@@ -117,7 +122,7 @@ local function made_of(fields)
     if not bytes then return nil, (".base64 is wrong at character %d"):format(offset + 1) end
     opts.mime, opts.check = fields.mime, false
     local part = parts.new(fields.kind, { bytes = bytes }, opts)
-    part.filename = fields.filename
+    part.filename = fields.filename or part.filename
     return part
   end
   local part = parts.new(fields.kind, fields.url, opts)
@@ -168,7 +173,7 @@ function reference.look(part)
   if problem then
     local folder = part.path:match "^(.*)/[^/]*$" or ""
     part.err = invalid(problem, ("a saved conversation names it: put that file back, or, where it was moved, load with "
-      .. "media = { [%s] = \"its new folder\" }"):format(json.encode(folder)))
+      .. "media = { [%q] = \"its new folder\" }"):format(folder))
     return
   end
   part.media, part.saved, part.err = media, nil, nil
