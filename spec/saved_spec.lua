@@ -436,9 +436,11 @@ describe("loading", function()
       ["content%[3%]%.options: .*uuid is a text"] = function(tree)
         tree.messages[2].content[3]["lmm.part"] = { kind = "image", options = { uuid = 1 } }
       end,
+      ["options: client:load: unknown option 'x'"] = function(tree) tree.options.x = 1 end,
+      ["options%.timeout does not belong there"] = function(tree) tree.options.timeout = 1 end,
       ["options is no object"] = function(tree) tree.options = 1 end,
       ["options%.fields is no object"] = function(tree) tree.options.fields = { 1 } end,
-      ["options%.schema is no object"] = function(tree) tree.options.schema = "x" end,
+      ["options: client:load: option 'schema' must be a table"] = function(tree) tree.options.schema = "x" end,
       ["options: model must be a string"] = function(tree) tree.options.fields = { model = 1 } end,
       ["options: 'guided_json' is no longer heeded"] = function(tree) tree.options.fields = { guided_json = {} } end,
     } do

@@ -88,10 +88,10 @@ end
 
 --- Why no request can be made of options that come from a file, or nil.
 ---@return lmm.Error?
-local function problem_of(client, path, opts, fields)
-  local request = arguments.copy(fields)
+local function problem_of(client, path, loaded)
+  local request = arguments.copy(loaded.fields)
   request.messages = {}
-  local ok, raised = pcall(client.open_stream, client, "client:load", request, opts, false) -- which sends nothing
+  local ok, raised = pcall(client.open_stream, client, "client:load", request, loaded.opts, false) -- sends nothing
   if ok then return nil end
   return errors.new { kind = "invalid", message = ("the saved conversation in '%s' was changed, and cannot be used: "
     .. "options: %s"):format(path, tostring(raised):gsub("^.-lmm: ", "")) }
@@ -111,10 +111,10 @@ function conversation.load(client, path, opts)
   end
   arguments.split(given, NOTHING) -- which refuses what cannot be
   local loaded, err = require("lmm.conversation.saved").load(path, media)
-  err = err or problem_of(client, path, { schema = loaded.schema }, loaded.fields)
+  err = err or problem_of(client, path, loaded)
   if err then return nil, err end
   local self = conversation.new(client)
-  self.opts, self.fields = arguments.split(given, { opts = { schema = loaded.schema }, fields = loaded.fields })
+  self.opts, self.fields = arguments.split(given, loaded)
   self.history = loaded.history
   return self
 end

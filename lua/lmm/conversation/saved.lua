@@ -1,7 +1,7 @@
 --- A conversation in a file: a conversation comes in and JSON goes out; and back. In the file:
 ---
 ---     { "format": "lmm.conversation", "inline": bytes of base64 in it, "messages": [...],
----       "options": { "fields": {...}, "schema": {...} }, "version": 1 }   or choice, regex, grammar
+---       "options": { "fields": {...}, "schema": {...} }, "version": 1 }
 ---
 --- A part stands in it as { "lmm.part": {...} }, see lmm.part.reference. That a table which came from a server is never
 --- taken for one, every other name that begins with "lmm." has one more "lmm." in front. No header and no key is saved.
@@ -105,6 +105,17 @@ local function public(value, depth)
   return setmetatable(copy, getmetatable(value))
 end
 
+--- What says how and how long a server is asked, not what: it is given anew.
+local NOT_SAVED = { timeout = true, retry = true, headers = true }
+
+local function options_of(chat, how)
+  local saved_options = { fields = plain(public(chat.fields, 1), how, 1) }
+  for name, value in pairs(chat.opts) do
+    if not NOT_SAVED[name] then saved_options[name] = plain(value, how, 1) end
+  end
+  return saved_options
+end
+
 --- The file's text, as a body.
 ---@return userdata? body, lmm.Error? err, integer bytes  of base64 in it
 local function written(chat, inline)
@@ -116,7 +127,7 @@ local function written(chat, inline)
   for i, message in ipairs(list) do list[i] = plain(message, how, 1) end
   local tree = {
     format = FORMAT, version = VERSION, messages = json.array(list),
-    options = { fields = plain(public(chat.fields, 1), how, 1), schema = plain(chat.opts.schema, how, 1) },
+    options = options_of(chat, how),
   }
   if how.err then return nil, how.err, 0 end
   tree.inline = how.bytes
@@ -206,7 +217,7 @@ local function decode(path, text)
 end
 
 local function is_object(value)
-  return type(value) == "table" and #value == 0 and not json.is_empty_array(value)
+  return type(value) == "table" and #value == 0 and not json.is_empty_array(value) and not parts.is(value)
 end
 
 local function place_of(key)
@@ -237,25 +248,24 @@ local function restored(value, map)
   return value
 end
 
---- The messages and the options in a tree, or what is wrong in it.
----@return table? list, string? problem, table? fields, table? schema
+--- What is in a tree, or what is wrong in it.
+---@return { history: lmm.History, opts: table, fields: table }? loaded, string? problem
 local function take_apart(tree, map)
-  local own = tree.options == nil and {} or tree.options
-  if not is_object(own) then return nil, "options is no object" end
-  local found = {}
-  for _, name in ipairs { "fields", "schema" } do
-    local value, problem = restored(own[name], map)
-    if problem then return nil, ("options.%s%s"):format(name, problem) end
-    if value ~= nil and (not is_object(value) or parts.is(value)) then
-      return nil, ("options.%s is no object"):format(name)
-    end
-    found[name] = value
+  local opts, problem = restored(tree.options == nil and {} or tree.options, map)
+  if problem then return nil, "options" .. problem end
+  if not is_object(opts) then return nil, "options is no object" end
+  for name in pairs(opts) do
+    if NOT_SAVED[name] then return nil, ("options.%s does not belong there"):format(name) end
   end
+  local fields = opts.fields or {}
+  if not is_object(fields) then return nil, "options.fields is no object" end
+  opts.fields = nil
   if tree.messages == nil then return nil, "messages is missing" end
-  local list, problem = restored(tree.messages, map)
+  local list
+  list, problem = restored(tree.messages, map)
   problem = problem and "messages" .. problem or messages.problem(list)
   if problem then return nil, problem end
-  return list, nil, found.fields or {}, found.schema
+  return { history = histories.new(list), opts = opts, fields = fields }
 end
 
 --- What gives a path by the longest of the folders that were moved.
@@ -284,7 +294,7 @@ end
 --- What a saved conversation holds. See Client:load.
 ---@param path string
 ---@param media table<string, string>?
----@return { history: lmm.History, fields: table, schema: table? }? loaded, lmm.Error? err
+---@return { history: lmm.History, opts: table, fields: table }? loaded, lmm.Error? err
 function saved.load(path, media)
   check_path("client:load", path)
   local map = mapper(media)
@@ -293,12 +303,10 @@ function saved.load(path, media)
   local tree
   tree, err = decode(path, text)
   if not tree then return nil, err end
-  local list, problem, fields, schema = take_apart(tree, map)
-  if not list then
-    return nil, invalid("the saved conversation in '%s' was changed, and cannot be used: %s", path,
-      texts.line(problem, 500))
-  end
-  return { history = histories.new(list), fields = fields, schema = schema }
+  local loaded, problem = take_apart(tree, map)
+  if loaded then return loaded end
+  return nil, invalid("the saved conversation in '%s' was changed, and cannot be used: %s", path,
+    texts.line(problem, 500))
 end
 
 return saved
