@@ -1,6 +1,7 @@
 -- A conversation about a picture that lasts: it is saved after each turn, and goes on where it was left when the
 -- program is started again.   lua5.4 examples/long_chat.lua [PICTURE [FILE]]
--- Questions come from standard input, a line each; behind each answer stands what its turn has taken.
+-- Questions come from standard input, a line each; behind each answer stands what its turn has taken: where the server
+-- keeps media, the picture is sent once.
 -- The server is $OPENAI_BASE_URL, else http://127.0.0.1:8000/v1.
 local lmm = require "lmm"
 
@@ -30,12 +31,12 @@ for question in io.lines() do
   local reply, why = chat:ask(question, is_first and lmm.image(picture) or nil)
   if not reply then give_up(why) end -- the turns before it are saved
   print(reply)
-  local sent = lmm.json.encode(assert(chat:export "openai"))
-  print(("turn: %d tokens of the prompt, %d of the answer; history: %d messages, %d bytes to send; file: %s"):format(
-    reply.usage and reply.usage.prompt_tokens or 0, reply.usage and reply.usage.completion_tokens or 0, #chat.messages,
-    #sent, file))
+  local usage = reply.usage
+  print(("turn: %d bytes sent, %d tokens of the prompt, %d of the answer; %d messages"):format(usage.bytes_sent,
+    usage.prompt_tokens or 0, usage.completion_tokens or 0, #chat.messages))
   chat:trim { turns = MOST_TURNS }
   local ok, problem = chat:save(file)
   if not ok then give_up(problem) end
 end
-print(("in all: %d requests, %d tokens"):format(chat.usage.requests, chat.usage.total_tokens))
+print(("in all: %d requests, %d bytes, %d tokens"):format(chat.usage.requests, chat.usage.bytes_sent,
+  chat.usage.total_tokens))

@@ -74,13 +74,15 @@ describe("the examples", function()
       :format(server.url, quote(LUA), file)
     local out, errors, status = run(command:format("first second"))
     assert.same({ "", 0 }, { errors, status })
-    local pattern = "^" .. PICTURE:gsub("%p", "%%%0") .. "question: first\n"
-      .. "turn: %d+ tokens of the prompt, %d+ of the answer; history: 3 messages, (%d+) bytes to send; file: [^\n]*\n"
-      .. PICTURE:gsub("%p", "%%%0") .. "question: second\nturn 2, after 3 messages\n"
-      .. "turn: [^\n]* history: 5 messages, (%d+) bytes [^\n]*\nin all: 2 requests, %d+ tokens\n$"
-    local first, second = out:match(pattern)
+    local bytes = "turn: (%d+) bytes sent, %d+ tokens of the prompt, %d+ of the answer; "
+    local pattern = "^" .. PICTURE:gsub("%p", "%%%0") .. "question: first\n" .. bytes .. "3 messages\n"
+      .. PICTURE:gsub("%p", "%%%0") .. "question: second\nturn 2, after 3 messages\n" .. bytes
+      .. "5 messages\nin all: 2 requests, (%d+) bytes, %d+ tokens\n$"
+    local first, second, all = out:match(pattern)
     assert(first, out)
-    assert(tonumber(first) > 104316 * 4 / 3 and tonumber(second) > tonumber(first)) -- the picture, in base64
+    first, second = tonumber(first), tonumber(second)
+    assert(first > 104316 * 4 / 3 and second < 1000, out) -- the picture, in base64, and its name
+    assert.equal(first + second, tonumber(all))
     out, errors, status = run(command:format "third")
     assert.same({ "", 0 }, { errors, status })
     assert.matches("^[^\n]* goes on after 5 messages\n.*question: third\nturn 3, after 5 messages\n", out)

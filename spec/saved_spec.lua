@@ -174,12 +174,12 @@ describe("the media of a saved conversation", function()
   end)
 
   it("are sent again, with what stood beside them", function()
-    local chat = asked(nil, "q", lmm.image(PNG, { detail = "low", uuid = "u" }))
+    local chat = asked(nil, "q", lmm.image(PNG, { detail = "low", uuid = "u", trust_uuid = true }))
     assert(chat:save(path))
     local other, net = client()
     local loaded = assert(other:load(path))
     local part = loaded.messages[1].content[2]
-    assert.same({ "image", "image/png", #picture, sum }, { part.kind, part.mime, part.size, part.digest })
+    assert.same({ "image", "image/png", #picture, sum }, { part.kind, part.mime, part.size, part.saved.sha256 })
     assert.same({ type = "image_url", uuid = "u", image_url = { detail = "low",
       url = "data:image/png;base64," .. core.base64.encode(picture) } }, sent(loaded, net))
     part = loaded.messages[1].content[2]
@@ -194,6 +194,8 @@ describe("the media of a saved conversation", function()
       lmm.image("data:image/jpeg;base64," .. jpeg), lmm.video("data:video/jpeg;base64," .. jpeg .. "," .. jpeg),
       lmm.image(nil, { uuid = "known" }), lmm.file({ bytes = "some text" }, { filename = "a.txt" }),
       lmm.audio({ bytes = sound }, { format = "wav" }), lmm.file(JPEG), lmm.image(JPEG, { mime = "image/gif" }),
+      lmm.image({ bytes = picture }, { uuid = "u", trust_uuid = true, check = false }),
+      lmm.image("https://host/y.png", { uuid = "v", trust_uuid = true }),
     }
     for i, part in ipairs(given) do assert.is_nil(part.err, i .. tostring(part.err)) end
     local one, net = client()
@@ -205,6 +207,8 @@ describe("the media of a saved conversation", function()
       local other, others = client()
       assert(assert(other:load(path)):ask "more")
       assert.same(net.requests[2].body.messages, others.requests[1].body.messages)
+      local loaded = assert(other:load(path)).messages[1].content
+      for i, part in ipairs(given) do assert.equal(part.is_unchecked, loaded[i + 1].is_unchecked) end
     end
   end)
 
@@ -225,6 +229,19 @@ describe("the media of a saved conversation", function()
       :save(path))
     assert(#shell.read(path) > 69 * 1024 * 1024)
     assert.equal(#bytes, assert(client():load(path)).messages[1].content[1].size)
+  end)
+
+  it("are not named to a server by a digest that only the file claims", function()
+    assert(asked(nil, "q", lmm.image(JPEG)):save(path))
+    change(function(tree) tree.messages[1].content[2]["lmm.part"].sha256 = sum end)
+    local net = fake.net { fake.whole "answer" }
+    local one = net:connect { dialect = "vllm" }
+    local loaded = assert(one:load(path))
+    assert(loaded:ask "more")
+    assert(one:conversation():ask("q", lmm.image(PNG)))
+    assert.truthy(net.requests[2].text:find(core.base64.encode(picture), 1, true))
+    assert(loaded:ask "more") -- whose own is known from now on
+    assert.is_nil(net.requests[3].text:find("base64,", 1, true))
   end)
 
   it("that were touched are the same, by their SHA-256", function()

@@ -317,13 +317,15 @@ describe("the usage of a conversation", function()
     local answer = { choices = { { message = { content = "a" }, finish_reason = "stop" } }, usage = one }
     local net = fake.net { { json = answer }, fake.whole "b", { json = answer }, { status = 400 } }
     local chat = net:connect({ retry = false }):conversation()
-    assert.same({ requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0 }, chat.usage)
+    assert.same({ requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0,
+      bytes_sent = 0 }, chat.usage)
     assert(chat:ask "1")
     local first = chat.usage.total_tokens
     assert(chat:ask "2")
     assert(chat:retry())
     assert.is_nil((chat:ask "3"))
     assert.same({ 3, 12 }, { chat.usage.requests, first })
+    assert.equal(#net.requests[1].text + #net.requests[2].text + #net.requests[3].text, chat.usage.bytes_sent)
     assert.equal(0, chat:fork().usage.requests)
   end)
 end)

@@ -15,6 +15,7 @@ local texts = require "lmm.text"
 ---@field prompt_tokens integer      as the servers counted, like the next two; 0 where they told nothing
 ---@field completion_tokens integer
 ---@field total_tokens integer
+---@field bytes_sent integer  of the requests' bodies
 
 local Conversation = {}
 Conversation.__name = "lmm.Conversation"
@@ -39,7 +40,7 @@ local conversation = {}
 local WEAK = { __mode = "v" }
 
 --- What is added up of the usage of each answer.
-local COUNTS = { "prompt_tokens", "completion_tokens", "total_tokens" }
+local COUNTS = { "prompt_tokens", "completion_tokens", "total_tokens", "bytes_sent" }
 
 local NOTHING = { opts = {}, fields = {} }
 
@@ -81,7 +82,7 @@ function conversation.new(client, opts)
     opts = own,
     fields = fields,
     history = histories.new(messages),
-    usage = { requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0 },
+    usage = { requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0, bytes_sent = 0 },
     current = setmetatable({ stream = nil, is_open = nil }, WEAK),
   }, Conversation)
 end
@@ -153,7 +154,6 @@ end
 local function add_usage(self, reply)
   local usage, told = self.usage, reply.usage
   usage.requests = usage.requests + 1
-  if type(told) ~= "table" then return end
   for i = 1, #COUNTS do
     local name = COUNTS[i]
     local count = told[name]

@@ -26,7 +26,7 @@ local types = require "lmm.types"
 ---@field digest string?    the SHA-256 of the bytes in hex, once they were sent where the server keeps media, or saved
 ---@field is_unchecked true?  the caller knows better what servers decode
 ---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
----@field saved table?     of a part from a saved conversation whose file was not looked at yet: see lmm.part.reference
+---@field saved { size: integer, mtime: number, sha256: string }?  what a saved conversation holds of its file
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
@@ -289,7 +289,7 @@ end
 ---@param self lmm.Part
 ---@return lmm.Error?
 function part.check(self)
-  if self.saved then require("lmm.part.reference").look(self) end
+  if self.saved and not self.media then require("lmm.part.reference").look(self) end
   return self.err
 end
 

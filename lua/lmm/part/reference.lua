@@ -14,19 +14,22 @@ end
 
 -- ---- out
 
---- The SHA-256 of a part's file, which must still be the one that the part was made of.
----@return string? hex, lmm.Error? err
-local function digest_of(part, info)
-  if part.digest then return part.digest end
-  local hex, message = version.check("lmm.digest").file(part.path)
-  if not hex then return nil, invalid(message) end
-  local now = core.media(part.path)
-  now = now and now:info()
-  if not now or now.size ~= info.size or now.mtime ~= info.mtime then
-    return nil, invalid(("'%s' has changed since the part was made: make the part again"):format(part.path))
+--- What names the file of a part, which must still be the one that the part was made of where it is read for that.
+---@return { size: integer, mtime: number, sha256: string }? saved, lmm.Error? err
+local function file_of(part)
+  local info = part.media:info()
+  local hex, message = part.digest, nil
+  if not hex then
+    hex, message = version.check("lmm.digest").file(part.path)
+    if not hex then return nil, invalid(message) end
+    local now = core.media(part.path)
+    now = now and now:info()
+    if not now or now.size ~= info.size or now.mtime ~= info.mtime then
+      return nil, invalid(("'%s' has changed since the part was made: make the part again"):format(part.path))
+    end
+    part.digest = hex
   end
-  part.digest = hex
-  return hex
+  return { size = info.size, mtime = info.mtime, sha256 = hex }
 end
 
 --- Names the file of a part.
@@ -37,19 +40,19 @@ local function name_file(fields, part)
     return nil, invalid(("the path '%s' is not UTF-8, and cannot be saved: save with { inline = true }"):format(
       texts.utf8(path)))
   end
-  local saved = part.saved
-  if not saved then
-    local info = part.media:info()
-    local hex, err = digest_of(part, info)
-    if not hex then return nil, err end
-    saved = { size = info.size, mtime = info.mtime, sha256 = hex }
+  if not part.saved then
+    local saved, err = file_of(part)
+    if not saved then return nil, err end
+    part.saved = saved
   end
+  local saved = part.saved
   fields.path, fields.size, fields.mtime, fields.sha256 = path, saved.size, saved.mtime, saved.sha256
   return fields
 end
 
---- A part as plain data for core.write: `kind`, `mime`, `filename` and `options` as in the part; then `path`, `size`,
---- `mtime` and `sha256` of a file, or `base64`, or `url`, or nothing where the server knows its bytes by their uuid.
+--- A part as plain data for core.write: `kind`, `mime`, `filename`, `options` and `is_unchecked` as in the part; then
+--- `path`, `size`, `mtime` and `sha256` of a file, or `base64`, or `url`, or nothing where the server knows its bytes by
+--- their uuid.
 ---@param part lmm.Part
 ---@param inline boolean?  the bytes of a file, too, are to go along
 ---@return table? fields, lmm.Error? err
@@ -57,7 +60,7 @@ end
 function reference.describe(part, inline)
   local has_name = part.filename and not core.utf8(part.filename) -- else it cannot be sent either
   local fields = { kind = part.kind, mime = part.mime, filename = has_name and part.filename or nil, url = part.url,
-    options = part.options }
+    options = part.options, is_unchecked = part.is_unchecked }
   local is_named = part.path and not inline
   local is_known = is_named and part.saved
   local err = not is_known and parts.check(part)
@@ -89,6 +92,7 @@ local rows = {
   { "mime", function(value) return type(value) == "string" and value:find "^[^%s/]+/[^%s/]+$" end, "a media type" },
   { "filename", function(value) return type(value) == "string" end, "a text" },
   { "options", function(value) return type(value) == "table" and #value == 0 end, "an object" },
+  { "is_unchecked", function(value) return value == true end, "true" },
   { "url", function(value) return type(value) == "string" end, "a text" },
   { "base64", function(value) return type(value) == "string" end, "a text" },
   { "path", is_path, "a path" },
@@ -121,12 +125,13 @@ local function made_of(fields)
     local bytes, offset = core.base64.decode(fields.base64)
     if not bytes then return nil, (".base64 is wrong at character %d"):format(offset + 1) end
     opts.mime, opts.check = fields.mime, false
+    opts.trust_uuid = opts.uuid ~= nil or nil
     local part = parts.new(fields.kind, { bytes = bytes }, opts)
-    part.filename = fields.filename or part.filename
+    part.filename, part.is_unchecked = fields.filename or part.filename, fields.is_unchecked
     return part
   end
-  local part = parts.new(fields.kind, fields.url, opts)
-  return part
+  opts.trust_uuid = fields.url ~= nil and opts.uuid ~= nil or nil
+  return (parts.new(fields.kind, fields.url, opts))
 end
 
 --- The part of plain data, or what is wrong with that, to be put behind its name. Its file is not looked at.
@@ -143,13 +148,13 @@ function reference.restore(fields, map)
   end
   return setmetatable({
     kind = fields.kind, mime = fields.mime, filename = fields.filename, options = fields.options, size = fields.size,
-    path = map and map(fields.path) or fields.path, digest = fields.sha256:lower(),
+    path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
     saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
   }, parts.metatable)
 end
 
---- What is not as it was with the file of a saved part, or nil.
----@return string? problem
+--- What is not as it was with the file of a saved part, or nil; and its SHA-256, where it was found out.
+---@return string? problem, string? sha256
 local function difference(part, info)
   local saved = part.saved
   if info.size ~= saved.size then
@@ -158,25 +163,27 @@ local function difference(part, info)
   end
   if info.mtime == saved.mtime then return nil end
   local hex, message = version.check("lmm.digest").file(part.path)
-  if hex == saved.sha256 then return nil end
+  if hex == saved.sha256 then return nil, hex end
   return hex and ("'%s' is not the file of the saved conversation: its SHA-256 is %s, not %s"):format(part.path, hex,
     saved.sha256) or message
 end
 
 --- Looks for the file of a saved part: where it is the same one, its bytes can be sent from now on; else `part.err`
 --- says what is wrong. One of the same size that was not changed since is taken for the same; else its SHA-256 counts.
+--- Only what was found out becomes `part.digest`: what a file says is not enough to name bytes to a server by.
 ---@param part lmm.Part
 function reference.look(part)
-  local media, message = core.media(part.path)
-  local info = media and media:info()
-  local problem = media and difference(part, info) or message
+  local media, problem = core.media(part.path)
+  local info, sha256 = media and media:info(), nil
+  if media then problem, sha256 = difference(part, info) end
   if problem then
     local folder = part.path:match "^(.*)/[^/]*$" or ""
     part.err = invalid(problem, ("a saved conversation names it: put that file back, or, where it was moved, load with "
       .. "media = { [%q] = \"its new folder\" }"):format(folder))
     return
   end
-  part.media, part.saved, part.err = media, nil, nil
+  part.media, part.err = media, nil
+  if sha256 then part.digest, part.saved.mtime = sha256, info.mtime end
   part.width, part.height, part.orientation = info.width, info.height, info.orientation
   part.has_no_end = info.has_no_end or nil
 end
