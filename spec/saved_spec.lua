@@ -238,7 +238,10 @@ describe("the media of a saved conversation", function()
     local one = net:connect { dialect = "vllm" }
     local loaded = assert(one:load(path))
     assert(loaded:ask "more")
-    assert(one:conversation():ask("q", lmm.image(PNG)))
+    local png = lmm.image(PNG)
+    assert(one:conversation { messages = { { role = "user", content = { png } } } }:save(path))
+    assert.equal(sum, png.digest)
+    assert(one:conversation():ask("q", png))
     assert.truthy(net.requests[2].text:find(core.base64.encode(picture), 1, true))
     assert(loaded:ask "more") -- whose own is known from now on
     assert.is_nil(net.requests[3].text:find("base64,", 1, true))

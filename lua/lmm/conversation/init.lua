@@ -90,9 +90,9 @@ end
 --- Why no request can be made of options that come from a file, or nil.
 ---@return lmm.Error?
 local function problem_of(client, path, loaded)
-  local request = arguments.copy(loaded.fields)
-  request.messages = {}
-  local ok, raised = pcall(client.open_stream, client, "client:load", request, loaded.opts, false) -- sends nothing
+  local sent = arguments.copy(loaded.fields)
+  sent.messages = {}
+  local ok, raised = pcall(client.open_stream, client, "client:load", sent, loaded.opts, false) -- sends nothing
   if ok then return nil end
   return errors.new { kind = "invalid", message = ("the saved conversation in '%s' was changed, and cannot be used: "
     .. "options: %s"):format(path, tostring(raised):gsub("^.-lmm: ", "")) }

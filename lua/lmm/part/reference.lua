@@ -18,8 +18,9 @@ end
 ---@return { size: integer, mtime: number, sha256: string }? saved, lmm.Error? err
 local function file_of(part)
   local info = part.media:info()
-  local hex, message = part.digest, nil
+  local hex = part.digest
   if not hex then
+    local message
     hex, message = version.check("lmm.digest").file(part.path)
     if not hex then return nil, invalid(message) end
     local now = core.media(part.path)
@@ -51,8 +52,8 @@ local function name_file(fields, part)
 end
 
 --- A part as plain data for core.write: `kind`, `mime`, `filename`, `options` and `is_unchecked` as in the part; then
---- `path`, `size`, `mtime` and `sha256` of a file, or `base64`, or `url`, or nothing where the server knows its bytes by
---- their uuid.
+--- `path`, `size`, `mtime` and `sha256` of a file, or `base64`, or `url`, or nothing where the server knows its bytes
+--- by their uuid.
 ---@param part lmm.Part
 ---@param inline boolean?  the bytes of a file, too, are to go along
 ---@return table? fields, lmm.Error? err
