@@ -113,6 +113,7 @@ return {
   }),
 
   case("a conversation is saved, and goes on where it is loaded", { replies.whole "first", replies.whole "second" }, {
+    opts = { dialect = "generic" },
     run = function(client)
       local path = os.tmpname()
       local chat = client:conversation { system = "S" }
