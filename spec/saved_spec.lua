@@ -372,7 +372,19 @@ describe("saving", function()
   it("has a limit, which is told", function()
     local chat = asked(nil, ("x"):rep(64 * 1024 * 1024))
     assert.equal("limit", assert.refused("more than 64 MiB of text", chat:save(path)).kind)
-    shell.run("truncate -s 65M %s", path)
+    local list = {}
+    for i = 1, 499996 do list[i] = lmm.array {} end
+    local message = { role = "user", content = "q", x = list, y = list, z = { {} } }
+    chat = client():conversation()
+    chat.messages = { message }
+    assert.equal("limit", assert.refused("more than 1000000 lists and objects", chat:save(path)).kind)
+    message.z[1] = nil
+    assert(chat:save(path)) -- as many as can be
+    assert.equal(499996, #assert(client():load(path)).messages[1].y)
+    local text = shell.read(path)
+    shell.write(path, (text:gsub("%[%[%],", "[[],[],", 1)))
+    assert.refused("more than 1000000 lists and objects", client():load(path))
+    shell.run("rm %s && truncate -s 65M %s", path, path)
     assert.refused("more than 64 MiB of text", client():load(path))
     shell.write(path, '{"format":"lmm.conversation","inline":2000000000,"messages":[]}')
     assert.refused("more than 960 MiB of media", client():load(path))

@@ -181,8 +181,10 @@ static bool flag(lua_State *L, const char *name) {
 
 static size_t count_option(lua_State *L, const char *name, size_t otherwise) {
   lua_getfield(L, 2, name);
+  bool is_given = !lua_isnil(L, -1);
   lua_Number value = luaL_optnumber(L, -1, (lua_Number)otherwise);
   lua_pop(L, 1);
+  if (!is_given) return otherwise;
   if (!(value >= 1)) luaL_error(L, "%s: a positive number expected", name);
   return value >= LMM_MAX_DEPTH ? LMM_MAX_DEPTH : (size_t)value;
 }
@@ -190,9 +192,10 @@ static size_t count_option(lua_State *L, const char *name, size_t otherwise) {
 /* decode(text, opts?) -> value | nil, message, the byte where it failed, why: "syntax", "cut" (what is there may be the
  * beginning of a JSON text) or "limit"
  *
- * opts.depth    how deep lists and objects may be nested (1000)
- * opts.clean    nulls are left out, and whole numbers are integers however they are spelled
- * opts.lenient  NaN, Infinity and -Infinity are numbers */
+ * opts.depth       how deep lists and objects may be nested (1000)
+ * opts.containers  how many of them there may be, at most 1,000,000 (no limit)
+ * opts.clean       nulls are left out, and whole numbers are integers however they are spelled
+ * opts.lenient     NaN, Infinity and -Infinity are numbers */
 static int core_decode(lua_State *L) {
   size_t length;
   lmm_decoding how = {.depth = LMM_DEPTH};
@@ -200,6 +203,7 @@ static int core_decode(lua_State *L) {
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
     how.depth = count_option(L, "depth", LMM_DEPTH);
+    how.containers = count_option(L, "containers", 0);
     how.clean = flag(L, "clean");
     how.lenient = flag(L, "lenient");
   }

@@ -23,6 +23,7 @@ local PART = "lmm.part"
 
 local MOST_TEXT = 64 * 1024 * 1024 -- bytes, beside what is inlined
 local MOST_INLINE = 960 * 1024 * 1024 -- bytes of base64, so that all of it has at most 1 GiB
+local MOST_TABLES = 1000000 -- lists and objects: they take memory beyond their text
 local LONGEST_NAME = 40 -- bytes of a name, in a message
 local HEAD = 4096 -- bytes, which say what a file is
 
@@ -33,6 +34,11 @@ end
 local function too_long(path, what, most)
   return errors.new { kind = "limit", message = ("the conversation in '%s' has more than %d MiB of %s"):format(path,
     most / 1024 / 1024, what) }
+end
+
+local function too_many(path)
+  return errors.new { kind = "limit", message = ("the conversation in '%s' has more than %d lists and objects"):format(
+    path, MOST_TABLES) }
 end
 
 local function files()
@@ -66,16 +72,20 @@ end
 
 --- What stands for a value in the file: the same, or a copy in which parts are described and names escaped. What is
 --- nested too deep, or holds itself, is refused when it is written.
----@param how { inline: boolean?, bytes: integer, err: lmm.Error?, done: table }
+---@param how { inline: boolean?, bytes: integer, tables: integer, err: lmm.Error?, done: table, counts: table }
 local function plain(value, how, depth)
   if type(value) ~= "table" or depth > json.MAX_DEPTH then return value end
   if parts.is(value) then
     local fields, err, bytes = parts.describe(value, how.inline)
-    how.err, how.bytes = how.err or err, how.bytes + bytes
+    how.err, how.bytes, how.tables = how.err or err, how.bytes + bytes, how.tables + 3
     return { [PART] = fields }
   end
-  if how.done[value] then return how.done[value] end
-  how.done[value] = value
+  if how.done[value] then
+    how.tables = how.tables + (how.counts[value] or 0)
+    return how.done[value]
+  end
+  local before = how.tables
+  how.done[value], how.tables = value, before + 1
   local copy = has_reserved(value) and setmetatable({}, getmetatable(value)) or nil
   local is_new = copy ~= nil
   for key, item in next, value do
@@ -85,7 +95,7 @@ local function plain(value, how, depth)
       copy[is_reserved(key) and "lmm." .. key or key] = result
     end
   end
-  how.done[value] = copy or value
+  how.done[value], how.counts[value] = copy or value, how.tables - before
   return copy or value
 end
 
@@ -118,8 +128,8 @@ end
 
 --- The file's text, as a body.
 ---@return userdata? body, lmm.Error? err, integer bytes  of base64 in it
-local function written(chat, inline)
-  local how = { inline = inline, bytes = 0, done = {} }
+local function written(chat, path, inline)
+  local how = { inline = inline, bytes = 0, tables = 3, done = {}, counts = {} }
   local list, history = {}, chat.history
   for i = 1, history:size() do list[i] = history:at(i) end
   local problem = messages.problem(list)
@@ -129,6 +139,7 @@ local function written(chat, inline)
     format = FORMAT, version = VERSION, messages = json.array(list),
     options = options_of(chat, how),
   }
+  if how.tables > MOST_TABLES then how.err = how.err or too_many(path) end
   if how.err then return nil, how.err, 0 end
   tree.inline = how.bytes
   json.learn_marks()
@@ -152,7 +163,7 @@ function saved.check_target(path)
   end
   if text == "" or is_ours(text) then return nil end
   local whole = #text < HEAD and text or files().read(path, MOST_TEXT) or "" -- another program may have turned it round
-  local value = core.decode(whole, { depth = json.MAX_DEPTH })
+  local value = core.decode(whole, { depth = json.MAX_DEPTH, containers = MOST_TABLES })
   if type(value) == "table" and value.format == FORMAT then return nil end
   return invalid("'%s' is there, and is no saved conversation: it is not overwritten; give another path", path)
 end
@@ -168,7 +179,7 @@ function saved.save(chat, path, opts)
   local err = saved.check_target(path)
   if err then return nil, err end
   local body, bytes
-  body, err, bytes = written(chat, opts.inline)
+  body, err, bytes = written(chat, path, opts.inline)
   if not body then return nil, err end
   if bytes > MOST_INLINE then return nil, too_long(path, "media in base64", MOST_INLINE) end
   if body:size() - bytes > MOST_TEXT then return nil, too_long(path, "text", MOST_TEXT) end
@@ -196,7 +207,8 @@ end
 --- The object in a saved conversation of our version.
 ---@return table? tree, lmm.Error? err
 local function decode(path, text)
-  local tree, message, _, why = core.decode(text, { depth = json.MAX_DEPTH })
+  local tree, message, _, why = core.decode(text, { depth = json.MAX_DEPTH, containers = MOST_TABLES })
+  if why == "limit" and not message:find "nested" then return nil, too_many(path) end
   if message and is_ours(text) then
     return nil, invalid("the saved conversation in '%s' is damaged: %s%s", path, message,
       why == "cut" and " (its end is missing)" or "")
