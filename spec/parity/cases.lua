@@ -134,6 +134,7 @@ return {
   }),
 
   case("a picture arrives whole", { replies.whole "seen" }, {
+    opts = { dialect = "generic" },
     run = function(client)
       assert(client:conversation():ask("What?", lmm.image "examples/picture.jpg"))
     end,
