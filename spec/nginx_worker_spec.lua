@@ -78,7 +78,7 @@ describe("calls in nginx", function()
     return server:run([[
       local lmm = require "lmm"
       local timeout = { $limits }
-      local client = lmm.connect { base_url = "$url", model = "m", retry = false, timeout = timeout }
+      local client = lmm.connect { base_url = "$url", model = "m", retry = false, timeout = timeout, dialect = "generic" }
       local chat = client:conversation()
       local function file() return lmm.file "$large" end
       ]] .. code, { limits = timeout or "", url = url_of(upstream), large = large })
@@ -165,7 +165,7 @@ describe("calls in nginx", function()
         local out = os.tmpname()
         os.execute(server:command(([[
           local lmm = require "lmm"
-          local chat = lmm.connect { base_url = "%s", model = "m", retry = false }:conversation()
+          local chat = lmm.connect { base_url = "%s", model = "m", retry = false, dialect = "generic" }:conversation()
           local function file() return lmm.file "%s" end
           local result
           local task = lmm.go(function() return chat:stream(%s):reply() end, function(...) result = { ... } end)
@@ -297,7 +297,7 @@ describe("calls in nginx", function()
       end)
       ngx.socket.tcp = function() return peer end
       local lmm = require "lmm"
-      local client = lmm.connect "http://127.0.0.1:1/v1"
+      local client = lmm.connect { base_url = "http://127.0.0.1:1/v1", dialect = "generic" }
       local reply, message = client:request("POST", "x", { file = lmm.file "$file" })
       ngx.thread.wait(others)
       return reply and reply.json.data[1].id or message, pings >= 5 or pings]],
@@ -316,8 +316,8 @@ describe("calls in nginx", function()
     with(relay.start { mode = "stall" }, function(upstream)
       local file = process.write(os.tmpname(), process.read(large))
       local out = os.tmpname()
-      os.execute(server:command(([[return select(2, require("lmm").connect { base_url = "%s", model = "m" }
-        :conversation():ask("What?", require("lmm").file "%s"))]]):format(url_of(upstream), file))
+      os.execute(server:command(([[return select(2, require("lmm").connect {
+        base_url = "%s", model = "m", dialect = "generic" }:conversation():ask("What?", require("lmm").file "%s"))]]):format(url_of(upstream), file))
         .. ">" .. out .. " &")
       upstream:wait "stalled 1"
       process.write(file, "other")
@@ -355,7 +355,7 @@ describe("calls in nginx", function()
       local one = nginx.start {}
       finally(function() one:stop() end)
       os.execute(one:command(([[
-        package.loaded.shared = require("lmm").connect { base_url = "%s", model = "m" }
+        package.loaded.shared = require("lmm").connect { base_url = "%s", model = "m", dialect = "generic" }
         local _, message, err = package.loaded.shared:models()
         return message, err.kind]]):format(upstream.url)) .. " >" .. out .. " &")
       upstream:wait "request"

@@ -195,7 +195,7 @@ local function difference(plan, reply, state, count)
   end
   if reply.text ~= meant.choices[1].text then return "another text" end
   if reply.id ~= meant.id or reply.model ~= meant.model then return "another id or model" end
-  if reply.usage and reply.usage.total_tokens ~= meant.tokens then return "another usage" end
+  if reply.usage.total_tokens and reply.usage.total_tokens ~= meant.tokens then return "another usage" end
   if state.pieces and plan.streamed and table.concat(state.pieces) ~= reply.text then
     return "the pieces are not the text"
   end
