@@ -14,7 +14,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode slice header sse delta text kind answer core
+CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error files
@@ -139,7 +139,7 @@ storm: all ## thousands of exchanges with a server that breaks its replies, in e
 	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done
 
-FUZZ         ?= sse read answer base64 sniff write body utf8 head retry
+FUZZ         ?= sse read grow answer base64 sniff write body utf8 head retry
 FUZZ_SECONDS ?= 600
 FUZZ_FLAGS   := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
 FUZZ_SOURCES := $(patsubst %,src/%.c,$(filter-out core,$(CORE)))

@@ -11,6 +11,7 @@
 #define LMM_BODY "lmm.body"
 #define LMM_SSE "lmm.sse"
 #define LMM_ANSWER "lmm.answer"
+#define LMM_GROWER "lmm.grower"
 #define LMM_ARRAY "lmm.array" /* the metatable of lists that are lists though they are empty */
 
 /* Keeps the module that holds `address` in memory when the state that loaded it closes: libcurl's resolver threads may
@@ -52,6 +53,13 @@ typedef struct lmm_decoding {
 /* Pushes the value of a text that stays where it is meanwhile: 1 result; or nil, a message, where (from 1), and
  * "syntax", "cut" or "limit": 4 results. Raises when memory runs out. */
 int lmm_decode(lua_State *L, const char *text, size_t length, lmm_decoding *how);
+
+/* What the two that make values share. */
+void lmm_push_number(lua_State *L, const lmm_number *number, bool clean);
+/* The name on the top is popped; in the table below it, what was there under that name before is gone. */
+void lmm_drop_field(lua_State *L);
+size_t lmm_count_option(lua_State *L, int index, const char *name, size_t otherwise, size_t max); /* of the options there */
+bool lmm_flag_option(lua_State *L, int index, const char *name);
 
 /* ---- write: Lua values to JSON ---------------------------------------------------------------------------------- */
 

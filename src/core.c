@@ -55,6 +55,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"answer", lmm_answer_open},
                                    {"join", lmm_text_open},
                                    {"decode", lmm_decode_open},
+                                   {"grow", lmm_grow_open},
                                    {"array_mt", lmm_array_open},
                                    {"null", lmm_null_open},
                                    {NULL, NULL}};

@@ -38,16 +38,14 @@ static void push_string(builder *self) {
   lua_pushlstring(self->L, out, count);
 }
 
-static void push_number(builder *self) {
-  const lmm_number *number = &self->json.number;
+void lmm_push_number(lua_State *L, const lmm_number *number, bool clean) {
   if (number->is_integer)
-    lmm_push_whole(self->L, number->integer);
+    lmm_push_whole(L, number->integer);
   else
-    lmm_push_double(self->L, number->value, self->how->clean);
+    lmm_push_double(L, number->value, clean);
 }
 
-/* A name that was there before and is null now is gone. */
-static void drop_field(lua_State *L) {
+void lmm_drop_field(lua_State *L) {
   lua_pushvalue(L, -1);
   lua_rawget(L, -3);
   bool is_new = lua_isnil(L, -1);
@@ -79,7 +77,7 @@ static void store_null(builder *self) {
   } else if (json->depth == 0) {
     lua_pushnil(self->L);
   } else if (json->levels[json->depth - 1] & 1) {
-    drop_field(self->L);
+    lmm_drop_field(self->L); /* a name that was there before and is null now */
   }
 }
 
@@ -117,7 +115,7 @@ static int build(builder *self) {
         store(self);
         break;
       case LMM_JSON_NUMBER:
-        push_number(self);
+        lmm_push_number(L, &json->number, self->how->clean);
         store(self);
         break;
       case LMM_JSON_TRUE:
@@ -172,21 +170,21 @@ int lmm_decode(struct lua_State *L, const char *text, size_t length, lmm_decodin
   return 1;
 }
 
-static bool flag(lua_State *L, const char *name) {
-  lua_getfield(L, 2, name);
+bool lmm_flag_option(lua_State *L, int index, const char *name) {
+  lua_getfield(L, index, name);
   bool value = lua_toboolean(L, -1) != 0;
   lua_pop(L, 1);
   return value;
 }
 
-static size_t count_option(lua_State *L, const char *name, size_t otherwise) {
-  lua_getfield(L, 2, name);
+size_t lmm_count_option(lua_State *L, int index, const char *name, size_t otherwise, size_t max) {
+  lua_getfield(L, index, name);
   bool is_given = !lua_isnil(L, -1);
   lua_Number value = luaL_optnumber(L, -1, (lua_Number)otherwise);
   lua_pop(L, 1);
   if (!is_given) return otherwise;
   if (!(value >= 1)) luaL_error(L, "%s: a positive number expected", name);
-  return value >= LMM_MAX_DEPTH ? LMM_MAX_DEPTH : (size_t)value;
+  return value >= (lua_Number)max ? max : (size_t)value;
 }
 
 /* decode(text, opts?) -> value | nil, message, the byte where it failed, why: "syntax", "cut" (what is there may be the
@@ -202,10 +200,10 @@ static int core_decode(lua_State *L) {
   const char *text = luaL_checklstring(L, 1, &length);
   if (!lua_isnoneornil(L, 2)) {
     luaL_checktype(L, 2, LUA_TTABLE);
-    how.depth = count_option(L, "depth", LMM_DEPTH);
-    how.containers = count_option(L, "containers", 0);
-    how.clean = flag(L, "clean");
-    how.lenient = flag(L, "lenient");
+    how.depth = lmm_count_option(L, 2, "depth", LMM_DEPTH, LMM_MAX_DEPTH);
+    how.containers = lmm_count_option(L, 2, "containers", 0, LMM_MAX_DEPTH);
+    how.clean = lmm_flag_option(L, 2, "clean");
+    how.lenient = lmm_flag_option(L, 2, "lenient");
   }
   return lmm_decode(L, text, length, &how);
 }

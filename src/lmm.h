@@ -1,7 +1,7 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
  *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> base64 -> tap -> literal -> body
- *     -> transport -> sse, read -> delta, kind -> answer
+ *     -> transport -> sse, read -> fence -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
@@ -65,6 +65,9 @@ void lmm_buf_free(lmm_buf *buf); /* empties it and gives its memory back; `max` 
 size_t lmm_utf8_check(const char *text, size_t count);
 /* How many bytes at the beginning of `text` are well-formed characters beyond ASCII. */
 size_t lmm_utf8_beyond_ascii(const char *text, size_t count);
+
+/* How many bytes of `text` there are without a character at its end of which bytes are still missing. */
+size_t lmm_utf8_whole(const char *text, size_t count);
 
 /* ---- view: a stretch of a file, read where it is looked at ------------------------------------------------------ */
 
@@ -375,6 +378,26 @@ void lmm_json_explain(const lmm_json *json, lmm_error *error); /* what failed, i
  * *halves becomes true: what is before or behind may have the other half. */
 size_t lmm_json_unescape(char *out, const char *raw, size_t count, bool *halves);
 
+/* ---- fence: the marks of Markdown's code blocks, which models put around JSON ------------------------------------- */
+
+typedef struct lmm_fence {
+  int state;
+  size_t at;       /* how far the text was looked at */
+  size_t begin;    /* where the JSON begins, once that is told; 0 without a fence */
+  unsigned marks;  /* backticks that open it */
+  unsigned closing; /* backticks that close it, so far */
+  unsigned letters; /* of the language's name */
+  bool is_fenced;
+} lmm_fence;
+
+/* Both take the text from its first byte on, as far as it is there, and look at no byte twice. A fence is three backticks
+ * or more with a name of up to 16 letters ("json"), which white space or the JSON itself ends. */
+/* Whether it is told where the JSON begins. A text that begins in another way has no fence. */
+bool lmm_fence_open(lmm_fence *fence, const char *text, size_t count, bool is_last);
+/* The JSON of a fenced text ended at `end`. Whether what follows is a fence's end and white space, as far as it is there;
+ * where it is not, the JSON reader tells from `at` on what does not belong there. A fence that is never closed will do. */
+bool lmm_fence_close(lmm_fence *fence, const char *text, size_t end, size_t count, bool is_last);
+
 /* ---- slice: a place in a JSON text ------------------------------------------------------------------------------- */
 
 /* Behind the first token of a list or of an object: go to the item of this number, from 1, or to the last field of this
@@ -524,6 +547,7 @@ int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */
 int lmm_text_open(struct lua_State *L);   /* join(pieces) */
 int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
+int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */

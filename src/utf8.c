@@ -44,3 +44,12 @@ size_t lmm_utf8_check(const char *text, size_t count) {
   } while (length > 0);
   return offset;
 }
+
+size_t lmm_utf8_whole(const char *text, size_t count) {
+  size_t behind = 0; /* bytes at the end that only continue a character */
+  while (behind < 3 && behind < count && ((unsigned char)text[count - 1 - behind] & 0xC0) == 0x80) behind++;
+  if (behind == count) return count;
+  unsigned char first = (unsigned char)text[count - 1 - behind];
+  size_t needed = first >= 0xF0 ? 3 : first >= 0xE0 ? 2 : first >= 0xC0 ? 1 : 0;
+  return behind < needed ? count - behind - 1 : count;
+}
