@@ -148,6 +148,7 @@ build = {
     ["lmm.request.dialects.sglang"] = "lua/lmm/request/dialects/sglang.lua",
     ["lmm.request.dialects.vllm"] = "lua/lmm/request/dialects/vllm.lua",
     ["lmm.request.media_cache"] = "lua/lmm/request/media_cache.lua",
+    ["lmm.schema"] = "lua/lmm/schema.lua",
     ["lmm.server"] = "lua/lmm/server/init.lua",
     ["lmm.server.child"] = "lua/lmm/server/child.lua",
     ["lmm.server.guard"] = "lua/lmm/server/guard.lua",

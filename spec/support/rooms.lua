@@ -21,7 +21,7 @@ local LAYERS = {
   { "call" },
   { "answer", "request", "transport", "loop" },
   { "form", "part", "reply" },
-  { "json", "options", "errors", "paths", "text", "types", "version", is_common = true },
+  { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
   { "core", "curl", "digest", "files" }, -- in C
 }
 
