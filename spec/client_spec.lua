@@ -108,7 +108,7 @@ describe("the client", function()
       { schema = {} })
     assert.raises("client:chat: unknown option 'timeot' %(did you mean 'timeout'", client.chat, client, {},
       { timeot = 1 })
-    assert.raises("'guided_json' is no longer heeded by servers: use 'schema'", client.chat, client,
+    assert.raises("'guided_json' is no longer heeded by servers: use the option 'schema'", client.chat, client,
       { guided_json = {} })
     assert.raises("model holds a control character", client.chat, client, { messages = {}, model = "a\nb" })
     assert.raises("client:models: unknown option 'timeot' %(did you mean 'timeout'", client.models, client,

@@ -10,7 +10,7 @@ local compiler = os.getenv "CC" or "cc"
 local headers = os.getenv "LUA_INCDIR" or "/usr/include/lua" .. version
 local folder = "build/fuzz/lua" .. version .. (os.getenv "VARIANT" or "")
 
-local targets = { "sse", "read", "answer", "base64", "sniff", "body", "utf8", "head", "retry",
+local targets = { "sse", "read", "grow", "answer", "base64", "sniff", "body", "utf8", "head", "retry",
   "write" }
 local more = { sniff = "spec/media/*" }
 local sources = {} -- the C files of lmm.core, but for the one that binds them

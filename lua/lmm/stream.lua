@@ -22,8 +22,9 @@ local ENDING_TIMEOUT = 2
 
 --- Makes a stream. Its request is sent when it is first read.
 ---@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
----@param opts { schema: table?, limits: table, choices: integer, streamed: boolean, answer: function? }
----  choices: how many were asked for; answer: makes what reads a reply, an answer unless given
+---@param opts { structured: table?, limits: table, choices: integer, streamed: boolean, answer: function? }
+---  structured: what the answer is to be; choices: how many were asked for; answer: makes what reads a reply, an answer
+---  unless given
 function stream.new(prepare, opts)
   return setmetatable({
     prepare = prepare,
@@ -38,6 +39,7 @@ function stream.new(prepare, opts)
     first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
     is_collecting = nil, is_collected = nil, is_relayed = nil, -- for `pieces`, for `raw`
+    asked = opts.structured, -- what the answer is to be; `values` ask for JSON
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
 end
@@ -173,7 +175,7 @@ function Stream:complete()
   if self.stopped then return end
   local call = self.call
   local result, failure = self.answer:reply()
-  if not failure and self.opts.schema then result.value, failure = self.answer:structured(result) end
+  if not failure and self.asked then result.value, failure = self.answer:structured(result, self.asked) end
   if failure then return self:stop(call:fail(failure)) end
   result.attempts = call.attempts
   result.usage = result.usage or {}
@@ -253,6 +255,41 @@ function Stream:pieces()
   end
 end
 
+local is_json = { json = true, schema = true }
+
+--- What reads pieces on behalf of `values` and `elements`, and the text that was handed out before.
+---@return fun(): string? read, string text
+function Stream:begin_json(method)
+  self.asked = self.asked or { kind = "json" }
+  if not is_json[self.asked.kind] then
+    errors.misuse("stream:%s is for JSON: with %s an answer is one text, of which stream:next gives the pieces",
+      method, self.asked.kind)
+  end
+  return function() return self() end, self.has_answer and not self.unread and self.answer:text() or ""
+end
+
+--- An iterator over the value of an answer that is JSON, as far as it came: a list or an object is the same table each
+--- time, which grows; a name and a number appear once they are whole, a string as it comes, though a long one not with
+--- each piece: it is given anew when it is a quarter longer. All of it takes time that is linear in the answer.
+--- `stream:reply().value` holds the same value, in a table of its own. It raises like the stream itself, also where the
+--- answer turns out not to be what was asked for.
+---@return fun(): any
+function Stream:values()
+  return answers.values(self.opts.limits, self:begin_json "values")
+end
+
+--- An iterator over the items of a list in an answer that is JSON, each once, when it is whole. Nulls are passed over;
+--- where the answer has no such list, there are none. It raises like the stream itself.
+---@param path string  the names that lead to the list, with dots between them ("receipt.rows"); "" where the answer is
+--- itself a list
+---@return fun(): any
+function Stream:elements(path)
+  if type(path) ~= "string" then
+    errors.misuse("stream:elements takes the path of a list, as in 'receipt.rows', not a %s", type(path))
+  end
+  return answers.elements(self.opts.limits, path, self:begin_json "elements")
+end
+
 --- An iterator over the bytes of the reply's body as they came, to relay them, from the first on; `reply` still gives
 --- the answer afterwards. Nothing is handed out before the answer has begun, so that until then the call is tried again
 --- as the policy says. It raises like the stream itself.
@@ -293,7 +330,7 @@ function Stream:cancel()
     or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end
 
-errors.check_self(Stream, "stream", "events", "pieces", "raw", "reply", "cancel")
+errors.check_self(Stream, "stream", "events", "pieces", "values", "elements", "raw", "reply", "cancel")
 
 --- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
 Stream.__close = Stream.cancel

@@ -18,14 +18,13 @@ local answer = {
   find_error = server_error.find,
 }
 
---- The failure of JSON that cannot be decoded, by what core.decode says of it.
-local function decode_failure(text, limits, message, why)
-  if why == "limit" then
-    return { kind = "limit", phase = "receive", reason = message:find "nested"
-      and ("the reply is nested more than %d deep (limits.depth)"):format(limits.depth)
-      or ("the reply is longer than %d bytes (limits.reply)"):format(limits.reply) }
-  end
-  return server_error.not_json(text, message)
+--- Iterators over the value of an answer while it comes, and over the items of a list in it: see lmm.answer.growing.
+function answer.values(...)
+  return require("lmm.answer.growing").values(...)
+end
+
+function answer.elements(...)
+  return require("lmm.answer.growing").elements(...)
 end
 
 --- The value of a reply's text without nulls, or nil and what is wrong with it.
@@ -34,7 +33,7 @@ end
 ---@return any value, table? failure
 function answer.decode(text, limits)
   local value, message, _, why = core.decode(text, { depth = limits.depth, clean = true, lenient = true })
-  if message then return nil, decode_failure(text, limits, message, why) end
+  if message then return nil, server_error.of_decode(text, limits, message, why) end
   return value
 end
 
@@ -137,7 +136,7 @@ function Answer:add_event(streamed, name)
   local event, message, halves, why = self.reader:value()
   local is_error = streamed and name:lower() == "error"
   if type(event) ~= "table" then
-    if why == "limit" then return nil, decode_failure("", self.limits, message, why) end
+    if why == "limit" then return nil, server_error.of_decode("", self.limits, message, why) end
     local text = self.reader:data()
     if is_error then
       event = { error = text:find "%S" and text or server_error.NO_REASON }
@@ -270,20 +269,12 @@ function Answer:text()
   return self.choices:text()
 end
 
---- The value of a structured answer, or the failure of an answer that is not JSON.
+--- The value of a structured answer, or why it is not what was asked for.
 ---@param result lmm.Reply
+---@param asked { kind: string, value: any }
 ---@return any value, table? failure
-function Answer:structured(result)
-  local value, failure = answer.decode(result.text, self.limits)
-  if not failure or failure.kind == "limit" then return value, failure end
-  if result.finish_reason == "length" then
-    failure.reason = "the answer was cut at the most tokens, before the JSON that the schema asks for was whole"
-    failure.hint, failure.usage = "raise max_tokens", result.usage
-    return nil, failure
-  end
-  failure.reason = ("the answer is not the JSON that the schema asks for, %s, and ended with finish_reason %s"):format(
-    failure.reason, tostring(result.finish_reason))
-  return nil, failure
+function Answer:structured(result, asked)
+  return require("lmm.answer.structured").value(result, asked, self.limits)
 end
 
 --- The reply that it all adds up to, or nil and what is missing in it.

@@ -140,12 +140,27 @@ function server_error.not_json(body, fault)
     local title = body:match "<[tT][iI][tT][lL][eE]>%s*([^<]+)"
     if title then return { kind = "protocol", phase = "receive", reason = "an HTML page, {quote}", quote = title } end
     reason = "an HTML page, not JSON"
-  elseif fault and body:find "^%s*[{%[]" then
+  elseif fault and (body:find "^%s*[{%[]" or body:find "^%s*```%a*%s*[{%[]") then
     reason = "JSON with a fault, " .. fault .. ": {quote}"
   else
     reason = "not a JSON object but {quote}"
   end
   return { kind = "protocol", phase = "receive", reason = reason, quote = body }
+end
+
+--- The failure of JSON that cannot be decoded, by what core.decode says of it.
+---@param limits { reply: integer, depth: integer }
+---@param message string
+---@param why "syntax"|"cut"|"limit"
+function server_error.of_decode(text, limits, message, why)
+  if why ~= "limit" then return server_error.not_json(text, message) end
+  local reason = ("the reply is longer than %d bytes (limits.reply)"):format(limits.reply)
+  if message:find "nested" then
+    reason = ("the reply is nested more than %d deep (limits.depth)"):format(limits.depth)
+  elseif message:find "lists and objects" then
+    reason = message .. " (limits.reply)"
+  end
+  return failures.new("limit", reason)
 end
 
 local LOOKED_AT = 64 * 1024 -- bytes at the end of a stream

@@ -289,12 +289,16 @@ end
 ---@return lmm.Stream
 function Client:open_stream(where, given, ours, streamed, talks)
   ours = options.check(where, fields.rows, ours)
-  local sent, wants_usage = fields.sent(given, ours, streamed)
+  fields.check(given)
   self:check_open()
+  local asked = request.structured.asked(ours, given)
+  local form, err = request.structured.fields(asked, given, self.dialect)
+  local sent, wants_usage = fields.sent(given, form or {}, streamed)
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
-  local body, err, found = request.body(sent, self)
+  local body, found
+  if form then body, err, found = request.body(sent, self) end
   local unknown = found and self:needs_dialect(found.parts, talks) and request.copy(sent) or nil
   local function prepare(stream)
     if not body then return nil, err end
@@ -319,13 +323,17 @@ function Client:open_stream(where, given, ours, streamed, talks)
     call.model, call.stream, call.parts, call.variants = model, stream, found and found.parts, forms
     return call
   end
-  return streams.new(prepare, { schema = ours.schema, limits = self.limits, choices = choices, streamed = streamed })
+  return streams.new(prepare, { structured = asked, limits = self.limits, choices = choices, streamed = streamed })
 end
 
 ---@class lmm.RequestOptions
 ---@field timeout number|table|nil  seconds in all, or { connect, first, idle, total }
 ---@field retry table|function|boolean|nil  see lmm.retry
----@field schema table?  a JSON schema, for a structured answer
+---@field schema table?  a JSON schema that the answer is to follow: `reply.value` holds it decoded. One of this and
+--- the next three
+---@field choice string[]?  the answer is to be one of these, and `reply.value` is that one
+---@field regex string?  a regular expression, as the server has them, that the answer is to match
+---@field grammar string?  a grammar, as the server has them, that the answer is to follow
 ---@field headers table<string, string>?  more headers, over those of the client
 
 --- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it. All

@@ -5,11 +5,13 @@ local options = require "lmm.options"
 local parts = require "lmm.part"
 local request = require "lmm.request"
 local settings = require("lmm.call").settings
+local structured = require("lmm.request").structured
 
 local arguments = {}
 
 --- The names that are ours in a table of options; every other name is a field of the request, the server's.
-local OURS = { timeout = true, retry = true, schema = true, headers = true }
+local OURS = { timeout = true, retry = true, schema = true, choice = true, regex = true, grammar = true,
+  headers = true }
 
 --- What says how the server is reached, which no server can be told.
 local OF_CONNECT = { proxy = true, tls = true, unix_socket = true }
@@ -30,12 +32,21 @@ function arguments.copy(fields)
   return out
 end
 
+--- Whether options say what the answer is to be.
+local function asks_for_form(given)
+  for _, name in ipairs(structured.names) do
+    if given[name] ~= nil then return true end
+  end
+end
+
 --- What of a table of options is ours, and what the server's; each over what holds otherwise.
 ---@param base { opts: table, fields: table }
 ---@return table opts, table fields
 function arguments.split(given, base)
   local opts, fields = arguments.copy(base.opts), arguments.copy(base.fields)
-  if given.schema or given.response_format then opts.schema, fields.response_format = nil, nil end
+  if asks_for_form(given) then
+    for _, name in ipairs(structured.names) do opts[name], fields[name] = nil, nil end
+  end
   for name, value in pairs(given) do
     if OURS[name] then
       opts[name] = value

@@ -72,8 +72,8 @@ local function read_options(opts)
   return own, fields, messages
 end
 
---- Makes a conversation: `system` is its system message, `messages` what it begins with; `timeout`, `retry`, `schema`
---- and `headers` are ours; every other name goes along with each request.
+--- Makes a conversation: `system` is its system message, `messages` what it begins with; `timeout`, `retry`, `headers`
+--- and one of `schema`, `choice`, `regex` and `grammar` are ours; every other name goes along with each request.
 function conversation.new(client, opts)
   local own, fields, messages = {}, {}, {}
   if opts ~= nil then own, fields, messages = read_options(opts) end
@@ -191,7 +191,7 @@ end
 
 --- Asks and waits for the whole answer. Strings are text parts, the order is kept; without any part the history is
 --- asked about, where it ends in a user's message or a tool's result; a last table without `type` holds
---- options for this request: `timeout`, `retry`, `schema`, `headers`, and any request field by the server's name.
+--- options for this request: those that are ours (see lmm.RequestOptions), and any request field by the server's name.
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Conversation:ask(...)
   return self:open_stream(false, ...):reply()

@@ -8,7 +8,7 @@ local forms = require "lmm.form"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 
-local request = { dialects = dialects }
+local request = { dialects = dialects, structured = require "lmm.request.structured" }
 
 --- What is found while a request is written: the parts in it, in their order, and the media that the server is to keep.
 ---@class lmm.Found
