@@ -102,6 +102,33 @@ function measures.stream(url, how, path)
   print(("%.6f %d %.3f"):format(seconds, memory "VmRSS" - before, longest * 1000))
 end
 
+--- values URL values|elements|append: one streamed answer that is JSON, as a value that grows, item by item, or joined
+--- and decoded at its end.
+function measures.values(url, how)
+  local client = connect(url)
+  local ways = {
+    values = function(stream)
+      local value
+      for now in stream:values() do value = now end
+      return value
+    end,
+    elements = function(stream)
+      local count = 0
+      for _ in stream:elements "rows" do count = count + 1 end
+      return { rows = { [count] = true } }
+    end,
+    append = function(stream)
+      local pieces = {}
+      for piece in stream do pieces[#pieces + 1] = piece end
+      return core.decode(table.concat(pieces))
+    end,
+  }
+  assert(client:chat { messages = QUESTION }) -- the server makes the answer once
+  local value
+  print(("%.6f"):format(cpu(function() value = ways[how](client:stream { messages = QUESTION }) end)))
+  assert(#value.rows > 0 or next(value.rows))
+end
+
 --- crowd URL_OF_HOLD WAITING URL_OF_STREAM: a busy stream beside so many that wait.
 function measures.crowd(hold, waiting, url)
   local holding, busy = connect(hold), connect(url)

@@ -1,8 +1,8 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, crowd, turns, saved, texts, pictures, start. Ends with a table, which a
--- run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, values, crowd, turns, saved, texts, pictures, start. Ends with a table,
+-- which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -201,6 +201,19 @@ local function exponent(much, little, factor)
   return math.log(much / little) / math.log(factor)
 end
 
+function groups.values()
+  local function url_of(count) return ("%s/json/%d/12/v1"):format(root, count) end
+  local function way(count, how)
+    return function() return (measure("values", url_of(count), how)) end
+  end
+  local values, elements, append = interleaved(7,
+    { way(22000, "values"), way(22000, "elements"), way(22000, "append") })
+  report("structured answer of 268 KB in 22,000 deltas: values() CPU / (append + one decode)", values / append, 2)
+  report("the same, elements()", elements / append, 2)
+  local many, few = interleaved(5, { way(176000, "values"), way(22000, "values") })
+  report("values() of an answer 8 times as long, as an exponent", exponent(many, few, 8), 1.1)
+end
+
 function groups.crowd()
   local url = root .. "/stream/200000/280/v1"
   local beside, alone = interleaved(3, {
@@ -294,7 +307,7 @@ function groups.start()
   report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
-local names = { "base64", "upload", "asks", "streams", "crowd", "turns", "saved", "texts", "pictures", "start" }
+local names = { "base64", "upload", "asks", "streams", "values", "crowd", "turns", "saved", "texts", "pictures", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

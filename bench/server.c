@@ -2,6 +2,7 @@
  * when its standard input does. The path says what comes back; its end (/v1/chat/completions) is not looked at:
  *
  *     /stream/COUNT/BYTES/...   COUNT events with a piece of text each, BYTES long, all different
+ *     /json/COUNT/BYTES/...     COUNT events with BYTES of one JSON text each: a list of rows, and a long string behind it
  *     /hold/...                 the head and the role of a stream, and then nothing more
  *     /text/BYTES/...           a whole answer with so much text
  *     anything else             a whole answer of one word
@@ -44,10 +45,10 @@ typedef struct made {
 } made;
 static made *all_made;
 
-static char *piece_of(char *at, long number, long bytes) {
-  static const char *words[] = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"};
-  char text[64], line[4096];
-  sprintf(text, "%s%ld ", words[number % 8], number * 2654435761 % 1000003);
+static const char *words[] = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"};
+
+static char *piece_of(char *at, const char *text, long bytes) {
+  char line[4096];
   int length = sprintf(line, "data: {\"id\":\"chatcmpl-7d2f6a4e9b\",\"object\":\"chat.completion.chunk\",\"created\":1764374400,"
     "\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"logprobs\":null,\"finish_reason\":null,"
     "\"token_ids\":null}],\"padding\":\"", text);
@@ -61,6 +62,39 @@ static const char role[] = "data: {\"id\":\"chatcmpl-7d2f6a4e9b\",\"model\":\"m\
   "{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
 static const char last[] = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
+static char *word_of(char *at, long number, long bytes) {
+  char text[64];
+  sprintf(text, "%s%ld ", words[number % 8], number * 2654435761 % 1000003);
+  return piece_of(at, text, bytes);
+}
+
+/* The JSON text of /json: the first half of its bytes are rows. */
+static char *json_of(long length) {
+  char *text = malloc((size_t)length + 256), *at = text + sprintf(text, "{\"rows\":[");
+  for (long row = 0; at - text < length / 2; row++)
+    at += sprintf(at, "%s{\"id\":%ld,\"name\":\"%s\",\"price\":%ld.5,\"tags\":[\"%s\",null]}", row > 0 ? "," : "", row,
+      words[row % 8], row * 7, words[row % 5]);
+  at += sprintf(at, "],\"text\":\"");
+  for (long word = 0; at - text < length - 2 - 7; word++) at += sprintf(at, "%s ", words[word % 4]);
+  while (at - text < length - 2) *at++ = 'x';
+  sprintf(at, "\"}");
+  return text;
+}
+
+/* The text in pieces, quotes escaped. */
+static char *pieces_of(char *at, const char *text, long count, long bytes) {
+  for (long i = 0; i < count; i++) {
+    char piece[512], *to = piece;
+    for (long j = 0; j < bytes; j++, text++) {
+      if (*text == '"') *to++ = '\\';
+      *to++ = *text;
+    }
+    *to = '\0';
+    at = piece_of(at, piece, 0);
+  }
+  return at;
+}
+
 static made *make(const char *path, long count, long bytes) {
   for (made *m = all_made; m != NULL; m = m->next)
     if (strcmp(m->path, path) == 0) return m;
@@ -69,7 +103,13 @@ static made *make(const char *path, long count, long bytes) {
   if (count > 0) {
     m->text = malloc((size_t)count * (size_t)(bytes + 300) + 4096);
     char *at = m->text + sprintf(m->text, "%s", role);
-    for (long i = 0; i < count; i++) at = piece_of(at, i, bytes);
+    if (strncmp(path, "/json/", 6) == 0) {
+      char *text = json_of(count * bytes);
+      at = pieces_of(at, text, count, bytes);
+      free(text);
+    } else {
+      for (long i = 0; i < count; i++) at = word_of(at, i, bytes);
+    }
     at += sprintf(at, "%s", last);
     m->length = (size_t)(at - m->text);
   } else {
@@ -92,7 +132,8 @@ static void answer(connection *c) {
   const char *type = "application/json";
   sscanf(c->head, "%*s %63[^ ]", path);
   c->out = small, c->out_length = sizeof small - 1;
-  if (sscanf(path, "/stream/%ld/%ld", &count, &bytes) == 2 || sscanf(path, "/text/%ld", &bytes) == 1) {
+  if (sscanf(path, "/stream/%ld/%ld", &count, &bytes) == 2 || sscanf(path, "/json/%ld/%ld", &count, &bytes) == 2 ||
+      sscanf(path, "/text/%ld", &bytes) == 1) {
     made *m = make(path, count, bytes);
     c->out = m->text, c->out_length = m->length;
     if (count > 0) type = "text/event-stream";
