@@ -114,6 +114,7 @@ build = {
     ["lmm.mock.respond"] = "lua/lmm/mock/respond.lua",
     ["lmm.mock.server"] = "lua/lmm/mock/server.lua",
     ["lmm.mock.startup"] = "lua/lmm/mock/startup.lua",
+    ["lmm.mock.structured"] = "lua/lmm/mock/structured.lua",
     ["lmm.mock.templates"] = "lua/lmm/mock/templates.lua",
     ["lmm.mock.transcription"] = "lua/lmm/mock/transcription.lua",
     ["lmm.mock.validation"] = "lua/lmm/mock/validation.lua",

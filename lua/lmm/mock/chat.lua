@@ -3,6 +3,7 @@
 --- describes what arrived.
 local content_parts = require "lmm.mock.content_parts"
 local json = require "lmm.json"
+local structured = require "lmm.mock.structured"
 local validation = require "lmm.mock.validation"
 
 local chat = {}
@@ -174,14 +175,6 @@ local function check_sampling(request, limit)
   return limit
 end
 
-local function check_response_format(request)
-  local format = given(request.response_format)
-  if type(format) == "table" and format.type == "json_schema" and given(format.json_schema) == nil then
-    refuse_field("response_format",
-      "When response_format type is 'json_schema', the 'json_schema' field must be provided.")
-  end
-end
-
 local function check_model(request, model)
   local wanted = given(request.model)
   if wanted ~= nil and type(wanted) ~= "string" then
@@ -239,12 +232,13 @@ local function answer(request, settings)
   check_messages(request)
   check_stream_options(request)
   check_tools(request)
-  check_response_format(request)
   check_model(request, settings.model)
   local limit = read_limit(request, settings.max_model_len)
   local seen = read_messages(request.messages, settings)
   limit = check_sampling(request, fit(limit, seen.tokens, settings.max_model_len))
 
+  local text = structured.answer(request, seen.question)
+  if text then return { text = text, prompt = seen.tokens, limit = limit } end
   local lines = seen.lines
   lines[#lines + 1] = "question: " .. seen.question
   if seen.turns > 1 then
@@ -254,7 +248,7 @@ local function answer(request, settings)
 end
 
 --- Checks a request and composes the answer: a line for each medium of the conversation, the question, and which turn
---- of the conversation it is.
+--- of the conversation it is; or a text that is what the request says that the answer is to be.
 ---@param request table  the decoded body, nulls included
 ---@param settings lmm.mock.Settings
 ---@return { text: string, prompt: integer, limit: integer? }? answer  prompt: tokens; limit: of the answer's tokens

@@ -19,6 +19,16 @@ function respond.error(response, problem)
   response:send(problem.status, JSON, templates.error(problem))
 end
 
+--- The same where a stream has begun before the fault was found: an event, then [DONE].
+---@param response lmm.mock.Response
+---@param problem { status: integer, message: string, type: string?, param: string? }
+function respond.late_error(response, problem)
+  response:start(200, EVENTS)
+  response:write(templates.error_event(problem))
+  response:write(templates.DONE)
+  response:finish()
+end
+
 -- Runs a list of steps: a function is called with the response, a number is waited, in seconds.
 local function run_steps(response, steps)
   local timer, at = uv.new_timer(), 0

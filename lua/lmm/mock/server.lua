@@ -61,6 +61,7 @@ local function post_chat(settings, request, response)
     if respond.with_fault(response, fault) then return end
     read, problem = chat.read(body, settings)
   end
+  if problem and problem.is_late and body.stream == true then return respond.late_error(response, problem) end
   if problem then return respond.error(response, problem) end
 
   answers = answers + 1
