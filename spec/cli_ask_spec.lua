@@ -156,6 +156,34 @@ describe("what lmm ask is told", function()
     complained(lmm { "ask", "q", "--schema", file, "-p", "schema={}" }, 2, "two ways to say the same")
   end)
 
+  it("--schema FILE prints JSON without the fence around it, and tells what does not follow it", function()
+    local file = program.write("schema", '{"type":"object","required":["a"]}')
+    local function ask(reply)
+      return lmm { "ask", "q", "--schema", file, "-p", "mock=" .. json.encode { reply = reply } }
+    end
+    assert.equal('{"a": "`x`"}\n', answered(ask '\n```json\n{"a": "`x`"}\n```\n'))
+    assert.equal("", complained(ask '{"b":1}', 1, "the answer does not follow the schema: a is missing"))
+    assert.equal("", complained(ask "prose", 1, "is not the JSON that the schema asks for"))
+  end)
+
+  it("--choice TEXT,TEXT prints the choice", function()
+    local _, request, run = sent({ "--choice", "cat, big dog" }, { content = '"big dog"' })
+    assert.same({ "cat", "big dog" }, request.response_format.json_schema.schema.enum)
+    assert.equal("big dog\n", answered(run))
+    assert.equal("cat\n", answered(lmm { "ask", "q", "--choice", "cat,dog" }))
+    local file = program.write("schema", "{}")
+    for _, row in ipairs {
+      { { "--choice", "a,,b" }, "choice is a list of texts, and its item 2 is empty" },
+      { { "--choice", "a,b,a" }, "choice holds 'a' twice" },
+      { { "--choice", "a", "-p", 'choice=["b"]' }, "%-%-choice and %-p choice are two ways to say the same" },
+      { { "--choice", "a", "--schema", file }, "schema and choice are two ways to say what the answer is to be" },
+    } do
+      complained(lmm { "ask", "q", row[1][1], row[1][2], row[1][3], row[1][4] }, 2, row[2])
+    end
+    local no_json = lmm { "ask", "no json", "--choice", "cat,dog" }
+    assert.equal("", complained(no_json, 1, "is none of the choices.*they are: cat, dog"))
+  end)
+
   it("an answer cut by its length is told as that, in the shell's words", function()
     local file = program.write("schema", '{"type":"object"}')
     local run = lmm { "ask", "q", "--schema", file, "-p", "max_tokens=1", "-p", 'mock={"reply":"{\\"a\\": 1}"}' }

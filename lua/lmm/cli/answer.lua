@@ -47,10 +47,20 @@ function answer.print_reply(reply, message, err)
   return reply, message, err
 end
 
---- Prints the value of a structured answer, on one line, as the model wrote it. What is none is not printed.
+--- Prints the value of a structured answer, on one line, as the model wrote it, without the fence around it. What is
+--- none is not printed.
 function answer.print_value(reply, message, err)
   if not reply then return nil, message, err end
-  console.write(texts.fold(console.chomp(reply.text:gsub("^%s+", ""))) .. "\n")
+  local text = reply.text:gsub("^%s+", "")
+  if text:find "^```" then text = text:gsub("^`+%a*%s*", ""):match "^(.*[^%s`])" end
+  console.write(texts.fold(console.chomp(text)) .. "\n")
+  return reply
+end
+
+--- Prints the choice that the model has made.
+function answer.print_choice(reply, message, err)
+  if not reply then return nil, message, err end
+  console.write(texts.fold(tostring(reply.value or reply.text)) .. "\n")
   return reply
 end
 

@@ -31,6 +31,7 @@ Examples:
    git diff | lmm ask "Explain this change."
    lmm ask -a talk.mp3 -a slides.pdf "Do they agree?"
    lmm ask --schema animal.json -i picture.jpg "What is it?" | jq .name
+   lmm ask --choice cat,dog,other -i picture.jpg "What is it?"
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
@@ -54,12 +55,14 @@ function ask.declare(parser)
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   connection.declare(command)
-  command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, retry"
-    .. " and timeout as the library takes them. May be given several times."):argname("NAME=VALUE"):count("*")
-    :convert(field.parse)
-  command:option("--schema", "A file with a JSON schema that the answer is asked to follow; it is printed as one line"
-    .. " of JSON, and not checked beyond that.")
+  command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, choice,"
+    .. " regex, grammar, retry and timeout as the library takes them. May be given several times.")
+    :argname("NAME=VALUE"):count("*"):convert(field.parse)
+  command:option("--schema", "A file with a JSON schema that the answer is to follow; it is printed as one line of"
+    .. " JSON. Checked are types, required and further fields, enum, const and items, and nothing else.")
     :argname "FILE"
+  command:option("--choice", "Texts with commas between them, one of which the answer is to be; that one is printed.")
+    :argname "TEXT,TEXT"
   command:option("-o --output", "Save the picture or the sound that the model makes in FILE; further ones beside it, as"
     .. " FILE-2.png."):argname "FILE"
   command:option("--save", "Save the conversation in FILE once the question is answered: texts, fields, and media by"
@@ -122,6 +125,16 @@ local function read_schema(path)
   console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
 end
 
+--- The texts between commas, without the blanks around them.
+local function read_choice(words)
+  local choices = {}
+  for word in (words .. ","):gmatch "([^,]*)," do choices[#choices + 1] = word:match "^%s*(.-)%s*$" end
+  return choices
+end
+
+--- The options that say what the answer is to be.
+local readers = { schema = read_schema, choice = read_choice }
+
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
   local fields = {}
@@ -129,9 +142,11 @@ local function read_fields(args)
     if reserved[given.name] then console.misuse("-p does not set '%s': %s", given.name, reserved[given.name]) end
     fields[given.name] = given.value
   end
-  if args.schema then
-    if fields.schema ~= nil then console.misuse "--schema and -p schema are two ways to say the same: give one" end
-    fields.schema = read_schema(args.schema)
+  for name, read in pairs(readers) do
+    if args[name] and fields[name] ~= nil then
+      console.misuse("--%s and -p %s are two ways to say the same: give one", name, name)
+    end
+    if args[name] then fields[name] = read(args[name]) end
   end
   if args.system then fields.system = console.text(args.system, "the system message") end
   return fields
@@ -177,12 +192,13 @@ function ask.run(args)
   if not chat then return nil, message, err end
   local question, media = read_question(args), sources.parts(args.media or {})
   local reply
-  if args.json or args.schema or args.no_stream then
+  local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
+  if args.json or print_value or args.no_stream then
     local recorder = args.json and require "lmm.cli.record".new(client:get_transport())
     client.transport = recorder or client.transport
     reply, message, err = chat:ask(question, unpack(media))
     clear()
-    local print_answer = args.json and answer.print_json or args.schema and answer.print_value or answer.print_reply
+    local print_answer = args.json and answer.print_json or print_value or answer.print_reply
     reply, message, err = print_answer(reply, message, err, recorder)
   else
     reply, message, err = answer.print_stream((chat:stream(question, unpack(media))), clear)
