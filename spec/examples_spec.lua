@@ -150,6 +150,27 @@ describe("the examples", function()
     end
   end)
 
+  it("extract.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local command = "OPENAI_BASE_URL=%s %s examples/extract.lua %s"
+    local picture = "examples/picture.jpg"
+    local comma = folder .. "/a,b.jpg"
+    os.execute("cp " .. picture .. " " .. quote(comma))
+    local out, errors, status = run(command:format(server.url, quote(LUA), picture .. " " .. quote(comma)))
+    assert.same({ "", 0 }, { errors, status })
+    assert.equal(table.concat({ "file,item,count,price", picture .. ",item 1,1,1.5", picture .. ",item 2,2,2.5",
+      '"' .. comma .. '",item 1,1,1.5', '"' .. comma .. '",item 2,2,2.5', "" }, "\r\n"), out)
+    out, errors, status = run(command:format(server.url, quote(LUA), "none.jpg " .. picture))
+    assert.same({ 1, 4 }, { status, select(2, out:gsub("\n", "")) + 1 })
+    assert.matches("^none%.jpg: cannot read 'none%.jpg': No such file or directory\n$", errors)
+    out, errors, status = run(quote(LUA) .. " examples/extract.lua")
+    assert.same({ "", "usage: extract.lua RECEIPT...\n", 2 }, { out, errors, status })
+    server.stop()
+    out, errors, status = run(command:format(server.url, quote(LUA), picture))
+    assert.same({ "file,item,count,price\r\n", 1 }, { out, status })
+    assert.matches("^examples/picture%.jpg: cannot reach [^\n]*\n$", errors)
+  end)
+
   it("luv_server.lua", function()
     local server = assert(mock.start { delay = 0 })
     local log = folder .. "/front"

@@ -316,8 +316,24 @@ describe("structured output", function()
     end
   end)
 
-  it("refuses a schema that is none, also inside a stream that began well", function()
-    local chat = client:conversation { schema = { type = "nothing" }, max_tokens = 8 }
+  it("answers by choice, regex and grammar, and with values that grow", function()
+    local chat = client:conversation { temperature = 0, max_tokens = 500 }
+    for opts, pattern in pairs {
+      [{ choice = { "cat", "dog" } }] = "^%a+$",
+      [{ regex = "(cat|dog)s" }] = "^%a+s$",
+      [{ grammar = 'root ::= "cat" | "dog"' }] = "^%a+$",
+    } do
+      local reply = assert(chat:ask("Which one?", opts))
+      assert.matches(pattern, reply.value)
+      assert.matches(pattern, assert(chat:stream("Which one?", opts):reply()).value)
+    end
+    local stream, last = chat:stream("Which one?", { schema = ANIMAL }), nil
+    for value in stream:values() do last = value end
+    assert.same(last, assert(stream:reply()).value)
+  end)
+
+  it("refuses a grammar that is none, also inside a stream that began well", function()
+    local chat = client:conversation { grammar = "root ::= (", max_tokens = 8 }
     assert.equal(400, refused("[Gg]rammar", chat:ask "What?").status)
     assert.equal(400, refused("[Gg]rammar", chat:stream "What?":reply()).status)
   end)
