@@ -265,7 +265,7 @@ function Stream:begin_json(method)
     errors.misuse("stream:%s is for JSON: with %s an answer is one text, of which stream:next gives the pieces",
       method, self.asked.kind)
   end
-  return function() return self() end, self.has_answer and not self.unread and self.answer:text() or ""
+  return function() return Stream.__call(self) end, self.has_answer and not self.unread and self.answer:text() or ""
 end
 
 --- An iterator over the value of an answer that is JSON, as far as it came: a list or an object is the same table each

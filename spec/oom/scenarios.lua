@@ -103,6 +103,22 @@ function scenarios.read()
   return core.join { QUESTION, table.concat(pieces), long[1] }
 end
 
+-- A value that grows, with all that a text may hold.
+function scenarios.grow()
+  local core = require "lmm.core"
+  local text = '```json\n{"rows":[1,{"a":[],"b":"' .. ("\\u00e4x"):rep(300) .. '"},null,-2.5e3,true],"q":"' .. QUESTION
+    .. '"}\n```'
+  local grower = core.grow { path = { "rows" } }
+  for i = 1, #text, 37 do grower:feed(text:sub(i, i + 36)) end
+  grower:finish()
+  assert(grower:failure() == nil and select(2, grower:list()) == 5)
+  local cut = core.grow()
+  cut:feed "[1,"
+  cut:finish()
+  assert(cut:failure())
+  return grower:value().q
+end
+
 -- A first ask with all that it loads.
 scenarios.load = function()
   client = connect { model = "mock" }

@@ -56,6 +56,7 @@ local late = replies.whole "late"
 late.delay = 0.5
 local fault = replies.event { error = { message = "It broke.", code = 500 } }
 local faulty = replies.streamed { replies.delta "one", fault, replies.event "[DONE]" }
+local rows = replies.answer('{"rows": [1, {"a', '": "b"}', "]}")
 local silent = replies.streamed { replies.delta "one", { pause = 60 } }
 local models = { json = { data = { { id = "m1" }, { id = "m2" } } } }
 local redirect = { status = 302, headers = { location = "http://other/" }, body = "" }
@@ -193,6 +194,28 @@ return {
     end,
     seen = function(server) assert.equal(2, #server:seen "accepted") end,
   }),
+
+  case("values that grow, and items one by one", { rows, rows, replies.streamed { replies.delta "[1,", fault } }, {
+    run = function(client)
+      local values, last = client:stream(request, { schema = { type = "object" } }):values(), nil
+      local value = values()
+      while value do
+        last, value = value, values()
+      end
+      assert.same({ rows = { 1, { a = "b" } } }, last)
+      local items = client:stream(request):elements "rows"
+      assert.same({ 1, { a = "b" } }, { items(), items() })
+      assert.equal(nil, items())
+      local stream = client:stream(request)
+      assert.same({ 1 }, stream:values()())
+      assert.equal(500, failed("http", stream:reply()).status)
+    end,
+  }),
+
+  case("what the answer is to be", { replies.whole '"yes"', replies.whole "maybe" }, { run = function(client)
+    assert.equal("yes", assert(client:chat(request, { choice = { "yes", "no" } })).value)
+    assert.equal("maybe", failed("protocol", client:chat(request, { choice = { "yes", "no" } })).partial)
+  end, seen = function(server) assert.matches('"enum":%["yes","no"%]', server:received(1)) end }),
 
   case("an error within a stream", { faulty }, { run = function(client)
     local text, message, err = all_pieces(client:stream(request))

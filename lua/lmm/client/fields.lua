@@ -13,7 +13,9 @@ for name, types in pairs(structured.rows) do fields.rows[name] = types end
 --- Names that vLLM took once and would now ignore without a word.
 local removed = { guided_json = "schema", guided_regex = "regex", guided_choice = "choice", guided_grammar = "grammar" }
 
-local function check_model(given)
+--- Refuses what cannot be a request.
+function fields.check(given)
+  if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
   if given.model ~= nil then
     if type(given.model) ~= "string" then errors.misuse("model must be a string, not a %s", type(given.model)) end
     settings.model(given.model)
@@ -32,17 +34,6 @@ end
 --- What a stream asks for unless the request has `stream_options` of its own, or false.
 fields.STREAM_OPTIONS = { include_usage = true }
 
---- Refuses what cannot be a request.
-function fields.check(given)
-  if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
-  check_model(given)
-  for name in pairs(given) do
-    if removed[name] then
-      errors.misuse("'%s' is no longer heeded by servers: use the option '%s'", name, removed[name])
-    end
-  end
-end
-
 --- The fields to send.
 ---@param given table  a request, which stays as it is
 ---@param more table   fields that stand for options of ours
@@ -50,7 +41,12 @@ end
 ---@return table sent, boolean wants_usage  whether STREAM_OPTIONS are to go along, which some servers refuse
 function fields.sent(given, more, streamed)
   local sent = {}
-  for name, value in pairs(given) do sent[name] = value end
+  for name, value in pairs(given) do
+    if removed[name] then
+      errors.misuse("'%s' is no longer heeded by servers: use the option '%s'", name, removed[name])
+    end
+    sent[name] = value
+  end
   for name, value in pairs(more) do sent[name] = value end
   sent.stream = streamed
   if not streamed or sent.stream_options == false then sent.stream_options = nil end -- servers take it of streams alone

@@ -88,6 +88,7 @@ local checks = { schema = check_schema, choice = check_choice }
 ---@param request table  whose own fields may say the same
 ---@return { kind: "schema"|"choice"|"regex"|"grammar", value: any }? asked
 function structured.asked(opts, request)
+  if not (opts.schema or opts.choice or opts.regex or opts.grammar) then return nil end
   local kind
   for _, name in ipairs(structured.kinds) do
     if opts[name] ~= nil then
@@ -95,7 +96,6 @@ function structured.asked(opts, request)
       kind = name
     end
   end
-  if not kind then return nil end
   for _, field in ipairs { "response_format", "structured_outputs" } do
     if request[field] then errors.misuse("%s and %s are two ways to say the same: give one", kind, field) end
   end
@@ -128,7 +128,8 @@ end
 
 --- Refuses the fields of a request that this server would pass over without a word.
 local function check_fields(request, dialect, ways)
-  for name, option in pairs(ways.heeds and option_for or {}) do
+  if not ways.heeds then return true end
+  for name, option in pairs(option_for) do
     if request[name] ~= nil and not ways.heeds[name] then
       return refused("%s does not heed the field '%s': give the option %s, which lmm writes as that server has it",
         dialect.name, name, option)
@@ -137,16 +138,19 @@ local function check_fields(request, dialect, ways)
   return true
 end
 
+local NOTHING = {}
+
 --- The fields that say to the server what the answer is to be; none where nothing is asked for.
 ---@param asked { kind: string, value: any }?  see structured.asked
 ---@param request table  the caller's fields
 ---@param dialect { name: string, structured: table? }?  nil where the server is not known
 ---@return table? fields, lmm.Error? err  where the server has nothing of the kind
 function structured.fields(asked, request, dialect)
+  if not asked and not dialect then return NOTHING end
   local ways = dialect and (dialect.structured or by_name[dialect.name]) or UNKNOWN
   local ok, err = check_fields(request, dialect, ways)
   if not ok then return nil, err end
-  if not asked then return {} end
+  if not asked then return NOTHING end
   local way = ways[asked.kind]
   if type(way) == "table" then return write(way, asked.value) end
   return refused("%s has no %s for answers: %s", dialect.name, asked.kind, way or SCHEMA_ALONE)
