@@ -203,6 +203,7 @@ describe("a growing value", function()
         counts('{"x":[9],"a":{"x":[8],"b":[[2,3],4]},"b":[7]}', { "a", "b" }))
       assert.same({}, counts('{"a":{"b":{}},"b":[1]}', { "a", "b" }))
       assert.same({}, counts('[{"a":[1]}]', { "a" }))
+      assert.same({}, counts('{"a":{"c":1},"z":{"b":[1]}}', { "a", "b" }))
       assert.same({}, counts('{"a":[1]}'))
     end)
 

@@ -3,6 +3,7 @@
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
 local delta, streamed, event = fake.delta, fake.streamed, fake.event
 local QUESTION = { messages = { { role = "user", content = "q" } } }
 
@@ -286,8 +287,8 @@ describe("a stream's values", function()
     for value in stream:values() do last = value end
     assert.same(WHOLE, last)
     assert.same({ encode(last) }, collect(stream:values()))
-    stream = stream_of(PIECES)
-    assert.is_table(stream:events()()) -- before any text
+    stream = fake.net({ fake.answer(unpack(PIECES)) }):connect():stream(QUESTION)
+    assert.equal("assistant", stream:events()().choices[1].delta.role) -- before any text
     assert.same(WHOLE, lmm.json.decode(collect(stream:values())[6]))
   end)
 
@@ -367,6 +368,10 @@ describe("a stream's elements", function()
     assert.equal("", at("a", '{"a":{"b":[1]}}'))
     assert.equal("7", at("", "```\n[7]\n```"))
     assert.raises("takes the path of a list, .*, not a table", function() stream_of({ "[]" }):elements {} end)
+  end)
+
+  it("come anew where the list does", function()
+    assert.same({ "1", "2", "3", "4" }, collect(stream_of({ '{"a":[1,2', "]", ',"a":[3,', '4]}' }):elements "a"))
   end)
 
   it("begin with what was read before", function()
