@@ -124,9 +124,8 @@ describe("a client of the mock", function()
     assert.equal("cat", assert(client:conversation():ask("Which?", { choice = { "cat", "dog" } })).value)
     assert.equal("yes", assert(client:conversation():ask("Yes?", { regex = "yes|no" })).value)
     assert.equal("yes", assert(client:conversation():stream("?", { grammar = 'root ::= "yes"' }):reply()).value)
-    client.dialect = { name = "vllm" }
-    assert.equal("cat", assert(client:conversation():ask("Which?", { choice = { "cat", "dog" } })).value)
-    client.dialect = nil
+    local vllm = lmm.connect { base_url = server.url, model = "mock", dialect = "vllm" }
+    assert.equal("cat", assert(vllm:conversation():ask("Which?", { choice = { "cat", "dog" } })).value)
   end)
 
   it("is told of a bad grammar with its status, inside a stream, too", function()

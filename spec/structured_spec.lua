@@ -10,8 +10,7 @@ local QUESTION = { messages = { { role = "user", content = "q" } } }
 --- The body that a client of such a dialect sends for these options; or what it gives, where nothing is sent.
 local function sent(dialect, opts, request)
   local net = fake.net { fake.whole '"a"' }
-  local client = net:connect { retry = false }
-  client.dialect = dialect and { name = dialect }
+  local client = net:connect { retry = false, dialect = dialect }
   local given = { messages = QUESTION.messages }
   for name, value in pairs(request or {}) do given[name] = value end
   local reply, message, err = client:chat(given, opts)
@@ -49,6 +48,8 @@ local written = {
   { "openai", "schema", SCHEMA, json_schema(SCHEMA) },
   { "openai", "choice", { "a", "b" }, FIELD },
   { "ollama", "choice", { "a", "b" }, CHOSEN },
+  { "litellm", "choice", { "a", "b" }, FIELD },
+  { "litellm", "regex", "a|b", { structured_outputs = { regex = "a|b" } } },
 }
 
 local FIELDS = { "response_format", "structured_outputs", "regex", "ebnf", "grammar" }
@@ -64,8 +65,8 @@ describe("what the answer is to be", function()
 
   it("is said as a dialect's own table says", function()
     local net = fake.net { fake.whole "a" }
-    local client = net:connect()
-    client.dialect = { name = "mine", structured = { heeds = {}, regex = { "pattern" }, grammar = "write a regex" } }
+    local client = net:connect { dialect = { name = "mine",
+      structured = { heeds = {}, regex = { "pattern" }, grammar = "write a regex" } } }
     assert(client:chat(QUESTION, { regex = "a" }))
     assert.equal("a", net.requests[1].body.pattern)
     assert.refused("^mine has no grammar for answers: write a regex$", client:chat(QUESTION, { grammar = "a" }))
@@ -73,19 +74,56 @@ describe("what the answer is to be", function()
   end)
 
   it("is an error before anything is sent where the server has nothing of the kind", function()
-    local err = assert.refused("^llama%.cpp has no regex for answers: give a grammar %(GBNF%), or a schema with a "
+    local err = assert.refused("^llama%-server has no regex for answers: give a grammar %(GBNF%), or a schema with a "
       .. "pattern$", sent("llama.cpp", { regex = "a" }))
     assert.same({ "invalid", false }, { err.kind, err.retryable })
-    assert.refused("^openai has no grammar for answers: give a schema, ", sent("openai", { grammar = "a" }))
+    assert.refused("^OpenAI has no grammar for answers: give a schema, ", sent("openai", { grammar = "a" }))
+  end)
+
+  local function listing(owner) return { json = { data = { { id = "m", owned_by = owner } } } } end
+  local NO_LIST = { status = 404, body = "" }
+
+  it("is written once the server is known, where another one would pass it over", function()
+    for owner, field in pairs { vllm = "structured_outputs", sglang = "ebnf", llamacpp = "grammar" } do
+      local net = fake.net { listing(owner), fake.whole "a", fake.whole "b" }
+      local client = net:connect { dialect = "" }
+      assert(client:chat(QUESTION, { grammar = "g" }))
+      assert(client:chat(QUESTION, { grammar = "g" }))
+      assert.equal("GET http://fake/v1/models", net.requests[1].method .. " " .. net.requests[1].url)
+      for i = 2, 3 do
+        for _, name in ipairs(FIELDS) do assert.equal(name == field, net.requests[i].body[name] ~= nil) end
+      end
+    end
+    local net = fake.net { NO_LIST, fake.whole "a" }
+    assert(net:connect({ dialect = "" }):chat(QUESTION, { regex = "a" }))
+    assert.same({ regex = "a" }, net.requests[2].body.structured_outputs)
+    net = fake.net { listing "llamacpp", fake.whole "a" }
+    assert.refused("^llama%-server has no regex", net:connect({ dialect = "" }):chat(QUESTION, { regex = "a" }))
+    assert.equal(1, #net.requests)
+  end)
+
+  it("needs no look at the server where every one takes it", function()
+    local net = fake.net { fake.whole '"a"' }
+    assert(net:connect({ dialect = "" }):chat(QUESTION, { choice = { "a" } }))
+    assert(net:connect({ dialect = "" }):chat(QUESTION, { schema = SCHEMA }))
+    assert.equal("POST", net.requests[1].method)
+  end)
+
+  it("stays as it was when it was given", function()
+    local choices = { "a", "b" }
+    local stream = fake.net({ fake.whole "b" }):connect():stream(QUESTION, { choice = choices })
+    choices[2] = "c"
+    assert.equal("b", assert(stream:reply()).value)
   end)
 
   it("cannot be a field that the server passes over without a word", function()
-    assert.refused("^sglang does not heed the field 'structured_outputs': give the option choice, regex or grammar, ",
+    assert.refused("^SGLang does not heed the field 'structured_outputs': give the option choice, regex or grammar, ",
       sent("sglang", {}, { structured_outputs = { regex = "a" } }))
-    assert.refused("^vllm does not heed the field 'ebnf': give the option grammar, ", sent("vllm", {}, { ebnf = "a" }))
-    assert.refused("^vllm does not heed the field 'regex': give the option regex, ", sent("vllm", {}, { regex = "a" }))
+    assert.refused("^vLLM does not heed the field 'ebnf': give the option grammar, ", sent("vllm", {}, { ebnf = "a" }))
+    assert.refused("^vLLM does not heed the field 'regex': give the option regex, ", sent("vllm", {}, { regex = "a" }))
     assert.equal("a", sent("sglang", {}, { regex = "a" }).regex)
     assert.equal("a", sent(nil, {}, { ebnf = "a" }).ebnf)
+    assert.equal("a", sent("litellm", {}, { ebnf = "a" }).ebnf)
     for name, option in pairs { guided_regex = "regex", guided_choice = "choice", guided_grammar = "grammar" } do
       assert.raises(("'%s' is no longer heeded by servers: use the option '%s'"):format(name, option), sent, nil, {},
         { [name] = "a" })

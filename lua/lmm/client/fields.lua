@@ -36,10 +36,9 @@ fields.STREAM_OPTIONS = { include_usage = true }
 
 --- The fields to send.
 ---@param given table  a request, which stays as it is
----@param more table   fields that stand for options of ours
 ---@param streamed boolean
 ---@return table sent, boolean wants_usage  whether STREAM_OPTIONS are to go along, which some servers refuse
-function fields.sent(given, more, streamed)
+function fields.sent(given, streamed)
   local sent = {}
   for name, value in pairs(given) do
     if removed[name] then
@@ -47,7 +46,6 @@ function fields.sent(given, more, streamed)
     end
     sent[name] = value
   end
-  for name, value in pairs(more) do sent[name] = value end
   sent.stream = streamed
   if not streamed or sent.stream_options == false then sent.stream_options = nil end -- servers take it of streams alone
   return sent, streamed and given.stream_options == nil

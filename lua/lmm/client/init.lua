@@ -258,25 +258,36 @@ end
 
 local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every server decodes
 
---- Whether these parts can be sent better where the server's dialect is known, and it is not.
----@param parts lmm.Part[]
+--- Whether a request can be written better where the server's dialect is known, and it is not.
+---@param found lmm.Found?  its media
 ---@param talks boolean?
-function Client:needs_dialect(parts, talks)
-  if self:known_dialect() then return false end
-  for _, part in ipairs(parts) do
+---@param asked table?  what its answer is to be
+function Client:needs_dialect(found, talks, asked)
+  local by_form = request.structured.needs_dialect(asked)
+  if not (found or by_form) or self:known_dialect() then return false end
+  for _, part in ipairs(found and found.parts or {}) do
     local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
     if not is_plain or talks and part.media and self.keeps_media ~= false then return true end
   end
-  return false
+  return by_form
 end
 
---- Writes a request with media again, once the server's dialect is known.
+--- Writes a request by what is known of the server.
 ---@return userdata? body, lmm.Error? err, lmm.Found? found
-function Client:rewrite(sent, model, opts, run)
+function Client:write(sent, asked)
+  local dialect = asked and self:known_dialect() or self.dialect or nil
+  local ok, err = request.structured.add(sent, asked, dialect)
+  if not ok then return nil, err end
+  return request.body(sent, self)
+end
+
+--- Writes it again, once the server's dialect is known.
+---@return userdata? body, lmm.Error? err, lmm.Found? found
+function Client:rewrite(sent, asked, model, opts, run)
   local err = not self:known_dialect() and require("lmm.client.models").find_dialect(self, opts, run)
   if err then return nil, err end
   sent.model = model
-  return request.body(sent, self)
+  return self:write(sent, asked)
 end
 
 --- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
@@ -292,14 +303,13 @@ function Client:open_stream(where, given, ours, streamed, talks)
   fields.check(given)
   self:check_open()
   local asked = request.structured.asked(ours, given)
-  local form, err = request.structured.fields(asked, given, self.dialect)
-  local sent, wants_usage = fields.sent(given, form or {}, streamed)
+  if asked then asked.value = request.copy(asked.value) end
+  local sent, wants_usage = fields.sent(given, streamed)
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
-  local body, found
-  if form then body, err, found = request.body(sent, self) end
-  local unknown = found and self:needs_dialect(found.parts, talks) and request.copy(sent) or nil
+  local body, err, found = self:write(sent, asked)
+  local unknown = body and self:needs_dialect(found, talks, asked) and request.copy(sent) or nil
   local function prepare(stream)
     if not body then return nil, err end
     opts.started = self.loop:now() -- the clock starts when the stream is first read
@@ -311,7 +321,7 @@ function Client:open_stream(where, given, ours, streamed, talks)
       if not body then return nil, err end
     end
     if unknown then
-      body, err, found = self:rewrite(unknown, model, opts, run)
+      body, err, found = self:rewrite(unknown, asked, model, opts, run)
       if not body then return nil, err end
     end
     local has_usage = wants_usage and not self.left_out.stream_options

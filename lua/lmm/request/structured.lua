@@ -1,53 +1,29 @@
 --- Structured answers: the option that asks for one (`schema`, `choice`, `regex` or `grammar`) comes in; the fields
 --- that say so to the server go out, in the form that its dialect has.
---
--- A dialect's `structured` says for each kind how it is written: names that lead to the field, as in
--- { "structured_outputs", "regex" }, or, where the server has nothing of the kind, a text that says what to give in its
--- place. { "response_format" } holds a JSON schema; a choice is made one by `as`: "string" for a text that is one of
--- them, "object" for an object that has this text as its field `choice`, since some servers take schemas of objects
--- alone. `heeds` names the fields of this sort that the server knows.
+
+---@class lmm.StructuredDialect  how a server is told what an answer is to be: for each kind the names that lead to the
+--- field, as in { "structured_outputs", "regex" }; or, where it has nothing of the kind, what to give in its place.
+--- { "response_format" } holds a JSON schema, which `as` makes of a choice: "string" for a text that is one of them,
+--- "object" for an object that has this text as its field `choice`, as servers need that take schemas of objects alone
+---@field heeds table<string, true>?  the fields of this sort that the server knows: others are refused
+---@field schema string[]
+---@field choice string[]
+---@field regex string[]|string
+---@field grammar string[]|string
 local errors = require "lmm.errors"
 local schemas = require "lmm.schema"
 
 local structured = {}
 
-local SCHEMA = { "response_format" }
-local STRING, OBJECT = { "response_format", as = "string" }, { "response_format", as = "object" }
-
-local VLLM = {
-  heeds = { structured_outputs = true },
-  schema = SCHEMA,
-  choice = { "structured_outputs", "choice" },
+local UNKNOWN = {
+  schema = { "response_format" },
+  choice = { "response_format", as = "string" },
   regex = { "structured_outputs", "regex" },
   grammar = { "structured_outputs", "grammar" },
 }
 
-local SCHEMA_ALONE = "give a schema, which may hold a pattern"
-
---- What has JSON schemas and nothing else.
-local function schemas_alone(choice)
-  return { heeds = {}, schema = SCHEMA, choice = choice, regex = SCHEMA_ALONE, grammar = SCHEMA_ALONE }
-end
-
---- For dialects that say nothing of it themselves.
-local by_name = {
-  vllm = VLLM,
-  ["llama.cpp"] = { heeds = { grammar = true, json_schema = true }, schema = SCHEMA, choice = STRING,
-    regex = "give a grammar (GBNF), or a schema with a pattern", grammar = { "grammar" } },
-  sglang = { heeds = { regex = true, ebnf = true }, schema = SCHEMA, choice = STRING, regex = { "regex" },
-    grammar = { "ebnf" } },
-  ollama = schemas_alone(STRING),
-  lmstudio = schemas_alone(OBJECT),
-  openai = schemas_alone(OBJECT),
-  azure = schemas_alone(OBJECT),
-  mistral = schemas_alone(OBJECT),
-  gemini = schemas_alone(OBJECT),
-  openrouter = schemas_alone(OBJECT),
-  litellm = schemas_alone(OBJECT),
-}
-
---- Of a server that is not known: a schema is what most of them take, the rest is vLLM's.
-local UNKNOWN = { schema = SCHEMA, choice = STRING, regex = VLLM.regex, grammar = VLLM.grammar }
+--- What every server takes, or refuses; the others are passed over by many without a word.
+local is_portable = { schema = true, choice = true }
 
 --- Which option stands for a field that one server or another has.
 local option_for = { structured_outputs = "choice, regex or grammar", regex = "regex", ebnf = "grammar",
@@ -114,46 +90,54 @@ local function as_schema(form, value)
   return { type = "object", properties = { choice = text }, required = { "choice" }, additionalProperties = false }
 end
 
-local function write(way, value)
-  local name, inside = way[1], way[2]
-  if name == "response_format" then
-    return { [name] = { type = "json_schema", json_schema = { name = "answer", schema = as_schema(way.as, value) } } }
-  end
-  return { [name] = inside and { [inside] = value } or value }
-end
-
 local function refused(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
 
 --- Refuses the fields of a request that this server would pass over without a word.
 local function check_fields(request, dialect, ways)
-  if not ways.heeds then return true end
   for name, option in pairs(option_for) do
     if request[name] ~= nil and not ways.heeds[name] then
       return refused("%s does not heed the field '%s': give the option %s, which lmm writes as that server has it",
-        dialect.name, name, option)
+        dialect.title or dialect.name, name, option)
     end
   end
   return true
 end
 
-local NOTHING = {}
+--- Whether what is asked for is best written once the server is known.
+---@param asked { kind: string, value: any }?
+function structured.needs_dialect(asked)
+  return asked ~= nil and not is_portable[asked.kind]
+end
 
---- The fields that say to the server what the answer is to be; none where nothing is asked for.
+--- Adds to a request what says to the server what the answer is to be, in the place of what an earlier call has added.
+---@param request table
 ---@param asked { kind: string, value: any }?  see structured.asked
----@param request table  the caller's fields
----@param dialect { name: string, structured: table? }?  nil where the server is not known
----@return table? fields, lmm.Error? err  where the server has nothing of the kind
-function structured.fields(asked, request, dialect)
-  if not asked and not dialect then return NOTHING end
-  local ways = dialect and (dialect.structured or by_name[dialect.name]) or UNKNOWN
-  local ok, err = check_fields(request, dialect, ways)
-  if not ok then return nil, err end
-  if not asked then return NOTHING end
-  local way = ways[asked.kind]
-  if type(way) == "table" then return write(way, asked.value) end
-  return refused("%s has no %s for answers: %s", dialect.name, asked.kind, way or SCHEMA_ALONE)
+---@param dialect lmm.Dialect?  nil where the server is not known: then schemas and choices are what most of them take,
+--- the rest is vLLM's
+---@return true? ok, lmm.Error? err  where the server has nothing of the kind
+function structured.add(request, asked, dialect)
+  if not asked and not dialect then return true end
+  if asked then request.response_format, request.structured_outputs = nil, nil end
+  local ways = dialect and dialect.structured
+  if ways and ways.heeds then
+    local ok, err = check_fields(request, dialect, ways)
+    if not ok then return nil, err end
+  end
+  if not asked then return true end
+  local way = (ways or UNKNOWN)[asked.kind]
+  if type(way) ~= "table" then
+    return refused("%s has no %s for answers: %s", dialect.title or dialect.name, asked.kind,
+      way or "give a schema, which may hold a pattern")
+  end
+  local name, inside = way[1], way[2]
+  if name == "response_format" then
+    request[name] = { type = "json_schema", json_schema = { name = "answer", schema = as_schema(way.as, asked.value) } }
+  else
+    request[name] = inside and { [inside] = asked.value } or asked.value
+  end
+  return true
 end
 
 return structured

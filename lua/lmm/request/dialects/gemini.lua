@@ -6,4 +6,5 @@ return {
   forms = { audio = "input_audio", video = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/heic"] = true,
     ["image/heif"] = true },
+  structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },
 }

@@ -16,7 +16,7 @@
 ---@field caches boolean?  it keeps media under their `uuid`, and takes a null in their place later
 ---@field stream_options boolean?  false: it refuses `stream_options`
 ---@field tool_media "tool"|"user"|nil  whose message may hold the media that a tool gives ("tool")
----@field structured table?  how structured answers are asked for, see lmm.request.structured
+---@field structured lmm.StructuredDialect?  how a server is told what an answer is to be; nil: as one that is not known
 
 local dialects = {}
 

@@ -8,4 +8,7 @@ return {
     ["image/webp"] = true, -- where it has ffmpeg
     ["image/x-tga"] = true, ["image/vnd.adobe.photoshop"] = true, ["image/x-portable-pixmap"] = true,
     ["image/x-portable-graymap"] = true },
+  structured = { heeds = { grammar = true, json_schema = true }, schema = { "response_format" },
+    choice = { "response_format", as = "string" }, grammar = { "grammar" },
+    regex = "give a grammar (GBNF), or a schema with a pattern" },
 }

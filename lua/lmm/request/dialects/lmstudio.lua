@@ -5,4 +5,5 @@ return {
   owners = { "organization_owner" },
   forms = { audio = false, video = false, file = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true },
+  structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },
 }

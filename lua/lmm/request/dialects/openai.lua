@@ -5,4 +5,5 @@ return {
   hosts = { "^api%.openai%.com$", "%.api%.openai%.com$" },
   forms = { audio = "input_audio", video = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/gif"] = true },
+  structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },
 }

@@ -4,4 +4,5 @@ return {
   title = "OpenRouter",
   hosts = { "^openrouter%.ai$" },
   forms = { audio = "input_audio" },
+  structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },
 }

@@ -4,4 +4,6 @@ return {
   title = "SGLang",
   owners = { "sglang" },
   forms = { file = false },
+  structured = { heeds = { regex = true, ebnf = true }, schema = { "response_format" },
+    choice = { "response_format", as = "string" }, regex = { "regex" }, grammar = { "ebnf" } },
 }

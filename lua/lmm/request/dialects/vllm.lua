@@ -12,4 +12,7 @@ return {
   forms = { file = false },
   decodes = decodes,
   caches = true,
+  structured = { heeds = { structured_outputs = true }, schema = { "response_format" },
+    choice = { "structured_outputs", "choice" }, regex = { "structured_outputs", "regex" },
+    grammar = { "structured_outputs", "grammar" } },
 }
