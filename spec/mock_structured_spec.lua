@@ -128,6 +128,24 @@ describe("a client of the mock", function()
     assert.equal("cat", assert(vllm:conversation():ask("Which?", { choice = { "cat", "dog" } })).value)
   end)
 
+  it("gets it from servers that have other names for it, once it knows them", function()
+    for like, refused in pairs { ["llama.cpp"] = "regex", ollama = "grammar", sglang = false } do
+      local other = assert(lmm.mock { delay = 0, like = like })
+      local chat = lmm.connect(other.url):conversation()
+      assert.equal("cat", assert(chat:ask("Which?", { choice = { "cat", "dog" } })).value)
+      local opts = { regex = { regex = "yes|no" }, grammar = { grammar = 'root ::= "yes"' } }
+      for kind, given in pairs(opts) do
+        if refused == kind or refused == "grammar" then
+          assert.refused("has no " .. kind .. " for answers: give a ", chat:ask("?", given))
+        else
+          assert.equal("yes", assert(chat:ask("?", given)).value)
+        end
+      end
+      assert.equal("question: q", assert(chat:fork():ask("q", { response_format = { type = "text" } })).text:sub(1, 11))
+      other.stop()
+    end
+  end)
+
   it("is told of a bad grammar with its status, inside a stream, too", function()
     local chat = client:conversation { grammar = "no rule" }
     local _, _, err = chat:ask "q"

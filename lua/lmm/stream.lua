@@ -39,7 +39,6 @@ function stream.new(prepare, opts)
     first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
     is_collecting = nil, is_collected = nil, is_relayed = nil, -- for `pieces`, for `raw`
-    asked = opts.structured, -- what the answer is to be; `values` ask for JSON
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
 end
@@ -175,7 +174,8 @@ function Stream:complete()
   if self.stopped then return end
   local call = self.call
   local result, failure = self.answer:reply()
-  if not failure and self.asked then result.value, failure = self.answer:structured(result, self.asked) end
+  local asked = self.opts.structured
+  if not failure and asked then result.value, failure = self.answer:structured(result, asked) end
   if failure then return self:stop(call:fail(failure)) end
   result.attempts = call.attempts
   result.usage = result.usage or {}
@@ -260,10 +260,11 @@ local is_json = { json = true, schema = true }
 --- What reads pieces on behalf of `values` and `elements`, and the text that was handed out before.
 ---@return fun(): string? read, string text
 function Stream:begin_json(method)
-  self.asked = self.asked or { kind = "json" }
-  if not is_json[self.asked.kind] then
+  local asked = self.opts.structured or { kind = "json" }
+  self.opts.structured = asked
+  if not is_json[asked.kind] then
     errors.misuse("stream:%s is for JSON: with %s an answer is one text, of which stream:next gives the pieces",
-      method, self.asked.kind)
+      method, asked.kind)
   end
   return function() return Stream.__call(self) end, self.has_answer and not self.unread and self.answer:text() or ""
 end

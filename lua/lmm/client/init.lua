@@ -264,7 +264,7 @@ local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every
 ---@param asked table?  what its answer is to be
 function Client:needs_dialect(found, talks, asked)
   local by_form = request.structured.needs_dialect(asked)
-  if not (found or by_form) or self:known_dialect() then return false end
+  if not found and not by_form or self:known_dialect() then return false end
   for _, part in ipairs(found and found.parts or {}) do
     local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
     if not is_plain or talks and part.media and self.keeps_media ~= false then return true end
@@ -275,19 +275,21 @@ end
 --- Writes a request by what is known of the server.
 ---@return userdata? body, lmm.Error? err, lmm.Found? found
 function Client:write(sent, asked)
-  local dialect = asked and self:known_dialect() or self.dialect or nil
-  local ok, err = request.structured.add(sent, asked, dialect)
-  if not ok then return nil, err end
+  if asked or self.dialect then
+    local ok, err = request.structured.add(sent, asked, asked and self:known_dialect() or self.dialect or nil)
+    if not ok then return nil, err end
+  end
   return request.body(sent, self)
 end
 
 --- Writes it again, once the server's dialect is known.
+---@param again { sent: table, asked: table? }
 ---@return userdata? body, lmm.Error? err, lmm.Found? found
-function Client:rewrite(sent, asked, model, opts, run)
+function Client:rewrite(again, model, opts, run)
   local err = not self:known_dialect() and require("lmm.client.models").find_dialect(self, opts, run)
   if err then return nil, err end
-  sent.model = model
-  return self:write(sent, asked)
+  again.sent.model = model
+  return self:write(again.sent, again.asked)
 end
 
 --- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
@@ -309,7 +311,8 @@ function Client:open_stream(where, given, ours, streamed, talks)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
   local body, err, found = self:write(sent, asked)
-  local unknown = body and self:needs_dialect(found, talks, asked) and request.copy(sent) or nil
+  local again = body and (found or asked) and self:needs_dialect(found, talks, asked)
+    and { sent = request.copy(sent), asked = asked }
   local function prepare(stream)
     if not body then return nil, err end
     opts.started = self.loop:now() -- the clock starts when the stream is first read
@@ -320,8 +323,8 @@ function Client:open_stream(where, given, ours, streamed, talks)
       body, err = request.with(body, "model", model)
       if not body then return nil, err end
     end
-    if unknown then
-      body, err, found = self:rewrite(unknown, asked, model, opts, run)
+    if again then
+      body, err, found = self:rewrite(again, model, opts, run)
       if not body then return nil, err end
     end
     local has_usage = wants_usage and not self.left_out.stream_options

@@ -237,7 +237,7 @@ local function answer(request, settings)
   local seen = read_messages(request.messages, settings)
   limit = check_sampling(request, fit(limit, seen.tokens, settings.max_model_len))
 
-  local text = structured.answer(request, seen.question)
+  local text = structured.answer(request, seen.question, settings.like.constraints)
   if text then return { text = text, prompt = seen.tokens, limit = limit } end
   local lines = seen.lines
   lines[#lines + 1] = "question: " .. seen.question

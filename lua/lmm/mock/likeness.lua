@@ -1,5 +1,5 @@
---- Which server the mock is like, beside vLLM: a name comes in; whose its models are, whether it keeps media, and which
---- parts it refuses in which words go out.
+--- Which server the mock is like, beside vLLM: a name comes in; whose its models are, whether it keeps media, which
+--- parts it refuses in which words, and in which fields it is told what an answer is to be, go out.
 local validation = require "lmm.mock.validation"
 
 local likeness = {}
@@ -8,6 +8,8 @@ local likeness = {}
 ---@field owner string   `owned_by` of its model
 ---@field keeps boolean  media under their uuid
 ---@field check fun(part: table)  refuses a part that the server does not know
+---@field constraints table<string, string>?  its fields that say what an answer is to be, beside `response_format`,
+--- and of which kind each is; nil: vLLM's `structured_outputs`
 
 --- What a server refuses: parts of these types, in one sentence.
 local function refusing(types, status, sentence)
@@ -18,11 +20,11 @@ end
 
 local kinds = {
   ["vllm"] = { owner = "vllm", keeps = true, check = function() end },
-  ["sglang"] = { owner = "sglang", keeps = false,
+  ["sglang"] = { owner = "sglang", keeps = false, constraints = { regex = "regex", ebnf = "grammar" },
     check = refusing({ input_audio = true }, 400, "Input tag 'input_audio' found using 'type' does not match") },
-  ["llama.cpp"] = { owner = "llamacpp", keeps = false,
+  ["llama.cpp"] = { owner = "llamacpp", keeps = false, constraints = { grammar = "grammar", json_schema = "json" },
     check = refusing({ audio_url = true, file = true }, 400, "unsupported content[].type") },
-  ["ollama"] = { owner = "library", keeps = false,
+  ["ollama"] = { owner = "library", keeps = false, constraints = {},
     check = refusing({ audio_url = true, video_url = true, file = true }, 400, "invalid message format") },
 }
 

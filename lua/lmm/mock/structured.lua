@@ -16,12 +16,16 @@ local ITEMS = 2    -- of a list that says nothing of it
 -- ---- what is asked for
 
 --- The constraints of a request by their kinds, and how many there are.
-local function constraints_of(request)
+---@param names table<string, string>?  the fields that say them, and which kind each is: nil for vLLM's
+local function constraints_of(request, names)
   local format, found, count = given(request.response_format), {}, 0
   local outputs = given(request.structured_outputs)
-  for _, kind in ipairs(KINDS) do
+  for _, kind in ipairs(names and {} or KINDS) do
     local value = type(outputs) == "table" and given(outputs[kind]) or nil
     if value ~= nil then found[kind], count = value, count + 1 end
+  end
+  for name, kind in pairs(names or {}) do
+    if given(request[name]) ~= nil then found[kind], count = request[name], count + 1 end
   end
   if type(format) ~= "table" then return found, count end
   if format.type == "json_object" then found.json_object, count = true, count + 1 end
@@ -156,14 +160,15 @@ local answers = {
 --- grammar that nobody here can follow, and where the question says "no json", for what a model may say all the same.
 ---@param request table     the decoded body
 ---@param question string
+---@param names table<string, string>?  see lmm.mock.Likeness
 ---@return string? text  raises a problem, as lmm.mock.validation does; one that vLLM finds late has `is_late`
-function structured.answer(request, question)
-  local constraints, count = constraints_of(request)
+function structured.answer(request, question, names)
+  local constraints, count = constraints_of(request, names)
   if count > 1 then
     refuse(400, "You can only use one kind of structured outputs constraint but multiple are specified: "
       .. table.concat(sorted(constraints), ", "))
   end
-  if type(given(request.structured_outputs)) == "table" and count == 0 then
+  if not names and type(given(request.structured_outputs)) == "table" and count == 0 then
     refuse(400, "You must use one kind of structured outputs constraint but none are specified")
   end
   local kind, value = next(constraints)
