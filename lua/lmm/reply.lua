@@ -22,7 +22,8 @@
 ---@field usage table     what the server counted, with `bytes_sent`: of all attempts, without heads
 ---@field model string?
 ---@field id string?
----@field value any          structured output, decoded
+---@field value any          of a structured answer: its JSON decoded, without nulls; the choice; or the text that was
+--- to follow a regex or a grammar
 ---@field timing { first_token: number?, total: number }  seconds
 ---@field attempts integer
 ---@field raw table          what the server sent: its object, or the list of a stream's events; nulls are `lmm.null`.
