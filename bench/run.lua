@@ -307,7 +307,8 @@ function groups.start()
   report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
-local names = { "base64", "upload", "asks", "streams", "values", "crowd", "turns", "saved", "texts", "pictures", "start" }
+local names = { "base64", "upload", "asks", "streams", "values", "crowd", "turns", "saved", "texts", "pictures",
+  "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()
