@@ -78,7 +78,8 @@ describe("calls in nginx", function()
     return server:run([[
       local lmm = require "lmm"
       local timeout = { $limits }
-      local client = lmm.connect { base_url = "$url", model = "m", retry = false, timeout = timeout, dialect = "generic" }
+      local client = lmm.connect { dialect = "generic", base_url = "$url", model = "m", retry = false,
+        timeout = timeout }
       local chat = client:conversation()
       local function file() return lmm.file "$large" end
       ]] .. code, { limits = timeout or "", url = url_of(upstream), large = large })
@@ -317,7 +318,8 @@ describe("calls in nginx", function()
       local file = process.write(os.tmpname(), process.read(large))
       local out = os.tmpname()
       os.execute(server:command(([[return select(2, require("lmm").connect {
-        base_url = "%s", model = "m", dialect = "generic" }:conversation():ask("What?", require("lmm").file "%s"))]]):format(url_of(upstream), file))
+        base_url = "%s", model = "m", dialect = "generic" }:conversation():ask("What?", require("lmm").file "%s"))]])
+        :format(url_of(upstream), file))
         .. ">" .. out .. " &")
       upstream:wait "stalled 1"
       process.write(file, "other")
@@ -371,7 +373,7 @@ describe("calls in nginx", function()
     local both = { { await_all = 2 }, { send = COUNTED }, { hold = true } }
     with(raw.start { both, both, { { await = "request" }, { hold = true } } }, function(upstream)
       local cancelled = "the request was cancelled\n"
-      assert.equal("tiny\ntiny\nnil\ntrue\n" .. cancelled .. cancelled .. "nil\nspec:14: x", run(upstream, [[
+      assert.equal("tiny\ntiny\nnil\ntrue\n" .. cancelled .. cancelled .. "nil\nspec:15: x", run(upstream, [[
         local function models() return client:models()[1].id end
         local found = lmm.gather { models, models } -- answered only once both have asked
         local ended
