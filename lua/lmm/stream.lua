@@ -174,6 +174,7 @@ function Stream:complete()
   if self.stopped then return end
   local call = self.call
   local result, failure = self.answer:reply()
+  if result then call:add_usage(result) end
   local asked = self.opts.structured
   if not failure and asked then result.value, failure = self.answer:structured(result, asked) end
   if failure then return self:stop(call:fail(failure)) end

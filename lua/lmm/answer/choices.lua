@@ -263,7 +263,7 @@ function Choices:finish()
     finish_reason = first.finish_reason, logprobs = first.logprobs, images = first.images, audio = first.audio,
     choices = all, id = self.id, model = self.model, usage = self.usage,
     citations = self.citations or self.list[0].annotations,
-    attempts = nil, timing = nil, value = nil, request_id = nil, -- the stream's to set
+    attempts = nil, timing = nil, value = nil, request_id = nil, cost = nil, -- the stream's to set
   }, self)
 end
 

@@ -3,6 +3,7 @@
 local errors = require "lmm.errors"
 local retry = require "lmm.call.retry"
 local settings = require "lmm.call.settings"
+local usage = require "lmm.call.usage"
 
 ---@class lmm.Call
 ---@field client lmm.Client
@@ -98,6 +99,8 @@ function call.new(client, method, url, body, opts)
   client.calls[self] = true
   return self
 end
+
+Call.add_usage = usage.add
 
 --- What a hint may need to know of the request.
 function Call:request_facts()
@@ -215,9 +218,8 @@ local LONGEST_REFUSAL = 1024 * 1024 -- bytes that are read of a refusal, beside 
 --- What some write where nothing is encoded.
 local no_encodings = { identity = true, none = true, ["utf-8"] = true, utf8 = true }
 
---- How the body of a reply is encoded, or nil.
-local function encoding_of(headers)
-  local names = headers["content-encoding"] or ""
+--- How the body of a reply is encoded, by its header Content-Encoding, or nil.
+local function encoding_of(names)
   for name in names:gmatch "[^%s,]+" do
     if not no_encodings[name:lower()] then return names end
   end
@@ -256,12 +258,18 @@ function Call:open()
   }
   if not transfer then return nil, self:fail(failure) end
   self.transfer = transfer
-  if self.body then self.bytes_sent = self.bytes_sent + self.body:size() end
+  local sum = self.client.usage
+  sum.requests = sum.requests + 1
+  if self.body then
+    local size = self.body:size()
+    self.bytes_sent, sum.bytes_sent = self.bytes_sent + size, sum.bytes_sent + size
+  end
   local head, err = self:await "head"
   if not head then return nil, err end
   self.headers = head.headers
   self.client.has_answered = true
-  local encoding = encoding_of(head.headers)
+  local encoding = head.headers["content-encoding"]
+  encoding = encoding and encoding_of(encoding)
   if head.status < 200 or head.status > 299 then return nil, self:refusal(head, encoding) end
   if self.variants then self.variants:accepted() end
   if not encoding then return head end

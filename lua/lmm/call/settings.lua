@@ -5,6 +5,7 @@ local options = require "lmm.options"
 local retry = require "lmm.call.retry"
 local transport = require "lmm.transport"
 local text = require "lmm.text"
+local usage = require "lmm.call.usage"
 local version = require "lmm.version"
 
 local settings = {}
@@ -12,7 +13,7 @@ local settings = {}
 local rows = {
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
-  user_agent = "string", dialect = "string|table", media_cache = "boolean",
+  user_agent = "string", dialect = "string|table", media_cache = "boolean", prices = "table",
 }
 setmetatable(rows, { __index = { transport = "table" } }) -- for specs: taken, but not among the names that are listed
 
@@ -226,6 +227,8 @@ function settings.of_client(opts)
     transport = opts.transport,
     dialect = check_dialect(opts.dialect),
     keeps_media = opts.media_cache, -- nil: where the server does
+    usage = usage.new(),
+    prices = opts.prices and usage.prices(opts.prices) or false, -- there, so that it is found at once
   }
   local url = opts.base_url or transport.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   local base_url, query, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")

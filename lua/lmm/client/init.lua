@@ -10,6 +10,7 @@ local variants = require "lmm.client.variants"
 
 ---@class lmm.Client
 ---@field base_url string  without its query
+---@field usage lmm.Usage  of all calls so far
 local Client = {}
 Client.__index = Client
 Client.__name = "lmm.Client"
@@ -99,8 +100,9 @@ end
 
 --- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
 ---@param opts lmm.CallOptions
----@return { status: integer, headers: table, body: string }? reply, lmm.Error? err, lmm.Call call
-function Client:fetch(method, url, body, opts, run)
+---@param read nil|fun(text: string, head: table): any, table?  makes what is given of a body, or nil and a failure
+---@return { status: integer, headers: table, body: string }|any reply, lmm.Error? err, lmm.Call call
+function Client:fetch(method, url, body, opts, run, read)
   loops.check()
   local call = calls.new(self, method, url, body, opts)
   local function attempt()
@@ -108,7 +110,10 @@ function Client:fetch(method, url, body, opts, run)
     if not head then return nil, err end
     local text
     text, err = call:read_all()
-    return text and { status = head.status, headers = head.headers, body = text }, err
+    if not text then return nil, err end
+    if not read then return { status = head.status, headers = head.headers, body = text } end
+    local value, failure = read(text, head)
+    return value, failure and call:fail(failure)
   end
   -- What is raised in between (by a function of the caller's, by Ctrl-C) ends the call, too.
   local ok, reply, err = loops.pcall(run or call.run, call, attempt)
@@ -230,6 +235,7 @@ function Client:request(method, path, body, opts)
   local value, failure = require("lmm.answer").decode(reply.body, self.limits)
   if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
   reply.json = value
+  if type(value) == "table" and type(value.usage) == "table" then call:add_usage { usage = value.usage } end
   return reply
 end
 
@@ -298,9 +304,11 @@ end
 ---@param given table
 ---@param ours table?
 ---@param streamed boolean
----@param talks boolean?  the same media will come again, as in a conversation
+---@param talks boolean?    the same media will come again, as in a conversation
+---@param url string?       that of chat completions unless given
+---@param prompts integer?  how many questions the request holds (1)
 ---@return lmm.Stream
-function Client:open_stream(where, given, ours, streamed, talks)
+function Client:open_stream(where, given, ours, streamed, talks, url, prompts)
   ours = options.check(where, fields.rows, ours)
   fields.check(given)
   self:check_open()
@@ -309,7 +317,7 @@ function Client:open_stream(where, given, ours, streamed, talks)
   local sent, wants_usage = fields.sent(given, streamed)
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
-  local model, choices = sent.model, type(sent.n) == "number" and sent.n or 1
+  local model, choices = sent.model, (type(sent.n) == "number" and sent.n or 1) * (prompts or 1)
   local body, err, found = self:write(sent, asked)
   local again = body and (found or asked) and self:needs_dialect(found, talks, asked)
     and { sent = request.copy(sent), asked = asked }
@@ -332,7 +340,7 @@ function Client:open_stream(where, given, ours, streamed, talks)
     local forms = variants.new(self, body, has_usage, found and found.kept)
     if forms then body, err = forms:body() end
     if not body then return nil, err end
-    local call = calls.new(self, "POST", self.chat_url, body, opts)
+    local call = calls.new(self, "POST", url or self.chat_url, body, opts)
     call.model, call.stream, call.parts, call.variants = model, stream, found and found.parts, forms
     return call
   end
@@ -396,5 +404,6 @@ end
 
 errors.check_self(Client, "client", "models", "health", "wait_ready", "request", "chat", "stream", "conversation",
   "load", "close")
+require "lmm.client.late"(Client)
 
 return client

@@ -170,7 +170,7 @@ function models.hint(client, call, failure)
   call.has_listed = true
   local opts = calls.options(client, { retry = false, headers = call.sent_headers })
   opts.timeout = { total = math.min(HINT_TIMEOUT, (call.deadline or math.huge) - opts.started) }
-  local list = models.list(client, opts, function(...) return call.stream:run_aside(...) end)
+  local list = models.list(client, opts, call.stream and function(...) return call.stream:run_aside(...) end)
   call.model_hint = list and hint_for(call.model, list)
   return call.model_hint
 end
