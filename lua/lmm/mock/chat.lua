@@ -247,6 +247,14 @@ local function answer(request, settings)
   return { text = table.concat(lines, "\n"), prompt = seen.tokens, limit = limit }
 end
 
+--- Raises where a body is no object, or asks for another model.
+---@param request any  the decoded body
+---@param settings lmm.mock.Settings
+function chat.check(request, settings)
+  check_body(request)
+  check_model(request, settings.model)
+end
+
 --- Checks a request and composes the answer: a line for each medium of the conversation, the question, and which turn
 --- of the conversation it is; or a text that is what the request says that the answer is to be.
 ---@param request table  the decoded body, nulls included
@@ -258,8 +266,7 @@ function chat.read(request, settings)
 end
 
 local function tokenize(request, settings)
-  check_body(request)
-  check_model(request, settings.model)
+  chat.check(request, settings)
   local prompt = request.prompt
   if type(prompt) == "string" then return { prompt } end
   if request.messages == nil then validation.missing({ "prompt", "messages" }, request) end

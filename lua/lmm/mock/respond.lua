@@ -76,11 +76,11 @@ local function stream_steps(answer, pieces, fault, usage)
   local function add(text)
     steps[#steps + 1] = function(response) response:write(text) end
   end
-  local last, count = faults.find_end(fault)
+  local form, last, count = answer.form or templates, faults.find_end(fault)
   local finishes_at = not last and answer.finish_reason == "length" and #pieces
   local function add_chunk(kind, text, tokens)
     local is_last = kind == "usage" or kind == "finish" and not usage.at_end
-    add(templates.chunk(answer, kind, { text = text, tokens = usage.always and tokens or nil, is_last = is_last }))
+    add(form.chunk(answer, kind, { text = text, tokens = usage.always and tokens or nil, is_last = is_last }))
   end
 
   add_chunk("role", nil, 0)
@@ -99,7 +99,7 @@ local function stream_steps(answer, pieces, fault, usage)
 end
 
 local function whole_steps(answer, fault)
-  local body = templates.completion(answer)
+  local body = (answer.form or templates).completion(answer)
   local last, count, name = faults.find_end(fault)
   local steps = { fault.first_delay or 0 }
   if not last then

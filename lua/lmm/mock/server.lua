@@ -1,17 +1,22 @@
---- An OpenAI-compatible server that needs no model: requests to /v1/models, /v1/chat/completions,
---- /v1/audio/transcriptions, /tokenize and what describes the server itself come in; answers go out, in the form vLLM
---- answers in, which describe what was received.
+--- An OpenAI-compatible server that needs no model: requests to /v1/models, /v1/chat/completions, /v1/completions,
+--- /v1/embeddings, /score, /rerank, /v1/audio, /tokenize, /detokenize and what describes the server itself come in;
+--- answers go out, in the form vLLM answers in, which describe what was received.
 local uv = require "luv"
 local chat = require "lmm.mock.chat"
+local completions = require "lmm.mock.completions"
 local core = require "lmm.core"
 local faults = require "lmm.mock.faults"
+local forms = require "lmm.mock.forms"
 local http = require "lmm.mock.http"
+local json = require "lmm.json"
 local likeness = require "lmm.mock.likeness"
 local media_cache = require "lmm.mock.media_cache"
 local options = require "lmm.options"
+local pooling = require "lmm.mock.pooling"
 local respond = require "lmm.mock.respond"
 local startup = require "lmm.mock.startup"
 local templates = require "lmm.mock.templates"
+local tokens = require "lmm.mock.tokens"
 local transcription = require "lmm.mock.transcription"
 local validation = require "lmm.mock.validation"
 
@@ -52,15 +57,27 @@ local function read_body(request, response)
   return not problem, body
 end
 
-local function post_chat(settings, request, response)
+-- The body of a request that is to be answered, and the fault that it asks for; nil where the answer is sent already.
+local function read_request(request, response)
   local ok, body = read_body(request, response)
-  if not ok then return end
-  local fault, read, problem
-  fault, problem = faults.read(body)
-  if fault then
-    if respond.with_fault(response, fault) then return end
-    read, problem = chat.read(body, settings)
-  end
+  if not ok then return nil end
+  local fault, problem = faults.read(body)
+  if problem then return respond.error(response, problem) end
+  if respond.with_fault(response, fault) then return nil end
+  return body, fault
+end
+
+-- Which usage a stream is to hold.
+local function usage_of(body)
+  local stream_options = type(body.stream_options) == "table" and body.stream_options or {}
+  local at_end = stream_options.include_usage == true
+  return { at_end = at_end, always = at_end and stream_options.continuous_usage_stats == true }
+end
+
+local function post_chat(settings, request, response)
+  local body, fault = read_request(request, response)
+  if not fault then return end
+  local read, problem = chat.read(body, settings)
   if problem and problem.is_late and body.stream == true then return respond.late_error(response, problem) end
   if problem then return respond.error(response, problem) end
 
@@ -72,24 +89,55 @@ local function post_chat(settings, request, response)
   }
   if body.stream ~= true then return respond.whole(response, answer, fault) end
   fault.delay = fault.delay or settings.delay
-  local stream_options = type(body.stream_options) == "table" and body.stream_options or {}
-  local at_end = stream_options.include_usage == true
-  local always = at_end and stream_options.continuous_usage_stats == true
-  respond.stream(response, answer, pieces, fault, { at_end = at_end, always = always })
+  respond.stream(response, answer, pieces, fault, usage_of(body))
 end
 
-local function post_tokenize(settings, request, response)
-  local ok, body = read_body(request, response)
-  if not ok then return end
-  local tokens, problem = chat.tokenize(body, settings)
+local function post_completion(settings, request, response)
+  local body, fault = read_request(request, response)
+  if not fault then return end
+  local answer, problem = completions.read(body, settings, fault.reply)
   if problem then return respond.error(response, problem) end
-  response:send(200, JSON, templates.tokens(tokens, settings.max_model_len))
+  answer.id, answer.created, answer.model, answer.form = forms.id "cmpl", os.time(), settings.model, forms.text
+  if body.stream ~= true then return respond.whole(response, answer, fault) end
+  local choice = answer.choices[1]
+  answer.finish_reason, fault.delay = choice.finish_reason, fault.delay or settings.delay
+  respond.stream(response, answer, choice.pieces, fault, usage_of(body))
 end
 
-local function post_transcription(settings, request, response)
-  local text, problem = transcription.read(request, settings)
-  if problem then return respond.error(response, problem) end
-  response:send(200, JSON, templates.transcription(text))
+-- An endpoint whose answer is one JSON text: `read` gives it, or nil and a problem.
+local function answers_json(read)
+  return { POST = function(settings, request, response)
+    local body, fault = read_request(request, response)
+    if not fault then return end
+    local text, problem = read(body, settings)
+    if problem then return respond.error(response, problem) end
+    response:send(200, JSON, text)
+  end }
+end
+
+local function tokenize(body, settings)
+  local list, problem = chat.tokenize(body, settings)
+  return list and templates.tokens(list, settings.max_model_len), problem
+end
+
+local function detokenize(body, settings)
+  local text, problem = tokens.detokenize(body, settings)
+  return text and '{"prompt":' .. json.encode(text) .. "}", problem
+end
+
+-- An endpoint that takes a form with a sound.
+local function answers_sound(form)
+  return { POST = function(settings, request, response)
+    local read, problem = transcription.read(request, settings)
+    if problem then return respond.error(response, problem) end
+    if not read.is_streamed then
+      return response:send(200, JSON, forms.transcription(read.text, read.is_verbose))
+    end
+    local pieces, finish_reason = respond.split(read.text)
+    respond.stream(response, { id = forms.id "trsc", created = os.time(), model = settings.model, form = form,
+      finish_reason = finish_reason, prompt = 1, completion = #pieces }, pieces, { delay = settings.delay },
+      { at_end = read.has_usage })
+  end }
 end
 
 local function send_empty(_, _, response) response:send(200, {}, "") end
@@ -111,9 +159,18 @@ local ROUTES = {
     end,
   },
   ["/v1/chat/completions"] = { POST = post_chat },
-  ["/v1/audio/transcriptions"] = { POST = post_transcription },
-  ["/tokenize"] = { POST = post_tokenize },
+  ["/v1/completions"] = { POST = post_completion },
+  ["/v1/embeddings"] = answers_json(pooling.embeddings),
+  ["/v1/audio/transcriptions"] = answers_sound(forms.transcriptions),
+  ["/v1/audio/translations"] = answers_sound(forms.translations),
+  ["/tokenize"] = answers_json(tokenize),
+  ["/detokenize"] = answers_json(detokenize),
 }
+for path, read in pairs { score = pooling.score, rerank = pooling.rerank } do
+  ROUTES["/" .. path] = answers_json(read)
+  ROUTES["/v1/" .. path] = ROUTES["/" .. path]
+end
+ROUTES["/v2/rerank"] = ROUTES["/rerank"]
 
 local function is_allowed(settings, request)
   if not settings.api_key or request.path:sub(1, 4) ~= "/v1/" then return true end

@@ -21,6 +21,8 @@ local function fill(template, values)
   end))
 end
 
+templates.fill = fill
+
 local USAGE = '{"prompt_tokens":%prompt,"total_tokens":%total,"completion_tokens":%completion%details}'
 
 local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created":%created,"owned_by":$owner,'
@@ -92,6 +94,7 @@ end
 ---@field finish_reason string
 ---@field prompt integer       tokens
 ---@field completion integer   tokens
+---@field form table?          what writes an answer that is no chat's (lmm.mock.forms)
 
 local function usage(answer, completion, details)
   return fill(USAGE, {
