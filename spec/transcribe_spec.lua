@@ -43,7 +43,7 @@ describe("client:transcribe", function()
   end)
 
   it("gives all that the server tells", function()
-    local json = { task = "transcribe", text = "Hi.", language = "en", duration = 1.5, words = { { word = "Hi" } },
+    local json = { task = "transcribe", text = "Hi.", language = "en", duration = "1.5", words = { { word = "Hi" } },
       segments = { { id = 0, start = 0, ["end"] = 1.5, text = "Hi." } }, model = "w", x = lmm.null }
     local reply = assert(fake.net({ transcribed(json) }):connect():transcribe(SOUND, {
       response_format = "verbose_json" }))

@@ -113,7 +113,9 @@ local function ask(self, where, path, source, opts)
   local is_plain = PLAIN[fields.response_format] or false
   return endpoint.send(self, path, written, call_opts, function(text, head)
     local value, failure = read_value(text, head, self.limits, is_plain)
-    return value and replies.new(endpoint.common(value, value)), failure
+    if not value then return nil, failure end
+    value.duration = tonumber(value.duration) -- vLLM and OpenAI write it as a text
+    return replies.new(endpoint.common(value, value))
   end)
 end
 
