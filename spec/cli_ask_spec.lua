@@ -201,7 +201,7 @@ describe("what lmm ask is told", function()
   end)
 
   it("lmm help COMMAND is its --help", function()
-    for _, name in ipairs { "ask", "models", "serve", "wait", "mock" } do
+    for _, name in ipairs { "ask", "embed", "tokens", "transcribe", "models", "serve", "wait", "mock" } do
       assert.equal(answered(lmm { name, "--help" }), answered(lmm { "help", name }))
     end
     assert.equal(answered(lmm { "--help" }), answered(lmm { "help" }))

@@ -351,9 +351,12 @@ describe("lmm", function()
 
   it("the help names every option, with examples", function()
     local cases = {
-      { {}, "ask models mock --help --version OPENAI_BASE_URL OPENAI_API_KEY" },
+      { {}, "ask embed tokens transcribe models mock --help --version OPENAI_BASE_URL OPENAI_API_KEY" },
       { { "ask" }, "-i --image -m --model -s --system --url -p --param --timeout --no-stream --json -v --verbose" },
       { { "models" }, "--url -v --verbose" },
+      { { "embed" }, "-i --image -a --attach -m --model --url -H --header -p --param --timeout" },
+      { { "tokens" }, "-i --image -a --attach --chat --ids -m --model --url -H --header -p --param --timeout" },
+      { { "transcribe" }, "--format -l --language --english -m --model --url -H --header -p --param --timeout" },
       { { "mock" }, "--port --delay --model --api-key --max-model-len --start-delay --log-lines --fail-start reply"
         .. " status retry_after fail_times key html empty not_json first_delay delay cut_after end_after reset_after"
         .. " error_after" },

@@ -37,21 +37,14 @@ Examples:
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
    lmm ask --continue chat.json "And in the background?"]]
 
-local function add(kind)
-  return function(args, _, source)
-    args.media = args.media or {}
-    table.insert(args.media, { kind = kind, source = source })
-  end
-end
-
 function ask.declare(parser)
   local command = parser:command("ask", DESCRIPTION, EPILOG):summary "Ask a question, about pictures or without any."
   command:usage "Usage: lmm ask [OPTION]... [QUESTION]"
   command:argument("question", "The question, or @FILE, or - for standard input."):args "*"
   command:option("-i --image", "A picture: a path, an http:, https:, file: or data: URL, or - for standard input. May"
-    .. " be given several times; the order is kept."):argname("SOURCE"):count("*"):action(add "image")
+    .. " be given several times; the order is kept."):argname("SOURCE"):count("*"):action(sources.add "image")
   command:option("-a --attach", "A medium of any kind, told by its bytes: a picture, a video, a sound, a PDF or a text"
-    .. " file. Sources are as for -i; a URL is told by its ending."):argname("SOURCE"):count("*"):action(add())
+    .. " file. Sources are as for -i; a URL is told by its ending."):argname("SOURCE"):count("*"):action(sources.add())
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   connection.declare(command)

@@ -4,6 +4,15 @@ local parts = require "lmm.part"
 
 local sources = {}
 
+--- For argparse: adds a source, in the order of the command line. Without a kind it is told by its bytes.
+---@param kind "image"|nil
+function sources.add(kind)
+  return function(args, _, source)
+    args.media = args.media or {}
+    table.insert(args.media, { kind = kind, source = source })
+  end
+end
+
 local OPTIONS = { ["-i"] = true, ["--image"] = true, ["-a"] = true, ["--attach"] = true }
 
 --- Whether a word behind a source is one more of them: a file that is there and whose name has an ending, a URL, or

@@ -16,11 +16,12 @@ local OWN = { prompt = true, content = true, messages = true, tokens = true }
 --- The tokens in a reply. llama-server answers with an empty list where it does not know what was asked for.
 ---@param is_empty boolean  nothing was sent that could have tokens
 local function read(value, is_empty)
-  local list = value.tokens
-  local count = type(value.count) == "number" and value.count or type(list) == "table" and #list
-  if type(list) ~= "table" or not count or not value.count and count == 0 and not is_empty then
+  local list, count = value.tokens, value.count
+  local has_count = type(count) == "number" and count >= 0 and count % 1 == 0
+  if type(list) ~= "table" or not has_count and list[1] == nil and not is_empty then
     return nil, endpoint.failure "a reply without tokens"
   end
+  if not has_count then count = #list end
   local most = value.max_model_len
   return { count = count, tokens = list, max_model_len = type(most) == "number" and most or nil }
 end
