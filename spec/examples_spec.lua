@@ -122,6 +122,24 @@ describe("the examples", function()
     assert.same({ "", "cannot read 'none.jpg': No such file or directory\n", 1 }, { out, errors, status })
   end)
 
+  it("transcribe.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local sound = "file: sound.wav, audio/wav, audio/wav, 1644 bytes, sha256 "
+      .. process.shell "sha256sum spec/media/sound.wav":match "%x+" .. "\nmodel: mock\nresponse_format: verbose_json\n"
+    local command = ("OPENAI_BASE_URL=%s %s examples/transcribe.lua "):format(server.url, quote(LUA))
+    local out, errors, status = run(command .. "spec/media/sound.wav")
+    assert.same({ "[0:00.0 - 0:01.0] " .. sound, "", 0 }, { out, errors, status })
+    out, errors, status = run(command .. "none.wav spec/media/sound.wav")
+    assert.same({ "== none.wav\n== spec/media/sound.wav\n[0:00.0 - 0:01.0] " .. sound,
+      "none.wav: cannot read 'none.wav': No such file or directory\n", 1 }, { out, errors, status })
+    server.stop()
+    out, errors, status = run(command .. "spec/media/sound.wav")
+    assert.same({ "", 1 }, { out, status })
+    assert.matches("^spec/media/sound.wav: cannot reach ", errors)
+    out, errors, status = run(quote(LUA) .. " examples/transcribe.lua")
+    assert.same({ "", "usage: transcribe.lua FILE...\n", 2 }, { out, errors, status })
+  end)
+
   it("folder.lua", function()
     local server = assert(mock.start { delay = 0 })
     local pictures = folder .. "/it's pictures"

@@ -60,6 +60,14 @@ local rows = replies.answer('{"rows": [1, {"a', '": "b"}', "]}")
 local silent = replies.streamed { replies.delta "one", { pause = 60 } }
 local models = { json = { data = { { id = "m1" }, { id = "m2" } } } }
 local redirect = { status = 302, headers = { location = "http://other/" }, body = "" }
+local function embedded(vector)
+  return { json = { data = { { index = 0, embedding = vector } }, usage = { prompt_tokens = 4, total_tokens = 4 } } }
+end
+local vectors, packed = embedded { 0.5, 3 }, embedded "AACAPwAAIMA="
+local function continuing(text, reason) return { index = 0, text = text, finish_reason = reason } end
+local completion = { json = { id = "cmpl-1", choices = { continuing("one two", "length") } } }
+local continued = replies.streamed { replies.event { choices = { continuing "one " } },
+  replies.event { choices = { continuing("two", "length") } }, replies.event "[DONE]" }
 local trickle = replies.streamed {}
 for i = 1, 400 do trickle.chunks[i] = i % 2 == 1 and replies.delta "a" or { pause = 0.05 } end
 
@@ -384,6 +392,40 @@ return {
     end,
     seen = closes,
   }),
+
+  case("vectors of texts and of a picture, as numbers and as bytes", { busy, vectors, packed }, {
+    opts = { retry = policy, prices = { m = { input = 1 } } },
+    run = function(client)
+      local reply = assert(client:embed({ "a", lmm.image "examples/picture.jpg" }, { encoding_format = "base64" }))
+      assert.same({ { 1, -2.5 }, { 0.5, 3 } }, reply.vectors)
+      assert.same({ 8, 3, 8e-6 }, { reply.usage.total_tokens, reply.attempts, reply.cost })
+      assert.same({ 3, 8 }, { client.usage.requests, client.usage.total_tokens })
+    end,
+    seen = function(server)
+      assert.matches('"image_url":{"url":"data:image/jpeg;base64,', (server:received(2):gsub("\\/", "/")))
+      assert.matches('{"encoding_format":"base64","input":"a","model":"m"}$', server:received(3))
+    end,
+  }),
+
+  case("a completion, whole and streamed", { completion, continued }, {
+    keeps = true,
+    run = function(client)
+      assert.equal("one two", assert(client:complete("q", { max_tokens = 2 })).text)
+      local stream = client:stream_completion "q"
+      assert.equal("one two", all_pieces(stream))
+      assert.equal("length", assert(stream:reply()).finish_reason)
+    end,
+    seen = function(server)
+      assert.matches('{"max_tokens":2,"model":"m","prompt":"q","stream":false}', server:received(1))
+    end,
+  }),
+
+  case("tokens there and back, and what is said in a sound", { { json = { count = 1, tokens = { 5 } } },
+    { json = { prompt = "a" } }, { json = { text = "Hi." } } }, { run = function(client)
+    local tokens = assert(client:tokenize "a").tokens
+    assert.equal("a", assert(client:detokenize(tokens)))
+    assert.equal("Hi.", tostring(assert(client:transcribe "spec/media/sound.wav")))
+  end }),
 
   case("the models, and whether it is well", { models, { body = "" } }, {
     run = function(client)

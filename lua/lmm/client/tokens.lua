@@ -27,7 +27,7 @@ local function read(value, is_empty)
 end
 
 --- How many tokens a text or a list of messages has, and which. Messages are written as the model's template has it,
---- media in them counted as they are in a chat; that takes vLLM or SGLang.
+--- and media in them counted as they are in a chat; llama-server knows texts only.
 ---@param self lmm.Client
 ---@param given string|table[]
 ---@param opts table?  `timeout`, `retry` and `headers` are ours; `model`, `add_special_tokens`, `add_generation_prompt`
