@@ -98,9 +98,9 @@ describe("client:embed", function()
   end)
 
   local faults = {
-    { "a vector too few", { vectors = { { 1 } } }, "1 embeddings, not 2, as was asked for" },
-    { "a vector too many", { vectors = { { 1 }, { 2 }, { 3 } } }, "3 embeddings, not 2" },
-    { "no list", { more = { data = "x" } }, "0 embeddings, not 2" },
+    { "a vector too few", { vectors = { { 1 } } }, "the number of embeddings is 1, not 2" },
+    { "a vector too many", { vectors = { { 1 }, { 2 }, { 3 } } }, "the number of embeddings is 3, not 2" },
+    { "no list", { more = { data = "x" } }, "the number of embeddings is 0, not 2" },
     { "an empty vector", { vectors = { { 1 }, lmm.array {} } }, "an embedding without a vector" },
     { "a null in a vector", { vectors = { { 1 }, { 1, lmm.null, 3 } } }, "a vector with a null in it" },
     { "a null at its end", { vectors = { { 1, lmm.null }, { 1, 2 } } }, "a vector with a null in it" },

@@ -33,7 +33,7 @@ describe("client:score", function()
   end)
 
   it("tells of scores that are missing or none", function()
-    assert.refused("1 scores, not 2, as was asked for", fake.net({ scored(1) }):connect():score("a", { "b", "c" }))
+    assert.refused("the number of scores is 1, not 2", fake.net({ scored(1) }):connect():score("a", { "b", "c" }))
     assert.refused("a score that is no number", fake.net({ scored "1" }):connect():score("a", "b"))
   end)
 

@@ -36,8 +36,9 @@ describe("client:tokenize", function()
 
   it("tells where a server knows no messages, and gives an empty list", function()
     for _, body in ipairs { '{"tokens":[]}', "{}", '{"count":3}', '{"count":"3","tokens":5}' } do
-      local err = assert.refused("a reply without tokens", fake.net({ { body = body } }):connect():tokenize {
-        { role = "user", content = "q" } })
+      local client = fake.net({ { body = body } }):connect()
+      local err = assert.refused("a reply without tokens %(does the server count messages%?",
+        client:tokenize { { role = "user", content = "q" } })
       assert.equal("protocol", err.kind)
     end
   end)

@@ -180,7 +180,7 @@ function endpoint.by_index(list, count, what)
     by_place[#by_place + 1] = item
   end
   if #by_place == count then return found == count and by_index or by_place end
-  return nil, endpoint.failure(("%d %s, not %d, as was asked for"):format(#by_place, what, count))
+  return nil, endpoint.failure(("the number of %s is %d, not %d"):format(what, #by_place, count))
 end
 
 return endpoint

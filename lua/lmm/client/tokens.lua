@@ -14,12 +14,14 @@ local tokens = {}
 local OWN = { prompt = true, content = true, messages = true, tokens = true }
 
 --- The tokens in a reply. llama-server answers with an empty list where it does not know what was asked for.
----@param is_empty boolean  nothing was sent that could have tokens
-local function read(value, is_empty)
+---@param given string|table[]  what was to be counted
+local function read(value, given)
   local list, count = value.tokens, value.count
   local has_count = type(count) == "number" and count >= 0 and count % 1 == 0
-  if type(list) ~= "table" or not has_count and list[1] == nil and not is_empty then
-    return nil, endpoint.failure "a reply without tokens"
+  if type(list) ~= "table" or not has_count and list[1] == nil and given ~= "" then
+    local failure = endpoint.failure "a reply without tokens"
+    failure.hint = type(given) == "table" and "does the server count messages? vLLM does, llama-server does not" or nil
+    return nil, failure
   end
   if not has_count then count = #list end
   local most = value.max_model_len
@@ -42,7 +44,7 @@ function tokens.tokenize(self, given, opts)
   else
     errors.misuse("client:tokenize takes a text or a list of messages, not a %s", type(given))
   end
-  local function read_all(value) return read(value, given == "") end
+  local function read_all(value) return read(value, given) end
   return errors.public(endpoint.post(self, "/tokenize", fields, calls.options(self, ours),
     endpoint.reader(self, read_all)))
 end
