@@ -17,6 +17,7 @@ local rows = {
   system = "string", params = "table", user_agent = "string", prices = "table",
   base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
+  dialect = "string|table", media_cache = "boolean",
 }
 
 --- Whether all options are known and of the right type. The module that says what was meant is loaded only where not.
