@@ -61,7 +61,7 @@ describe("client:transcribe", function()
 
   local SRT = "1\n00:00:00,000 --> 00:00:01,500\nHi.\n\n"
   for _, row in ipairs {
-    { "text", "Hi.\n", "Hi.\n" }, { "text", '{"text":"Hi.","usage":{"seconds":1}}', "Hi." }, { "text", "", "" },
+    { "text", "Hi.\n", "Hi.\n" }, { "text", '{"text":"Hi.","usage":{"seconds":1}}', "Hi." }, { "text", "\n", "\n" },
     { "srt", SRT, SRT }, { "srt", '{"text":"1\\n00:"}', "1\n00:" }, { "vtt", "WEBVTT\n\n", "WEBVTT\n\n" },
     { "text", "{curly} he said", "{curly} he said" }, { "text", " <laughs> yes", " <laughs> yes" },
   } do
@@ -99,6 +99,8 @@ describe("client:transcribe", function()
     local client = fake.net({ fake.streamed { chunk "Hel" } }):connect { retry = false }
     local err = assert.refused("broke off", client:transcribe(SOUND, { stream = true }))
     assert.same({ "truncated", "Hel" }, { err.kind, err.partial })
+    client = fake.net({ fake.streamed { fake.event "[DONE]" } }):connect { retry = false }
+    assert.refused("broke off", client:transcribe(SOUND, { stream = true }))
     client = fake.net({ fake.streamed { chunk "Hel", fake.event { error = { message = "No.", code = 500 } } } })
       :connect { retry = false }
     err = assert.refused("No%.", client:transcribe(SOUND, { stream = true }))
@@ -109,6 +111,7 @@ describe("client:transcribe", function()
     for _, row in ipairs {
       { { json = { usage = {} } }, {}, "a transcription without a text" },
       { { json = { text = {} } }, { response_format = "text" }, "a transcription without a text" },
+      { { body = "" }, { response_format = "text" }, "an empty reply" },
       { { body = "Hello." }, {}, "not a JSON object but \"Hello%.\"" },
       { { body = "<html>Log in", headers = { ["content-type"] = "text/html" } }, { response_format = "text" },
         "an HTML page" },

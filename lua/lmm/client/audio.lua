@@ -58,7 +58,7 @@ local function read_events(text, head, limits)
     kind, failure = events:next()
   end
   said.text = whole or table.concat(pieces)
-  if not failure and not is_whole and not events.is_done then
+  if not failure and not is_whole and not (events.is_done and said.text ~= "") then
     failure = { kind = "truncated", phase = "receive", reason = BROKEN_OFF }
   end
   if failure then failure.partial = said.text end
@@ -72,7 +72,7 @@ local function read_value(text, head, limits, is_plain)
   if text:find("^data:", start) or text:find("^event:", start) or text:find("^:", start) then
     return read_events(text, head, limits)
   end
-  is_plain = is_plain and not (head.headers["content-type"] or ""):lower():find("html", 1, true)
+  is_plain = is_plain and text ~= "" and not (head.headers["content-type"] or ""):lower():find("html", 1, true)
   if is_plain and not text:find("^{", start) then return { text = text } end
   local value, failure = endpoint.decode(text, limits, head.status)
   if is_plain and failure and failure.kind == "protocol" then return { text = text } end
