@@ -27,4 +27,4 @@ for _, path in ipairs(arg) do
   if reply then show(reply) else io.stderr:write(path, ": ", message, "\n") end
   failed = failed or not reply
 end
-os.exit(not failed)
+os.exit(failed and 1 or 0)
