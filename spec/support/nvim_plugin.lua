@@ -49,7 +49,7 @@ end
 function plugin.run(opts, scenarios, fn)
   local server = scenarios and raw.start(scenarios)
   local ok, problem = pcall(nvim.with, { program = opts.program, plugin = opts.plugin, url = server and server.url,
-    init = opts.init or "require('lmm.nvim').setup { model = 'm', retry = false }" },
+    init = opts.init or "require('lmm.nvim').setup { model = 'm', retry = false, dialect = 'generic' }" },
     function(ed) fn(ed, server) end)
   if server then server:stop() end
   if not ok then error(problem, 0) end
@@ -153,7 +153,7 @@ function plugin.screen_cases(it, pending)
         if not editor.program then pending "it is not there" end
         local server = raw.start(scenarios)
         local screen = nvim.screen { program = editor.program, plugin = plugin.folder, url = server.url,
-          init = "require('lmm.nvim').setup { model = 'm' }" }
+          init = "require('lmm.nvim').setup { model = 'm', dialect = 'generic' }" }
         local ok, problem = pcall(function()
           fn(screen, function(what, look)
             return process.wait_for(what .. " on the screen", function() return look(screen:text()) end)
