@@ -249,6 +249,7 @@ int main(int count, char **words) {
     run_all(words[1], url, "stream", 1);
     run_all(words[1], url, "write", 1);
     run_all(words[1], url, "gather", 1);
+    run_all(words[1], url, "kept", 1);
     run_all(words[1], url, "read", 1);
     run_all(words[1], url, "grow", 1);
     run_all(words[1], url, "load", 23); /* there are thousands, in Lua's compiler most of them */

@@ -69,6 +69,16 @@ function scenarios.stream()
   end
 end
 
+-- A picture that the server keeps: hashed while it is sent, then named by its uuid.
+function scenarios.kept()
+  local lmm = require "lmm"
+  client = connect { dialect = "vllm", model = "mock" }
+  local chat = client:conversation()
+  local reply, message, err = chat:ask(QUESTION, lmm.image(SMALL, UNCHECKED))
+  if not reply then return nil, message, err end
+  return chat:ask(QUESTION)
+end
+
 function scenarios.gather()
   local lmm = require "lmm"
   client = connect { model = "mock" }
