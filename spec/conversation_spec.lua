@@ -210,6 +210,7 @@ describe("conversations", function()
       ["function"] = { name = "f", arguments = "{}" } } } }), fake.whole "b" }
     local chat = net:connect():conversation()
     assert(chat:ask "a")
+    chat:result("t", "done")
     assert(chat:ask "b")
     assert.equal("f", net.requests[2].body.messages[2].tool_calls[1]["function"].name)
   end)
@@ -239,7 +240,9 @@ describe("conversations", function()
     local call = { id = "t\255", type = "function", ["function"] = { name = "f\255", arguments = '{"a":"\255"}' } }
     local net = fake.net { fake.whole("a\226\130b\255", { tool_calls = { call }, refusal = "no\195" }), fake.whole "b" }
     local chat = net:connect():conversation()
-    assert.equal("a\226\130b\255", assert(chat:ask "a").text)
+    local reply = assert(chat:ask "a")
+    assert.equal("a\226\130b\255", reply.text)
+    chat:result(reply.tool_calls[1], "done")
     assert(chat:ask "b")
     local message = net.requests[2].body.messages[2]
     call = message.tool_calls[1]

@@ -18,7 +18,8 @@ local text = require "lmm.text"
 ---@field retryable boolean   whether the same request may succeed later
 ---@field attempts integer?   how often it was tried
 ---@field elapsed number?     seconds from the call to the failure
----@field partial string?     the text that had arrived
+---@field partial string?     the text that had arrived; of several rounds, that of the last
+---@field messages table[]?   of a conversation with tools: what the rounds so far have done, see conversation:ask
 ---@field usage table?        the tokens of an answer that was cut before its JSON was whole
 ---@field limit string?       of a timeout: connect, first, idle, total or ready
 ---@field retry_after number? seconds that the server asks to wait

@@ -11,6 +11,7 @@
 ---@field reasoning string?
 ---@field refusal string?
 ---@field tool_calls lmm.ToolCall[]?
+---@field steps lmm.ToolStep[]?  of a conversation with tools: the rounds before this reply whose tools were run
 ---@field finish_reason string?
 ---@field logprobs table?
 ---@field choices table[]    all of them; the fields above are those of the first
@@ -25,8 +26,8 @@
 ---@field id string?
 ---@field value any          of a structured answer: its JSON decoded, without nulls; the choice; or the text that was
 --- to follow a regex or a grammar
----@field timing { first_token: number?, total: number }  seconds
----@field attempts integer
+---@field timing { first_token: number?, total: number }  seconds, of all rounds
+---@field attempts integer  of its own round
 ---@field raw table          what the server sent: its object, or the list of a stream's events; nulls are `lmm.null`.
 --- It is decoded when it is first looked at, from the bytes that are kept until then
 local Reply = {}

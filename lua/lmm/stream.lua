@@ -1,12 +1,23 @@
 --- A stream: what makes a call comes in; its events, its text piece by piece, or the whole reply go out. An unstreamed
 --- answer is a stream of one event.
+--
+-- Mostly it is one exchange: a request and its reply. Where `after_reply` is set, it is asked what goes on behind a
+-- complete reply; what it gives may hand out pieces of its own, and have another exchange follow.
 local answers = require "lmm.answer"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local loops = require "lmm.loop"
 
+---@class lmm.Between     what goes on between two exchanges of a stream
+---@field next fun(self, stream: lmm.Stream): kind: string?, piece_or_prepare: any, err: lmm.Error?  a piece and its
+--- kind; then nil and what makes the call of the next exchange, or nothing where the reply that came is the last; or
+--- nil, nil and an error. It may wait
+---@field cancel fun(self)  ends it; whoever waits in `next` gets a `cancelled` error
+
 ---@class lmm.Stream
 ---@field err lmm.Error?  why it broke
+---@field after_reply nil|fun(reply: lmm.Reply): lmm.Between?, lmm.Error?  called with the reply of each exchange
+---@field on_end nil|fun(reply: lmm.Reply?, err: lmm.Error?)  called once
 ---@overload fun(): string?
 local Stream = {}
 Stream.__index = Stream
@@ -25,10 +36,12 @@ local ENDING_TIMEOUT = 2
 ---@param opts { structured: table?, limits: table, choices: integer, streamed: boolean, answer: function? }
 ---  structured: what the answer is to be; choices: how many were asked for; answer: makes what reads a reply, an answer
 ---  unless given
-function stream.new(prepare, opts)
+---@param total number?  seconds that it may take, for what goes on between two exchanges
+function stream.new(prepare, opts, total)
   return setmetatable({
     prepare = prepare,
     opts = opts,
+    total = total,
     begun = false, has_answer = nil,
     -- What comes later; named here so that the table is made large enough at once.
     call = nil,      -- the one under way
@@ -39,6 +52,8 @@ function stream.new(prepare, opts)
     first_kind = nil, first_piece = nil, -- and what came behind them
     reading = nil,   -- the coroutine that waits in it, or "main"
     is_collecting = nil, is_collected = nil, is_relayed = nil, -- for `pieces`, for `raw`
+    started = nil, first_token = nil, -- when it was first read, and the seconds from then to the first piece
+    after_reply = nil, between = nil, -- the latter while no exchange is under way
     stopped = nil, err = nil, result = nil, on_end = nil,
   }, Stream)
 end
@@ -63,8 +78,16 @@ function Stream:attempt()
   return true
 end
 
+--- When it must have ended, by the loop's clock. Its time counts from when it was first read on, of all exchanges
+--- together.
+---@return number?
+function Stream:deadline()
+  self.started = self.started or loops.current():now()
+  return self.total and self.started + self.total
+end
+
 function Stream:begin()
-  self.begun = true
+  self.begun, self.has_answer, self.answer = true, nil, nil
   local call, err = self.prepare(self)
   if not call then return nil, err end
   local ok
@@ -109,8 +132,16 @@ function Stream:receive(is_relayed)
   if not answer.is_over then call:drain(CLOSING_TIMEOUT) end
 end
 
---- What comes next: first what the attempt has read, of which the last alone holds content.
+--- What comes next: first what the attempt has read, of which the last alone holds content. At the end of an exchange
+--- nil alone.
 function Stream:take()
+  if self.between then
+    local kind, piece, err = self.between:next(self)
+    if kind then return kind, piece end
+    self.between = nil
+    if err or not piece then return nil, err end
+    self.prepare, self.begun, self.result = piece, false, nil
+  end
   if not self.begun then
     local ok, err = self:begin()
     if not ok then return nil, err end
@@ -133,7 +164,7 @@ end
 
 --- What comes next, as from `take`; nil at the end, with self.err set where it broke. What is raised in between (by a
 --- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
----@return "text"|"content"|"other"|"bytes"|nil kind, string? piece
+---@return "text"|"content"|"other"|"bytes"|"tool_call"|"tool_result"|nil kind, any piece
 function Stream:advance()
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
@@ -142,20 +173,22 @@ function Stream:advance()
     return nil
   end
   loops.check() -- here, where the stream is left as it was
-  if self.call then self.call:check() end
-  self.reading = coroutine.running() or "main"
-  local ok, kind, piece = loops.pcall(self.take, self)
-  self.reading = nil
-  if not ok then
-    self:cancel()
-    error(kind, 0)
-  end
-  if kind then
-    local answer = self.answer
-    if answer.is_done and answer.is_over and not self.unread then self:complete() end -- one JSON object
-    return kind, piece
-  end
-  if piece then self:stop(piece) else self:complete() end
+  repeat
+    if self.call then self.call:check() end
+    self.reading = coroutine.running() or "main"
+    local ok, kind, piece = loops.pcall(self.take, self)
+    self.reading = nil
+    if not ok then
+      self:cancel()
+      error(kind, 0)
+    end
+    if kind then
+      local answer = not self.between and self.answer
+      if answer and answer.is_done and answer.is_over and not self.unread then self:complete() end -- one JSON object
+      return kind, piece
+    end
+    if piece then self:stop(piece) else self:complete() end
+  until self.stopped
 end
 
 -- ---- its end
@@ -166,23 +199,35 @@ function Stream:stop(err)
   self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
   if self.call then self.call:finish() end
-  if self.on_end then self.on_end(self.result) end
+  if self.on_end then self.on_end(not err and self.result or nil, err) end
 end
 
---- The whole answer has come, unless the stream was ended meanwhile.
+--- The whole reply of an exchange has come, unless the stream was ended meanwhile.
 function Stream:complete()
   if self.stopped then return end
+  if self.result then return self:succeed() end -- nothing has followed it
   local call = self.call
   local result, failure = self.answer:reply()
   if result then call:add_usage(result) end
-  local asked = self.opts.structured
-  if not failure and asked then result.value, failure = self.answer:structured(result, asked) end
   if failure then return self:stop(call:fail(failure)) end
+  self.first_token = self.first_token or call.first
   result.attempts = call.attempts
   result.usage = result.usage or {}
   result.usage.bytes_sent = call.bytes_sent
-  result.timing = { first_token = call.first, total = call.loop:now() - call.started }
-  self.result = result
+  self.result, self.ready = result, nil
+  local err
+  if self.after_reply then self.between, err = self.after_reply(result) end
+  if err then return self:stop(err) end
+  if not self.between then return self:succeed() end
+  call:finish()
+end
+
+--- The reply of the last exchange is the stream's.
+function Stream:succeed()
+  local result, call, asked, failure = self.result, self.call, self.opts.structured, nil
+  if asked then result.value, failure = self.answer:structured(result, asked) end
+  if failure and not result.tool_calls then return self:stop(call:fail(failure)) end -- calls are no answer yet
+  result.timing = { first_token = self.first_token, total = call.loop:now() - call.started }
   self:stop()
 end
 
@@ -220,12 +265,15 @@ function Stream:event()
   return json.clean(self.unread_events[self.replayed])
 end
 
+--- The kinds for which there is an event.
+local of_event = { text = true, content = true, other = true }
+
 --- An iterator over the decoded events, those without text included. It raises like the stream itself.
 ---@return fun(): table?
 function Stream:events()
   return function()
     local kind
-    repeat kind = self:advance() until kind ~= "bytes"
+    repeat kind = self:advance() until not kind or of_event[kind]
     if kind then return self:event() end
     if self.err then error(self.err.message, 0) end
   end
@@ -233,7 +281,8 @@ end
 
 --- An iterator over what the model says, each piece with its kind: "text", "reasoning" or "refusal" with their texts,
 --- or the name of any other field of a delta ("tool_calls", "audio", "images", "reasoning_details" ...) with what the
---- server sent in it. It raises like the stream itself.
+--- server sent in it; of a conversation with tools also "tool_call" with each whole lmm.ToolCall that is going to be
+--- run, and "tool_result" with the lmm.ToolResult of each. It raises like the stream itself.
 ---@return fun(): any, string?  the piece, its kind
 function Stream:pieces()
   local queue, at = {}, 0
@@ -246,7 +295,8 @@ function Stream:pieces()
         if self.err then error(self.err.message, 0) end
         return nil
       end
-      queue, at = self.answer:take_pieces(), 0
+      local is_event = of_event[kind] or kind == "bytes"
+      queue, at = is_event and self.answer:take_pieces() or { { kind, piece } }, 0
       if kind == "text" and #queue == 0 and not self.is_collected then
         queue[1] = { kind, piece } -- it had been read before
       end
@@ -259,7 +309,7 @@ end
 local is_json = { json = true, schema = true }
 
 --- What reads pieces on behalf of `values` and `elements`, and the text that was handed out before.
----@return fun(): string? read, string text
+---@return fun(): string?, boolean? read, string text
 function Stream:begin_json(method)
   local asked = self.opts.structured or { kind = "json" }
   self.opts.structured = asked
@@ -267,7 +317,14 @@ function Stream:begin_json(method)
     errors.misuse("stream:%s is for JSON: with %s an answer is one text, of which stream:next gives the pieces",
       method, asked.kind)
   end
-  return function() return Stream.__call(self) end, self.has_answer and not self.unread and self.answer:text() or ""
+  local has_text = self.has_answer and not self.unread
+  local from = has_text and self.answer or nil
+  return function()
+    local piece = Stream.__call(self)
+    local is_new = self.answer ~= from -- each exchange has an answer of its own
+    from = self.answer
+    return piece, is_new
+  end, has_text and from:text() or ""
 end
 
 --- An iterator over the value of an answer that is JSON, as far as it came: a list or an object is the same table each
@@ -292,16 +349,17 @@ function Stream:elements(path)
   return answers.elements(self.opts.limits, path, self:begin_json "elements")
 end
 
---- An iterator over the bytes of the reply's body as they came, to relay them, from the first on; `reply` still gives
---- the answer afterwards. Nothing is handed out before the answer has begun, so that until then the call is tried again
---- as the policy says. It raises like the stream itself.
+--- An iterator over the bytes of the reply's body as they came, to relay them, from the first on, those of one exchange
+--- behind those of another; `reply` still gives the answer afterwards. Nothing is handed out before the answer has
+--- begun, so that until then the call is tried again as the policy says. It raises like the stream itself.
 ---@return fun(): string?
 function Stream:raw()
-  local given = 0
+  local given, from = 0, nil
   self.is_relayed = true
   return function()
     while true do
       local reader = self.has_answer and self.answer.reader
+      if reader and reader ~= from then from, given = reader, 0 end
       if reader and reader:size() > given then
         local bytes = reader:bytes(given)
         given = given + #bytes
@@ -320,14 +378,15 @@ end
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Stream:reply()
   while self:next() do end
-  return errors.public(self.result, self.err)
+  return errors.public(not self.err and self.result or nil, self.err)
 end
 
 --- Ends it at once; the server sees the connection close. Whoever waits in it gets a `cancelled` error.
 function Stream:cancel()
   if self.stopped then return end
-  local call = self.call
+  local call, between = self.call, self.between
   if call then call:cancel() end
+  if between then between:cancel() end
   self:stop(call and call:fail { kind = "cancelled" }
     or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end

@@ -5,16 +5,19 @@ local structured = require "lmm.answer.structured"
 
 local growing = {}
 
---- Reads the next piece; whether that has changed the value, and whether the text goes on.
-local function grow(grower, read)
-  local piece = read()
-  if piece then return grower:feed(piece), true end
-  return grower:finish(), false
+--- Reads the next piece into a grower, a new one where another answer has begun; whether that has changed the value,
+--- and whether the text goes on.
+local function grow(grower, read, limits, names)
+  local piece, is_new = read()
+  if is_new then grower = structured.grower(limits, names) end
+  if piece then return grower, grower:feed(piece), true end
+  return grower, grower:finish(), false
 end
 
 --- The value each time it has changed: a list or an object is the same table each time.
 ---@param limits { reply: integer, depth: integer }
----@param read fun(): string?  the next piece of the text; nil at its end; raises where it fails
+---@param read fun(): string?, boolean?  the next piece of the text, nil at its end, and whether it is another text's
+--- first one; raises where it fails
 ---@param text string          what came before
 ---@return fun(): any
 function growing.values(limits, read, text)
@@ -28,7 +31,9 @@ function growing.values(limits, read, text)
         return value
       end
       if not goes_on then return nil end
-      has_changed, goes_on = grow(grower, read)
+      local before = grower
+      grower, has_changed, goes_on = grow(grower, read, limits)
+      if grower ~= before then value = nil end
     end
   end
 end
@@ -51,7 +56,8 @@ function growing.elements(limits, path, read, text)
         if list[given] ~= nil then return list[given] end
       end
       if not goes_on then return nil end
-      goes_on = select(2, grow(grower, read))
+      local _
+      grower, _, goes_on = grow(grower, read, limits, names)
     end
   end
 end

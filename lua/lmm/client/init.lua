@@ -278,37 +278,41 @@ function Client:needs_dialect(found, talks, asked)
   return by_form
 end
 
---- Writes a request by what is known of the server.
+--- Writes a request by what is known of the server; one of a conversation with its messages in the form that it takes.
 ---@return userdata? body, lmm.Error? err, lmm.Found? found
-function Client:write(sent, asked)
+function Client:write(sent, asked, talks)
   if asked or self.dialect then
     local ok, err = request.structured.add(sent, asked, asked and self:known_dialect() or self.dialect or nil)
     if not ok then return nil, err end
   end
+  local dialect = talks and self:known_dialect()
+  if dialect and dialect.tool_media == "user" then sent.messages = request.with_media_of_user(sent.messages) end
   return request.body(sent, self)
 end
 
 --- Writes it again, once the server's dialect is known.
----@param again { sent: table, asked: table? }
+---@param again { sent: table, asked: table?, talks: boolean? }
 ---@return userdata? body, lmm.Error? err, lmm.Found? found
 function Client:rewrite(again, model, opts, run)
   local err = not self:known_dialect() and require("lmm.client.models").find_dialect(self, opts, run)
   if err then return nil, err end
   again.sent.model = model
-  return self:write(again.sent, again.asked)
+  return self:write(again.sent, again.asked, again.talks)
 end
 
---- The stream of one request, whether the server is asked to stream or not. The request is written at once, so that
---- what the caller does with its tables afterwards does not change it; nothing is sent before the stream is read.
+--- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
+--- written at once, so that what the caller does with its tables afterwards does not change it; nothing is sent before
+--- the stream is read.
 ---@param where string  what the caller called, for messages
 ---@param given table
 ---@param ours table?
 ---@param streamed boolean
----@param talks boolean?    the same media will come again, as in a conversation
+---@param talks boolean?    it is of a conversation: the same media will come again
 ---@param url string?       that of chat completions unless given
 ---@param prompts integer?  how many questions the request holds (1)
----@return lmm.Stream
-function Client:open_stream(where, given, ours, streamed, talks, url, prompts)
+---@return fun(stream: lmm.Stream): lmm.Call?, lmm.Error? prepare, table stream_opts, number? total  see
+--- lmm.stream
+function Client:exchange(where, given, ours, streamed, talks, url, prompts)
   ours = options.check(where, fields.rows, ours)
   fields.check(given)
   self:check_open()
@@ -318,12 +322,13 @@ function Client:open_stream(where, given, ours, streamed, talks, url, prompts)
   local opts = calls.options(self, ours)
   sent.model = sent.model or self.given_model or self.listed_model
   local model, choices = sent.model, (type(sent.n) == "number" and sent.n or 1) * (prompts or 1)
-  local body, err, found = self:write(sent, asked)
+  local body, err, found = self:write(sent, asked, talks)
   local again = body and (found or asked) and self:needs_dialect(found, talks, asked)
-    and { sent = request.copy(sent), asked = asked }
+    and { sent = request.copy(sent), asked = asked, talks = talks }
   local function prepare(stream)
     if not body then return nil, err end
-    opts.started = self.loop:now() -- the clock starts when the stream is first read
+    stream.started = stream.started or self.loop:now() -- the clock starts when the stream is first read
+    opts.started = stream.started
     local function run(...) return stream:run(...) end
     if not model then
       model, err = require("lmm.client.models").find(self, opts, run)
@@ -344,7 +349,14 @@ function Client:open_stream(where, given, ours, streamed, talks, url, prompts)
     call.model, call.stream, call.parts, call.variants = model, stream, found and found.parts, forms
     return call
   end
-  return streams.new(prepare, { structured = asked, limits = self.limits, choices = choices, streamed = streamed })
+  return prepare, { structured = asked, limits = self.limits, choices = choices, streamed = streamed },
+    opts.timeout.total
+end
+
+--- The stream of one request.
+---@return lmm.Stream
+function Client:open_stream(...)
+  return streams.new(self:exchange(...))
 end
 
 ---@class lmm.RequestOptions

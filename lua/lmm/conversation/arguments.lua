@@ -1,5 +1,5 @@
 --- What a caller gives to a question: strings, parts and options in order come in; the user's message, what is ours of
---- the options, and the fields for the server go out.
+--- the options (of the call, and about tools), and the fields for the server go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 local parts = require "lmm.part"
@@ -9,9 +9,14 @@ local structured = require("lmm.request").structured
 
 local arguments = {}
 
---- The names that are ours in a table of options; every other name is a field of the request, the server's.
-local OURS = { timeout = true, retry = true, schema = true, choice = true, regex = true, grammar = true,
-  headers = true }
+--- The names that are ours in a table of options, and whose they are: those of the call (lmm.RequestOptions), or the
+--- rules about tools (lmm.ToolRules). Every other name is a field of the request, the server's.
+local OURS = {
+  timeout = "opts", retry = "opts", schema = "opts", choice = "opts", regex = "opts", grammar = "opts",
+  headers = "opts",
+  run_tools = "rules", max_rounds = "rules", max_repairs = "rules", tool_timeout = "rules", on_tool_error = "rules",
+  on_call = "rules", stop_when = "rules",
+}
 
 --- What says how the server is reached, which no server can be told.
 local OF_CONNECT = { proxy = true, tls = true, unix_socket = true }
@@ -40,23 +45,26 @@ local function asks_for_form(given)
 end
 
 --- What of a table of options is ours, and what the server's; each over what holds otherwise.
----@param base { opts: table, fields: table }
----@return table opts, table fields
+---@param base { opts: table, fields: table, rules: table }
+---@return table opts, table fields, table rules  the last is the base's own where there are no others
 function arguments.split(given, base)
-  local opts, fields = arguments.copy(base.opts), arguments.copy(base.fields)
+  local opts, fields, rules = arguments.copy(base.opts), arguments.copy(base.fields), base.rules
   if asks_for_form(given) then
     for _, name in ipairs(structured.names) do opts[name], fields[name] = nil, nil end
   end
   for name, value in pairs(given) do
-    if OURS[name] then
+    if OURS[name] == "opts" then
       opts[name] = value
+    elseif OURS[name] == "rules" then
+      if rules == base.rules then rules = arguments.copy(rules) end
+      rules[name] = value
     else
       if type(name) == "string" then check_name(name) end
       fields[name] = value
     end
   end
   if given.headers then opts.headers = settings.headers(given.headers, base.opts.headers) end
-  return opts, fields
+  return opts, fields, rules
 end
 
 --- The user's message and the options, from what was given in order.

@@ -1,10 +1,11 @@
 --- A conversation: questions come in, answers go out, and both stay as its history. It is transactional: an exchange
---- that fails or is cancelled leaves the history as it was.
+--- that fails or is cancelled leaves the history as it was. Where it has tools, an exchange is as many requests as the
+--- model needs for its answer (see lmm.conversation.rounds).
 local arguments = require "lmm.conversation.arguments"
+local calls = require "lmm.conversation.calls"
 local errors = require "lmm.errors"
 local histories = require "lmm.conversation.history"
 local request = require "lmm.request"
-local texts = require "lmm.text"
 
 ---@class lmm.Conversation
 ---@field messages table[]  the history in the form that servers take, the system message first
@@ -42,7 +43,19 @@ local WEAK = { __mode = "v" }
 --- What is added up of the usage of each answer.
 local COUNTS = { "prompt_tokens", "completion_tokens", "total_tokens", "bytes_sent" }
 
-local NOTHING = { opts = {}, fields = {} }
+local NOTHING = { opts = {}, fields = {}, rules = {} }
+
+--- A module that only conversations with tools need.
+local function the(name)
+  return require("lmm.conversation." .. name)
+end
+
+--- What of a table of options is whose. See arguments.split.
+local function split(given, base)
+  local opts, fields, rules = arguments.split(given, base)
+  if rules ~= base.rules then the("rounds").check(rules) end
+  return opts, fields, rules
+end
 
 --- The messages to begin with, of the options.
 local function read_messages(given)
@@ -68,19 +81,20 @@ local function read_options(opts)
   end
   local given = request.copy(opts)
   local messages = read_messages(given)
-  local own, fields = arguments.split(given, NOTHING)
-  return own, fields, messages
+  local own, fields, rules = split(given, NOTHING)
+  return own, fields, rules, messages
 end
 
 --- Makes a conversation: `system` is its system message, `messages` what it begins with; `timeout`, `retry`, `headers`
---- and one of `schema`, `choice`, `regex` and `grammar` are ours; every other name goes along with each request.
+--- and one of `schema`, `choice`, `regex` and `grammar` are ours, and so are the rules about tools (lmm.ToolRules);
+--- every other name goes along with each request.
 function conversation.new(client, opts)
-  local own, fields, messages = {}, {}, {}
-  if opts ~= nil then own, fields, messages = read_options(opts) end
+  local own, fields, rules, messages = {}, {}, NOTHING.rules, {}
+  if opts ~= nil then own, fields, rules, messages = read_options(opts) end
   return setmetatable({
     client = client,
-    opts = own,
-    fields = fields,
+    opts = own, fields = fields, rules = rules,
+    tools = nil, -- those of chat:tool, once there are some
     history = histories.new(messages),
     usage = { requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0, bytes_sent = 0 },
     current = setmetatable({ stream = nil, is_open = nil }, WEAK),
@@ -110,12 +124,13 @@ function conversation.load(client, path, opts)
   if media ~= nil and type(media) ~= "table" then
     errors.misuse("client:load: option 'media' must be a table, not a %s", type(media))
   end
-  arguments.split(given, NOTHING) -- which refuses what cannot be
+  split(given, NOTHING) -- which refuses what cannot be
   local loaded, err = require("lmm.conversation.saved").load(path, media)
   err = err or problem_of(client, path, loaded)
   if err then return nil, err end
   local self = conversation.new(client)
-  self.opts, self.fields = arguments.split(given, loaded)
+  loaded.rules = NOTHING.rules
+  self.opts, self.fields, self.rules = split(given, loaded)
   self.history = loaded.history
   return self
 end
@@ -124,15 +139,6 @@ end
 ---@return lmm.Error?
 function conversation.check_target(path)
   return require("lmm.conversation.saved").check_target(path)
-end
-
---- A reply's message for the history. A broken character in it could not be sent back.
-local function sendable(value)
-  if type(value) == "string" then return texts.utf8(value) end
-  if type(value) ~= "table" then return value end
-  local out = {}
-  for key, item in pairs(value) do out[sendable(key)] = sendable(item) end
-  return setmetatable(out, getmetatable(value)) -- such as lmm.array's
 end
 
 --- The stream of the question before, if there is one, which nobody reads.
@@ -151,8 +157,8 @@ function Conversation:settle()
   if stream then stream:cancel() end
 end
 
-local function add_usage(self, reply)
-  local usage, told = self.usage, reply.usage
+local function add_usage(self, told)
+  local usage = self.usage
   usage.requests = usage.requests + 1
   for i = 1, #COUNTS do
     local name = COUNTS[i]
@@ -169,30 +175,72 @@ local function pending(self, message)
   errors.misuse "there is nothing to ask: pass a question"
 end
 
+--- Why a question cannot be asked while calls are unanswered: there is another one, or no function to run them.
+---@return lmm.Error?
+local function refusal(rounds, unanswered, message)
+  local results = the "results"
+  if message then
+    return results.unanswered(unanswered[1], "before the next question answer it by chat:result(call, value), have its "
+      .. "tool run by chat:ask(), or take the whole exchange back by chat:undo()")
+  end
+  local call = rounds and rounds:first_unknown(unanswered) or not rounds and unanswered[1]
+  return call and results.unanswered(call, "answer it by chat:result(call, value), or give its tool by chat:tool")
+end
+
 function Conversation:open_stream(streamed, ...)
   local message, given = arguments.read(...)
   local before = abandoned(self)
-  local opts, fields = arguments.split(given, self)
-  local messages = pending(self, message)
+  local opts, fields, rules = split(given, self)
+  local unanswered = calls.unanswered(self.history)
+  local messages = unanswered and { message } or pending(self, message)
+  local rounds = self.tools and the("rounds").new(self, fields, rules, messages, function()
+    fields.messages = self.history:with(messages)
+    return (self.client:exchange("conversation:ask", fields, opts, streamed, true))
+  end)
   fields.messages = self.history:with(messages)
   local stream = self.client:open_stream("conversation:ask", fields, opts, streamed, true)
   if before then before:cancel() end
-  local current = self.current
-  function stream.on_end(reply)
-    if current.stream == stream then current.is_open = nil end
-    if not reply then return end
-    add_usage(self, reply)
-    messages[#messages + 1] = sendable(reply.message)
-    self.history:append(messages)
+  if unanswered then
+    local err = refusal(rounds, unanswered, message)
+    if err then
+      stream.prepare = function() return nil, err end
+    else
+      rounds:begin(unanswered)
+      stream.between = rounds
+    end
   end
-  current.stream, current.is_open = stream, true
+  self:follow(stream, messages, rounds)
   return stream
 end
 
+--- Has the history get the messages of an exchange once it has ended well.
+function Conversation:follow(stream, messages, rounds)
+  local current = self.current
+  function stream.after_reply(reply)
+    messages[#messages + 1] = calls.message(reply)
+    if rounds then return rounds:after_reply(reply) end
+  end
+  function stream.on_end(reply, err)
+    if current.stream == stream then current.is_open = nil end
+    if reply then
+      add_usage(self, reply.usage)
+      for _, step in ipairs(reply.steps or {}) do
+        if step.usage ~= reply.usage then add_usage(self, step.usage) end -- unless it is the same reply's
+      end
+      self.history:append(messages)
+    elseif rounds then
+      err.messages = rounds:finished_messages()
+    end
+  end
+  current.stream, current.is_open = stream, true
+end
+
 --- Asks and waits for the whole answer. Strings are text parts, the order is kept; without any part the history is
---- asked about, where it ends in a user's message or a tool's result; a last table without `type` holds
---- options for this request: those that are ours (see lmm.RequestOptions), and any request field by the server's name.
----@return lmm.Reply? reply, string? message, lmm.Error? err
+--- asked about, where it ends in a user's message or a tool's result, and calls that nobody has answered are run first;
+--- a last table without `type` holds options for this request: those that are ours (see lmm.RequestOptions and
+--- lmm.ToolRules), and any request field by the server's name.
+---@return lmm.Reply? reply, string? message, lmm.Error? err  where some of the tools have been run, `err.messages` are
+--- the messages that they belong to: behind the history `chat:ask()` goes on from them
 function Conversation:ask(...)
   return self:open_stream(false, ...):reply()
 end
@@ -204,16 +252,46 @@ function Conversation:stream(...)
   return stream, nil, nil, stream
 end
 
---- Ends whatever this conversation is doing.
+--- Gives the model a tool: from now on `ask` and `stream` run `fn` when it is called, send back what it gives, and go
+--- on until there is an answer. It is run as a task, several at once, so that it may wait. What it returns is the
+--- result: a text; a part, or a list with parts; any other value as JSON; nothing; `nil, message` says that it could
+--- not be done. What it raises is told to the model.
+---@param def lmm.Tool
+---@param fn fun(args: table, call: lmm.ToolCall): any
+function Conversation:tool(def, fn)
+  local tools = self.tools or the("tools").new()
+  tools:add(def, fn)
+  self.tools = tools
+end
+
+--- Answers a call of the last reply by hand; `chat:ask()` goes on once all are answered.
+---@param call lmm.ToolCall|string  of `reply.tool_calls`, or its id
+---@param value any  as a tool's function returns it; further values, too
+function Conversation:result(call, value, ...)
+  local id = call
+  if type(call) == "table" then id = call.id end
+  for _, open in ipairs(calls.unanswered(self.history) or {}) do
+    if open.id == id and id ~= nil then
+      self:settle()
+      local results = the "results"
+      return self.history:append { results.message(results.returned(open, value, ...)) }
+    end
+  end
+  errors.misuse("chat:result: there is no unanswered call with the id %s", tostring(id))
+end
+
+--- Ends whatever this conversation is doing; the tools that run are cancelled.
 function Conversation:cancel()
   if self.current.stream then self.current.stream:cancel() end
 end
 
---- Another conversation with the same history, which goes its own way from here.
+--- Another conversation with the same history and tools, which goes its own way from here.
 ---@return lmm.Conversation
 function Conversation:fork()
   local other = conversation.new(self.client)
   other.opts, other.fields = arguments.copy(self.opts), arguments.copy(self.fields)
+  other.rules = self.rules -- which is never changed
+  other.tools = self.tools and self.tools:copy()
   other.history = self.history:fork()
   return other
 end
@@ -274,7 +352,7 @@ function Conversation:export(format, opts)
   return errors.public(require("lmm.conversation.export").export(self, format, opts))
 end
 
-errors.check_self(Conversation, "chat", "ask", "stream", "cancel", "fork", "undo", "edit", "retry", "trim", "save",
-  "export")
+errors.check_self(Conversation, "chat", "ask", "stream", "tool", "result", "cancel", "fork", "undo", "edit", "retry",
+  "trim", "save", "export")
 
 return conversation

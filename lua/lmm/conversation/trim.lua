@@ -47,7 +47,8 @@ local NONE = { [400] = true, [403] = true, [404] = true, [405] = true, [422] = t
 local function count_by_server(chat, list)
   local client = chat.client
   local body = { messages = json.array(list), model = chat.fields.model or client.given_model or client.listed_model,
-    tools = chat.fields.tools, chat_template_kwargs = chat.fields.chat_template_kwargs }
+    tools = chat.tools and chat.tools:sent(chat.fields.tools) or chat.fields.tools,
+    chat_template_kwargs = chat.fields.chat_template_kwargs }
   local opts = { timeout = chat.opts.timeout, retry = chat.opts.retry, headers = chat.opts.headers }
   local reply, _, err = client:request("POST", "/tokenize", body, opts)
   if err then

@@ -77,6 +77,13 @@ function request.copy(value, depth, copies)
   return type(meta) == "table" and setmetatable(out, meta) or out -- such as lmm.array's
 end
 
+--- Messages for a server that takes no media in a tool's message. See lmm.request.tool_media.
+---@param messages table[]
+---@return table[]
+function request.with_media_of_user(messages)
+  return require("lmm.request.tool_media").moved(messages)
+end
+
 --- The same request with one more field.
 ---@return userdata? body, lmm.Error? err
 function request.with(body, name, value)
