@@ -138,6 +138,7 @@ build = {
     ["lmm.mock.structured"] = "lua/lmm/mock/structured.lua",
     ["lmm.mock.templates"] = "lua/lmm/mock/templates.lua",
     ["lmm.mock.tokens"] = "lua/lmm/mock/tokens.lua",
+    ["lmm.mock.tools"] = "lua/lmm/mock/tools.lua",
     ["lmm.mock.transcription"] = "lua/lmm/mock/transcription.lua",
     ["lmm.mock.validation"] = "lua/lmm/mock/validation.lua",
     ["lmm.nvim"] = "lua/lmm/nvim/init.lua",

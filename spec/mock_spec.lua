@@ -236,12 +236,6 @@ local refusals = {
   { "empty tools", hello { tools = json.array() }, 400, BAD, "tools", "^`tools` must not be an empty array%. Either "
     .. "provide at least one tool or omit the field entirely%. %(parameter=tools%)$" },
   { "a tool that is none", hello { tools = { { x = 1 } } }, 400, MALFORMED, "body.tools.0.function", "'missing'" },
-  { "tools", hello { tools = { ADD } }, 400, BAD, "",
-    '^"auto" tool choice requires %-%-enable%-auto%-tool%-choice and %-%-tool%-call%-parser to be set$' },
-  { "required tools", hello { tools = { ADD }, tool_choice = "required" }, 400, BAD, "",
-    '^tool_choice="required" requires %-%-tool%-call%-parser to be set$' },
-  { "a named tool", hello { tools = { ADD }, tool_choice = ADD }, 400, BAD, "",
-    '^tool_choice=function "add" requires %-%-tool%-call%-parser to be set$' },
   { "a tool that is not there", hello { tools = { ADD }, tool_choice = { ["function"] = { name = "x" } } }, 400, BAD,
     "tool_choice", "^The tool specified in `tool_choice` does not match any of the specified `tools`" },
   { "a choice and no tools", hello { tool_choice = "auto" }, 400, BAD, "tool_choice",

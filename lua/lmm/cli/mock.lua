@@ -62,6 +62,9 @@ The field mock of a request asks for another answer or a fault:
    cut_after, end_after, reset_after, error_after
                                 so many pieces, then the stream breaks
 
+A line of the question calls a tool of the request:
+   call NAME {"argument": 1}
+
 Examples:
    lmm mock --port 8000
    lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
@@ -92,6 +95,7 @@ function mock.declare(parser)
   command:option("--like", "The server to be like: vllm (default), llama.cpp, ollama or sglang."):argname "NAME"
   command:option("--media-cache", "How many media to keep under their uuids, as vLLM does (default: 256).")
     :argname("N"):convert(count)
+  command:flag("--no-tools", "Refuse tools, as vLLM does that was started without a parser for their calls.")
   command:option("--start-delay", "Listen only after so many seconds, as a server does that loads a model.")
     :argname("SECONDS"):convert(delay)
   command:option("--log-lines", "Print N lines of a log before that."):argname("N"):convert(count)
@@ -107,7 +111,7 @@ function mock.run(args)
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio, like = args.like,
-    media_cache = args.media_cache,
+    media_cache = args.media_cache, tools = not args.no_tools,
   }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })
 end
 

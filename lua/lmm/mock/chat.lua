@@ -4,12 +4,13 @@
 local content_parts = require "lmm.mock.content_parts"
 local json = require "lmm.json"
 local structured = require "lmm.mock.structured"
+local tools = require "lmm.mock.tools"
 local validation = require "lmm.mock.validation"
 
 local chat = {}
 
 local refuse, refuse_field, malformed = validation.refuse, validation.refuse_field, validation.malformed
-local given, is_list, show = validation.given, validation.is_list, validation.show
+local given, is_list, DICTIONARY = validation.given, validation.is_list, validation.DICTIONARY
 
 -- ---- messages --------------------------------------------------------------------------------------------------
 
@@ -46,11 +47,10 @@ local function read_message(seen, message, place)
   local text = table.concat(seen.words, " ")
   seen.tokens = seen.tokens + count_words(text) + 4
   if message.role == "user" then seen.question, seen.turns = text, seen.turns + 1 end
+  tools.note(seen, message, text)
 end
 
 -- ---- the request's other fields --------------------------------------------------------------------------------
-
-local DICTIONARY = "Input should be a valid dictionary or object to extract fields from"
 
 -- A field that is a number, or a text of one.
 local function number(request, name)
@@ -84,48 +84,6 @@ local function check_stream_options(request)
   if next(stream_options) ~= nil and request.stream ~= true then
     refuse_field("stream_options", "Stream options can only be defined when `stream=True`.")
   end
-end
-
-local function check_tool(tool, place)
-  if type(tool) ~= "table" then malformed(place, "model_attributes_type", DICTIONARY, tool) end
-  local fn = tool["function"]
-  place = place .. ".function"
-  if fn == nil then malformed(place, "missing", "Field required", tool) end
-  if type(fn) ~= "table" then malformed(place, "model_attributes_type", DICTIONARY, fn) end
-  if type(fn.name) ~= "string" then malformed(place .. ".name", "missing", "Field required", fn) end
-end
-
--- Tools are as without a parser for them.
-local function check_tools(request)
-  local tools, choice = given(request.tools), given(request.tool_choice)
-  if tools == nil then
-    if choice ~= nil and choice ~= "none" then
-      refuse_field("tool_choice", "When using `tool_choice`, `tools` must be set.")
-    end
-    return
-  end
-  if not is_list(tools) then malformed("tools", "list_type", "Input should be a valid list", tools) end
-  if #tools == 0 then
-    refuse_field("tools",
-      "`tools` must not be an empty array. Either provide at least one tool or omit the field entirely.")
-  end
-  for i, tool in ipairs(tools) do check_tool(tool, "tools." .. i - 1) end
-  if choice == "none" or request.tool_choice == json.null then return end
-  if choice == nil or choice == "auto" then
-    refuse(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
-  elseif choice == "required" then
-    refuse(400, 'tool_choice="required" requires --tool-call-parser to be set')
-  elseif type(choice) ~= "table" then
-    refuse_field("tool_choice", "Invalid value for `tool_choice`: " .. show(choice)
-      .. '! Only named tools, "none", "auto" or "required" are supported.')
-  end
-  local wanted = type(choice["function"]) == "table" and choice["function"].name
-  for _, tool in ipairs(tools) do
-    if tool["function"].name == wanted then
-      refuse(400, string.format('tool_choice=function "%s" requires --tool-call-parser to be set', wanted))
-    end
-  end
-  refuse_field("tool_choice", "The tool specified in `tool_choice` does not match any of the specified `tools`")
 end
 
 local function refuse_number(name, wanted, value)
@@ -191,6 +149,7 @@ end
 ---@field model string
 ---@field limits table<string, integer>  how many of each kind of media a prompt may hold; no limit where none is given
 ---@field max_model_len integer          tokens, of a prompt and its answer
+---@field tools boolean?                 false: tools are refused, as without a parser for them
 
 --- What was seen of a conversation so far.
 ---@class lmm.mock.Seen
@@ -202,6 +161,9 @@ end
 ---@field words string[]                 the texts of this message
 ---@field turns integer
 ---@field question string
+---@field names table<string, string>    of tools, by the ids of their calls
+---@field results table[]                what tools have given since the question, each { name, text }
+---@field latest string[]                the texts that came last: the question, or tools' results
 
 local function check_body(request)
   if given(request) == nil then malformed(nil, "missing", "Field required", request) end
@@ -212,7 +174,7 @@ end
 
 local function read_messages(messages, settings)
   local seen = { limits = settings.limits, cache = settings.cache, like = settings.like, lines = {}, count = {},
-    tokens = 0, ids = {}, turns = 0, question = "" }
+    tokens = 0, ids = {}, turns = 0, question = "", names = {}, results = {}, latest = {} }
   if #messages == 0 then
     refuse(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
   end
@@ -231,20 +193,22 @@ local function answer(request, settings)
   check_body(request)
   check_messages(request)
   check_stream_options(request)
-  check_tools(request)
+  tools.check(request, settings.tools ~= false)
   check_model(request, settings.model)
   local limit = read_limit(request, settings.max_model_len)
   local seen = read_messages(request.messages, settings)
   limit = check_sampling(request, fit(limit, seen.tokens, settings.max_model_len))
 
+  local called = tools.calls(request, seen)
   local text = structured.answer(request, seen.question, settings.like.constraints)
-  if text then return { text = text, prompt = seen.tokens, limit = limit } end
+  if text and not called then return { text = text, prompt = seen.tokens, limit = limit } end
   local lines = seen.lines
+  for _, result in ipairs(seen.results) do lines[#lines + 1] = ("tool %s: %s"):format(result.name, result.text) end
   lines[#lines + 1] = "question: " .. seen.question
   if seen.turns > 1 then
     lines[#lines + 1] = string.format("turn %d, after %d messages", seen.turns, #request.messages - 1)
   end
-  return { text = table.concat(lines, "\n"), prompt = seen.tokens, limit = limit }
+  return { text = table.concat(lines, "\n"), prompt = seen.tokens, limit = limit, calls = called }
 end
 
 --- Raises where a body is no object, or asks for another model.
@@ -255,11 +219,13 @@ function chat.check(request, settings)
   check_model(request, settings.model)
 end
 
---- Checks a request and composes the answer: a line for each medium of the conversation, the question, and which turn
---- of the conversation it is; or a text that is what the request says that the answer is to be.
+--- Checks a request and composes the answer: a line for each medium of the conversation, for what each tool gave, the
+--- question, and which turn of the conversation it is; or a text that is what the request says that the answer is to
+--- be; and the calls that are to be made in its place.
 ---@param request table  the decoded body, nulls included
 ---@param settings lmm.mock.Settings
----@return { text: string, prompt: integer, limit: integer? }? answer  prompt: tokens; limit: of the answer's tokens
+---@return { text: string, prompt: integer, limit: integer?, calls: table[]? }? answer  prompt: tokens; limit: of the
+--- answer's tokens; calls: see lmm.mock.tools
 ---@return table? problem
 function chat.read(request, settings)
   return validation.try(function() return answer(request, settings) end)

@@ -9,7 +9,7 @@ local mock = {}
 local OPTIONS = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
-  interpreter = "string",
+  tools = "boolean", interpreter = "string",
 }
 
 ---@class lmm.MockServer
@@ -19,16 +19,18 @@ local OPTIONS = {
 ---@field stop fun()     ends the server and waits until it is gone; may be called again
 
 --- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
---- answers in; a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
+--- answers in; a line `call NAME {"argument": 1}` of a question calls a tool of the request (lmm/mock/tools.lua tells
+--- more), and a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
---- interpreter: string? }
+--- tools: boolean?, interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
 ---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
 ---  unless given; like: the server that it is like, "vllm" unless given, or "llama.cpp", "ollama", "sglang";
----  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; interpreter: the
----  `lua` to run it with, one that has luv, lua-cjson and luaossl
+---  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; tools: false
+---  refuses them, as vLLM does that was started without a parser; interpreter: the `lua` to run it with, one that has
+---  luv, lua-cjson and luaossl
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err
@@ -42,7 +44,9 @@ function mock.start(opts)
   end
   local words = {}
   for name in pairs(OPTIONS) do
-    if opts[name] ~= nil and name ~= "interpreter" then words[#words + 1] = "--" .. name .. "=" .. opts[name] end
+    if opts[name] ~= nil and name ~= "interpreter" then
+      words[#words + 1] = ("--%s=%s"):format(name, tostring(opts[name]))
+    end
   end
   local child = require("lmm.server").child
   local server, message = child.start("lmm.mock.server", words, { interpreter = opts.interpreter })

@@ -55,19 +55,27 @@ local function run_steps(response, steps)
   run()
 end
 
---- The pieces of a text, as many as the limit allows, and why there are no more. A piece is a word with the space that
---- follows it.
+--- As many pieces as the limit allows, and why there are no more.
+---@param pieces any[]
+---@param limit? integer
+---@return any[] pieces
+---@return "length"|"stop" finish_reason
+function respond.cut(pieces, limit)
+  local is_cut = limit and limit < #pieces
+  for i = #pieces, (limit or #pieces) + 1, -1 do pieces[i] = nil end
+  return pieces, is_cut and "length" or "stop"
+end
+
+--- The same of a text. A piece is a word with the space that follows it.
 ---@param limit? integer
 ---@return string[] pieces
----@return string finish_reason
+---@return "length"|"stop" finish_reason
 function respond.split(text, limit)
   local pieces = {}
   for piece in text:gmatch "%S*%s*" do
     if piece ~= "" then pieces[#pieces + 1] = piece end
   end
-  local cut = limit and limit < #pieces
-  for i = #pieces, (limit or #pieces) + 1, -1 do pieces[i] = nil end
-  return pieces, cut and "length" or "stop"
+  return respond.cut(pieces, limit)
 end
 
 -- An answer that is cut at its limit finishes with its last piece; another one with a chunk that has no text.
@@ -77,10 +85,12 @@ local function stream_steps(answer, pieces, fault, usage)
     steps[#steps + 1] = function(response) response:write(text) end
   end
   local form, last, count = answer.form or templates, faults.find_end(fault)
-  local finishes_at = not last and answer.finish_reason == "length" and #pieces
-  local function add_chunk(kind, text, tokens)
+  local finishes_at = not last and answer.finish_reason == "length" and not answer.calls and #pieces
+  local function add_chunk(kind, piece, tokens)
     local is_last = kind == "usage" or kind == "finish" and not usage.at_end
-    add(form.chunk(answer, kind, { text = text, tokens = usage.always and tokens or nil, is_last = is_last }))
+    local is_call = type(piece) == "table"
+    add(form.chunk(answer, is_call and "calls" or kind, { text = not is_call and piece or nil,
+      call = is_call and piece or nil, tokens = usage.always and tokens or nil, is_last = is_last }))
   end
 
   add_chunk("role", nil, 0)
@@ -140,7 +150,7 @@ end
 --- Sends an answer as a stream of events.
 ---@param response lmm.mock.Response
 ---@param answer lmm.mock.Answer
----@param pieces string[]
+---@param pieces (string|table)[]  of text, or of calls
 ---@param fault lmm.mock.Fault  with the delay between pieces
 ---@param usage { at_end: boolean, always: boolean }  where the stream holds its usage
 function respond.stream(response, answer, pieces, fault, usage)

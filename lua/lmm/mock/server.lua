@@ -17,6 +17,7 @@ local respond = require "lmm.mock.respond"
 local startup = require "lmm.mock.startup"
 local templates = require "lmm.mock.templates"
 local tokens = require "lmm.mock.tokens"
+local tools = require "lmm.mock.tools"
 local transcription = require "lmm.mock.transcription"
 local validation = require "lmm.mock.validation"
 
@@ -26,6 +27,7 @@ local mock_server = {}
 mock_server.options = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
+  tools = "boolean",
 }
 
 local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768, like = "vllm", media_cache = 256 }
@@ -82,10 +84,14 @@ local function post_chat(settings, request, response)
   if problem then return respond.error(response, problem) end
 
   answers = answers + 1
-  local pieces, finish_reason = respond.split(fault.reply or read.text, read.limit)
+  local calls = not fault.reply and read.calls or nil
+  local all = calls and tools.pieces(calls) or respond.split(fault.reply or read.text)
+  local pieces, finish_reason = respond.cut(all, read.limit)
+  if calls and finish_reason == "stop" then finish_reason = tools.finish_reason(body) end
   local answer = {
     id = "chatcmpl-" .. (request.headers["x-request-id"] or answers), created = os.time(), model = settings.model,
-    text = table.concat(pieces), finish_reason = finish_reason, prompt = read.prompt, completion = #pieces,
+    text = calls and "" or table.concat(pieces), calls = calls and tools.whole(pieces),
+    finish_reason = finish_reason, prompt = read.prompt, completion = #pieces,
   }
   if body.stream ~= true then return respond.whole(response, answer, fault) end
   fault.delay = fault.delay or settings.delay
@@ -201,11 +207,13 @@ local LARGE = 1024 * 1024
 
 --- Serves on 127.0.0.1 while the loop runs.
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
---- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer? }
+--- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
+--- tools: boolean? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
 ---  limit_...: how many of a kind a prompt may hold; like: the server that it is like, "vllm" unless given;
----  media_cache: how many media it keeps under their uuids, 256 unless given
+---  media_cache: how many media it keeps under their uuids, 256 unless given; tools: false refuses them, as vLLM
+---  does without a parser
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
@@ -273,7 +281,9 @@ function mock_server.main(words)
   local opts = {}
   for _, word in ipairs(words) do
     local name, value = word:match "^%-%-([%w_]+)=(.*)$"
-    opts[name] = mock_server.options[name] == "number" and tonumber(value) or value
+    local kind = mock_server.options[name]
+    if kind == "boolean" then value = value == "true" end
+    opts[name] = kind == "number" and tonumber(value) or value
   end
   local server, message = mock_server.serve(opts)
   if not server then error(message, 0) end

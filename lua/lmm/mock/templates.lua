@@ -32,8 +32,8 @@ local MODELS = '{"object":"list","data":[{"id":$model,"object":"model","created"
   .. '"is_blocking":false}]}]}'
 
 local COMPLETION = '{"id":$id,"object":"chat.completion","created":%created,"model":$model,"choices":[{"index":0,'
-  .. '"message":{"role":"assistant","content":$text,"refusal":null,"annotations":null,"audio":null,'
-  .. '"function_call":null,"reasoning":null},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
+  .. '"message":{"role":"assistant","content":%content,"refusal":null,"annotations":null,"audio":null,'
+  .. '"function_call":null,%calls"reasoning":null},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
   .. '"token_ids":null,"routed_experts":null}],"service_tier":null,"system_fingerprint":"lmm-mock","usage":%usage,'
   .. '"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null,'
   .. '"ec_transfer_params":null,"metrics":null}'
@@ -44,6 +44,7 @@ local CHUNK = '{"id":$id,"object":"chat.completion.chunk","created":%created,"mo
 local CHOICES = {
   role = '{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}',
   piece = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":null,"token_ids":null}',
+  calls = '{"index":0,"delta":{"tool_calls":[%calls]},"logprobs":null,"finish_reason":null,"token_ids":null}',
   finish = '{"index":0,"delta":{"content":$text},"logprobs":null,"finish_reason":$finish_reason,"stop_reason":null,'
     .. '"token_ids":null}',
   usage = "",
@@ -91,6 +92,7 @@ end
 ---@field created integer
 ---@field model string
 ---@field text string
+---@field calls { id: string, name: string, arguments: string }[]?
 ---@field finish_reason string
 ---@field prompt integer       tokens
 ---@field completion integer   tokens
@@ -102,10 +104,28 @@ local function usage(answer, completion, details)
   })
 end
 
+--- The calls of a message.
+local function tool_calls(answer)
+  if not answer.calls then return "" end
+  local list = {}
+  for i, call in ipairs(answer.calls) do
+    list[i] = fill('{"id":$id,"type":"function","function":{"name":$name,"arguments":$arguments}}', call)
+  end
+  return '"tool_calls":[' .. table.concat(list, ",") .. "],"
+end
+
+--- A piece of a call in a stream: first its id and its name, then its arguments.
+local function call_delta(piece)
+  local template = piece.id and '{"id":$id,"type":"function","index":%index,"function":{"name":$name,"arguments":""}}'
+    or '{"index":%index,"function":{"arguments":$arguments}}'
+  return fill(template, piece)
+end
+
 ---@param answer lmm.mock.Answer
 function templates.completion(answer)
   return fill(COMPLETION, {
-    id = answer.id, created = answer.created, model = answer.model, text = answer.text,
+    id = answer.id, created = answer.created, model = answer.model, calls = tool_calls(answer),
+    content = answer.calls and "null" or quote(answer.text),
     finish_reason = answer.finish_reason,
     usage = usage(answer, answer.completion, ',"prompt_tokens_details":null,"completion_tokens_details":null'),
   })
@@ -113,10 +133,10 @@ end
 
 --- One event of a stream.
 ---@param answer lmm.mock.Answer
----@param kind "role"|"piece"|"finish"|"usage"
----@param opts? { text: string?, tokens: integer?, is_last: boolean? }
----  text: of a piece, or of the piece with which the answer finishes; tokens: of the answer so far, where each chunk
----  holds the usage; is_last: nothing but [DONE] follows
+---@param kind "role"|"piece"|"calls"|"finish"|"usage"
+---@param opts? { text: string?, call: table?, tokens: integer?, is_last: boolean? }
+---  text: of a piece, or of the piece with which the answer finishes; call: a piece of one; tokens: of the answer so
+---  far, where each chunk holds the usage; is_last: nothing but [DONE] follows
 function templates.chunk(answer, kind, opts)
   opts = opts or {}
   local usage_text
@@ -129,7 +149,7 @@ function templates.chunk(answer, kind, opts)
     .. (opts.is_last and ',"system_fingerprint":"lmm-mock"' or "") .. "}"
   return "data: " .. fill(template, {
     id = answer.id, created = answer.created, model = answer.model, text = opts.text or "",
-    finish_reason = answer.finish_reason, usage = usage_text,
+    finish_reason = answer.finish_reason, usage = usage_text, calls = opts.call and call_delta(opts.call),
   }) .. "\n\n"
 end
 

@@ -4,6 +4,8 @@ local json = require "lmm.json"
 
 local validation = {}
 
+validation.DICTIONARY = "Input should be a valid dictionary or object to extract fields from"
+
 --- What `fn` returns, or nil and the problem that it raised by one of the functions below.
 function validation.try(fn)
   local ok, result = pcall(fn)
