@@ -79,6 +79,7 @@ build = {
     ["lmm.cli.serve"] = "lua/lmm/cli/serve.lua",
     ["lmm.cli.sources"] = "lua/lmm/cli/sources.lua",
     ["lmm.cli.tokens"] = "lua/lmm/cli/tokens.lua",
+    ["lmm.cli.tool"] = "lua/lmm/cli/tool.lua",
     ["lmm.cli.transcribe"] = "lua/lmm/cli/transcribe.lua",
     ["lmm.cli.wait"] = "lua/lmm/cli/wait.lua",
     ["lmm.client"] = "lua/lmm/client/init.lua",

@@ -14,6 +14,14 @@ local function has_more(reply)
   return reply.images or reply.audio or reply.refusal or reply.tool_calls
 end
 
+local open_line -- the piece that was printed last, unless a line has been ended since
+
+--- Ends the line that is being printed: what comes next is not the same text.
+function answer.break_line()
+  if open_line then end_line(open_line) end
+  open_line = nil
+end
+
 --- Prints the pieces as they come. What had arrived stays, on lines of its own, however the stream ends.
 ---@param clear fun()  takes away what a terminal shows of waiting
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
@@ -24,11 +32,11 @@ function answer.print_stream(stream, clear)
       local piece, message, err = stream:next()
       clear()
       if not piece then return message, err end
-      last = piece
+      last, open_line = piece, piece
       console.write(piece)
     end
   end)
-  if last then end_line(last) end
+  answer.break_line()
   if not ok then error(message, 0) end
   if message then return nil, message, err end
   local reply, why

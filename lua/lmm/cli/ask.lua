@@ -23,6 +23,11 @@ The VALUE of -p is read as JSON where it is JSON (a number, true, false, null,
 "...", [...], {...}); anything else is a text. @FILE stands for what the file
 holds, without its last line end, @@ for an @ at the beginning.
 
+The file of --tool is a program of yours, as in
+   return { name = "now", description = "The time and the date.",
+            run = function(args) return os.date() end }
+with parameters = {...}, a JSON schema, where it takes any (args.NAME).
+
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
    lmm ask -i a.jpg -i https://example.org/b.png "What is the difference?"
@@ -32,6 +37,7 @@ Examples:
    lmm ask -a talk.mp3 -a slides.pdf "Do they agree?"
    lmm ask --schema animal.json -i picture.jpg "What is it?" | jq .name
    lmm ask --choice cat,dog,other -i picture.jpg "What is it?"
+   lmm ask --tool clock.lua "How long is it until noon?"
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
@@ -56,6 +62,8 @@ function ask.declare(parser)
     :argname "FILE"
   command:option("--choice", "Texts with commas between them, one of which the answer is to be; that one is printed.")
     :argname "TEXT,TEXT"
+  command:option("--tool", "A file in Lua that returns a tool, or a list of them, for the model to call; see below. May"
+    .. " be given several times."):argname("FILE.lua"):count("*")
   command:option("-o --output", "Save the picture or the sound that the model makes in FILE; further ones beside it, as"
     .. " FILE-2.png."):argname "FILE"
   command:option("--save", "Save the conversation in FILE once the question is answered: texts, fields, and media by"
@@ -68,7 +76,7 @@ function ask.declare(parser)
   command:flag("--no-stream", "Print the answer when it is complete.")
   command:flag("--json", "Print the server's reply as it is, as JSON on one line. Implies --no-stream.")
   command:flag("-v --verbose", "Say on standard error, after the answer, which model gave it, why it ended, how long it"
-    .. " took, in how many attempts, and how many tokens it has.")
+    .. " took, in how many attempts, and how many tokens it has; before it, which tools are called.")
 end
 
 --- Only one thing can come from standard input, and there is one question.
@@ -109,7 +117,7 @@ end
 
 --- Fields that options of their own set, or that are no choice.
 local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them",
-  headers = "-H gives them" }
+  headers = "-H gives them", on_call = "it is a function", stop_when = "it is a function" }
 
 local function read_schema(path)
   local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
@@ -157,6 +165,15 @@ local function retry_line()
   end
 end
 
+--- Called before each tool is run.
+local function on_call(is_verbose)
+  return function(call)
+    answer.break_line()
+    if is_verbose then require "lmm.cli.tool".note(call) end
+    return true
+  end
+end
+
 --- The conversation to ask in, a new one or one that was saved; nil, a message and an error. Where it cannot be saved
 --- afterwards is told before anything is asked.
 ---@param fields table
@@ -181,8 +198,10 @@ function ask.run(args)
   local client = lmm.connect(options)
   local fields = read_fields(args)
   if type(fields.retry) == "table" then fields.retry.on_retry = on_retry end
+  if #args.tool > 0 then fields.on_call = on_call(args.verbose) end
   local chat, message, err = open(client, args, fields)
   if not chat then return nil, message, err end
+  if #args.tool > 0 then require "lmm.cli.tool".add(chat, args.tool) end
   local question, media = read_question(args), sources.parts(args.media or {})
   local reply
   local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
