@@ -83,7 +83,7 @@ local function exchange(method)
   end })
 end
 
-return {
+local cases = {
   exchange "chat",
   exchange "stream",
 
@@ -439,3 +439,5 @@ return {
     seen = function(server) assert.equal(3, #server:wait("head", 3)) end,
   }),
 }
+for _, row in ipairs(require "spec.parity.tools") do cases[#cases + 1] = row end
+return cases
