@@ -93,6 +93,23 @@ describe("the examples", function()
     server.stop()
   end)
 
+  it("tools.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local question = 'Which?\ncall list_pictures\ncall look {"name":"picture.jpg"}\ncall look {"name":"../x"}\n'
+      .. 'call look {"name":"gone.jpg"}'
+    local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/tools.lua %s"):format(server.url, quote(LUA),
+      quote(question)))
+    server.stop()
+    assert.same({ "", 0 }, { errors, status })
+    assert.equal('[list_pictures {}]\n[look {"name":"picture.jpg"}]\n[look {"name":"../x"}]\n'
+      .. '[look {"name":"gone.jpg"}]\n'
+      .. "  -> ok\n  -> ok\n  -> error: that is no name of list_pictures\n"
+      .. "  -> error: cannot read 'examples/gone.jpg': No such file or directory\n" .. PICTURE
+      .. 'tool list_pictures: ["picture.jpg"]\ntool look: \ntool look: error: that is no name of list_pictures\n'
+      .. "tool look: error: cannot read 'examples/gone.jpg': No such file or directory\nquestion: " .. question .. "\n",
+      out)
+  end)
+
   it("compare.lua", function()
     local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
     local command = "OPENAI_BASE_URL=%s %s examples/compare.lua examples/picture.jpg %s %s"
