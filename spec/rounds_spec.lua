@@ -286,6 +286,40 @@ describe("a stream with tools", function()
   end)
 end)
 
+describe("a conversation with tools", function()
+  local function usage(reply, tokens)
+    reply.json.usage = { prompt_tokens = tokens, completion_tokens = 1, total_tokens = tokens + 1 }
+    return reply
+  end
+
+  it("adds up the usage of all rounds", function()
+    local chat, net = waiting_chat { usage(called(wait("a", 1)), 10), usage(called(wait("b", 1)), 20),
+      usage(fake.whole "x", 30), usage(called(wait("c", 1)), 40) }
+    local reply = assert(chat:ask "q")
+    assert.same({ 10, 20, 30 }, { reply.steps[1].usage.prompt_tokens, reply.steps[2].usage.prompt_tokens,
+      reply.usage.prompt_tokens })
+    assert.same({ 3, 60, 63 }, { chat.usage.requests, chat.usage.prompt_tokens, chat.usage.total_tokens })
+    assert.equal(#net.requests[1].text + #net.requests[2].text + #net.requests[3].text, chat.usage.bytes_sent)
+    assert(chat:ask("q", { stop_when = function() return true end })) -- whose reply is that of its last step
+    assert.same({ 4, 100 }, { chat.usage.requests, chat.usage.prompt_tokens })
+  end)
+
+  it("asks again with its tools", function()
+    local chat, net = waiting_chat { called(wait("a", 1)), fake.whole "x", called(wait("b", 1)), fake.whole "y" }
+    assert(chat:ask "q")
+    assert.equal("y", assert(chat:retry()).text)
+    assert.same({ "b" }, told(net.requests[4]))
+    assert.equal(4, #chat.messages)
+  end)
+
+  it("counts its tools when it is trimmed", function()
+    local chat, net = waiting_chat { fake.whole "x", { json = { count = 5 } } }
+    assert(chat:ask "q")
+    assert(chat:trim { tokens = 100 })
+    assert.equal("wait", net.requests[2].body.tools[1]["function"].name)
+  end)
+end)
+
 describe("cancelling while tools run", function()
   for _, row in ipairs {
     { "by the conversation", function(chat) chat:cancel() end },
@@ -495,6 +529,41 @@ describe("calls that nobody has answered", function()
     local chat = loaded { fake.whole "x" }
     local err = assert.refused("no complete answer within 0.5 s", chat:ask { timeout = 0.5 })
     assert.same({ "timeout", 0.5 }, { err.kind, err.elapsed })
+  end)
+
+  it("are run once, though the conversation was saved and loaded in between", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local net = fake.net { called(wait("a", 1), wait("b", 1)), fake.whole "x" }
+    local client = net:connect { retry = false }
+    local chat = client:conversation { run_tools = false, system = "s" }
+    chat:tool({ name = "wait" }, error)
+    chat:result(assert(chat:ask "q").tool_calls[1], "done before")
+    assert(chat:save(path))
+    chat = assert(client:load(path))
+    os.remove(path)
+    local ran = {}
+    chat:tool({ name = "wait" }, function(args)
+      ran[#ran + 1] = args.name
+      return "done now"
+    end)
+    assert.equal("x", assert(chat:ask()).text)
+    assert.same({ { "b" }, { "done before", "done now" } }, { ran, told(net.requests[2]) })
+    assert.equal(6, #chat.messages)
+  end)
+
+  it("are run with rules that a load is given", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local chat, net = calling.chat({ called { "f" } }, { run_tools = false })
+    chat:tool({ name = "f" }, error)
+    assert(chat:ask "q")
+    assert(chat:save(path))
+    chat = assert(net:connect():load(path, { max_rounds = 1 }))
+    os.remove(path)
+    chat:tool({ name = "f" }, print)
+    chat.tools:find("f").run = function() end
+    assert.refused("still calls tools in reply 1", chat:ask())
   end)
 
   it("need a function", function()

@@ -99,8 +99,8 @@ describe("chat:tool", function()
   end)
 
   it("or in a user's message behind the results, where the server takes it only there", function()
-    local chat, net = calling.chat { called({ "f" }, { "g" }), fake.whole "x", fake.whole "y" }
-    chat.client.dialect = { tool_media = "user" }
+    local net = fake.net { called({ "f" }, { "g" }), fake.whole "x", fake.whole "y" }
+    local chat = net:connect({ retry = false, dialect = "openai" }):conversation()
     chat:tool({ name = "f" }, function() return lmm.image "https://host/a.png" end)
     chat:tool({ name = "g" }, function() return "text" end)
     assert(chat:ask "q")
@@ -117,6 +117,26 @@ describe("chat:tool", function()
     assert.equal(7, #chat.messages) -- the history is the same whatever the server
     chat:undo()
     assert.equal(5, #chat.messages)
+  end)
+
+  it("also where the server's dialect is not known before the request is sent", function()
+    local listed = { headers = { ["x-litellm-version"] = "1" }, json = { data = { { id = "m" } } } }
+    local net = fake.net { listed, fake.whole "x" }
+    local chat = net:connect({ retry = false, dialect = "" }):conversation()
+    local call = { id = "c", type = "function", ["function"] = { name = "f", arguments = "{}" } }
+    chat.messages = { { role = "user", content = "q" }, { role = "assistant", tool_calls = { call } },
+      { role = "tool", tool_call_id = "c", content = { lmm.image "spec/media/baseline.jpg" } } }
+    assert(chat:ask())
+    local sent = net.requests[2].body.messages
+    assert.same({ 4, "user", "image_url" }, { #sent, sent[4].role, sent[4].content[2].type })
+    assert.equal(4, #chat.messages)
+  end)
+
+  it("a raw request's messages stay as they are", function()
+    local net = fake.net { fake.whole "x" }
+    local content = { { type = "image_url", image_url = { url = "https://host/a.png" } } }
+    assert(net:connect({ dialect = "openai" }):chat { messages = { { role = "tool", content = content } } })
+    assert.same({ { role = "tool", content = content } }, net.requests[1].body.messages)
   end)
 
   for _, row in ipairs {

@@ -4,6 +4,7 @@ return {
   title = "Azure",
   hosts = { "%.openai%.azure%.com$", "%.cognitiveservices%.azure%.com$", "%.services%.ai%.azure%.com$" },
   forms = { audio = "input_audio", video = false },
+  tool_media = "user", -- "Image URLs are only allowed for messages with role 'user'"
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/gif"] = true },
   structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },
 }
