@@ -24,7 +24,7 @@ function running.new(jobs, seconds, deadline)
     loop = loops.current(), cell = {}, seconds = seconds or math.huge, deadline = deadline or math.huge,
     queues = { {}, {} },    -- those that may run at once, and those that run one after the other
     next = { 1, 1 },        -- of each queue
-    count = 0, under_way = {}, -- jobs that run, by their tasks' deadlines
+    count = 0, under_way = {}, -- jobs that run, with the deadline of each
     cancelled = nil,
     in_sequence = 0,        -- of the second queue, those that run
   }, Run)
