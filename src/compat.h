@@ -58,8 +58,10 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 
 #if LUA_VERSION_NUM < 503
 #pragma weak lua_replace
+#pragma weak lua_insert
 #else
-#pragma weak lua_copy /* which lua_replace is a macro over */
+#pragma weak lua_copy   /* which lua_replace is a macro over */
+#pragma weak lua_rotate /* and lua_insert */
 #endif
 
 /* Room for a few more values; false where Lua's stack would exceed its maximum. A lack of memory is raised, which
