@@ -50,6 +50,28 @@ local IMAGE_TOKENS = 4 -- of 56 x 56 pixels
 
 local model, server, client
 
+--- Serves the model, with more words for vLLM's command line.
+local function serve(log, ...)
+  local command = {
+    FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
+    "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
+    "--max-num-seqs", "8",
+    "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", scratch,
+    "--enable-server-load-tracking", "--no-use-tqdm-on-load",
+  }
+  for _, word in ipairs { ... } do command[#command + 1] = word end
+  return assert(lmm.serve {
+    command = command,
+    env = {
+      HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
+      VLLM_SERVER_DEV_MODE = "1", -- for /reset_mm_cache
+      VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
+    },
+    log = log,
+    ready_timeout = READY,
+  })
+end
+
 setup(function()
   scratch = run "mktemp -d":match "^%S+"
   red, blue = write_file("red.bmp", RED), write_file("blue.bmp", BLUE)
@@ -57,22 +79,7 @@ setup(function()
   model = scratch .. "/model"
   run("'" .. FOLDER .. "/venv/bin/python' spec/vllm/make_tiny_model.py " .. model)
 
-  server = assert(lmm.serve {
-    command = {
-      FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
-      "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
-      "--max-num-seqs", "8",
-      "--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video", "1", "--allowed-local-media-path", scratch,
-      "--enable-server-load-tracking", "--no-use-tqdm-on-load",
-    },
-    env = {
-      HF_HUB_OFFLINE = "1", TRANSFORMERS_OFFLINE = "1", VLLM_NO_USAGE_STATS = "1", DO_NOT_TRACK = "1",
-      VLLM_SERVER_DEV_MODE = "1", -- for /reset_mm_cache
-      VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
-    },
-    log = os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log",
-    ready_timeout = READY,
-  })
+  server = serve(os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log")
   client = server.client
 end)
 
@@ -336,6 +343,66 @@ describe("structured output", function()
     local chat = client:conversation { grammar = "root ::= (", max_tokens = 8 }
     assert.equal(400, refused("[Gg]rammar", chat:ask "What?").status)
     assert.equal(400, refused("[Gg]rammar", chat:stream "What?":reply()).status)
+  end)
+end)
+
+-- ---- tools, and the rest of the API
+
+describe("tools", function()
+  local own
+
+  setup(function()
+    own = serve(scratch .. "/tools.log", "--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+  end)
+
+  teardown(function()
+    if own then own:stop() end
+  end)
+
+  it("are called, and answered from what they gave", function()
+    for _, way in ipairs { "ask", "stream" } do
+      local chat, seen = own.client:conversation { temperature = 0, max_tokens = 500 }, {}
+      chat:tool({ name = "look", description = "Looks somewhere.", strict = true,
+        parameters = { type = "object", properties = { where = { enum = { "left", "right" } } }, required = { "where" },
+          additionalProperties = false } },
+        function(args)
+          seen[#seen + 1] = args.where
+          return "a cat is there"
+        end)
+      local opts = { tool_choice = { type = "function", ["function"] = { name = "look" } } }
+      local reply, message
+      if way == "ask" then
+        reply, message = chat:ask("Where is the cat?", opts)
+      else
+        reply, message = chat:stream("Where is the cat?", opts):reply()
+      end
+      assert(reply, message)
+      assert(seen[1] == "left" or seen[1] == "right", tostring(seen[1]))
+      assert.equal("look", reply.steps[1].calls[1].name)
+      local roles = {}
+      for at, said in ipairs(chat.messages) do roles[at] = said.role end
+      assert.equal("user assistant tool assistant", table.concat(roles, " "))
+    end
+  end)
+end)
+
+describe("the rest of the API", function()
+  it("counts tokens and gives their text again, a byte each", function()
+    local tokens = assert(client:tokenize "abc")
+    assert.same({ 3, CONTEXT }, { tokens.count, tokens.max_model_len })
+    assert.equal("abc", assert(client:detokenize(tokens.tokens)))
+    local chat = client:conversation()
+    local counted = assert(client:tokenize { { role = "user", content = { { type = "text", text = "abc" },
+      lmm.image(red) } } })
+    assert(counted.count > 3 + IMAGE_TOKENS, counted.count)
+    assert.equal(0, #chat.messages)
+  end)
+
+  it("completes a prompt, whole and streamed", function()
+    local opts = { temperature = 0, max_tokens = 8 }
+    local whole = assert(client:complete("abc", opts))
+    assert.equal(whole.text, assert(client:stream_completion("abc", opts):reply()).text)
+    assert.equal(8, #whole.text)
   end)
 end)
 
