@@ -254,9 +254,9 @@ static size_t skip_space(const lmm_body *body, size_t at) {
 
 /* Where the text ends without white space, and in `}`. */
 static size_t closing_brace(const lmm_body *body) {
-  size_t end = body->length;
-  while (end > 0 && is_space(body->text[end - 1])) end--;
-  return end > 0 && body->text[end - 1] == '}' ? end - 1 : body->length;
+  size_t after = body->length;
+  while (after > 0 && is_space(body->text[after - 1])) after--;
+  return after > 0 && body->text[after - 1] == '}' ? after - 1 : body->length;
 }
 
 /* body:with(name, value, is_last?) -> a body with this field before or behind those that the object has | nil, message */
