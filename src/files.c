@@ -171,8 +171,8 @@ static int files_read(lua_State *L) {
   lua_Integer most = luaL_checkinteger(L, 2);
   luaL_argcheck(L, most >= 0 && most <= READ_MAX, 2, "0 bytes to 1 GiB");
   lmm_error error = {LMM_OK, ""};
-  size_t count;
-  uint64_t size;
+  size_t count = 0;
+  uint64_t size = 0;
   char nothing;
   int code = read_file(path, &nothing, 0, &count, &size, &error); /* how much room is needed */
   if (code == LMM_OK) {
