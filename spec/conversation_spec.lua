@@ -42,6 +42,25 @@ describe("conversations", function()
     assert.equal(4, #chat.messages)
   end)
 
+  it("what was said is sent in each turn as it was, and as the caller has changed it", function()
+    local net = fake.net { fake.whole "a\n\"\195\164" }
+    local chat = net:connect():conversation { system = "S" }
+    chat.messages[1].content = "T"
+    chat = chat:fork()
+    local expected = { { role = "system", content = "T" } }
+    for turn = 1, 4 do
+      assert(chat:ask("q" .. turn))
+      expected[2 * turn] = { role = "user", content = "q" .. turn }
+      assert.same(expected, net.requests[turn].body.messages)
+      expected[2 * turn + 1] = { role = "assistant", content = "a\n\"\195\164" }
+    end
+    chat.messages[2].content, expected[2].content = "changed", "changed"
+    assert(chat:ask("q", lmm.image(picture)))
+    local sent = net.requests[5].body.messages
+    assert.equal("image_url", table.remove(sent).content[2].type)
+    assert.same(expected, sent)
+  end)
+
   it("forks go their own ways, whoever changes what in which order", function()
     local net = fake.net { fake.whole "a", fake.whole "b", fake.whole "c", fake.whole "d", fake.whole "e" }
     local chat = net:connect():conversation()

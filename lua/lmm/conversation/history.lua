@@ -1,11 +1,13 @@
 --- The messages of a conversation, in the order in which servers take them. Forking and undoing take the same time
---- whatever the length: two histories share one list until one of them grows.
+--- whatever the length: two histories share their lists until one of them grows. A message is written as JSON once, and
+--- its text is kept, for as long as nobody else holds the list and may change it.
 local request = require "lmm.request"
 
 ---@class lmm.History
 ---@field list table[]      the messages; behind `count` there may be others
 ---@field count integer     how many of them are this history's
----@field is_shared boolean? the list belongs to another history, too
+---@field written (userdata|table)[]  of the first of them what core.write takes: the text, or the message
+---@field is_shared boolean? both lists belong to another history, too
 ---@field has_shared boolean? the messages in it belong to another history, too
 ---@field is_exposed boolean? the caller holds the list, and may have changed it
 local History = {}
@@ -17,7 +19,7 @@ local history = {}
 ---@param list table[]
 ---@return lmm.History
 function history.new(list)
-  return setmetatable({ list = list, count = #list }, History)
+  return setmetatable({ list = list, count = #list, written = {} }, History)
 end
 
 --- How many messages there are.
@@ -44,18 +46,30 @@ end
 
 local function copy(list, count)
   local out = {}
-  for i = 1, count do out[i] = list[i] end
+  for i = 1, math.min(count, #list) do out[i] = list[i] end
   return out
 end
 
---- Sees to it that the list is this history's alone, and ends with it.
+local function cut(list, count)
+  for i = #list, count + 1, -1 do list[i] = nil end
+end
+
+--- Sees to it that the lists are this history's alone, and end with it.
 local function own(self)
   if self.is_exposed then return end
   if self.is_shared then
-    self.list, self.is_shared = copy(self.list, self.count), nil
+    self.list, self.written, self.is_shared = copy(self.list, self.count), copy(self.written, self.count), nil
   else
-    for i = #self.list, self.count + 1, -1 do self.list[i] = nil end
+    cut(self.list, self.count)
+    cut(self.written, self.count)
   end
+end
+
+--- What is written for a message: its text, unless its form depends on the server, as that of media does.
+local function write(message)
+  if type(message) ~= "table" or type(message.content) ~= "string" or message.role == "tool" then return message end
+  local body, _, found = request.body(message)
+  return body and not found and body or message
 end
 
 ---@param messages table[]  which nobody changes from now on
@@ -80,18 +94,19 @@ function History:replace(messages)
   if self.is_exposed then
     for i = 1, math.max(#self.list, #messages) do self.list[i] = messages[i] end
   else
-    self.list, self.is_shared = messages, nil
+    self.list, self.written, self.is_shared = messages, {}, nil
   end
   self.count = #messages
 end
 
---- The list of all messages with more of them behind, to be read at once: they do not stay.
+--- All messages with more of them behind, as core.write takes them, to be written at once: these do not stay.
 ---@param messages table[]
----@return table[]
+---@return (userdata|table)[]
 function History:with(messages)
   own(self)
-  local size = self:size()
-  local list = self.is_exposed and copy(self.list, size) or self.list
+  local size, list = self:size(), self.written
+  if self.is_exposed then list = copy(self.list, size) end
+  for i = #list + 1, size do list[i] = write(self.list[i]) end
   for i, message in ipairs(messages) do list[size + i] = message end
   return list
 end
@@ -101,7 +116,8 @@ end
 function History:fork()
   if self.is_exposed then return history.new(request.copy(self.list)) end
   self.is_shared, self.has_shared = true, true
-  return setmetatable({ list = self.list, count = self.count, is_shared = true, has_shared = true }, History)
+  return setmetatable({ list = self.list, count = self.count, written = self.written, is_shared = true,
+    has_shared = true }, History)
 end
 
 --- The list itself, which the caller may read and change.
@@ -109,7 +125,7 @@ end
 function History:expose()
   own(self)
   if self.has_shared then self.list, self.has_shared = request.copy(self.list), nil end
-  self.is_exposed = true
+  self.is_exposed, self.written = true, {}
   return self.list
 end
 
