@@ -375,6 +375,50 @@ describe("cancelling while tools run", function()
     assert.same({ {}, 1 }, { log, #net.requests })
   end)
 
+  it("by on_call, which is asked no more then", function()
+    local chat, _, log = waiting_chat { called(wait("a", 50), wait("b", 50)) }
+    local asked = 0
+    assert.refused("the request was cancelled", chat:ask("q", { on_call = function()
+      asked = asked + 1
+      chat:cancel()
+      return true
+    end }))
+    assert.same({ {}, 1 }, { log, asked })
+  end)
+
+  for _, row in ipairs {
+    { "on_call", 0 },   -- before the tools have run
+    { "stop_when", 1 }, -- and behind them
+  } do
+    for _, name in ipairs { "the conversation", "the client" } do
+      it(("by %s, that ends %s"):format(row[1], name), function()
+        local chat, net = calling.chat { called { "f" }, fake.whole "x" }
+        local count = 0
+        chat:tool({ name = "f" }, function() count = count + 1 end)
+        local rules = { [row[1]] = function()
+          if name == "the client" then chat.client:close() else chat:cancel() end
+          return row[1] == "on_call"
+        end }
+        local _, _, err = chat:ask("q", rules)
+        assert.same({ "cancelled", row[2], 1, 0 }, { err.kind, count, #net.requests, #chat.messages })
+        assert.equal(row[2] == 1 and 3 or nil, err.messages and #err.messages)
+      end)
+    end
+  end
+
+  it("by the client, before a stream is read on", function()
+    local chat = calling.chat { calling.streamed("", { "f" }), fake.answer "x" }
+    local count = 0
+    chat:tool({ name = "f" }, function() count = count + 1 end)
+    local stream = chat:stream "q"
+    for _, kind in stream:pieces() do
+      if kind == "tool_call" then break end
+    end
+    chat.client:close()
+    assert.refused("the request was cancelled", stream:reply())
+    assert.same({ 0, "cancelled" }, { count, stream.err.kind })
+  end)
+
   it("by a tool", function()
     local chat, _, log = waiting_chat { called({ "stop" }, wait("a", 50)) }
     chat:tool({ name = "stop" }, function() chat:cancel() end)

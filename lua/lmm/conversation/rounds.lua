@@ -103,6 +103,7 @@ end
 function Rounds:begin(list, reply)
   self.reply, self.slots, self.pieces, self.given = reply, {}, {}, 0
   self.has_run, self.has_ended = false, false
+  self.client.calls[self] = true -- so that closing the client ends the round, too
   for i, call in ipairs(list) do
     local slot = { call = call, tool = self.tools:find(call.name or ""), result = nil }
     if not slot.tool and not self.own[call.name or ""] then
@@ -178,7 +179,7 @@ function Rounds:jobs()
   local jobs = {}
   for _, slot in ipairs(self.slots) do
     local call = slot.call
-    if slot.tool and not slot.result then slot.result = self:refusal(call) end
+    if slot.tool and not slot.result and not self.cancelled then slot.result = self:refusal(call) end
     if slot.tool and not slot.result then
       jobs[#jobs + 1] = { call = call, tool = slot.tool, ended = function(how, ...)
         self.has_ended = true
@@ -198,24 +199,23 @@ function Rounds:jobs()
   return jobs
 end
 
---- Runs the tools and waits for them; gives an error where the round is ended.
+--- Runs the tools and waits until the round is over; gives an error where it is ended before.
 ---@param stream lmm.Stream
 ---@return lmm.Error? err
 function Rounds:run_tools(stream)
   local err = self:check_arguments()
   if err then return err end
   local jobs = self:jobs()
-  if self.cancelled then return self:failure "cancelled" end -- while the caller was asked
+  if self.cancelled then return self:failure "cancelled" end -- while the caller was asked, or before
   self.run = running.new(jobs, self.rules.tool_timeout, stream:deadline())
-  self.client.calls[self] = true -- so that closing the client ends them, too
   local ok, done, why = loops.pcall(self.run.wait, self.run)
-  self.client.calls[self] = nil
   if not ok then
     self.run:cancel()
     error(done, 0)
   end
   if self.raised then error(self.raised[1], 0) end
   if not done then return self:failure(why, stream) end
+  self:finish_round()
 end
 
 ---@param why "cancelled"|"timeout"
@@ -246,11 +246,13 @@ function Rounds:finish_round()
   if self.reply then self.steps[#self.steps + 1] = { calls = called, results = list, usage = self.reply.usage } end
 end
 
---- What makes the next request, or nil where the reply that came is the last.
+--- What makes the next request, or nil where the reply that came is the last; nil and an error where the round was
+--- ended meanwhile.
 function Rounds:next_request()
   local list, stop_when = self:results(), self.rules.stop_when
   local is_stopped = #list < #self.slots or self.reply and stop_when and stop_when(self.steps)
   self.slots = nil
+  if self.cancelled then return nil, self:failure "cancelled" end
   if is_stopped then return nil end
   free_choice(self.fields)
   return self.prepare()
@@ -260,15 +262,16 @@ end
 
 --- See lmm.stream.
 function Rounds:next(stream)
-  if self.given == #self.pieces and not self.has_run then
-    local err = self:run_tools(stream)
-    if err then return nil, nil, err end
-    self:finish_round()
+  local prepare, err
+  if self.given == #self.pieces and not self.has_run then err = self:run_tools(stream) end
+  if not err and self.given < #self.pieces then
+    self.given = self.given + 1
+    local piece = self.pieces[self.given]
+    return piece[1], piece[2]
   end
-  if self.given == #self.pieces then return nil, self:next_request() end
-  self.given = self.given + 1
-  local piece = self.pieces[self.given]
-  return piece[1], piece[2]
+  if not err then prepare, err = self:next_request() end
+  self.client.calls[self] = nil
+  return nil, prepare, err
 end
 
 function Rounds:cancel()
