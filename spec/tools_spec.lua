@@ -161,6 +161,20 @@ describe("chat:tool", function()
     end)
   end
 
+  for name, wait in pairs { ["at once"] = 0, ["after a wait"] = 1 } do
+    it("a result that raises where it is read is as if its tool had raised, " .. name, function()
+      local strict = setmetatable({}, { __index = function(_, key) error("no field " .. tostring(key), 0) end })
+      local chat, net = calling.chat { called({ "f" }, { "g" }), fake.whole "x" }
+      chat:tool({ name = "f" }, function()
+        if wait > 0 then fake.loop:wait({}, fake.loop:now() + wait) end
+        return strict
+      end)
+      chat:tool({ name = "g" }, function() return "well" end)
+      assert.equal("x", assert(chat:ask "q").text)
+      assert.same({ "error: no field 1", "well" }, told(net.requests[2]))
+    end)
+  end
+
   it("on_tool_error = \"raise\" raises it again, and leaves the history alone", function()
     local chat = calling.chat({ called({ "f" }, { "g" }) }, { on_tool_error = "raise" })
     local cause, waited = {}, nil

@@ -173,28 +173,35 @@ function Rounds:refusal(call)
   return results.failed(call, "%s", type(answer) == "string" and answer or "this call was not allowed")
 end
 
+--- What runs the tool of a call. What the tool gives is read as a part of it, since that may raise, too.
+---@return lmm.ToolJob
+function Rounds:job(slot)
+  local call, tool = slot.call, slot.tool
+  local function run() return results.returned(call, tool.run(call.args, call)) end
+  local function ended(how, value)
+    self.has_ended = true
+    if how == "returned" then
+      slot.result = value
+    elseif how == "late" then
+      slot.result = results.failed(call, "the tool did not end within %g s", self.rules.tool_timeout)
+    elseif self.rules.on_tool_error == "raise" then
+      self.raised = self.raised or { value }
+      self.run:cancel()
+    else
+      slot.result = results.raised(call, value)
+    end
+  end
+  return { run = run, ended = ended, is_sequential = tool.sequential }
+end
+
 --- The jobs for the calls that are still without a result.
 ---@return lmm.ToolJob[]
 function Rounds:jobs()
   local jobs = {}
   for _, slot in ipairs(self.slots) do
-    local call = slot.call
-    if slot.tool and not slot.result and not self.cancelled then slot.result = self:refusal(call) end
-    if slot.tool and not slot.result then
-      jobs[#jobs + 1] = { call = call, tool = slot.tool, ended = function(how, ...)
-        self.has_ended = true
-        if how == "returned" then
-          slot.result = results.returned(call, ...)
-        elseif how == "late" then
-          slot.result = results.failed(call, "the tool did not end within %g s", self.rules.tool_timeout)
-        elseif self.rules.on_tool_error == "raise" then
-          self.raised = self.raised or { ... }
-          self.run:cancel()
-        else
-          slot.result = results.raised(call, ...)
-        end
-      end }
-    end
+    local is_open = slot.tool and not slot.result
+    if is_open and not self.cancelled then slot.result = self:refusal(slot.call) end
+    if is_open and not slot.result then jobs[#jobs + 1] = self:job(slot) end
   end
   return jobs
 end

@@ -1,4 +1,4 @@
---- Calls and the tools that they are of come in; each runs as a task, and what it gave goes to the call's own function.
+--- Jobs come in; each runs as a task, and what it gave goes to the job's own function.
 local loops = require "lmm.loop"
 
 local LIMIT = 16 -- tools that run at a time
@@ -11,9 +11,9 @@ Run.__index = Run
 local running = {}
 
 ---@class lmm.ToolJob
----@field tool lmm.Tool
----@field call lmm.ToolCall
----@field ended fun(how: "returned"|"raised"|"late", ...)  called once, unless the run is cancelled; may cancel it
+---@field is_sequential boolean?  it never runs at the same time as another one that is
+---@field run fun(): any
+---@field ended fun(how: "returned"|"raised"|"late", value: any)  called once, unless the run is cancelled; may end it
 
 --- Makes a run of these jobs; nothing is begun yet.
 ---@param jobs lmm.ToolJob[]
@@ -29,28 +29,27 @@ function running.new(jobs, seconds, deadline)
     in_sequence = 0,        -- of the second queue, those that run
   }, Run)
   for _, job in ipairs(jobs) do
-    table.insert(self.queues[job.tool.sequential and 2 or 1], job)
+    table.insert(self.queues[job.is_sequential and 2 or 1], job)
   end
   return self
 end
 
 --- A job is over, once.
-function Run:finish(job, how, ...)
+function Run:finish(job, how, value)
   if job.is_over then return end -- it was late, and ends now
   job.is_over = true
   self.under_way[job], self.count = nil, self.count - 1
-  if job.tool.sequential then self.in_sequence = self.in_sequence - 1 end
-  if not self.cancelled then job.ended(how, ...) end
+  if job.is_sequential then self.in_sequence = self.in_sequence - 1 end
+  if not self.cancelled then job.ended(how, value) end
   self.loop:wake(self.cell)
 end
 
 function Run:start(job)
   self.count = self.count + 1
-  if job.tool.sequential then self.in_sequence = self.in_sequence + 1 end
+  if job.is_sequential then self.in_sequence = self.in_sequence + 1 end
   self.under_way[job] = self.loop:now() + self.seconds
-  local tool, call = job.tool, job.call
-  job.task = self.loop:spawn(function() return tool.run(call.args, call) end, function(ok, ...)
-    self:finish(job, ok and "returned" or "raised", ...)
+  job.task = self.loop:spawn(job.run, function(ok, value)
+    self:finish(job, ok and "returned" or "raised", value)
   end)
   if self.cancelled and not job.is_over then job.task:cancel() end -- while it was begun
 end
