@@ -36,7 +36,17 @@ describe("a digest", function()
   it("of a file is what sha256sum says; what cannot be read is told", function()
     assert.equal(shell.output "sha256sum spec/media/picture.png":match "^%x+", digest.file "spec/media/picture.png")
     assert.same({ nil, "cannot read 'gone': No such file or directory" }, { digest.file "gone" })
-    assert.same({ nil, "cannot read 'spec': Is a directory" }, { digest.file "spec" })
+    assert.same({ nil, "cannot read 'spec': it is not a file" }, { digest.file "spec" })
+  end)
+
+  it("of what is no file is not waited for", function()
+    local path = os.tmpname()
+    os.remove(path)
+    shell.run("mkfifo '%s'", path)
+    for _, name in ipairs { path, "/dev/zero" } do
+      assert.same({ nil, ("cannot read '%s': it is not a file"):format(name) }, { digest.file(name) })
+    end
+    os.remove(path)
   end)
 
   it("has a name for each secret and purpose, the same for a known SHA-256", function()

@@ -6,6 +6,7 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lmm.h"
@@ -66,13 +67,20 @@ static int sum_text(const void *text, size_t count, unsigned char *sum) {
   return EVP_Digest(text, count, sum, NULL, EVP_sha256(), NULL) == 1 ? LMM_OK : LMM_NOMEM;
 }
 
-/* Adds all that can be read. */
+static int cannot_read(const char *path, const char *why, lmm_error *error) {
+  return lmm_fail(error, LMM_INVALID, "cannot read '%.300s': %s", path, why);
+}
+
+/* Adds all that can be read of a file. What is none may block whoever reads it, or have no end. */
 static int feed_file(digest *self, const char *path, int fd, lmm_error *error) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return cannot_read(path, strerror(errno), error);
+  if (!S_ISREG(status.st_mode)) return cannot_read(path, "it is not a file", error);
   char bytes[16384];
   for (;;) {
     ssize_t got = read(fd, bytes, sizeof bytes);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return lmm_fail(error, LMM_INVALID, "cannot read '%.300s': %s", path, strerror(errno));
+    if (got < 0) return cannot_read(path, strerror(errno), error);
     if (got == 0) return LMM_OK;
     int code = tap_feed(&self->tap, bytes, (size_t)got);
     if (code != LMM_OK) return lmm_fail(error, code, "no memory");
@@ -180,9 +188,8 @@ static int digest_file(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   digest *self = push_digest(L, 0, 0);
   lmm_error error = {LMM_OK, ""};
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  int code = fd < 0 ? lmm_fail(&error, LMM_INVALID, "cannot read '%.300s': %s", path, strerror(errno))
-                    : feed_file(self, path, fd, &error);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int code = fd < 0 ? cannot_read(path, strerror(errno), &error) : feed_file(self, path, fd, &error);
   if (fd >= 0) (void)close(fd);
   if (code != LMM_OK) return lmm_push_error(L, &error);
   check(L, tap_end(&self->tap));
