@@ -3,7 +3,7 @@ local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 local version = require "lmm.version"
 
-local SUM = 2045456719 -- of the contracts of interface 8
+local SUM = 31674751 -- of the contracts of interface 8
 
 describe("the version", function()
   it("is the same in the Lua files and in the C modules", function()
@@ -46,8 +46,10 @@ describe("the version", function()
   local function sum_of_contracts()
     local sum = 0
     for file in shell.output "ls src/*.c":gmatch "%S+" do
-      for contract in shell.read(file):gmatch "\n/%* ([%w_:]+[({].-%->.-)%*/\nstatic int" do
-        for i = 1, #contract do sum = (sum * 31 + contract:byte(i)) % 2147483647 end
+      local text = shell.read(file)
+      for comment, behind in text:gmatch "\n/%* (.-)%*/()" do
+        local is_contract = comment:find "^[%w_:]+[({].*%->" and text:find("^\nstatic int", behind)
+        for i = 1, is_contract and #comment or 0 do sum = (sum * 31 + comment:byte(i)) % 2147483647 end
       end
     end
     return sum
