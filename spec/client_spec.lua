@@ -640,6 +640,20 @@ describe("the client", function()
       for i = 1, 3 do assert.refused("HTTP 400", unpack(results[i], 1, 3)) end
     end)
 
+    it("a refusal is not that of another one, who asks with other headers", function()
+      local net = fake.net { { status = 401, json = { error = "whose key?" }, delay = 1 }, LIST, fake.whole "a" }
+      local client, results = net:connect { model = "", retry = false }, {}
+      local tasks = {}
+      for i, key in ipairs { "wrong", "right" } do
+        tasks[i] = lmm.go(function()
+          results[i] = { client:chat({ messages = {} }, { headers = { Authorization = key } }) }
+        end)
+      end
+      for _, task in ipairs(tasks) do task:wait() end
+      assert.refused("HTTP 401", unpack(results[1], 1, 3))
+      assert.equal("a", tostring(results[2][1]))
+    end)
+
     it("another one lists them when the first is cancelled", function()
       local net, results = ask_at_once(3, { LIST, LIST, fake.whole "a" }, function(tasks) tasks[1]:cancel() end)
       assert.equal(2, lists_in(net))

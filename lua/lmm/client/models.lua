@@ -66,9 +66,12 @@ local function wait_for_list(client, opts, run)
   return listing, err
 end
 
---- Whether an error is the same for whoever asks: one that another time limit or retry policy would not change.
-local function is_shared(err)
-  return not err.retryable and err.kind ~= "timeout" and err.kind ~= "cancelled"
+--- Whether the list failed for all who ask for it like this: with the same headers, which may hold a key, and by an
+--- error that another time limit or retry policy would not change.
+local function has_failed(listing, opts)
+  local err = listing.err
+  return err and listing.headers == opts.headers and not err.retryable and err.kind ~= "timeout"
+    and err.kind ~= "cancelled"
 end
 
 --- Whether a server has no list of models.
@@ -92,11 +95,11 @@ local function share(client, opts, run)
   if client.listing then
     local listing, err = wait_for_list(client, opts, run)
     if err then return nil, err end
-    if listing.err and is_shared(listing.err) then return nil, errors.copy(listing.err) end -- a raise is its own task's
+    if has_failed(listing, opts) then return nil, errors.copy(listing.err) end -- a raise is its own task's
     if listing.list then return listing.list end
     return share(client, opts, run)
   end
-  local listing = { waiting = {}, owner = coroutine.running() }
+  local listing = { waiting = {}, owner = coroutine.running(), headers = opts.headers }
   client.listing = listing
   local ok, list, err = loops.pcall(models.list, client, opts, run)
   if client.listing == listing then client.listing = nil end
