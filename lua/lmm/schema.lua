@@ -75,11 +75,8 @@ local function within(path, key)
   return path == "" and name or path .. "." .. name
 end
 
-local function at(path)
-  return path == "" and "the value" or path
-end
-
--- ---- checks of a value; each gives nil, or what is wrong
+-- ---- checks of a value; each gives nil, or what is wrong there, and a list of the names and numbers that lead to the
+-- place, the innermost first
 
 --- The names of a `type` in words: "a string or null".
 local function words(types)
@@ -109,69 +106,77 @@ local function takes_null(given)
   return false
 end
 
-local function check_enum(value, given, path)
+local function check_enum(value, enum)
   local choices, length = {}, 0
-  for _, item in ipairs(given) do
+  for _, item in ipairs(enum) do
     if is_equal(value, item, 1) then return nil end
     length = length + LONGEST_QUOTE / 2
     if length <= 20 * LONGEST_QUOTE then choices[#choices + 1] = show(item) end
   end
-  local more = #choices < #given and ", ..." or ""
-  return ("%s must be one of %s%s, not %s"):format(at(path), table.concat(choices, ", "), more, quote(value))
+  local more = #choices < #enum and ", ..." or ""
+  return ("must be one of %s%s, not %s"):format(table.concat(choices, ", "), more, quote(value)), {}
 end
 
 local check -- of a value, below
 
-local function check_array(value, given, path)
+--- The same of a value that stands under a name or a number in another one.
+local function check_within(key, value, given)
+  local problem, place = check(value, given)
+  if problem then place[#place + 1] = key end
+  return problem, place
+end
+
+local function check_array(value, given)
   local items = given.items
   if items == nil or items == true or type(items) == "table" and is_array(items) then return nil end
   local last = 0
   for key in pairs(value) do last = math.max(last, key) end
   for i = 1, last do
-    local problem = value[i] ~= nil and check(value[i], items, within(path, i))
-    if problem then return problem end
+    if value[i] ~= nil then
+      local problem, place = check_within(i, value[i], items)
+      if problem then return problem, place end
+    end
   end
 end
 
---- The keys of an object in order, so that the same value gives the same message.
-local function names_of(value)
-  local names = {}
-  for name in pairs(value) do names[#names + 1] = name end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
-  return names
+local function check_property(name, item, given, properties)
+  if properties[name] ~= nil then return check_within(name, item, properties[name]) end
+  if given.additionalProperties == false then return "is not among the properties there are", { name } end
 end
 
-local function check_object(value, given, path)
+local function check_object(value, given)
   local properties = type(given.properties) == "table" and given.properties or {}
   for _, name in ipairs(type(given.required) == "table" and given.required or {}) do
     local may_be_null = properties[name] ~= nil and takes_null(properties[name])
-    if value[name] == nil and not may_be_null then return ("%s is missing"):format(within(path, name)) end
+    if value[name] == nil and not may_be_null then return "is missing", { name } end
   end
-  for _, name in ipairs(names_of(value)) do
-    local property = properties[name]
-    if property == nil and given.additionalProperties == false then
-      return ("%s is not among the properties there are"):format(within(path, name))
+  local first, problem, place -- by its name, so that the same value gives the same message
+  for name, item in pairs(value) do
+    if not first or tostring(name) < tostring(first) then
+      local what, where = check_property(name, item, given, properties)
+      if what then first, problem, place = name, what, where end
     end
-    local problem = property ~= nil and check(value[name], property, within(path, name))
-    if problem then return problem end
   end
+  return problem, place
 end
 
-function check(value, given, path)
-  if given == false then return ("%s must not be there"):format(at(path)) end
+function check(value, given)
+  if given == false then return "must not be there", {} end
   if type(given) ~= "table" then return nil end
   local kind = type_of(value)
-  if not kind then return ("%s is %s, which JSON does not have"):format(at(path), quote(value)) end
+  if not kind then return ("is %s, which JSON does not have"):format(quote(value)), {} end
   if given.type ~= nil and not takes_type(given.type, kind) then
-    return ("%s must be %s, not %s"):format(at(path), words(given.type), quote(value))
+    return ("must be %s, not %s"):format(words(given.type), quote(value)), {}
   end
   if given.const ~= nil and not is_equal(value, given.const, 1) then
-    return ("%s must be %s, not %s"):format(at(path), show(given.const), quote(value))
+    return ("must be %s, not %s"):format(show(given.const), quote(value)), {}
   end
-  local problem = type(given.enum) == "table" and check_enum(value, given.enum, path)
-  if problem then return problem end
-  if kind == "array" then return check_array(value, given, path) end
-  if kind == "object" then return check_object(value, given, path) end
+  if type(given.enum) == "table" then
+    local problem, place = check_enum(value, given.enum)
+    if problem then return problem, place end
+  end
+  if kind == "array" then return check_array(value, given) end
+  if kind == "object" then return check_object(value, given) end
 end
 
 --- Whether a decoded value is what a schema asks for. Only what the schema speaks of is looked at, so that the time
@@ -181,9 +186,11 @@ end
 ---@return true? fits, string? problem  a sentence without a capital and a full stop, with the place: `items[0].price
 --- must be a number, not "12"`
 function schema.check(value, given)
-  local problem = check(value, given, "")
-  if problem then return nil, problem end
-  return true
+  local problem, place = check(value, given)
+  if not problem then return true end
+  local path = ""
+  for i = #place, 1, -1 do path = within(path, place[i]) end
+  return nil, (path == "" and "the value" or path) .. " " .. problem
 end
 
 -- ---- checks of a schema
@@ -225,6 +232,14 @@ local function problem_of_words(given)
 end
 
 local problem_of -- of one schema in another, below
+
+--- The keys of an object in order, so that the same schema gives the same message.
+local function names_of(value)
+  local names = {}
+  for name in pairs(value) do names[#names + 1] = name end
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  return names
+end
 
 local function problem_of_properties(properties, path, depth, count)
   if properties == nil then return nil end
