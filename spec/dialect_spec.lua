@@ -71,6 +71,32 @@ describe("a dialect is known", function()
     assert.equal(3, #net.requests)
   end)
 
+  --- The requests of a client that sends a sound in each of its asks, by their methods.
+  local function methods(replies, asks, between)
+    local net = fake.net(replies)
+    local client = net:connect { dialect = "" }
+    for _ = 1, asks do
+      assert(client:conversation():ask("q", lmm.audio(WAV)))
+      if between then fake.loop:wait({}, fake.loop:now() + between) end
+    end
+    local list = {}
+    for i, request in ipairs(net.requests) do list[i] = request.method end
+    return table.concat(list, " "), client:known_dialect()
+  end
+
+  it("by a later list, where the server was not ready to give one", function()
+    local order, dialect = methods({ { status = 503, body = "" }, fake.whole "a", listing "llamacpp", fake.whole "b" },
+      2)
+    assert.same({ "GET POST GET POST", "llama.cpp" }, { order, dialect.name })
+  end)
+
+  it("by a list that does not come: not waited for again and again", function()
+    local order, dialect = methods({ { hang = true }, fake.whole "a", fake.whole "b" }, 3)
+    assert.same({ "GET POST POST POST", nil }, { order, dialect })
+    order, dialect = methods({ { hang = true }, fake.whole "a", listing "llamacpp", fake.whole "b" }, 2, 100)
+    assert.same({ "GET POST GET POST", "llama.cpp" }, { order, dialect.name })
+  end)
+
   it("no sooner than it is needed: a picture by itself, and text, are sent at once", function()
     local net = fake.net { fake.whole "a" }
     local client = net:connect { dialect = "" }

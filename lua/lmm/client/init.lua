@@ -271,6 +271,7 @@ local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every
 function Client:needs_dialect(found, talks, asked)
   local by_form = request.structured.needs_dialect(asked)
   if not found and not by_form or self:known_dialect() then return false end
+  if self.next_probe and self.loop:now() < self.next_probe then return false end
   for _, part in ipairs(found and found.parts or {}) do
     local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
     if not is_plain or talks and part.media and self.keeps_media ~= false then return true end

@@ -122,9 +122,11 @@ function models.find(client, opts, run)
   return client.listed_model
 end
 
-local PROBE_TIMEOUT = 5 -- seconds
+local PROBE_TIMEOUT = 5   -- seconds
+local PROBE_INTERVAL = 60 -- seconds, after which a server that took longer is asked again
 
---- Asks the server for its models, once, to know its dialect by them. One that does not answer that is generic.
+--- Asks the server for its models, once, to know its dialect by them. One that has no list is generic; one that is not
+--- ready to give it may be so later.
 ---@param client lmm.Client
 ---@param opts lmm.CallOptions
 ---@param run fun(call: lmm.Call, attempt: function)
@@ -135,7 +137,9 @@ function models.find_dialect(client, opts, run)
   probe.timeout = { connect = opts.timeout.connect, total = math.min(PROBE_TIMEOUT, opts.timeout.total or math.huge) }
   local _, err = share(client, probe, run)
   if err and err.kind == "cancelled" then return err end
-  if err and (err.kind == "http" or err.kind == "protocol") then client:note_models({}, {}) end
+  if err and err.kind == "timeout" then client.next_probe = client.loop:now() + PROBE_INTERVAL end
+  local has_none = err and not err.retryable and (err.kind == "http" or err.kind == "protocol")
+  if has_none then client:note_models({}, {}) end
 end
 
 local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told
