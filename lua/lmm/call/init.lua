@@ -47,6 +47,9 @@ function call.is_secret_name(name)
   return require("lmm.call.redact").is_secret_name(name)
 end
 
+--- The options of a call that a caller gives, and their types.
+call.rows = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
+
 --- The options of one call: what `timeout` and `retry` make of the client's own.
 ---@param client lmm.Client
 ---@param opts { timeout: number|table?, retry: table|function|boolean|nil, headers: table? }

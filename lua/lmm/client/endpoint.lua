@@ -20,22 +20,19 @@ local endpoint = {}
 ---@field attempts integer
 ---@field timing { total: number }  seconds
 
---- The options of a call that are ours; every other name is a field of the request.
-local OURS = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
-
---- Splits a table of options into ours and the fields for the server.
+--- Splits a table of options into ours and the fields for the server, which have every other name.
 ---@param client lmm.Client
 ---@param where string  what the caller called, for messages
 ---@param given table?
 ---@param own table<string, true>  the names of fields that the method itself sets
----@param ours table?   the types of those that are ours, by name
+---@param ours table?   the types of those that are ours, by name (those of every call)
 ---@return table opts, table fields
 function endpoint.split(client, where, given, own, ours)
   client:check_open()
   if given ~= nil and type(given) ~= "table" then
     errors.misuse("%s: a table of options expected, got %s", where, type(given))
   end
-  ours = ours or OURS
+  ours = ours or calls.rows
   local opts, fields = {}, {}
   for name, value in pairs(given or {}) do
     if ours[name] then

@@ -1,14 +1,16 @@
 --- The fields of a request: what a caller gives for one request comes in; what goes to the server goes out. No field
 --- steers the library, so that a request may come from anybody.
+local calls = require "lmm.call"
 local errors = require "lmm.errors"
-local settings = require("lmm.call").settings
 local structured = require("lmm.request").structured
 
 local fields = {}
 
 --- The options of one request that are ours.
-fields.rows = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
-for name, types in pairs(structured.rows) do fields.rows[name] = types end
+fields.rows = {}
+for _, rows in ipairs { calls.rows, structured.rows } do
+  for name, types in pairs(rows) do fields.rows[name] = types end
+end
 
 --- Names that vLLM took once and would now ignore without a word.
 local removed = { guided_json = "schema", guided_regex = "regex", guided_choice = "choice", guided_grammar = "grammar" }
@@ -18,7 +20,7 @@ function fields.check(given)
   if type(given) ~= "table" then errors.misuse("a request must be a table, not a %s", type(given)) end
   if given.model ~= nil then
     if type(given.model) ~= "string" then errors.misuse("model must be a string, not a %s", type(given.model)) end
-    settings.model(given.model)
+    calls.settings.model(given.model)
   end
 end
 

@@ -172,11 +172,9 @@ end
 
 -- ---- what its holder calls
 
-local call_rows = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
-
 local function call_options(self, where, opts)
   self:check_open()
-  return calls.options(self, options.check(where, call_rows, opts))
+  return calls.options(self, options.check(where, calls.rows, opts))
 end
 
 --- The models that the server offers, each a table with `id`.
