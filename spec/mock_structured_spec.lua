@@ -51,6 +51,14 @@ describe("the mock answers", function()
     it("by the schema " .. json.encode(row[1]), function() assert.equal(row[2], text_of(format(row[1]))) end)
   end
 
+  it("by a schema of lists in lists with no more values than one can read", function()
+    local schema = { type = "string" }
+    for _ = 1, 3 do schema = { type = "array", minItems = 60, items = schema } end
+    local answer = curl.ask(format(schema))
+    local count = select(2, answer.body:gsub("answer %d", ""))
+    assert(count > 5000 and count <= 10000, count)
+  end)
+
   it("by the other constraints", function()
     local function by(outputs) return text_of { structured_outputs = outputs } end
     assert.equal("a b", by { choice = { "a b", "c" } })

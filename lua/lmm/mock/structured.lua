@@ -12,6 +12,7 @@ local KINDS = { "json", "regex", "choice", "grammar", "json_object", "structural
 local TYPES = { array = true, boolean = true, integer = true, null = true, number = true, object = true, string = true }
 local DEEPEST = 32 -- levels of a value; below, lists are empty, and objects too
 local ITEMS = 2    -- of a list that says nothing of it
+local MOST = 10000 -- values in all; lists are short or empty then
 
 -- ---- what is asked for
 
@@ -81,8 +82,8 @@ end
 local function write_object(schema, place, depth)
   local fields = {}
   for _, name in ipairs(depth < DEEPEST and sorted(schema.properties) or {}) do
-    fields[#fields + 1] = quote(name) .. ": " .. write(schema.properties[name], { name = name, number = place.number },
-      depth + 1)
+    fields[#fields + 1] = quote(name) .. ": " .. write(schema.properties[name],
+      { name = name, number = place.number, written = place.written }, depth + 1)
   end
   return "{" .. table.concat(fields, ", ") .. "}"
 end
@@ -92,8 +93,9 @@ local function write_list(schema, place, depth)
   count = math.min(count, tonumber(schema.maxItems) or math.huge, 1000)
   local items = {}
   for i = 1, depth < DEEPEST and count or 0 do
+    if place.written.count >= MOST then break end
     local inner = type(schema.items) == "table" and not is_list(schema.items) and schema.items or {}
-    items[i] = write(inner, { name = place.name, number = i }, depth + 1)
+    items[i] = write(inner, { name = place.name, number = i, written = place.written }, depth + 1)
   end
   return "[" .. table.concat(items, ", ") .. "]"
 end
@@ -117,8 +119,9 @@ local function type_of(schema)
   return types[1] or schema.properties and "object" or schema.items and "array" or "string"
 end
 
---- The JSON of a value that fits: `place` names it, and says which of a list it is.
+--- The JSON of a value that fits: `place` names it, says which of a list it is, and counts those written so far.
 function write(schema, place, depth)
+  place.written.count = place.written.count + 1
   if type(schema) ~= "table" then return quote(place.name) end
   if schema.const ~= nil then return json.encode(schema.const) end
   if type(schema.enum) == "table" and #schema.enum > 0 then
@@ -133,7 +136,7 @@ local answers = {
   json = function(schema)
     if type(schema) == "string" then schema = json.decode(schema) end
     check_schema(schema, 1)
-    return write(schema, { name = "answer", number = 1 }, 1)
+    return write(schema, { name = "answer", number = 1, written = { count = 0 } }, 1)
   end,
   json_object = function(_, question) return '{"question": ' .. quote(question) .. "}" end,
   choice = function(choices)

@@ -146,12 +146,13 @@ function tools.whole(pieces)
   local calls = {}
   for _, piece in ipairs(pieces) do
     local call = calls[piece.index + 1]
-    if call then
-      call.arguments = call.arguments .. piece.arguments
-    else
-      calls[piece.index + 1] = { id = piece.id, name = piece.name, arguments = piece.arguments }
+    if not call then
+      call = { id = piece.id, name = piece.name, arguments = {} }
+      calls[piece.index + 1] = call
     end
+    table.insert(call.arguments, piece.arguments)
   end
+  for _, call in ipairs(calls) do call.arguments = table.concat(call.arguments) end
   return calls
 end
 
