@@ -124,6 +124,19 @@ describe("tools run", function()
     assert.equal("cancelled b", log[#log])
   end)
 
+  it("not at all once the total of the call is over", function()
+    local chat, _, log = waiting_chat { called(wait("a", 1)) }
+    local _, _, err = chat:ask("q", { timeout = 5, on_call = function() return sleep(6) end })
+    assert.same({ "timeout", "total", {} }, { err.kind, err.limit, log })
+    chat = calling.chat { called({ "busy" }, { "busy" }) }
+    local count = 0
+    chat:tool({ name = "busy", sequential = true }, function()
+      count, fake.loop.time = count + 1, fake.loop.time + 6 -- without a wait
+    end)
+    _, _, err = chat:ask("q", { timeout = 5 })
+    assert.same({ "timeout", 1, 3 }, { err.kind, count, #err.messages })
+  end)
+
   it("within the total of the call, which goes on over all rounds", function()
     local slow = fake.whole "x"
     slow.delay = 8

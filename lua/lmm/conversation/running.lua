@@ -77,12 +77,18 @@ function Run:expire()
   end
 end
 
+function Run:stop(why)
+  self:cancel()
+  return nil, why
+end
+
 --- Runs all of them and waits until they are over.
 ---@return true? done, "cancelled"|"timeout"|nil why  the latter where the deadline of all has come
 function Run:wait()
   while true do
     local job = not self.cancelled and self:take()
     while job do
+      if self.loop:now() >= self.deadline then return self:stop "timeout" end
       self:start(job)
       job = not self.cancelled and self:take()
     end
@@ -92,10 +98,7 @@ function Run:wait()
     for _, deadline in pairs(self.under_way) do first = math.min(first, deadline) end
     local _, why = self.loop:wait(self.cell, first < math.huge and first or nil)
     local is_late = why == "timeout" and self.loop:now() >= self.deadline
-    if why == "cancelled" or is_late then
-      self:cancel()
-      return nil, why
-    end
+    if why == "cancelled" or is_late then return self:stop(why) end
     if why == "timeout" then self:expire() end
   end
 end
