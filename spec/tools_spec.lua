@@ -167,11 +167,11 @@ describe("chat:tool", function()
       local chat, net = calling.chat { called({ "f" }, { "g" }), fake.whole "x" }
       chat:tool({ name = "f" }, function()
         if wait > 0 then fake.loop:wait({}, fake.loop:now() + wait) end
-        return strict
+        return { strict }
       end)
       chat:tool({ name = "g" }, function() return "well" end)
       assert.equal("x", assert(chat:ask "q").text)
-      assert.same({ "error: no field 1", "well" }, told(net.requests[2]))
+      assert.same({ "error: no field type", "well" }, told(net.requests[2]))
     end)
   end
 
