@@ -10,6 +10,23 @@ local function reply(usage, model)
   return whole
 end
 
+describe("chat.usage", function()
+  it("counts as client.usage does, whatever the server calls its counts", function()
+    local replies = {}
+    for i, usage in ipairs { { input_tokens = 3, output_tokens = 2 }, { prompt_tokens = 10, completion_tokens = 1 },
+      { prompt_tokens = -1, completion_tokens = "5" }, { total_tokens = 7 } } do
+      replies[i] = fake.whole "a"
+      replies[i].json.usage = usage
+    end
+    local client = fake.net(replies):connect()
+    local chat = client:conversation()
+    for _ = 1, #replies do assert(chat:ask "q") end
+    assert.same({ requests = 4, bytes_sent = client.usage.bytes_sent, prompt_tokens = 20, completion_tokens = 3,
+      total_tokens = 23 }, chat.usage)
+    assert.same(client.usage, chat.usage)
+  end)
+end)
+
 describe("client.usage", function()
   it("adds up the requests, their bytes and the tokens of all answers", function()
     local net = fake.net { reply { prompt_tokens = 5, completion_tokens = 2, total_tokens = 7 },

@@ -29,6 +29,7 @@ Call.__index = Call
 local call = {
   settings = settings,
   retry = retry.new,
+  usage = usage,
 }
 
 --- A text that a client's server said, of several lines perhaps, without the client's secrets.

@@ -1,5 +1,5 @@
---- What the calls of a client use: what a server says of the tokens of one answer comes in; their sums, in
---- client.usage, and the answer's cost go out.
+--- What calls use: what a server says of the tokens of one answer comes in; their sums, of a client or of a
+--- conversation, and the answer's cost go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
 
@@ -66,14 +66,11 @@ local function read(given)
   return prompt, completion, total or prompt + completion
 end
 
---- Adds the tokens of one answer to those of the client, and sets the reply's `cost` where a price is known. Most
---- answers have all three counts: for them it takes few steps.
----@param call lmm.Call
----@param reply { usage: table?, model: string? }  model: that it names
-function usage.add(call, reply)
-  local given, client = reply.usage, call.client
-  if not given then return end
-  local sum, prices = client.usage, client.prices
+--- Adds the tokens of one answer to a sum. Most answers have all three counts: for them it takes few steps.
+---@param sum lmm.Usage
+---@param given table  what the server says
+---@return number prompt, number completion
+function usage.add_tokens(sum, given)
   local prompt, completion, total = given.prompt_tokens, given.completion_tokens, given.total_tokens
   if not (type(prompt) == "number" and type(completion) == "number" and type(total) == "number"
     and prompt >= 0 and completion >= 0 and prompt <= total and completion <= total and total <= MOST) then
@@ -82,6 +79,16 @@ function usage.add(call, reply)
   sum.prompt_tokens = sum.prompt_tokens + prompt
   sum.completion_tokens = sum.completion_tokens + completion
   sum.total_tokens = sum.total_tokens + total
+  return prompt, completion
+end
+
+--- Adds the tokens of one answer to those of the client, and sets the reply's `cost` where a price is known.
+---@param call lmm.Call
+---@param reply { usage: table?, model: string? }  model: that it names
+function usage.add(call, reply)
+  if not reply.usage then return end
+  local prices = call.client.prices
+  local prompt, completion = usage.add_tokens(call.client.usage, reply.usage)
   if prices then reply.cost = cost(prices[call.model] or prices[reply.model], prompt, completion) end
 end
 

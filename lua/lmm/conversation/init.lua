@@ -6,17 +6,11 @@ local calls = require "lmm.conversation.calls"
 local errors = require "lmm.errors"
 local histories = require "lmm.conversation.history"
 local request = require "lmm.request"
+local usages = require("lmm.call").usage
 
 ---@class lmm.Conversation
 ---@field messages table[]  the history in the form that servers take, the system message first
----@field usage lmm.ConversationUsage  what its answers have taken so far
-
----@class lmm.ConversationUsage
----@field requests integer  that were answered
----@field prompt_tokens integer      as the servers counted, like the next two; 0 where they told nothing
----@field completion_tokens integer
----@field total_tokens integer
----@field bytes_sent integer  of the requests' bodies
+---@field usage lmm.Usage  what its answers have taken so far; `requests`: those that were answered
 
 local Conversation = {}
 Conversation.__name = "lmm.Conversation"
@@ -39,9 +33,6 @@ local conversation = {}
 
 --- Of what holds the stream under way: one that nobody else holds any more is collected, and so cancelled.
 local WEAK = { __mode = "v" }
-
---- What is added up of the usage of each answer.
-local COUNTS = { "prompt_tokens", "completion_tokens", "total_tokens", "bytes_sent" }
 
 local NOTHING = { opts = {}, fields = {}, rules = {} }
 
@@ -96,7 +87,7 @@ function conversation.new(client, opts)
     opts = own, fields = fields, rules = rules,
     tools = nil, -- those of chat:tool, once there are some
     history = histories.new(messages),
-    usage = { requests = 0, prompt_tokens = 0, completion_tokens = 0, total_tokens = 0, bytes_sent = 0 },
+    usage = usages.new(),
     current = setmetatable({ stream = nil, is_open = nil }, WEAK),
   }, Conversation)
 end
@@ -158,13 +149,9 @@ function Conversation:settle()
 end
 
 local function add_usage(self, told)
-  local usage = self.usage
-  usage.requests = usage.requests + 1
-  for i = 1, #COUNTS do
-    local name = COUNTS[i]
-    local count = told[name]
-    if type(count) == "number" then usage[name] = usage[name] + count end
-  end
+  local sum = self.usage
+  sum.requests, sum.bytes_sent = sum.requests + 1, sum.bytes_sent + told.bytes_sent
+  usages.add_tokens(sum, told)
 end
 
 --- What is to be sent behind the history: the user's message, or nothing where the history waits for an answer.
