@@ -303,7 +303,8 @@ end
 
 --- Asks the last question again. Its answer is replaced once the new one is there; where that fails it stays.
 ---@param opts table?  for this request, as for `ask`
----@return lmm.Reply? reply, string? message, lmm.Error? err
+---@return lmm.Reply? reply, string? message, lmm.Error? err  `err.messages` belong behind the question, in the place of
+--- the answer that stays
 function Conversation:retry(opts)
   return require("lmm.conversation.edit").retry(self, opts)
 end
