@@ -283,6 +283,7 @@ end
 
 function Rounds:cancel()
   self.cancelled = true
+  self.client.calls[self] = nil
   if self.run then self.run:cancel() end
 end
 
