@@ -305,6 +305,13 @@ describe("a conversation with tools", function()
     return reply
   end
 
+  it("adds up what all rounds cost", function()
+    local net = fake.net { usage(called { "f" }, 10), usage(called { "f" }, 20), usage(fake.whole "x", 30) }
+    local chat = net:connect({ prices = { m = { input = 1e6, output = 2e6 } } }):conversation()
+    chat:tool({ name = "f" }, function() return "done" end)
+    assert.equal(10 + 20 + 30 + 3 * 2, assert(chat:ask "q").cost)
+  end)
+
   it("adds up the usage of all rounds", function()
     local chat, net = waiting_chat { usage(called(wait("a", 1)), 10), usage(called(wait("b", 1)), 20),
       usage(fake.whole "x", 30), usage(called(wait("c", 1)), 40) }

@@ -21,7 +21,7 @@
 ---@field citations table?  what the server says that it used, as it sent it: links, search results or annotations
 ---@field request_id string?  the server's, of its header X-Request-Id
 ---@field usage table     what the server counted, with `bytes_sent`: of all attempts, without heads
----@field cost number?       what it cost, where lmm.connect was told the model's prices
+---@field cost number?       what it cost, all rounds of it, where lmm.connect was told the model's prices
 ---@field model string?
 ---@field id string?
 ---@field value any          of a structured answer: its JSON decoded, without nulls; the choice; or the text that was

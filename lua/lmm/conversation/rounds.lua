@@ -78,6 +78,7 @@ function rounds.new(chat, fields, rules, messages, prepare)
     prepare = prepare,
     messages = messages, finished = nil, -- so many of them belong to rounds that are over; nil: none is
     count = 0,          -- of replies
+    cost = 0,           -- of all of them
     steps = {},
     repairs = {},       -- how often the arguments of a call have been wrong in succession, by its name and place
     -- of the round under way
@@ -120,7 +121,8 @@ end
 ---@return lmm.Between? between, lmm.Error? err
 function Rounds:after_reply(reply)
   self.count = self.count + 1
-  reply.steps = self.steps
+  reply.steps, reply.cost = self.steps, reply.cost and reply.cost + self.cost
+  self.cost = reply.cost or 0
   local list, is_mine = self.rules.run_tools ~= false and reply.tool_calls or {}, false
   for _, call in ipairs(list) do is_mine = is_mine or not self.own[call.name or ""] end
   if not is_mine then return nil end
