@@ -14,11 +14,15 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
+CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error files
-MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files)
+VIPS    := fit prepare pool vips
+# The optional module: built where libvips' headers are. IN_SHELL: asked for once they have been installed.
+VIPS_FLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags vips 2>/dev/null))
+VIPS_FLAGS_IN_SHELL := $$(pkg-config --cflags vips | sed 's/-I/-isystem /g')
+MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files $(if $(VIPS_FLAGS),vips))
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -34,22 +38,30 @@ PROGRAM_PACKAGE = $(if $(findstring jit,$1),$(if $(shell command -v $1 2>/dev/nu
 HEADER_PACKAGE  = lib$(patsubst lua5.1,lua5.1-0,lua$1)-dev
 BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev libssl-dev
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
+VIPS_PACKAGES  := libvips-dev pkg-config
+# What the specs of preparation make their pictures and films by.
+MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(NVIM_PACKAGES) $(NGINX_PACKAGES)
-LINT_PACKAGES   = $(BUILD_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(NGINX_PACKAGES)
+LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
 ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
-all: $(MODULES) ## builds the C modules into build/
+all: $(MODULES) ## builds the C modules into build/; lmm.vips, which prepares pictures, only where libvips is
 core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
+vips: ## builds lmm.vips, and installs what it needs
+	@$(NEED) $(BUILD_PACKAGES) $(VIPS_PACKAGES)
+	@$(MAKE) --no-print-directory $(BUILD)/lmm/vips.so
 
 # What each module's compiler is to find, so that a missing package is told in one line.
 HEADERS := lauxlib
 $(BUILD)/lmm/core.so: HEADERS += b64/cencode
 $(BUILD)/lmm/curl.so: HEADERS += curl/curl
 $(BUILD)/lmm/digest.so: HEADERS += openssl/evp
+$(BUILD)/lmm/vips.so: HEADERS += vips/vips
+$(BUILD)/lmm/vips.so: C_FLAGS += $(VIPS_FLAGS)
 
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -70,6 +82,11 @@ $(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -shared -o $@ $^
+
+$(BUILD)/lmm/vips.so: $(VIPS:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ $(shell pkg-config --libs vips) -pthread
 
 $(BUILD)/%.o: src/%.c
 	@printf '#include <%s.h>\n' $(HEADERS) | $(CC) $(C_FLAGS) $(CFLAGS) -E -o /dev/null - 2>/dev/null || \
@@ -104,8 +121,8 @@ CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
 CHANGED_C   = $(if $(filter src/%.h,$(CHANGED)),$(wildcard src/*.c),$(filter src/%.c,$(CHANGED)))
 check: ## what to run all day: the linters on what differs from main, then the quick specs on one Lua
-	@$(NEED) $(DEMO_PACKAGES) lua-busted lua-check curl openssl
-	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done
+	@$(NEED) $(DEMO_PACKAGES) $(VIPS_PACKAGES) lua-busted lua-check curl openssl
+	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) $(VIPS_FLAGS_IN_SHELL) -O2 -Werror -c -o /dev/null $$file || exit 1; done
 	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
 	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
 
@@ -121,7 +138,7 @@ nvim: ## builds the modules for Neovim and puts them beside the library: a plugi
 	@printf '#include <%s.h>\n' lua curl/curl b64/cencode | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
 	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev libssl-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
-	@install -m 755 $(patsubst %,build/lua5.1$(VARIANT)/lmm/%.so,core curl digest files) lua/lmm
+	@install -m 755 $(MODULES:$(BUILD)/%=build/lua5.1$(VARIANT)/%) lua/lmm
 	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
@@ -185,10 +202,10 @@ gc: ## the specs with a collector that never rests; on Lua 5.4 then with a gener
 lint: ## compilers with every warning an error, and the linters
 	@$(NEED) $(LINT_PACKAGES)
 	@for compiler in gcc clang; do for abi in $(ABIS); do echo "  $$compiler, Lua $$abi"; for file in src/*.c; do \
-	  $$compiler -I/usr/include/lua$$abi $(C_FLAGS) -O2 -Werror -c -o /dev/null $$file || exit 1; done; done; done
+	  $$compiler -I/usr/include/lua$$abi $(C_FLAGS) $(VIPS_FLAGS_IN_SHELL) -O2 -Werror -c -o /dev/null $$file || exit 1; done; done; done
 	@echo "  cppcheck"; cppcheck --quiet --std=c99 --language=c --enable=warning,style,performance,portability --inline-suppr \
 	  --suppress=missingIncludeSystem --error-exitcode=1 -D__GNUC__ -D__x86_64__ -DLIBCURL_VERSION_NUM=0x075800 -DLUA_VERSION_NUM=504 src
-	@echo "  clang-tidy"; clang-tidy --quiet src/*.c -- $(C_FLAGS) 2>/dev/null
+	@echo "  clang-tidy"; clang-tidy --quiet src/*.c -- $(C_FLAGS) $(VIPS_FLAGS_IN_SHELL) 2>/dev/null
 	@echo "  luacheck"; luacheck --quiet $(ALL_LUA)
 	@echo "  luac5.1"; luac5.1 -p $(LUA_FILES)
 
@@ -231,6 +248,10 @@ install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; t
 	  echo "$(COMMAND) stays as it is; 'make install-command LUA=$(LUA)' makes it run on $(LUA)"; \
 	fi
 
+install-vips: $(BUILD)/lmm/vips.so ## lmm.vips alone, beside what is there
+	install -d "$(DESTDIR)$(LIBDIR)/lmm"
+	install -m 755 $(BUILD)/lmm/vips.so "$(DESTDIR)$(LIBDIR)/lmm"
+
 install-command: ## makes the command lmm run on LUA, for which the library is installed
 	@[ -e "$(DESTDIR)$(LUADIR)/lmm/init.lua" ] || \
 	  { echo "lmm is not installed for $(LUA): make install LUA=$(LUA)" >&2; exit 1; }
@@ -252,4 +273,5 @@ clean: ## removes what was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all core demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench check-cost install install-command uninstall clean help
+
+.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench check-cost install install-command uninstall clean help

@@ -1,8 +1,8 @@
--- The C files: each calls only what is declared above it, in src/lmm.h or src/transport.h, so that no two call each
--- other; and the rockspec builds the same ones as the Makefile.
+-- The C files: each calls only what is declared above it, in src/lmm.h, src/transport.h or src/prepare.h, so that no
+-- two call each other; and the rockspec builds the same ones as the Makefile.
 local process = require "spec.support.process"
 
-local header = process.read "src/lmm.h" .. process.read "src/transport.h"
+local header = process.read "src/lmm.h" .. process.read "src/transport.h" .. process.read "src/prepare.h"
 
 --- Function -> its part and the part's place, in the order of the header; part -> its place.
 local function declared()

@@ -6,7 +6,7 @@
 
 #include "lmm.h"
 
-static uint64_t body_size(const lmm_source *source) { return ((const lmm_body *)source)->size; }
+static uint64_t body_size(const lmm_source *source) { return lmm_body_size((const lmm_body *)source); }
 
 static int body_rewind(lmm_source *source, lmm_error *error) {
   lmm_body *body = (lmm_body *)source;
@@ -127,7 +127,7 @@ static ptrdiff_t body_read(lmm_source *source, char *out, size_t capacity, lmm_e
   return (ptrdiff_t)length;
 }
 
-static uint64_t size_of(const lmm_body *body) {
+uint64_t lmm_body_size(const lmm_body *body) {
   uint64_t size = body->length;
   for (size_t i = 0; i < body->count; i++) {
     const lmm_insert *insert = &body->inserts[i];
@@ -157,7 +157,6 @@ void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_in
   body->inserts = inserts;
   body->count = count;
   body->is_brief = is_brief;
-  body->size = size_of(body);
 }
 
 void lmm_body_close(lmm_body *body) {
@@ -208,7 +207,7 @@ lmm_body *lmm_check_body(lua_State *L, int index) {
 
 /* body:size() -> bytes */
 static int body_get_size(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)lmm_check_body(L, 1)->size);
+  lua_pushinteger(L, (lua_Integer)lmm_body_size(lmm_check_body(L, 1)));
   return 1;
 }
 

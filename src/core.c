@@ -40,11 +40,29 @@ static int core_utf8(lua_State *L) {
   return 1;
 }
 
+/* fit(width, height, max_side, max_pixels) -> the width and height that a picture is shrunk to; 0: no limit */
+static int core_fit(lua_State *L) {
+  uint32_t size[2];
+  for (int i = 0; i < 2; i++) {
+    lua_Integer side = luaL_checkinteger(L, i + 1);
+    luaL_argcheck(L, side > 0 && side <= INT32_MAX, i + 1, "out of range");
+    size[i] = (uint32_t)side;
+  }
+  lua_Number max_side = luaL_checknumber(L, 3), max_pixels = luaL_checknumber(L, 4);
+  luaL_argcheck(L, max_side >= 0 && max_side <= INT32_MAX, 3, "out of range");
+  luaL_argcheck(L, max_pixels >= 0 && max_pixels <= 1e15, 4, "out of range");
+  lmm_fit(&size[0], &size[1], (uint32_t)max_side, (uint64_t)max_pixels);
+  lua_pushinteger(L, (lua_Integer)size[0]);
+  lua_pushinteger(L, (lua_Integer)size[1]);
+  return 2;
+}
+
 LMM_EXPORT int luaopen_lmm_core(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"now", core_now}, {"sleep", core_sleep}, {"pid", core_pid}, {"utf8", core_utf8}, {NULL, NULL}};
+      {"now", core_now}, {"sleep", core_sleep}, {"pid", core_pid}, {"utf8", core_utf8}, {"fit", core_fit},
+      {NULL, NULL}};
   static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},

@@ -122,8 +122,9 @@ static int core_write(lua_State *L) {
 
 /* All that a body gives, as a string, or nil and a message. */
 static int push_all(lua_State *L, lmm_body *body) {
-  if (body->size > SIZE_MAX / 4) return luaL_error(L, "not enough memory");
-  size_t capacity = (size_t)body->size + LMM_SOURCE_MIN, length = 0;
+  uint64_t size = lmm_body_size(body);
+  if (size > SIZE_MAX / 4) return luaL_error(L, "not enough memory");
+  size_t capacity = (size_t)size + LMM_SOURCE_MIN, length = 0;
   char *out = lua_newuserdata(L, capacity);
   lmm_error error = {LMM_OK, ""};
   ptrdiff_t count;
@@ -168,20 +169,37 @@ static lmm_tap *check_tap(lua_State *L, int index) {
   return tap;
 }
 
-/* embed(prefix, media, tap?) -> a body: a JSON string of the prefix and the media in base64, whose bytes the tap sees */
+/* Adds a place for the media on the top, which it pops, at the end of the text. */
+static void add_media(lua_State *L, lmm_writer *w, int kind, lmm_tap *tap) {
+  const lmm_media *media = luaL_checkudata(L, -1, LMM_MEDIA);
+  luaL_argcheck(L, media->size > 0, 2, "closed media");
+  add_insert(w, w->text.length, kind, media, tap);
+  lmm_writer_anchor(w);
+}
+
+/* embed(prefix, media or { media, ... }, tap?) -> a body: a JSON string of the prefix and the media in base64, with
+ * commas between, whose bytes the tap sees */
 static int core_embed(lua_State *L) {
   size_t count, bad;
   const char *prefix = luaL_checklstring(L, 1, &count);
-  const lmm_media *media = luaL_checkudata(L, 2, LMM_MEDIA);
-  luaL_argcheck(L, media->size > 0, 2, "closed media");
+  bool is_list = lua_istable(L, 2);
   lua_settop(L, 3);
   lmm_tap *tap = lua_isnil(L, 3) ? NULL : check_tap(L, 3);
   lmm_writer *w = begin(L, 0);
   int code = lmm_literal_text(&w->text, prefix, count, &bad);
   lmm_writer_check(w, code);
   luaL_argcheck(L, code == LMM_OK, 1, "not UTF-8");
-  add_insert(w, w->text.length - 1, LMM_INSERT_BASE64, media, tap);
-  anchor(w, 2);
+  w->text.length--; /* the quote, which comes behind the media */
+  for (int i = 1; is_list || i == 1; i++) {
+    if (is_list) lua_rawgeti(L, 2, i); else lua_pushvalue(L, 2);
+    if (is_list && lua_isnil(L, -1)) {
+      lua_pop(L, 1);
+      break;
+    }
+    if (i > 1) lmm_writer_char(w, ',');
+    add_media(L, w, LMM_INSERT_BASE64, tap);
+  }
+  lmm_writer_char(w, '"');
   if (tap != NULL) anchor(w, 3);
   push_body(w);
   end(w);
@@ -233,10 +251,7 @@ static int core_concat(lua_State *L) {
       lmm_writer_check(w, lmm_buf_add(&w->text, text, count));
       lua_pop(L, 1);
     } else {
-      const lmm_media *media = luaL_checkudata(L, -1, LMM_MEDIA);
-      luaL_argcheck(L, media->size > 0, 1, "closed media");
-      add_insert(w, w->text.length, LMM_INSERT_RAW, media, NULL);
-      lmm_writer_anchor(w);
+      add_media(L, w, LMM_INSERT_RAW, NULL);
     }
   }
   lua_pop(L, 1);

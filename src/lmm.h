@@ -1,11 +1,12 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> base64 -> tap -> literal -> body
- *     -> transport -> sse, read -> fence -> delta, kind -> answer
+ *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> fit -> base64 -> tap -> literal
+ *     -> body -> transport -> sse, read -> fence -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
- * transport.h. In each file the part comes first and knows no Lua; its binding follows below a "Lua" banner. A part
- * calls only what is declared above it, so that no two call each other; spec/sources_spec.lua holds them to it.
+ * transport.h. lmm.vips makes of a picture one that a server takes: its parts are in prepare.h. In each file the part
+ * comes first and knows no Lua; its binding follows below a "Lua" banner. A part calls only what is declared above it,
+ * so that no two call each other; spec/sources_spec.lua holds them to it.
  *
  * Functions that can fail return LMM_OK or one of the codes below, and say why in an lmm_error where they take one.
  */
@@ -19,9 +20,9 @@
 
 struct lua_State;
 
-/* The version of the library: both modules give it as `version`, and lua/lmm/version.lua names the same one. */
+/* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "8" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "9" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -202,6 +203,12 @@ int lmm_reader_open(lmm_reader *reader, const lmm_media *media, lmm_error *error
 ptrdiff_t lmm_reader_read(lmm_reader *reader, void *out, size_t capacity, lmm_error *error);
 void lmm_reader_close(lmm_reader *reader);
 
+/* ---- fit: how far a picture is to be shrunk ---------------------------------------------------------------------- */
+
+/* Shrinks the size in the same proportion until no side is longer than `max_side` and the picture has no more than
+ * `max_pixels`; 0 stands for no limit. Nothing becomes larger, and no side shorter than 1. */
+void lmm_fit(uint32_t *width, uint32_t *height, uint32_t max_side, uint64_t max_pixels);
+
 /* ---- base64: RFC 4648 section 4, padded, without line breaks --------------------------------------------------- */
 
 #define LMM_BASE64_LENGTH(count) (((count) + 2) / 3 * 4)
@@ -302,7 +309,6 @@ typedef struct lmm_body {
   size_t length;
   const lmm_insert *inserts; /* `count` of them, in the order of their places */
   size_t count;
-  uint64_t size;
   size_t offset; /* in the text: what is read next, */
   size_t next;   /* unless this insert's place is there */
   bool is_brief; /* values that the server may have are read as null */
@@ -315,6 +321,7 @@ typedef struct lmm_body {
 /* `is_brief`: values that the server may have are read as null. */
 void lmm_body_init(lmm_body *body, const char *text, size_t length, const lmm_insert *inserts, size_t count,
                    bool is_brief);
+uint64_t lmm_body_size(const lmm_body *body); /* bytes, of the media as they now are */
 void lmm_body_close(lmm_body *body);
 
 /* ---- read: the tokens of a JSON text ---------------------------------------------------------------------------- */

@@ -250,6 +250,22 @@ static int media_info(lua_State *L) {
   return 1;
 }
 
+/* media:replace(bytes): from now on it has these bytes, whatever it had before. Nobody may be reading it. */
+static int media_replace(lua_State *L) {
+  lmm_media *media = check_media(L);
+  lmm_error error = {LMM_OK, ""};
+  size_t length;
+  const char *bytes = luaL_checklstring(L, 2, &length);
+  luaL_argcheck(L, length > 0, 2, "bytes expected");
+  lua_createtable(L, 1, 0);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, 1);
+  lmm_set_anchor(L, 1);
+  lmm_media_free(media);
+  (void)lmm_media_bytes(media, bytes, length, &error);
+  return 0;
+}
+
 /* A body may still be reading this media when the state closes: its reader has its own descriptor, and the memory of
  * both outlives every finalizer. */
 static int media_close(lua_State *L) {
@@ -258,7 +274,7 @@ static int media_close(lua_State *L) {
 }
 
 int lmm_media_open(lua_State *L) {
-  static const luaL_Reg methods[] = {{"info", media_info}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"info", media_info}, {"replace", media_replace}, {NULL, NULL}};
   lmm_new_type(L, LMM_MEDIA, methods, media_close);
   lua_pop(L, 1);
   lua_pushcfunction(L, media_new);

@@ -19,10 +19,10 @@ local LAYERS = {
   { "mock", "server" },
   { "client", "conversation", "events", "stream" },
   { "call" },
-  { "answer", "request", "transport", "loop" },
-  { "form", "part", "reply" },
+  { "answer", "pages", "request", "transport", "loop" },
+  { "form", "frames", "part", "prepare", "reply" },
   { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
-  { "core", "curl", "digest", "files" }, -- in C
+  { "core", "curl", "digest", "files", "vips" }, -- in C
 }
 
 local layer_of, is_common = {}, { core = true }
@@ -119,6 +119,14 @@ local function read_rockspec(text)
   return values
 end
 
+--- The parts of lmm.vips, which no rockspec lists: it is built by make, for what the compiler is told about libvips. As
+--- "src/vips.c" and so on.
+local function vips_sources(makefile)
+  local list, sources = makefile:match "\nVIPS *:= *([^\n]*)", {}
+  for part in (list or ""):gmatch "%S+" do sources[#sources + 1] = "src/" .. part .. ".c" end
+  return list and sources
+end
+
 ---@class lmm.spec.Layout
 ---@field modules table<string, string>  their paths, by name; "C" for those in C
 ---@field uses table[]                   { path =, room =, name = } for each module that a file requires
@@ -135,6 +143,7 @@ local function layout_of(files, rockspec)
   for name, source in pairs(rockspec.build.modules) do
     if type(source) == "table" then modules[name] = "C" end
   end
+  if vips_sources(files.Makefile) then modules["lmm.vips"] = "C" end
   for _, path in ipairs(sorted(files)) do
     if path:find "%.lua$" or path:find "^bin/" then
       local own = path:match "^lua/(lmm.*)%.lua$"
@@ -222,6 +231,7 @@ local function check_rockspec(files, rockspec, layout, say)
       if not files[path] then say("the rockspec has %s for %s, which does not exist", path, name) end
     end
   end
+  for _, path in ipairs(vips_sources(files.Makefile) or {}) do compiled[path] = true end
   for _, path in ipairs(sorted(files)) do
     if path:find "^src/.*%.c$" and not compiled[path] then say("%s is in no module of the rockspec", path) end
   end

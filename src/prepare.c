@@ -1,0 +1,289 @@
+/* prepare.c: a picture, or one page of a PDF, comes in as people have it; bytes that every server takes go out:
+ * upright, shrunk, sRGB of 8 bit, without metadata. libvips does it, and shrinks while it decodes where the format
+ * allows it.
+ *
+ * The picture is a stranger's: its pixels are counted before it is decoded, loaders that libvips does not trust with
+ * such pictures are blocked, those excepted that are used here, and no more than LMM_MAX_SECONDS are spent. */
+#include "prepare.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <vips/vips.h>
+
+/* The loaders that are used, by the beginnings of their names. */
+static const char *const loaders[] = {"VipsForeignLoadJpeg", "VipsForeignLoadPng",  "VipsForeignLoadWebp",
+                                      "VipsForeignLoadNsgif", "VipsForeignLoadTiff", "VipsForeignLoadHeif",
+                                      "VipsForeignLoadSvg",  "VipsForeignLoadJxl",  "VipsForeignLoadJp2k"};
+
+/* What libvips says goes into our messages, and nowhere else: a host's standard error is its own. */
+static void say_nothing(const gchar *domain, GLogLevelFlags level, const gchar *message, gpointer data) {
+  (void)domain, (void)level, (void)message, (void)data;
+}
+
+bool lmm_prepare_start(void) {
+  static const char *const quiet[] = {"VIPS", "GLib-GObject", "Poppler", "librsvg"};
+  static const char *const unblocked[] = {"VipsForeignLoadSvg", "VipsForeignLoadJxl", "VipsForeignLoadJp2k",
+                                          "VipsForeignLoadPdf"};
+  for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++)
+    g_log_set_handler(quiet[i], G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_MESSAGE, say_nothing, NULL);
+  if (VIPS_INIT("lmm") != 0) return false;
+  vips_concurrency_set(1);
+  vips_cache_set_max(0);
+  vips_block_untrusted_set(TRUE);
+  for (size_t i = 0; i < sizeof unblocked / sizeof *unblocked; i++) vips_operation_block_set(unblocked[i], FALSE);
+  return true;
+}
+
+void lmm_prepare_end_thread(void) { vips_thread_shutdown(); }
+
+void lmm_prepare_end(void) { vips_shutdown(); }
+
+void lmm_prepare_free(lmm_task *task) {
+  free(task->path);
+  free(task->bytes);
+  free(task->password);
+  g_free(task->out);
+  free(task);
+}
+
+/* ---- the source ---- */
+
+static bool fail(lmm_task *task, int failure, const char *detail) {
+  task->failure = failure;
+  (void)snprintf(task->detail, sizeof task->detail, "%s", detail);
+  return false;
+}
+
+static bool fail_to_read(lmm_task *task) {
+  return fail(task, errno == ENOMEM ? LMM_NO_MEMORY : LMM_UNREADABLE, strerror(errno));
+}
+
+static bool read_all(lmm_task *task, int fd) {
+  struct stat status;
+  if (fstat(fd, &status) != 0) return fail_to_read(task);
+  if (!S_ISREG(status.st_mode)) return fail(task, LMM_UNREADABLE, "it is no longer a file");
+  if ((uint64_t)status.st_size > LMM_MAX_INPUT) return fail(task, LMM_TOO_LONG, "");
+  size_t size = (size_t)status.st_size;
+  task->bytes = malloc(size > 0 ? size : 1);
+  if (task->bytes == NULL) return fail(task, LMM_NO_MEMORY, "");
+  while (task->count < size) {
+    ssize_t got = read(fd, task->bytes + task->count, size - task->count);
+    if (got == 0) break;
+    if (got > 0) task->count += (size_t)got;
+    else if (errno != EINTR) return fail_to_read(task);
+  }
+  return true;
+}
+
+static bool read_file(lmm_task *task) {
+  if (task->path == NULL) return task->count <= LMM_MAX_INPUT || fail(task, LMM_TOO_LONG, "");
+  int fd = open(task->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return fail_to_read(task);
+  bool ok = read_all(task, fd);
+  (void)close(fd);
+  return ok;
+}
+
+/* ---- failures of libvips ---- */
+
+/* What libvips says, in one line without the domain that begins it: the first one, which is nearest to the cause. */
+static void copy_reason(char *out, size_t capacity, const char *text) {
+  size_t length = strcspn(text, "\n");
+  const char *colon = strstr(text, ": ");
+  const char *reason = colon != NULL && (size_t)(colon - text) < length ? colon + 2 : text;
+  (void)snprintf(out, capacity, "%.*s", (int)(length - (size_t)(reason - text)), reason);
+}
+
+static bool contains(const char *text, const char *word) { return strstr(text, word) != NULL; }
+
+static bool fail_by_vips(lmm_task *task) {
+  if (task->failure != LMM_READY) return false; /* `watch` has ended it, and said why */
+  char *text = vips_error_buffer_copy();
+  copy_reason(task->detail, sizeof task->detail, text);
+  task->failure = LMM_DAMAGED;
+  static const char *const unknown[] = {"nsupported codec", "No decoding plugin", "undefined bits per pixel",
+                                        "class \"pdfload"}; /* libheif's words, and libvips' without poppler */
+  for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+    if (contains(text, unknown[i])) task->failure = LMM_NO_DECODER;
+  if (task->page > 0 && (contains(text, "password") || contains(text, "encrypted"))) task->failure = LMM_PASSWORD;
+  if (task->page > 0 && contains(text, "unable to open")) {
+    task->failure = LMM_UNREADABLE;
+    (void)snprintf(task->detail, sizeof task->detail, "it is no longer there");
+  }
+  if (contains(text, "out of memory")) task->failure = LMM_NO_MEMORY;
+  g_free(text);
+  return false;
+}
+
+/* ---- decoding ---- */
+
+/* The file's own picture, of which only the header has been read; NULL where it fails. */
+static VipsImage *open_picture(lmm_task *task, const char *options) {
+  const char *loader = vips_foreign_find_load_buffer(task->bytes, task->count);
+  bool is_used = false;
+  for (size_t i = 0; loader != NULL && i < sizeof loaders / sizeof *loaders; i++)
+    is_used = is_used || strncmp(loader, loaders[i], strlen(loaders[i])) == 0;
+  if (!is_used) {
+    (void)fail(task, LMM_NO_DECODER, loader != NULL ? loader : "");
+    return NULL;
+  }
+  VipsImage *image =
+      vips_image_new_from_buffer(task->bytes, task->count, options, "access", VIPS_ACCESS_SEQUENTIAL, NULL);
+  if (image == NULL) (void)fail_by_vips(task);
+  return image;
+}
+
+/* A page of a PDF, of whose file no more is read than it needs. */
+static VipsImage *load_page(lmm_task *task, unsigned page) {
+  VipsImage *image = NULL;
+  VipsBlob *blob = vips_blob_new(NULL, task->bytes, task->count);
+  const char *password = task->password != NULL ? "password" : NULL;
+  int at = (int)page - 1;
+  int failed =
+      task->path != NULL
+          ? vips_call("pdfload", task->path, &image, "page", at, "dpi", task->dpi, password, task->password, NULL)
+          : vips_call("pdfload_buffer", blob, &image, "page", at, "dpi", task->dpi, password, task->password, NULL);
+  vips_area_unref(VIPS_AREA(blob));
+  return failed == 0 ? image : NULL;
+}
+
+/* The same; where there is no such page, that is what failed. */
+static VipsImage *open_page(lmm_task *task) {
+  VipsImage *image = load_page(task, task->page);
+  VipsImage *first = image != NULL ? image : load_page(task, 1);
+  if (first == NULL) {
+    (void)fail_by_vips(task);
+    return NULL;
+  }
+  task->frames = (uint32_t)vips_image_get_n_pages(first);
+  if (image != NULL) return image;
+  g_object_unref(first);
+  (void)(task->page > task->frames ? fail(task, LMM_NO_PAGE, "") : fail_by_vips(task));
+  return NULL;
+}
+
+/* The size as shown, which becomes the task's; false where it is more than is decoded. */
+static bool check_size(lmm_task *task, VipsImage *image) {
+  bool is_turned = task->orient && vips_image_get_orientation_swap(image);
+  uint32_t width = (uint32_t)image->Xsize, height = (uint32_t)vips_image_get_page_height(image);
+  task->frames = task->page > 0 ? task->frames : (uint32_t)image->Ysize / height;
+  task->width = is_turned ? height : width;
+  task->height = is_turned ? width : height;
+  return (uint64_t)image->Xsize * (uint64_t)image->Ysize <= LMM_MAX_PIXELS || fail(task, LMM_TOO_LARGE, "");
+}
+
+/* The picture upright, shrunk and in sRGB, of which nothing has been computed yet. */
+static VipsImage *shrink(lmm_task *task, VipsImage *image, const char *options) {
+  const char *profile = vips_image_get_typeof(image, VIPS_META_ICC_NAME) != 0 ? "srgb" : NULL;
+  VipsImage *out = NULL;
+  VipsBlob *blob = vips_blob_new(NULL, task->bytes, task->count);
+  int width = (int)task->width, height = (int)task->height, failed;
+  lmm_fit(&task->width, &task->height, task->max_side, task->max_pixels);
+  bool is_same = task->width == (uint32_t)width && task->height == (uint32_t)height;
+  width = (int)task->width;
+  height = (int)task->height;
+  if (task->page > 0)
+    failed = is_same ? vips_copy(image, &out, NULL)
+                     : vips_thumbnail_image(image, &out, width, "height", height, "size", VIPS_SIZE_FORCE, NULL);
+  else
+    failed = vips_call("thumbnail_buffer", blob, &out, width, "height", height, "size", VIPS_SIZE_FORCE, "no_rotate",
+                       !task->orient, "option_string", options, profile != NULL ? "export_profile" : NULL, profile,
+                       NULL);
+  vips_area_unref(VIPS_AREA(blob));
+  if (failed != 0) (void)fail_by_vips(task);
+  return failed == 0 ? out : NULL;
+}
+
+/* Takes one step of several: `in` is given up, `out` goes on. */
+static VipsImage *step(lmm_task *task, int failed, VipsImage *in, VipsImage *out) {
+  g_object_unref(in);
+  if (failed == 0) return out;
+  (void)fail_by_vips(task);
+  return NULL;
+}
+
+/* What may still be in the way of an encoder: other spaces and depths, and transparency where there is none. */
+static VipsImage *settle(lmm_task *task, VipsImage *image) {
+  VipsImage *out = NULL;
+  VipsInterpretation space = image->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
+  if (image->Type != space) {
+    image = step(task, vips_colourspace(image, &out, space, NULL), image, out);
+    if (image == NULL) return NULL;
+  }
+  if (image->BandFmt != VIPS_FORMAT_UCHAR) {
+    image = step(task, vips_cast(image, &out, VIPS_FORMAT_UCHAR, NULL), image, out);
+    if (image == NULL) return NULL;
+  }
+  if (vips_image_hasalpha(image) && (task->format == LMM_TO_JPEG || task->page > 0)) {
+    VipsArrayDouble *white = vips_array_double_newv(1, 255.0);
+    int failed = vips_flatten(image, &out, "background", white, NULL);
+    vips_area_unref(VIPS_AREA(white));
+    image = step(task, failed, image, out);
+  }
+  return image;
+}
+
+/* ---- encoding ---- */
+
+typedef struct watch {
+  lmm_task *task;
+  gint64 deadline; /* microseconds of the monotonic clock */
+} watch;
+
+/* libvips calls this every now and then while it computes. */
+static void look(VipsImage *image, VipsProgress *progress, watch *over) {
+  (void)progress;
+  bool is_cancelled = __atomic_load_n(&over->task->is_cancelled, __ATOMIC_RELAXED);
+  if (!is_cancelled && g_get_monotonic_time() < over->deadline) return;
+  over->task->failure = is_cancelled ? LMM_CANCELLED : LMM_TOO_SLOW;
+  vips_image_set_kill(image, TRUE);
+}
+
+static bool encode(lmm_task *task, VipsImage *image, gint64 deadline) {
+  watch over = {task, deadline};
+  vips_image_set_progress(image, TRUE);
+  gulong handler = g_signal_connect(image, "eval", G_CALLBACK(look), &over);
+  int failed;
+  if (task->format == LMM_TO_JPEG)
+    failed = vips_jpegsave_buffer(image, &task->out, &task->out_count, "Q", task->quality, "strip", TRUE, NULL);
+  else if (task->format == LMM_TO_WEBP)
+    failed = vips_webpsave_buffer(image, &task->out, &task->out_count, "Q", task->quality, "strip", TRUE, NULL);
+  else
+    failed = vips_pngsave_buffer(image, &task->out, &task->out_count, "strip", TRUE, NULL);
+  g_signal_handler_disconnect(image, handler);
+  task->width = (uint32_t)image->Xsize;
+  task->height = (uint32_t)vips_image_get_page_height(image);
+  return failed == 0 || fail_by_vips(task);
+}
+
+static void run(lmm_task *task, gint64 deadline) {
+  /* As a loader's options: vips_thumbnail_buffer has one of this name, which libvips 8.14 does not hand on. */
+  const char *options = task->lenient ? (task->animated ? "[n=-1]" : "")
+                                      : (task->animated ? "[n=-1,fail_on=truncated]" : "[fail_on=truncated]");
+  if (task->page == 0 && task->bytes == NULL && !read_file(task)) return;
+  VipsImage *image = task->page > 0 ? open_page(task) : open_picture(task, options);
+  if (image == NULL) return;
+  if (task->format == LMM_TO_COUNT) {
+    g_object_unref(image);
+    return;
+  }
+  VipsImage *out = check_size(task, image) ? shrink(task, image, options) : NULL;
+  if (out != NULL) out = settle(task, out);
+  if (out != NULL) (void)encode(task, out, deadline);
+  if (out != NULL) g_object_unref(out);
+  g_object_unref(image);
+}
+
+void lmm_prepare_run(lmm_task *task, bool is_alone) {
+  task->failure = LMM_READY;
+  task->detail[0] = '\0';
+  if (is_alone) vips_error_clear();
+  run(task, g_get_monotonic_time() + (gint64)LMM_MAX_SECONDS * G_USEC_PER_SEC);
+  if (is_alone) vips_error_clear();
+}

@@ -1,0 +1,85 @@
+/* prepare.h: the parts of lmm.vips, which makes of a picture one that a server takes. A part calls only what is
+ * declared above it, in lmm.h or here:
+ *
+ *     prepare   one picture, or one page of a PDF: bytes in, bytes out, with libvips
+ *     pool      the threads that do it
+ *     vips      the binding
+ */
+#ifndef LMM_PREPARE_H
+#define LMM_PREPARE_H
+
+#include <sys/types.h>
+
+#include "lmm.h"
+
+/* ---- prepare: decode, turn upright, shrink, convert to sRGB of 8 bit, encode ------------------------------------- */
+
+#define LMM_MAX_INPUT ((uint64_t)256 * 1024 * 1024) /* bytes of a source */
+#define LMM_MAX_PIXELS ((uint64_t)100 * 1000 * 1000) /* before decoding, all frames together */
+#define LMM_MAX_SECONDS 60                           /* for one picture */
+
+enum { LMM_TO_JPEG, LMM_TO_PNG, LMM_TO_WEBP, LMM_TO_COUNT /* nothing: the pages of a PDF are counted */ };
+
+/* Why it failed; LMM_READY is none. */
+enum {
+  LMM_READY,
+  LMM_NO_MEMORY,
+  LMM_UNREADABLE, /* the file: detail says why */
+  LMM_TOO_LONG,   /* more than LMM_MAX_INPUT */
+  LMM_NO_DECODER, /* detail: libvips' name of the loader that is not used, or empty */
+  LMM_TOO_LARGE,  /* more than LMM_MAX_PIXELS: width, height and frames say how many */
+  LMM_DAMAGED,    /* detail: what libvips says */
+  LMM_PASSWORD,
+  LMM_NO_PAGE,    /* frames says how many there are */
+  LMM_TOO_SLOW,   /* more than LMM_MAX_SECONDS */
+  LMM_CANCELLED
+};
+
+typedef struct lmm_task {
+  /* What is to be done; the task owns all of it. */
+  char *path;                     /* of the file; or NULL, and these are the bytes: */
+  unsigned char *bytes;
+  size_t count;
+  char *password;                 /* of a PDF; or NULL */
+  uint32_t max_side;              /* 0: no limit */
+  uint64_t max_pixels;
+  int format, quality;            /* LMM_TO_..., 1 to 100 */
+  unsigned page;                  /* of a PDF, from 1; 0: it is a picture */
+  double dpi;
+  bool orient, animated, lenient; /* lenient: what is cut short is taken as far as it goes */
+
+  /* What came of it. */
+  int failure; /* one of the above */
+  char detail[256];
+  void *out; /* by libvips' allocator: lmm_prepare_free */
+  size_t out_count;
+  uint32_t width, height, frames; /* as encoded; frames: a PDF's pages */
+
+  /* The pool's. */
+  struct lmm_task *next;
+  pid_t process;
+  bool is_done, is_owned, is_queued; /* owned: somebody wants to know what comes of it */
+  bool is_cancelled;                 /* read and written as an atomic */
+} lmm_task;
+
+/* Once in a process, before the first task, in any thread. */
+bool lmm_prepare_start(void);
+/* Does it, in the thread that calls. libvips keeps the text of its errors for all threads together: only with
+ * `is_alone`, while no other task is under way, is `detail` surely of this task. */
+void lmm_prepare_run(lmm_task *task, bool is_alone);
+void lmm_prepare_free(lmm_task *task); /* what the task owns */
+void lmm_prepare_end_thread(void);     /* a thread that has run tasks is about to end */
+void lmm_prepare_end(void);            /* the process is, and no task is under way: libvips' own threads end */
+
+/* ---- pool: the threads that do it --------------------------------------------------------------------------------- */
+
+#define LMM_MOST_THREADS 4u /* and no more than processors */
+
+/* Takes the task over, and does it as soon as a thread is free: LMM_OK, LMM_NOMEM, or LMM_INVALID in the child of a
+ * process that has used the pool: its threads are gone, and libvips' locks may be held for ever. */
+int lmm_pool_add(lmm_task *task);
+bool lmm_pool_is_done(lmm_task *task);
+/* Whoever has added the task wants nothing more of it: it is ended if need be, and freed. */
+void lmm_pool_release(lmm_task *task);
+
+#endif
