@@ -2,6 +2,7 @@
 local dialects = require("lmm.request").dialects
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
+local shell = require "spec.support.shell"
 
 local PNG, WAV = "spec/media/picture.png", "spec/media/sound.wav"
 local MP4, PDF = "spec/media/clip.mp4", "spec/media/document.pdf"
@@ -141,8 +142,10 @@ describe("a part for a dialect", function()
       "'clip.mp4' cannot be sent: Ollama takes no video (send some of its frames as pictures)" },
     ["a URL for Ollama"] = { "ollama", lmm.image "http://h/a.png",
       "the image cannot be sent: Ollama fetches nothing: read it and pass { bytes = ... }" },
-    ["a TIFF for llama-server"] = { "llama.cpp", lmm.image "spec/media/big.tiff", "'big.tiff' is image/tiff, which "
-      .. "llama-server does not decode: PNG and JPEG are taken everywhere (check = false sends it as it is)" },
+    ["a BMP for OpenAI"] = { "openai", lmm.image "spec/media/picture.bmp", "'picture.bmp' is image/bmp, which "
+      .. "OpenAI does not decode: PNG and JPEG are taken everywhere (check = false sends it as it is)" },
+    ["a video of frames for llama-server"] = { "llama.cpp", lmm.video { frames = { "spec/media/baseline.jpg" } },
+      "the video cannot be sent: llama-server takes no video of frames: send them as pictures" },
     ["a film by its URL for llama-server"] = { "llama.cpp", lmm.video "http://h/a.mp4",
       "the video cannot be sent: llama-server fetches no video by its URL: read it and pass { bytes = ... }" },
     ["a uuid for llama-server"] = { "llama.cpp", lmm.image(nil, { uuid = "u" }),
@@ -152,6 +155,19 @@ describe("a part for a dialect", function()
       assert.equal(row[3], sent(row[1], row[2]))
     end)
   end
+
+  it("is converted where the server does not decode it, and the part says so", function()
+    for dialect, path in pairs { ["llama.cpp"] = "spec/media/big.tiff", vllm = "spec/media/picture.heic" } do
+      local part = lmm.image(path)
+      local content = sent(dialect, part)
+      assert.equal("data:image/jpeg;base64,", content.image_url.url:sub(1, 23))
+      assert.same({ part.mime, "image/" .. path:match "[^.]+$" }, { part.converted, part.mime })
+    end
+    assert.matches("^data:image/tiff;", sent("vllm", lmm.image "spec/media/big.tiff").image_url.url)
+    local cut = lmm.image({ bytes = shell.read "spec/media/big.tiff":sub(1, 300) })
+    assert.equal("the image, which llama-server does not decode, is damaged or cut short, and cannot be prepared: "
+      .. "check = false takes what there is of it", (sent("llama.cpp", cut):gsub(" %(libvips says: .*", "")))
+  end)
 
   it("goes as it is where the caller knows better", function()
     assert.equal("image_url", sent("llama.cpp", lmm.image("spec/media/big.tiff", { check = false })).type)

@@ -150,11 +150,11 @@ describe("a request", function()
 
   it("detail goes into the object, other names beside it", function()
     local part = parts.new("image", "https://example.org/a.jpg",
-      { detail = "low", uuid = "u1", trust_uuid = true, cache_control = { type = "ephemeral" }, max_pixels = 2 ^ 53 })
+      { detail = "low", uuid = "u1", trust_uuid = true, cache_control = { type = "ephemeral" }, min_pixels = 2 ^ 53 })
     local content = decoded(ask(part)).messages[1].content
     assert.same({ {
       type = "image_url", image_url = { url = "https://example.org/a.jpg", detail = "low" }, uuid = "u1",
-      cache_control = { type = "ephemeral" }, max_pixels = 2 ^ 53,
+      cache_control = { type = "ephemeral" }, min_pixels = 2 ^ 53,
     } }, content)
   end)
 

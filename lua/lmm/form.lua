@@ -88,11 +88,23 @@ end
 local function media_of(name, part)
   local err = parts.check(part)
   if err then return nil, err end
-  if part.media then return part.media end
-  local why = part.url and ("the %s is a URL, which only a chat's server fetches: read it and pass { bytes = ... }")
+  if part.media and not part.frames then return part.media end
+  local why = part.frames and "the frames of the %s go in a chat alone"
+    or part.url and "the %s is a URL, which only a chat's server fetches: read it and pass { bytes = ... }"
     or "the %s has no source"
   return nil, errors.new { kind = "invalid",
     message = ("the field '%s' of the form cannot be sent: %s"):format(name, why:format(part.kind)) }
+end
+
+--- The parts in a form.
+---@param self lmm.Form
+---@return lmm.Part[]
+function form.parts(self)
+  local list = {}
+  for _, field in ipairs(self.fields) do
+    if parts.is(field.value) then list[#list + 1] = field.value end
+  end
+  return list
 end
 
 --- What separates the fields: nobody who writes one of them can have guessed it.

@@ -19,22 +19,34 @@ function lmm.connect(opts, ...)
 end
 
 --- Makes an image part of a path, a URL or `{ bytes = ... }`; or of nil and the uuid of what the server has kept.
+---
+--- With one of these options the picture is prepared when it is first sent, which needs lmm.vips (libvips): `max_side`
+--- and `max_pixels` shrink it, `convert` is "jpeg", "png" or "webp" (its own of these, PNG for drawings, else JPEG),
+--- `quality` 1 to 100 (85), `orient = false` leaves it as it lies, `animated = true` keeps all frames of a GIF or
+--- WebP, as WebP. It goes upright, in sRGB of 8 bit, and without metadata. `part.mime`, `width` and `height` say what
+--- it will be; `part.converted` is its own type where that becomes another.
 ---@param source string|table|nil
----@param opts table?  `mime`, `detail`, `uuid`, ...
+---@param opts table?  `mime`, `detail`, `uuid`, those above, ...
 ---@return lmm.Part  always; where it cannot be sent its `err` says why, and `ask` gives that error
 function lmm.image(source, opts)
   return (require("lmm.part").new("image", source, opts))
 end
 
---- Makes a video part. See lmm.image.
+--- Makes a video part. See lmm.image. `{ frames = { ... }, fps = 2 }` makes one of pictures of one size, each a path,
+--- `{ bytes = ... }` or an image part, which go in one URL (vLLM's video/jpeg; it takes 32 unless told otherwise).
+---
+--- With `frames = 8` so many pictures of a film are sent in this form, spread evenly over it, no side longer than
+--- `max_side`; the program ffmpeg takes them when the part is first sent.
 ---@param source string|table
 ---@param opts table?
 ---@return lmm.Part
 function lmm.video(source, opts)
+  if type(source) == "table" and source.frames ~= nil then return (require("lmm.frames").new(source, opts)) end
   return (require("lmm.part").new("video", source, opts))
 end
 
---- Makes an audio part. See lmm.image.
+--- Makes an audio part. See lmm.image. With `convert = "wav"`, "flac" or "mp3" the program ffmpeg makes that of it,
+--- or of a film's sound, when the part is first sent.
 ---@param source string|table
 ---@param opts table?  `format` ("wav", "mp3", ...) sends it as `input_audio`, as OpenAI itself and llama-server take it
 ---@return lmm.Part
@@ -48,6 +60,16 @@ end
 ---@return lmm.Part
 function lmm.file(source, opts)
   return (require("lmm.part").new("file", source, opts))
+end
+
+--- Makes image parts of a PDF's pages, each drawn when it is first sent, which needs lmm.vips (libvips). The PDF is
+--- opened at once, for how many pages it has; of more than 1,000 say which, by `first` and `last`.
+---@param source string|table  a path or `{ bytes = ... }`
+---@param opts { dpi: number?, first: integer?, last: integer?, password: string?, [string]: any }?  dpi: 150; all else
+--- as lmm.image takes it, for each page
+---@return lmm.Part[]? pages, string? message, lmm.Error? err
+function lmm.pages(source, opts)
+  return require("lmm.pages").open(source, opts)
 end
 
 --- Makes a form, which client:request and client:events send as multipart/form-data, the bytes of its parts read as

@@ -155,6 +155,35 @@ local cases = {
     end,
   }),
 
+  case("a picture is prepared while others go on", { replies.whole "seen" }, {
+    run = function(client)
+      local part = lmm.image("examples/picture.jpg", { max_side = 20, convert = "png" })
+      local size = math.max(part.width, part.height)
+      local loop, is_over, count = require "lmm.loop".current(), false, 0
+      assert(lmm.gather {
+        function()
+          local reply = assert(client:conversation():ask("What?", part))
+          is_over = true
+          return reply
+        end,
+        function()
+          while not is_over do
+            loop:wait({}, loop:now() + 0.001)
+            count = count + 1
+          end
+          return true
+        end,
+      })
+      assert.same({ 20, "image/png", "image/jpeg" }, { size, part.media:info().mime, part.converted })
+      assert.truthy(count > 0)
+      local _, message = client:conversation():ask("What?", lmm.image("spec/media/picture.bmp", { max_side = 20 }))
+      assert.matches("^'spec/media/picture.bmp' is image/bmp, which libvips reads by ImageMagick only", message)
+    end,
+    seen = function(server)
+      assert.truthy(server:received(1):gsub("\\/", "/"):find('"data:image/png;base64,', 1, true))
+    end,
+  }),
+
   case("a gather gives results by index", { replies.whole "same" }, { run = function(client)
     local function ask() return client:chat(request) end
     local results, errors = lmm.gather({ ask, ask, ask, function() return nil, "none" end }, { limit = 2 })

@@ -1,6 +1,7 @@
 --- One call: a request comes in, and a transfer whose reply has begun well goes out, tried again as the policy says.
 --- Every wait of the call passes through here, so that its deadlines and its cancelling are in one place.
 local errors = require "lmm.errors"
+local prepare = require "lmm.prepare"
 local retry = require "lmm.call.retry"
 local settings = require "lmm.call.settings"
 local usage = require "lmm.call.usage"
@@ -62,12 +63,14 @@ function call.options(client, opts)
   ---@field started number
   ---@field headers table<string, string>  the client's, and those of this call
   ---@field content_type string?  of a body that is not JSON
+  ---@field parts lmm.Part[]?  those in the body
   return {
     timeout = opts.timeout == nil and client.timeout or settings.timeout("call", opts.timeout, client.timeout),
     policy = opts.retry == nil and client.policy or retry.new(opts.retry),
     started = client.loop:now(),
     headers = opts.headers and settings.headers(opts.headers, client.headers) or client.headers,
     content_type = nil,
+    parts = nil,
   }
 end
 
@@ -92,13 +95,14 @@ function call.new(client, method, url, body, opts)
     cell = { set = false },
     sent_headers = opts.headers,
     content_type = opts.content_type,
+    parts = body and opts.parts,
     attempts = 0,
     bytes_sent = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
     is_ending = nil,
-    model = nil, stream = nil, parts = nil, cancelled = nil, variants = nil, is_varied = nil,
+    model = nil, stream = nil, cancelled = nil, variants = nil, is_varied = nil,
   }, Call)
   client.calls[self] = true
   return self
@@ -288,10 +292,28 @@ function Call:backoff(delay)
   if woken or why == "cancelled" then return self:fail { kind = "cancelled" } end
 end
 
+--- Prepares the media that are to be sent, where there is something to do (lmm.prepare). It counts as time of the call,
+--- but is no attempt.
+---@return true? ready, lmm.Error? err
+function Call:prepare()
+  return prepare.all(self.parts, function(elapsed)
+    local now = self.loop:now()
+    if self.deadline and now >= self.deadline then
+      return self:fail { kind = "timeout", phase = "send", limit = "total" }
+    end
+    local _, why = self.loop:wait(self.cell, math.min(now + prepare.interval(elapsed), self.deadline or math.huge))
+    if why == "cancelled" or self.cancelled or self.client.closed then return self:fail { kind = "cancelled" } end
+  end)
+end
+
 --- Runs `attempt(subject)` until it gives a value, or an error that the policy does not retry.
 ---@return any value, lmm.Error? err
 function Call:run(attempt, subject)
   local failures
+  if self.parts then
+    local ready, err = self:prepare()
+    if not ready then return nil, err end
+  end
   while true do
     if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1

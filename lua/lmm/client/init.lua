@@ -225,7 +225,7 @@ function Client:request(method, path, body, opts)
   local call_opts = call_options(self, "client:request", opts)
   local url = self:url_of("client:request", method, path)
   local err
-  body, err, call_opts.content_type = request.any(body)
+  body, err, call_opts.content_type, call_opts.parts = request.any(body)
   if err then return errors.public(nil, err) end
   local reply, call
   reply, err, call = self:fetch(method, url, body, call_opts)
@@ -250,7 +250,7 @@ function Client:events(method, path, body, opts)
   local call_opts = call_options(self, "client:events", opts)
   local url = self:url_of("client:events", method, path)
   local err
-  body, err, call_opts.content_type = request.any(fields.streamed(body))
+  body, err, call_opts.content_type, call_opts.parts = request.any(fields.streamed(body))
   local function prepare()
     if err then return nil, err end
     call_opts.started = self.loop:now() -- the clock starts when they are first read

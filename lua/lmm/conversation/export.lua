@@ -4,6 +4,7 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local options = require "lmm.options"
 local parts = require "lmm.part"
+local prepare = require "lmm.prepare"
 local request = require "lmm.request"
 local types = require "lmm.types"
 
@@ -43,8 +44,14 @@ end
 --- The messages as they are sent, media as base64; nulls are `lmm.null`.
 local function to_openai(list, has_media)
   if not has_media then list = without_media(list, 0) end
-  local body, err = request.body { messages = json.array(list) }
+  local body, err, found = request.body { messages = json.array(list) }
   if not body then return nil, err end
+  for _, part in ipairs(found and found.parts or {}) do
+    if prepare.is_pending(part) then
+      return nil, errors.new { kind = "invalid",
+        message = ("the %s was not sent yet, and is not prepared: it cannot be exported"):format(part.kind) }
+    end
+  end
   local text
   text, err = read_all(body)
   body:close()

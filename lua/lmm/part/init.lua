@@ -5,6 +5,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local paths = require "lmm.paths"
+local prepare = require "lmm.prepare"
 local texts = require "lmm.text"
 local types = require "lmm.types"
 
@@ -20,6 +21,7 @@ local types = require "lmm.types"
 ---@field height integer?
 ---@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is
 --- told
+---@field frames { media: userdata }[]?  of a video that goes as pictures
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
@@ -27,6 +29,8 @@ local types = require "lmm.types"
 ---@field is_unchecked true?  the caller knows better what servers decode
 ---@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
 ---@field saved { size: integer, mtime: number, sha256: string }?  what a saved conversation holds of its file
+---@field converted string?  the type that it had before it was prepared for sending, where that is another
+---@field plan lmm.Plan?    how it is prepared when it is first sent; until then its size in bytes is not known
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
@@ -84,12 +88,16 @@ end
 local takers = { image = "lmm.image", video = "lmm.video", audio = "lmm.audio", file = "lmm.file" }
 
 --- Checks that the bytes are of this kind, of a type that servers decode, and all there.
-local function check_bytes(self, name, info)
+local function check_bytes(self, name, info, opts)
   local kind = types.kind(self.mime)
-  local refusal = info.mime and (types.refusal(self.kind, info.mime) or types.refusal(kind, info.mime))
+  local is_prepared = opts.wanted and prepare.takes(self.kind, info.mime)
+  local refusal = not is_prepared and info.mime
+    and (types.refusal(self.kind, info.mime) or types.refusal(kind, info.mime))
   if refusal then
     invalid(self, "%s is %s, which no server is known to decode: %s (mime or check = false sends it as it is)", name,
       types.describe(self.mime), refusal)
+  elseif kind == "video" and info.has_sound and opts.wanted and prepare.takes_films(self.kind) then
+    return -- its sound is taken out of it
   elseif kind ~= self.kind and self.kind == "audio" and info.has_sound then
     invalid(self, "%s is %s, not audio: %s takes it (mime = \"audio/%s\" sends it for its sound)", name, self.mime,
       takers[kind], self.mime:match "[^/]+$")
@@ -118,7 +126,7 @@ local function set_type(self, name, info, opts, claimed)
     invalid(self, "%s is of no known type%s: it begins with %s (%s)", name,
       info.is_text and ", it seems to be text" or "", show(info.first), advice(self))
   elseif not mime and opts.check ~= false then
-    check_bytes(self, name, info)
+    check_bytes(self, name, info, opts)
   end
 end
 
@@ -148,8 +156,9 @@ local function from_media(self, name, source, opts, claimed)
     self.err = errors.new { kind = "invalid", message = message, hint = is_missing and paths.advice(source) or nil }
     return
   end
-  self.media = media
+  self.media, self.source, self.name = media, source, name
   set_type(self, name, media:info(), opts, claimed)
+  if opts.wanted and not self.err then prepare.plan(self, name, source, opts.wanted, opts.check == false) end
   if self.kind == "audio" and opts.format ~= nil and not self.err then set_format(self, name, opts) end
 end
 
@@ -192,7 +201,8 @@ local function from_url(self, scheme, url, opts)
   if scheme ~= "http" and scheme ~= "https" and scheme ~= "file" then
     return invalid(self, "a %s: URL cannot be used: http, https, data and file can", scheme)
   end
-  if opts.mime then errors.misuse("lmm.%s: mime is not for what the server is to fetch", self.kind) end
+  local name = opts.mime and "mime" or opts.wanted and next(opts.wanted)
+  if name then errors.misuse("lmm.%s: %s is not for what the server is to fetch", self.kind, name) end
   if url:find "[%c%s]" then return invalid(self, "the URL holds a space or a control character") end
   local host = url:match "^%a+://([^/?#]*)" or ""
   if scheme == "file" and not url:find "^%a+:/*[^/]" then return invalid(self, "the URL names no file") end
@@ -201,12 +211,13 @@ local function from_url(self, scheme, url, opts)
 end
 
 --- A medium that the server has already, by its uuid.
-local function set_known(self, mime)
+local function set_known(self, opts)
   if self.kind == "file" then errors.misuse "lmm.file: no server knows a file by its uuid: pass a source" end
   if type(self.options.uuid) ~= "string" or self.options.uuid == "" then
     errors.misuse("lmm.%s: uuid is a text", self.kind)
   end
-  local name = mime and "mime" or self.options.detail ~= nil and "detail" or self.options.format ~= nil and "format"
+  local name = opts.mime and "mime" or opts.wanted and next(opts.wanted)
+    or self.options.detail ~= nil and "detail" or self.options.format ~= nil and "format"
   if name then errors.misuse("lmm.%s: '%s' says something of a source, and there is none", self.kind, name) end
 end
 
@@ -225,6 +236,7 @@ local function own_options(kind, options)
     errors.misuse("lmm.%s: trust_uuid is true or false, not a %s", kind, type(options.trust_uuid))
   end
   own.trusts_uuid, options.trust_uuid = options.trust_uuid, nil
+  own.wanted = prepare.take_options(kind, options)
   return own
 end
 
@@ -246,7 +258,8 @@ end
 ---@param kind "image"|"video"|"audio"|"file"
 ---@param source string|table|nil
 ---@param opts table?  `mime` wins over what the bytes say; `check = false` sends what is refused for its bytes; for
---- audio, `format` is a name or true (by the bytes); all else goes to the server beside the source
+--- audio, `format` is a name or true (by the bytes); for pictures, what lmm.image says of their preparation; all else
+--- goes to the server beside the source
 ---@return lmm.Part
 function part.new(kind, source, opts)
   if opts ~= nil and type(opts) ~= "table" then
@@ -262,7 +275,7 @@ function part.new(kind, source, opts)
       .. "where they keep media (trust_uuid = true sends yours)", kind)
   end
   if source == nil and self.options.uuid ~= nil then
-    set_known(self, own.mime)
+    set_known(self, own)
   elseif type(source) == "table" and type(source.bytes) == "string" then
     for name in pairs(source) do
       if name ~= "bytes" then
@@ -300,6 +313,25 @@ end
 
 function part.restore(fields, map)
   return require("lmm.part.reference").restore(fields, map)
+end
+
+--- Makes an image part of one page of a PDF, which is drawn when it is first sent. See lmm.pages.
+---@param name string    what the PDF is called in messages
+---@param source string|{ bytes: string }
+---@param wanted table   `page`, `dpi`, `password`, and what prepares a picture
+---@param options table  what goes to the server beside the picture
+---@return lmm.Part
+function part.page(name, source, wanted, options)
+  local self = setmetatable({ kind = "image", options = options }, Part)
+  local media, message = core.media(source)
+  if not media then
+    invalid(self, "%s", message)
+    return self
+  end
+  self.media, self.mime = media, "application/pdf"
+  prepare.plan(self, ("page %d of %s"):format(wanted.page, name), source, wanted)
+  self.filename = ("page-%d.%s"):format(wanted.page, types.ending(self.mime))
+  return self
 end
 
 local kinds = { -- of what a server is to fetch, by the end of its path

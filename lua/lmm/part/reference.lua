@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local parts = require "lmm.part"
+local prepare = require "lmm.prepare"
 local texts = require "lmm.text"
 local version = require "lmm.version"
 
@@ -62,10 +63,21 @@ function reference.describe(part, inline)
   local has_name = part.filename and not core.utf8(part.filename) -- else it cannot be sent either
   local fields = { kind = part.kind, mime = part.mime, filename = has_name and part.filename or nil, url = part.url,
     options = part.options, is_unchecked = part.is_unchecked }
-  local is_named = part.path and not inline
+  local is_named = part.path and not inline and not part.plan
   local is_known = is_named and part.saved
   local err = not is_known and parts.check(part)
   if err then return nil, err, 0 end
+  if prepare.is_pending(part) then
+    return nil, invalid(("the %s was not sent yet, and is not prepared: it cannot be saved"):format(part.kind)), 0
+  end
+  if part.frames then
+    local frames, length = {}, 0
+    for i, frame in ipairs(part.frames) do
+      frames[i], length = frame.media, length + math.floor((frame.media:info().size + 2) / 3) * 4
+    end
+    fields.url = core.embed("data:video/jpeg;base64,", frames)
+    return fields, nil, length
+  end
   if is_named then
     fields, err = name_file(fields, part)
     return fields, err, 0

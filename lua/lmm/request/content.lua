@@ -12,6 +12,11 @@ end
 
 ---@param tap userdata?  that is to see the bytes, see lmm.digest
 local function data_url(part, tap)
+  if part.frames then
+    local frames = {}
+    for i, frame in ipairs(part.frames) do frames[i] = frame.media end
+    return core.embed("data:" .. part.mime .. ";base64,", frames)
+  end
   return part.url or core.embed("data:" .. part.mime .. ";base64,", part.media, tap)
 end
 
@@ -19,7 +24,7 @@ end
 --- beside.
 local function by_url(inside)
   return function(part, tap)
-    if not part.url and not part.media then return core.null, inside end
+    if not part.url and not part.media and not part.frames then return core.null, inside end
     local value = { url = data_url(part, tap) }
     for _, name in ipairs(inside) do value[name] = part.options[name] end
     return value, inside
@@ -81,6 +86,9 @@ local function form_of(part, dialect)
     refuse("%s cannot be sent: %s takes no %s (%s)", name_of(part), dialect.title, names[part.kind], advice[part.kind])
   end
   if part.kind == "audio" and part.options.format then return "input_audio" end
+  if part.frames and own and own ~= form then
+    refuse("%s cannot be sent: %s takes no video of frames: send them as pictures", name_of(part), dialect.title)
+  end
   if part.url and own and own:find "^input_" then
     refuse("%s cannot be sent: %s fetches no %s by its URL: read it and pass { bytes = ... }", name_of(part),
       dialect.title, names[part.kind])
@@ -90,7 +98,8 @@ end
 
 --- Refuses what this server would not find.
 local function check_source(part, dialect)
-  if not part.url and not part.media and not dialect.caches and dialect.name ~= "generic" then
+  local has_source = part.url or part.media or part.frames
+  if not has_source and not dialect.caches and dialect.name ~= "generic" then
     refuse("%s keeps no media under a uuid: pass the %s itself", dialect.title, part.kind)
   end
   if dialect.fetches == false and part.kind == "image" and part.url then

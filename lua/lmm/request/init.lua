@@ -7,6 +7,7 @@ local errors = require "lmm.errors"
 local forms = require "lmm.form"
 local json = require "lmm.json"
 local parts = require "lmm.part"
+local prepare = require "lmm.prepare"
 
 local request = { dialects = dialects, structured = require "lmm.request.structured" }
 
@@ -24,9 +25,11 @@ local speaker, fields, found -- of the request that is being written
 local function write_part(part)
   local err = parts.check(part)
   if err then error(err, 0) end
+  local dialect = speaker and speaker:known_dialect()
+  part = prepare.needs(part, dialect)
+  if part.err then error(part.err, 0) end
   found = found or { parts = {} }
   found.parts[#found.parts + 1] = part
-  local dialect = speaker and speaker:known_dialect()
   local cache = dialect and dialect.caches and speaker:get_media_cache()
   if not cache then return content.of(part, dialect) end
   found.kept = found.kept or {}
@@ -99,18 +102,20 @@ end
 --- The body that a caller gives in one of its forms: a table is JSON, a string goes as it is, and a form is
 --- multipart/form-data.
 ---@param given table|string|lmm.Form|nil
----@return userdata? body, lmm.Error? err, string? content_type  where it is not JSON's
+---@return userdata? body, lmm.Error? err
+---@return string? content_type  where it is not JSON's
+---@return lmm.Part[]? parts  those in it
 function request.any(given)
   if given == nil then return nil end
   if type(given) == "string" then return core.body(given) end
   if type(given) ~= "table" then errors.misuse("a body is a table, a form or a string, not a %s", type(given)) end
   if not forms.is(given) then
-    local body, err = request.body(given)
-    return body, err
+    local body, err, what = request.body(given)
+    return body, err, nil, what and what.parts
   end
   local pieces, boundary = forms.pieces(given)
   if not pieces then return nil, boundary end
-  return core.concat(pieces), nil, "multipart/form-data; boundary=" .. boundary
+  return core.concat(pieces), nil, "multipart/form-data; boundary=" .. boundary, forms.parts(given)
 end
 
 return request

@@ -49,7 +49,8 @@ end
 ---@param kept lmm.KeptMedia[]  to which it is added
 ---@return table|userdata  for core.write
 function MediaCache:write(part, dialect, fields, kept)
-  if not part.media or part.options.uuid ~= nil or part.kind == "file" then return content.of(part, dialect) end
+  local is_plain = not part.media or part.frames or part.options.uuid ~= nil or part.kind == "file"
+  if is_plain then return content.of(part, dialect) end
   local seen = digest.new(self.secret, purpose_of(part, fields))
   local uuid = part.digest and seen:name(part.digest)
   kept[#kept + 1] = { part = part, seen = seen, uuid = uuid }

@@ -1,0 +1,79 @@
+--- Pictures come in; a video part made of them goes out: vLLM's video/jpeg, one data: URL of JPEGs with commas between.
+local errors = require "lmm.errors"
+local parts = require "lmm.part"
+
+local frames = {}
+
+local MOST_FRAMES = 1000
+
+local function invalid(format, ...)
+  return errors.new { kind = "invalid", message = format:format(...) }
+end
+
+--- The image part of one frame; what is no JPEG becomes one.
+local function frame_of(source, i)
+  local part = source
+  if not parts.is(source) then
+    part = parts.new("image", source)
+    if not part.err and part.media and part.mime ~= "image/jpeg" then
+      part = parts.new("image", source, { convert = "jpeg" })
+    end
+  end
+  if part.err then return nil, part.err end
+  if part.kind ~= "image" or not part.media then
+    return nil, invalid("frame %d is %s: a frame is a picture whose bytes are sent", i,
+      part.kind == "image" and "a picture that the server is to fetch" or "of the kind " .. part.kind)
+  elseif part.mime ~= "image/jpeg" then
+    return nil, invalid("frame %d is %s, and frames go as JPEG: pass lmm.image(f, { convert = \"jpeg\" })", i,
+      part.mime)
+  end
+  return part
+end
+
+--- Why the frames do not go together, or nil.
+local function check(list)
+  local first = list[1]
+  for i, part in ipairs(list) do
+    local is_known = first.width and part.width
+    if is_known and (part.width ~= first.width or part.height ~= first.height) then
+      return invalid("frame %d has %d x %d pixels, and the first has %d x %d: all are of one size", i, part.width,
+        part.height, first.width, first.height)
+    end
+  end
+end
+
+--- See lmm.video.
+---@param source { frames: table, fps: number? }
+---@param opts table?
+---@return lmm.Part
+function frames.new(source, opts)
+  if opts ~= nil and type(opts) ~= "table" then
+    errors.misuse("lmm.video: the options are a table, not a %s", type(opts))
+  end
+  for name in pairs(source) do
+    if name ~= "frames" and name ~= "fps" then
+      errors.misuse("lmm.video: '%s' beside frames: the options are the second argument", tostring(name))
+    end
+  end
+  local given, fps = source.frames, source.fps
+  if type(given) ~= "table" or #given == 0 then errors.misuse "lmm.video: frames is a list of pictures" end
+  if fps ~= nil and not (type(fps) == "number" and fps > 0 and fps < math.huge) then
+    errors.misuse("lmm.video: fps is a number above 0, not %s", tostring(fps))
+  end
+  local options = { fps = fps }
+  for name, value in pairs(opts or {}) do options[name] = value end
+  local self = setmetatable({ kind = "video", mime = "video/jpeg", options = options, frames = {} }, parts.metatable)
+  if #given > MOST_FRAMES then
+    self.err = invalid("a video of frames has at most %d, not %d", MOST_FRAMES, #given)
+    return self
+  end
+  for i, item in ipairs(given) do
+    self.frames[i], self.err = frame_of(item, i)
+    if self.err then return self end
+  end
+  self.err = check(self.frames)
+  self.width, self.height = self.frames[1].width, self.frames[1].height
+  return self
+end
+
+return frames

@@ -1,0 +1,128 @@
+--- Why media could not be prepared: what lmm.vips and ffmpeg say of it comes in; an error with one sentence goes out.
+local errors = require "lmm.errors"
+local texts = require "lmm.text"
+local types = require "lmm.types"
+
+local failures = {}
+
+local function invalid(format, ...)
+  return errors.new { kind = "invalid", message = format:format(...) }
+end
+
+--- The packages with what decodes a type, by Debian's names.
+local packages = {
+  ["image/heic"] = "libheif1 and libde265-0, from Debian 13 on libheif-plugin-libde265",
+  ["image/heif"] = "libheif1 and libde265-0, from Debian 13 on libheif-plugin-libde265",
+  ["image/avif"] = "libheif1 and libdav1d6, from Debian 13 on libheif-plugin-dav1d",
+  ["image/jxl"] = "a libvips with JPEG XL, as libvips42",
+  ["image/svg+xml"] = "a libvips with librsvg, as libvips42",
+  ["application/pdf"] = "a libvips with poppler, as libvips42",
+}
+
+--- lmm.vips is not there, or cannot be loaded.
+function failures.no_vips(plan, problem)
+  local is_missing = tostring(problem):find("module 'lmm.vips' not found", 1, true)
+  if is_missing then
+    return invalid("%s cannot be prepared: this lmm was built without libvips (on Debian: apt install libvips-dev, "
+      .. "then make install again; with LuaRocks: luarocks make lmm-vips-scm-1.rockspec)", plan.name)
+  end
+  return invalid("%s cannot be prepared: lmm.vips cannot be loaded (on Debian: apt install libvips42): %s", plan.name,
+    texts.line(tostring(problem)))
+end
+
+--- A number with commas, as 60,000.
+local function counted(number)
+  local text = ("%d"):format(number)
+  repeat
+    local count
+    text, count = text:gsub("^(%d+)(%d%d%d)", "%1,%2")
+  until count == 0
+  return text
+end
+
+local function damaged(plan, failure)
+  local why = failure.detail ~= "" and " (libvips says: " .. texts.line(failure.detail) .. ")" or ""
+  return invalid("%s is damaged or cut short, and cannot be prepared%s%s", plan.name,
+    plan.page and "" or ": check = false takes what there is of it", why)
+end
+
+local function no_decoder(plan, failure)
+  local what = types.describe(plan.from)
+  if failure.detail:find "^VipsForeignLoadMagick" and plan.is_decoded then -- it is not what it begins like
+    return damaged(plan, { detail = "" })
+  elseif failure.detail:find "^VipsForeignLoadMagick" then
+    return invalid("%s is %s, which libvips reads by ImageMagick only, and that is not used on pictures that may come "
+      .. "from anywhere: convert it to PNG first", plan.name, what)
+  end
+  local package = packages[plan.from]
+  return invalid("%s is %s, and there is no decoder for it: %s", plan.name, what,
+    package and "install " .. package or "convert it to PNG or JPEG first")
+end
+
+local says = {
+  memory = function(plan)
+    return invalid("there was not enough memory to prepare %s", plan.name)
+  end,
+  unreadable = function(plan, failure)
+    return invalid("cannot read %s: %s", plan.name, failure.detail)
+  end,
+  long = function(plan)
+    return invalid("%s has more than the 256 MiB that are prepared: shrink it first, or send it without options",
+      plan.name)
+  end,
+  decoder = no_decoder,
+  large = function(plan, failure)
+    local frames = failure.frames > 1 and not plan.page
+    return invalid("%s has %s x %s pixels%s, and no more than 100 million are decoded: shrink it first%s", plan.name,
+      counted(failure.width), counted(failure.height),
+      frames and (" in each of its %s frames"):format(counted(failure.frames)) or "",
+      plan.page and ", or draw it with a smaller dpi" or "")
+  end,
+  damaged = damaged,
+  password = function(plan)
+    if plan.options.password then return invalid("the password for %s is wrong", plan.name) end
+    return invalid("%s has a password: pass { password = \"...\" }", plan.name)
+  end,
+  page = function(plan, failure)
+    return invalid("%s has %s page%s, and no page %d", plan.name, counted(failure.frames),
+      failure.frames == 1 and "" or "s", plan.page)
+  end,
+  slow = function(plan)
+    return invalid("%s took more than 60 seconds to prepare, and was given up: shrink it first", plan.name)
+  end,
+  cancelled = function(plan)
+    return errors.new { kind = "cancelled", message = "the preparation of " .. plan.name .. " was cancelled" }
+  end,
+}
+
+--- What lmm.vips says of a picture or a page.
+---@param plan lmm.Plan
+---@param failure { word: string, detail: string, width: integer, height: integer, frames: integer }
+---@return lmm.Error
+function failures.of_picture(plan, failure)
+  return says[failure.word](plan, failure)
+end
+
+--- What a script around ffmpeg says: its status, and what was written to standard error.
+---@param plan lmm.Plan
+---@param status integer
+---@param text string
+---@param limit number  seconds
+---@return lmm.Error
+function failures.of_program(plan, status, text, limit)
+  if status == 127 then
+    return invalid("%s cannot be prepared: the programs ffmpeg and ffprobe are not installed (on Debian: apt install "
+      .. "ffmpeg)", plan.name)
+  elseif status == 124 or status == 137 then
+    return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limit, plan.name)
+  end
+  if status == 3 or text:find "Stream map '0:[av]:0' matches no streams" then
+    return invalid("%s has no %s", plan.name, plan.options.frames and "pictures" or "sound")
+  end
+  local last = text:match "([^\n]+)%s*$" or "it does not say why"
+  return invalid("ffmpeg cannot read %s: %s", plan.name, texts.line((last:gsub("^file:.-: ", ""))))
+end
+
+failures.invalid = invalid
+
+return failures

@@ -1,0 +1,153 @@
+--- Films and sounds, by the program ffmpeg: some pictures of a film, spread evenly over it, and sounds as WAV, FLAC
+--- or MP3.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local failures = require "lmm.prepare.failures"
+local programs = require "lmm.prepare.programs"
+
+local ffmpeg = { film = {}, sound = {} }
+
+local quote = programs.quote
+
+local MOST = 256 * 1024 * 1024 -- bytes of what it makes
+local MOST_FRAMES = 1000
+
+local HAS_PROGRAMS = "command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || exit 127\n"
+
+-- Only files are opened, whatever a film says that belongs to it.
+local READ = "-v error -protocol_whitelist file"
+
+--- Starts a script that reads the source at "$source".
+local function start(plan, script)
+  local path, source = plan.source.path, nil -- luacheck: ignore
+  if path then
+    source = path:find "^/" and quote("file:" .. path) or '"file:$from/"' .. quote(path)
+  else
+    local has_name, name = pcall(os.tmpname)
+    local file = has_name and io.open(name, "wb")
+    if not file or not file:write(plan.source.bytes) or not file:close() then
+      return nil, failures.invalid("%s cannot be prepared: there is no place for a temporary file", plan.name)
+    end
+    plan.temporary, source = name, quote("file:" .. name)
+  end
+  local job, message = programs.start(HAS_PROGRAMS .. "source=" .. source .. "\n" .. script)
+  if not job then return nil, failures.invalid("%s cannot be prepared: %s", plan.name, message) end
+  return job
+end
+
+local Job = {}
+Job.__index = Job
+
+function Job:result()
+  local status = self.job:status()
+  if not status then return false end
+  local result, err
+  if status == 0 then
+    result, err = self.collect(self.job)
+  else
+    err = failures.of_program(self.plan, status, self.job:read("err", 4096) or "", programs.LIMIT)
+  end
+  self.job:close()
+  if self.plan.temporary then os.remove(self.plan.temporary) end
+  return result, err
+end
+
+local function new_job(plan, script, collect)
+  local job, err = start(plan, script)
+  return job and setmetatable({ job = job, plan = plan, collect = collect }, Job), err
+end
+
+local function whole(most)
+  return function(value)
+    local fits = type(value) == "number" and value >= 1 and value <= most and value % 1 == 0
+    return not fits and ("a whole number from 1 to %d, not %s"):format(most, tostring(value))
+  end
+end
+
+-- ---- pictures of a film
+
+ffmpeg.film.decodes = {}
+ffmpeg.film.rows = { frames = whole(MOST_FRAMES), max_side = whole(100000) }
+
+function ffmpeg.film.check(wanted)
+  if not wanted.frames then errors.misuse "lmm.video: max_side goes with frames, the number of pictures" end
+end
+
+-- The picture in the middle of each share is taken; where there are fewer than shares, the last one is repeated.
+local FRAMES = [[
+count=$(ffprobe %s -select_streams v:0 -count_packets -show_entries stream=nb_read_packets -of csv=p=0 "$source") \
+  || exit 1
+count=${count%%%%[!0-9]*}
+[ "${count:-0}" -gt 0 ] || exit 3
+ffmpeg %s -nostdin -i "$source" -map 0:v:0 -map_metadata -1 -fps_mode passthrough \
+  -vf "select='gt(floor((n+1)*%d/$count+0.5),floor(n*%d/$count+0.5))',%stpad=stop=-1:stop_mode=clone" \
+  -frames:v %d -pix_fmt yuvj420p -q:v 3 -f image2 %%04d.jpg]]
+
+local SCALE = "scale='min(%d,iw)':'min(%d,ih)':force_original_aspect_ratio=decrease,"
+
+function ffmpeg.film.start(plan)
+  local count, side = plan.options.frames, plan.options.max_side
+  local scale = side and SCALE:format(side, side) or ""
+  return new_job(plan, FRAMES:format(READ, READ, count, count, scale, count), function(job)
+    local frames = {}
+    for i = 1, count do
+      frames[i] = job:read(("%04d.jpg"):format(i), MOST)
+      if not frames[i] then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
+    end
+    return { frames = frames }
+  end)
+end
+
+--- Makes the part one of frames, whose bytes are still to come.
+function ffmpeg.film.plan(plan, part)
+  plan.start, plan.take = ffmpeg.film.start, ffmpeg.film.take
+  part.mime, part.frames = "video/jpeg", {}
+  for i = 1, plan.options.frames do part.frames[i] = { media = core.media { bytes = "\0" } } end
+end
+
+function ffmpeg.film.take(part, result)
+  part.size = 0
+  for i, bytes in ipairs(result.frames) do
+    part.frames[i].media:replace(bytes)
+    part.size = part.size + #bytes
+  end
+  local info = part.frames[1].media:info()
+  part.width, part.height, part.orientation = info.width, info.height, nil
+end
+
+-- ---- sounds
+
+--- What no server takes and ffmpeg does.
+ffmpeg.sound.decodes = { ["audio/aiff"] = true, ["audio/x-caf"] = true, ["audio/basic"] = true }
+ffmpeg.sound.from_films = true
+
+local codecs = { wav = "-c:a pcm_s16le", flac = "-c:a flac", mp3 = "-c:a libmp3lame -q:a 2" }
+local mimes = { wav = "audio/wav", flac = "audio/flac", mp3 = "audio/mpeg" }
+
+ffmpeg.sound.rows = {
+  convert = function(value)
+    return not codecs[value] and ("\"wav\", \"flac\" or \"mp3\", not %s"):format(tostring(value))
+  end,
+}
+
+local SOUND = [[
+ffmpeg %s -nostdin -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d sound]]
+
+function ffmpeg.sound.start(plan)
+  local format = plan.options.convert
+  return new_job(plan, SOUND:format(READ, codecs[format], format, MOST + 1), function(job)
+    local bytes = job:read("sound", MOST)
+    if not bytes or #bytes == MOST then
+      return nil, failures.invalid("%s makes more than the 256 MiB of %s that are sent: cut it first", plan.name,
+        format)
+    end
+    return { bytes = bytes }
+  end)
+end
+
+function ffmpeg.sound.plan(plan, part)
+  plan.start = ffmpeg.sound.start
+  part.mime = mimes[plan.options.convert]
+end
+
+return ffmpeg

@@ -1,0 +1,110 @@
+--- Pictures, by lmm.vips: turned upright, shrunk, in a format and colours that every server takes, without metadata.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
+local failures = require "lmm.prepare.failures"
+local version = require "lmm.version"
+
+local pictures = {}
+
+--- What libvips decodes of what no server does, or not every one.
+pictures.decodes = {
+  ["image/heic"] = true, ["image/heif"] = true, ["image/avif"] = true, ["image/jxl"] = true, ["image/svg+xml"] = true,
+  ["image/tiff"] = true, ["image/webp"] = true, ["image/gif"] = true, ["image/jp2"] = true, ["image/jpeg"] = true,
+  ["image/png"] = true,
+}
+
+--- What a type becomes where nothing is said: it stays where it is one of the three, drawings stay sharp, and photos
+--- stay small.
+local becomes = {
+  ["image/jpeg"] = "jpeg", ["image/png"] = "png", ["image/webp"] = "webp", ["image/gif"] = "png",
+  ["image/svg+xml"] = "png", ["application/pdf"] = "png",
+}
+
+local animations = { ["image/gif"] = true, ["image/webp"] = true }
+
+local function whole(least, most)
+  return function(value)
+    local fits = type(value) == "number" and value >= least and value <= most and value % 1 == 0
+    return not fits and ("a whole number from %d to %d, not %s"):format(least, most, tostring(value))
+  end
+end
+
+local function flag(value)
+  return type(value) ~= "boolean" and ("true or false, not %s"):format(tostring(value))
+end
+
+--- The options, and what is wrong with a value.
+pictures.rows = {
+  max_side = whole(1, 100000),
+  max_pixels = whole(1, 100000000),
+  quality = whole(1, 100),
+  orient = flag,
+  animated = flag,
+  convert = function(value)
+    local is_known = value == "jpeg" or value == "png" or value == "webp"
+    return not is_known and ("\"jpeg\", \"png\" or \"webp\", not %s"):format(tostring(value))
+  end,
+}
+
+--- Refuses options that contradict each other.
+function pictures.check(wanted)
+  if wanted.animated and (wanted.convert or "webp") ~= "webp" then
+    errors.misuse("lmm.image: animated pictures become WebP, not %s: leave convert out", wanted.convert)
+  end
+end
+
+--- Fills a plan, and what the part will be.
+---@param plan lmm.Plan
+---@param part lmm.Part
+function pictures.plan(plan, part)
+  local wanted = plan.options
+  plan.start, plan.page, plan.is_decoded = pictures.start, wanted.page, pictures.decodes[plan.from]
+  plan.animated = wanted.animated and animations[plan.from]
+  plan.format = wanted.convert or plan.animated and "webp" or becomes[plan.from] or "jpeg"
+  part.mime = "image/" .. plan.format
+  local width, height = part.width, part.height
+  if not width or not height or plan.page then
+    part.width, part.height = nil, nil
+    return
+  end
+  local is_heif = plan.from:find "^image/hei" or plan.from == "image/avif" -- which is turned as it is decoded
+  if wanted.orient == false and not is_heif and (part.orientation or 1) >= 5 then width, height = height, width end
+  part.width, part.height = core.fit(width, height, wanted.max_side or 0, wanted.max_pixels or 0)
+end
+
+--- lmm.vips, or why it is not there.
+local function load_vips()
+  local found, problem = pcall(require, "lmm.vips")
+  if found then return version.check "lmm.vips" end
+  return nil, problem
+end
+
+local Job = {}
+Job.__index = Job
+
+---@param plan lmm.Plan
+---@return table? job, lmm.Error? err
+function pictures.start(plan)
+  local vips, problem = load_vips()
+  if not vips then return nil, failures.no_vips(plan, problem) end
+  local wanted = plan.options
+  local handle, message = vips.start {
+    path = plan.source.path, bytes = plan.source.bytes, format = plan.format, quality = wanted.quality,
+    max_side = wanted.max_side, max_pixels = wanted.max_pixels, orient = wanted.orient, animated = plan.animated,
+    lenient = plan.lenient, page = plan.page, dpi = wanted.dpi, password = wanted.password,
+  }
+  if not handle then return nil, errors.new { kind = "invalid", message = message } end
+  return setmetatable({ handle = handle, plan = plan }, Job)
+end
+
+function Job:result()
+  local bytes, width, height, w, h, frames = self.handle:result()
+  if bytes == false then return false end
+  if not bytes then
+    local failure = { word = width, detail = height, width = w, height = h, frames = frames }
+    return nil, failures.of_picture(self.plan, failure)
+  end
+  return type(bytes) == "number" and bytes or { bytes = bytes, width = width, height = height }
+end
+
+return pictures

@@ -1,0 +1,88 @@
+--- A program beside this one, as ffmpeg: a script of the shell comes in, which writes files in a folder of its own;
+--- when it is over, how it ended goes out. Nothing waits here, and no loop has to know of it: the shell notes the end
+--- in a file. The program is ended when its time is up, and when the job is collected.
+local core = require "lmm.core"
+
+local programs = {}
+
+programs.LIMIT = 60 -- seconds
+
+-- $from is where the owner is. timeout ends all of its process group.
+local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
+  .. "( timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
+  .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & }"
+
+--- A word as a shell takes it, whatever is in it.
+function programs.quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+local quote = programs.quote
+
+local function read(path, most)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local bytes = file:read(most)
+  file:close()
+  return bytes or ""
+end
+
+local Job = {}
+Job.__index = Job
+
+local function finalizer(fn)
+  local newproxy = rawget(_G, "newproxy") -- Lua 5.1 knows finalizers of userdata only
+  if not newproxy then return setmetatable({}, { __gc = fn }) end
+  local proxy = newproxy(true)
+  getmetatable(proxy).__gc = fn
+  return proxy
+end
+
+-- While it ends it may still write something into the folder.
+local KILL = "cd %s 2>/dev/null && kill $(cat pid) 2>/dev/null; cd /; "
+  .. "for i in 1 2 3 4 5 6 7 8 9; do rm -rf %s && break; sleep 0.2; done 2>/dev/null"
+
+--- Ends what runs, and removes the folder.
+local function remove(folder, is_over)
+  local name = quote(folder)
+  os.execute(is_over and "rm -rf " .. name or "(" .. KILL:format(name, name) .. ") >/dev/null 2>&1 </dev/null &")
+end
+
+--- Starts a script in a folder of its own.
+---@param script string
+---@return table? job, string? message
+function programs.start(script)
+  local has_name, folder = pcall(os.tmpname)
+  if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
+  local name = quote(folder)
+  local ok = os.execute(COMMAND:format(name, name, name, programs.LIMIT, quote(script)))
+  if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
+  local owner, state = core.pid(), {}
+  local function finalize()
+    if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
+    state.is_removed = true
+    remove(folder, state.is_over)
+  end
+  return setmetatable({ folder = folder, state = state, finalize = finalize, guard = finalizer(finalize) }, Job)
+end
+
+--- How it ended: its status, 124 or 137 where its time was up; nil while it runs.
+---@return integer? status
+function Job:status()
+  local text = read(self.folder .. "/end", 16)
+  if text then self.state.is_over = true end
+  return text and (tonumber(text:match "%d+") or 1)
+end
+
+--- The bytes of a file that it has written, at most so many; nil where there is none.
+---@return string? bytes
+function Job:read(name, most)
+  return read(self.folder .. "/" .. name, most)
+end
+
+--- Ends it, where it still runs, and removes its files.
+function Job:close()
+  self.finalize()
+end
+
+return programs

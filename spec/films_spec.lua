@@ -1,0 +1,297 @@
+-- Films as pictures, and sounds in another form: by the program ffmpeg, compared with what it makes of them when it is
+-- asked for each picture by itself; and what it cannot read, or does not end with.
+local core = require "lmm.core"
+local lmm = require "lmm"
+local pixels = require "spec.support.pixels"
+local prepare = require "lmm.prepare"
+local process = require "spec.support.process"
+local programs = require "lmm.prepare.programs"
+local shell = require "spec.support.shell"
+
+local folder = pixels.folder()
+local path = folder.path
+
+local function ffmpeg(words, ...)
+  shell.run(pixels.BARE .. "ffmpeg -v error -y -nostdin " .. words, ...)
+end
+
+-- What looks at the specs ($LMM_TEST_WRAP) does not look at ffmpeg.
+local start_program = programs.start
+function programs.start(script) return start_program("unset LD_PRELOAD\n" .. script) end
+
+local function pause() core.sleep(0.002) end
+
+local function bytes_of(media)
+  local body, pieces = core.concat { media }, {}
+  for piece in function() return body:read(65536) end do pieces[#pieces + 1] = piece end
+  return table.concat(pieces)
+end
+
+local function ready(part)
+  assert.is_nil(part.err)
+  assert(prepare.all({ part }, pause))
+  return part
+end
+
+local function failed(part)
+  local _, err = prepare.all({ part }, pause)
+  assert.equal(err, part.err)
+  assert.equal("invalid", err.kind)
+  return err.message
+end
+
+--- Runs `fn`, and checks that nothing is left of the temporary files that were made meanwhile.
+local function leaves_nothing(fn)
+  local tmpname, names = os.tmpname, {}
+  os.tmpname = function() -- luacheck: ignore
+    names[#names + 1] = tmpname()
+    return names[#names]
+  end
+  local ok, problem = pcall(fn)
+  os.tmpname = tmpname -- luacheck: ignore
+  assert(ok, problem)
+  assert(#names > 0)
+  for _, name in ipairs(names) do assert.equal("", shell.output("ls -d " .. name .. " 2>/dev/null")) end
+end
+
+describe("a film", function()
+  setup(function()
+    ffmpeg("-f lavfi -i testsrc=duration=4:size=160x120:rate=10 -f lavfi -i sine=duration=4 -c:v mpeg4 -q:v 2 "
+      .. "-c:a aac %s", path "film.mp4")
+  end)
+  teardown(folder.remove)
+
+  local function picture(n, name)
+    ffmpeg("-i %s -vf 'select=eq(n\\,%d)' -frames:v 1 %s", path "film.mp4", n, path(name or "expected.png"))
+    return path(name or "expected.png")
+  end
+
+  it("is sent as pictures spread evenly over it", function()
+    local part = ready(lmm.video(path "film.mp4", { frames = 4 }))
+    assert.same({ "video/jpeg", "video/mp4", 4, 160, 120 }, { part.mime, part.converted, #part.frames, part.width,
+      part.height })
+    for i, n in ipairs { 4, 14, 24, 34 } do
+      picture(n)
+      local sent = shell.write(path "frame.jpg", bytes_of(part.frames[i].media))
+      local right = folder.difference("expected.png", "frame.jpg")
+      for _, other in ipairs { n - 3, n + 3 } do
+        picture(other)
+        local wrong = folder.difference("expected.png", sent)
+        assert(right * 1.5 < wrong, ("frame %d is as near to %d as to %d: %g, %g"):format(i, other, n, wrong, right))
+      end
+    end
+  end)
+
+  it("is shrunk, and its last picture repeated where there are fewer", function()
+    local part = ready(lmm.video(path "film.mp4", { frames = 50, max_side = 40 }))
+    assert.same({ 50, 40, 30 }, { #part.frames, part.width, part.height })
+    assert.equal(bytes_of(part.frames[49].media), bytes_of(part.frames[50].media))
+    assert.equal(160, ready(lmm.video(path "film.mp4", { frames = 1, max_side = 1000 })).width)
+  end)
+
+  it("comes from bytes, a relative path and one with odd characters", function()
+    local expected = bytes_of(ready(lmm.video(path "film.mp4", { frames = 2 })).frames[2].media)
+    local odd = path "a 'film' $(date) -y.mp4"
+    shell.write(odd, shell.read(path "film.mp4"))
+    leaves_nothing(function()
+      for _, source in ipairs { odd, { bytes = shell.read(path "film.mp4") } } do
+        assert(expected == bytes_of(ready(lmm.video(source, { frames = 2 })).frames[2].media), "another picture")
+      end
+      assert.equal(2, #ready(lmm.video("spec/media/clip.mkv", { frames = 2 })).frames)
+    end)
+  end)
+
+  it("goes to the server in one URL, and a second time without ffmpeg", function()
+    local mock = assert(lmm.mock {})
+    local client = lmm.connect(mock.url)
+    local part = lmm.video(path "film.mp4", { frames = 3 })
+    local reply, message = client:conversation():ask("what?", part)
+    programs.start, programs.kept = nil, programs.start
+    local again, problem = client:conversation():ask("what?", part)
+    programs.start = programs.kept
+    mock.stop()
+    assert.matches("3 frames of image/jpeg, 160 x 120 pixels", assert(reply, message).text)
+    assert.equal(reply.text, assert(again, problem).text)
+  end)
+
+  it("has no pictures, or is damaged", function()
+    ffmpeg("-f lavfi -i sine=duration=1 -c:a aac %s", path "sound.mp4")
+    assert.equal("'" .. path "sound.mp4" .. "' has no pictures",
+      failed(lmm.video(path "sound.mp4", { frames = 2, mime = "video/mp4" })))
+    local cut = shell.write(path "cut.mp4", shell.read(path "film.mp4"):sub(1, 3000))
+    assert.equal("ffmpeg cannot read '" .. cut .. "': Invalid data found when processing input",
+      failed(lmm.video(cut, { frames = 2, check = false })))
+  end)
+
+  it("reads no other file than its own", function()
+    local secret = picture(7, "secret.png")
+    local list = shell.write(path "list.mp4", ("#EXTM3U\n#EXTINF:1,\n%s\n#EXT-X-ENDLIST\n"):format(secret))
+    local text = failed(lmm.video(list, { frames = 1, mime = "video/mp4" }))
+    assert.matches("^ffmpeg cannot read '.*/list%.mp4': ", text)
+  end)
+
+  it("asks for frames that cannot be", function()
+    assert.raises("lmm.video: frames is a whole number from 1 to 1000, not 0", lmm.video, path "film.mp4",
+      { frames = 0 })
+    assert.raises("lmm.video: frames is a whole number from 1 to 1000, not x", lmm.video, path "film.mp4",
+      { frames = "x" })
+    assert.raises("lmm.video: max_side goes with frames", lmm.video, path "film.mp4", { max_side = 9 })
+    assert.raises("lmm.video: frames is not for what the server is to fetch", lmm.video, "https://x.org/a.mp4",
+      { frames = 1 })
+  end)
+end)
+
+describe("a sound", function()
+  setup(function()
+    folder = pixels.folder()
+    path = folder.path
+    ffmpeg("-f lavfi -i sine=duration=2:frequency=440 -ar 16000 -ac 1 %s", path "sound.wav")
+  end)
+  teardown(function() folder.remove() end)
+
+  for _, ending in ipairs { "flac", "aiff", "caf", "au", "mka" } do
+    it("becomes WAV of " .. ending .. ", sample by sample", function()
+      ffmpeg("-i %s %s %s", path "sound.wav", ending == "mka" and "-c:a flac" or "", path("a." .. ending))
+      local part = ready(lmm.audio(path("a." .. ending), { convert = "wav" }))
+      assert.equal("audio/wav", part.mime)
+      local wav = bytes_of(part.media)
+      assert.same({ "audio/wav", #wav }, { part.media:info().mime, part.size })
+      local function samples(bytes) return bytes:sub(-64000) end -- two seconds
+      assert(samples(shell.read(path "sound.wav")) == samples(wav), "other samples")
+    end)
+  end
+
+  it("is taken out of a film, and sent under its format", function()
+    ffmpeg("-f lavfi -i testsrc=duration=1 -f lavfi -i sine=duration=1 -c:v mpeg4 -c:a aac %s", path "film.mp4")
+    local part = ready(lmm.audio(path "film.mp4", { convert = "mp3", format = true }))
+    assert.same({ "audio/mpeg", "video/mp4", "mp3" }, { part.mime, part.converted, part.options.format })
+    local mock = assert(lmm.mock {})
+    local reply, message = lmm.connect(mock.url):conversation():ask("what?", lmm.audio(path "film.mp4",
+      { convert = "wav" }))
+    mock.stop()
+    assert.matches("audio 1: audio/wav, ", assert(reply, message).text)
+  end)
+
+  it("is not there", function()
+    ffmpeg("-f lavfi -i testsrc=duration=1 -c:v mpeg4 %s", path "silent.mp4")
+    assert.equal("'" .. path "silent.mp4" .. "' has no sound",
+      failed(lmm.audio(path "silent.mp4", { convert = "wav", mime = "audio/mp4" })))
+    assert.raises('lmm.audio: convert is "wav", "flac" or "mp3", not ogg', lmm.audio, path "sound.wav",
+      { convert = "ogg" })
+  end)
+end)
+
+describe("the program ffmpeg", function()
+  local limit, run = programs.LIMIT, nil
+
+  --- Has another program in the place of ffmpeg and ffprobe.
+  local function with_program(text, fn)
+    local start = programs.start
+    shell.run("mkdir -p %s", path "bin")
+    for _, name in ipairs { "ffmpeg", "ffprobe" } do
+      shell.write(path("bin/" .. name), "#!/bin/sh\n" .. text .. "\n")
+      shell.run("chmod 755 %s", path("bin/" .. name))
+    end
+    programs.start = function(script) return start(("PATH=%s:$PATH\n%s"):format(path "bin", script)) end
+    local ok, problem = pcall(fn)
+    programs.start = start
+    assert(ok, problem)
+  end
+
+  setup(function()
+    folder = pixels.folder()
+    path = folder.path
+    run = path "run"
+  end)
+  teardown(function() folder.remove() end)
+  after_each(function() programs.LIMIT = limit end)
+
+  it("is told with its package where it is missing", function()
+    local start = programs.start
+    programs.start = function(script) return start("PATH=/nowhere\n" .. script) end
+    local message = failed(lmm.audio("spec/media/sound.flac", { convert = "wav" }))
+    programs.start = start
+    assert.equal("'spec/media/sound.flac' cannot be prepared: the programs ffmpeg and ffprobe are not installed (on "
+      .. "Debian: apt install ffmpeg)", message)
+  end)
+
+  it("is ended with all that it has started when its time is up", function()
+    programs.LIMIT = 1
+    with_program(("echo $$ >%s; sleep 1000"):format(run), function()
+      leaves_nothing(function()
+        assert.equal("ffmpeg took more than 1 seconds with 'spec/media/sound.flac', and was ended: cut it first",
+          failed(lmm.audio("spec/media/sound.flac", { convert = "wav" })))
+      end)
+      assert.falsy(process.runs(tonumber(shell.read(run))))
+    end)
+  end)
+
+  it("is ended when nobody has the part any more", function()
+    with_program(("echo $$ >%s; sleep 1000"):format(run), function()
+      os.remove(run)
+      local part, count = lmm.audio("spec/media/sound.flac", { convert = "wav" }), 0
+      prepare.all({ part }, function()
+        count = count + 1
+        core.sleep(0.005)
+        local text = shell.read(run)
+        return (text and text:find "\n" or count > 2000) and { kind = "cancelled" } or nil
+      end)
+      local pid = tonumber(shell.read(run))
+      assert.truthy(process.runs(pid))
+      part = nil -- luacheck: ignore
+      collectgarbage()
+      collectgarbage()
+      process.wait_for("the program's end", function() return not process.runs(pid) end)
+    end)
+  end)
+end)
+
+describe("a video of frames", function()
+  setup(function()
+    folder = pixels.folder()
+    path = folder.path
+    folder.photo "photo.png"
+    folder.vips("copy %s %s", "photo.png", "photo.jpg")
+  end)
+  teardown(function() folder.remove() end)
+
+  it("goes in one URL, each frame as it is or made a JPEG", function()
+    local mock = assert(lmm.mock {})
+    local small = lmm.image(path "photo.png", { max_side = 240, convert = "jpeg" })
+    local part = lmm.video({ frames = { path "photo.jpg", { bytes = shell.read(path "photo.jpg") }, path "photo.png",
+      small },
+      fps = 2 }, { uuid = "u" })
+    assert.is_nil(part.err)
+    assert.same({ 2, "u", 240, 160 }, { part.options.fps, part.options.uuid, part.width, part.height })
+    local reply, message = lmm.connect(mock.url):conversation():ask("what?", part)
+    mock.stop()
+    assert.matches("4 frames of image/jpeg, 240 x 160 pixels", assert(reply, message).text)
+  end)
+
+  it("has frames of other sizes, of other kinds, or none", function()
+    local function message(...) return lmm.video({ frames = { ... } }).err.message end
+    assert.equal("frame 2 has 37 x 23 pixels, and the first has 240 x 160: all are of one size",
+      message(path "photo.jpg", "spec/media/baseline.jpg"))
+    assert.equal("frame 1 is a picture that the server is to fetch: a frame is a picture whose bytes are sent",
+      message "https://example.org/a.jpg")
+    assert.equal("frame 2 is of the kind audio: a frame is a picture whose bytes are sent",
+      message(path "photo.jpg", lmm.audio "spec/media/sound.wav"))
+    assert.equal('frame 1 is image/png, and frames go as JPEG: pass lmm.image(f, { convert = "jpeg" })',
+      message(lmm.image(path "photo.png")))
+    assert.matches("cannot read 'gone.jpg'", message "gone.jpg")
+    assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = {} })
+    assert.raises("lmm.video: fps is a number above 0, not 0", lmm.video, { frames = { path "photo.jpg" }, fps = 0 })
+    assert.raises("lmm.video: 'fsp' beside frames: the options are the second", lmm.video, { frames = { "a" },
+      fsp = 1 })
+    local many = {}
+    for i = 1, 1001 do many[i] = path "photo.jpg" end
+    assert.equal("a video of frames has at most 1000, not 1001", lmm.video({ frames = many }).err.message)
+  end)
+
+  it("tells of a frame that cannot be prepared, before anything is sent", function()
+    local cut = shell.write(path "cut.png", shell.read(path "photo.png"):sub(1, 400))
+    local part = lmm.video { frames = { path "photo.jpg", lmm.image(cut, { convert = "jpeg", mime = "image/png" }) } }
+    local _, message = lmm.connect { base_url = "http://127.0.0.1:9/v1", model = "m" }:conversation():ask("what?", part)
+    assert.matches("cut%.png' is damaged or cut short, and cannot be prepared", message)
+  end)
+end)

@@ -1,0 +1,365 @@
+-- Pictures as people have them, made into what a server takes: compared pixel by pixel with what the command vips, and
+-- libheif's own, make of them. And what cannot be prepared, each with its own sentence.
+local build = require "spec.support.media"
+local core = require "lmm.core"
+local lmm = require "lmm"
+local pixels = require "spec.support.pixels"
+local prepare = require "lmm.prepare"
+local shell = require "spec.support.shell"
+
+local folder = pixels.folder()
+local path = folder.path
+folder.photo "photo.png"
+
+--- What is sent of a part: its bytes, as a file; or nil and the error.
+local function prepared(source, opts)
+  local part = lmm.image(source, opts)
+  if part.err then return nil, part.err end
+  local ok, err = prepare.all({ part }, function() core.sleep(0.002) end)
+  if not ok then
+    assert.equal(err, part.err)
+    return nil, err
+  end
+  local body = core.concat { part.media }
+  local pieces = {}
+  for piece in function() return body:read(65536) end do pieces[#pieces + 1] = piece end
+  assert.equal(part.size, body:size())
+  return shell.write(path("sent." .. part.mime:match "%w+$"), table.concat(pieces)), part
+end
+
+local function failed(source, opts)
+  local sent, err = prepared(source, opts)
+  assert(not sent, "it was prepared")
+  assert.equal("invalid", err.kind)
+  return err.message
+end
+
+--- Near enough for what an encoder that loses something does to a smooth picture.
+local function alike(expected, sent, average, most)
+  local a, m = folder.difference(expected, sent)
+  assert(a <= average and m <= most, ("they differ by %g on the average and %g at most"):format(a, m))
+end
+
+describe("a prepared picture", function()
+  for _, row in ipairs {
+    { "JPEG", "photo.jpg[Q=95]", 2, 16, "image/jpeg" },
+    { "WebP", "photo.webp[lossless]", 2, 10, "image/webp" },
+    { "TIFF", "photo.tif", 1, 12, "image/jpeg", "image/tiff" },
+    { "TIFF in tiles, compressed", "tiled.tif[tile,compression=deflate]", 1, 12, "image/jpeg", "image/tiff" },
+    { "GIF", "photo.gif[dither=0]", 6, 40, "image/png", "image/gif" },
+    { "JPEG XL", "photo.jxl[lossless]", 1, 12, "image/jpeg", "image/jxl" },
+    { "JPEG 2000", "photo.jp2[lossless]", 1, 12, "image/jpeg", "image/jp2" },
+  } do
+    it("is what vips makes of a " .. row[1], function()
+      local source = folder.vips("copy %s %s", "photo.png", row[2])
+      local part = lmm.image(source, { orient = true })
+      assert.equal(row[6], part.converted)
+      local sent, done = prepared(source, { orient = true })
+      assert.same({ row[5], 240, 160 }, { done.mime, done.width, done.height })
+      alike("photo.png", sent, row[3], row[4])
+      sent = prepared(source, { convert = "png" })
+      alike(source, sent, 0.5, 8) -- of what is in the file, nothing is lost
+    end)
+  end
+
+  for _, codec in ipairs { "heic", "avif" } do
+    it("is what libheif makes of a " .. codec:upper(), function()
+      local source = path("photo." .. codec)
+      shell.run(pixels.BARE .. "heif-enc -q 90 %s -o %s %s >/dev/null 2>&1", codec == "avif" and "-A" or "", source,
+        path "photo.png")
+      local sent, part = prepared(source, { convert = "png" })
+      assert.same({ "image/png", "image/" .. codec, 240, 160 }, { part.mime, part.converted, part.width, part.height })
+      shell.run(pixels.BARE .. "heif-convert %s %s >/dev/null 2>&1", source, path "heif.png")
+      alike("heif.png", sent, 1, 4)
+      sent, part = prepared(source, { max_side = 120 })
+      assert.same({ "image/jpeg", 120, 80 }, { part.mime, part.width, part.height })
+      assert.equal("120", folder.header(sent, "width"))
+    end)
+  end
+
+  it("of grey in 16 bit is grey, not white", function()
+    folder.vips("colourspace %s %s grey16", "photo.png", "grey16.png")
+    folder.vips("colourspace %s %s grey16", "photo.png", "grey16.tif")
+    folder.vips("colourspace %s %s b-w", "photo.png", "grey8.png")
+    for _, name in ipairs { "grey16.png", "grey16.tif" } do
+      assert.equal("ushort", folder.header(path(name), "format"))
+      local sent = prepared(path(name), { convert = "png" })
+      assert.equal("uchar", folder.header(sent, "format"))
+      alike("grey8.png", sent, 1, 2)
+    end
+  end)
+
+  it("of colours in 16 bit has 8", function()
+    folder.vips("colourspace %s %s rgb16", "photo.png", "rgb16.png")
+    local sent = prepared(path "rgb16.png", { orient = true })
+    assert.equal("uchar", folder.header(sent, "format"))
+    alike("photo.png", sent, 0.5, 1)
+  end)
+
+  it("of CMYK is sRGB", function()
+    folder.vips("icc_export %s %s --output-profile cmyk", "photo.png", "cmyk.jpg[Q=95]")
+    assert.equal("cmyk", folder.header(path "cmyk.jpg", "interpretation"))
+    folder.vips("colourspace %s %s srgb", "cmyk.jpg", "expected.png")
+    assert.equal("image/jpeg", lmm.image(path "cmyk.jpg", { orient = true }).mime)
+    local sent = prepared(path "cmyk.jpg", { convert = "png" })
+    assert.same({ "srgb", "3" }, { folder.header(sent, "interpretation"), folder.header(sent, "bands") })
+    alike("expected.png", sent, 0, 0)
+  end)
+
+  it("of colours that a profile defines is sRGB, and the profile is gone", function()
+    folder.vips("icc_transform %s %s p3", "photo.png", "p3.png")
+    local sent = prepared(path "p3.png", { orient = true })
+    assert.matches("not found", folder.header(sent, "icc-profile-data"))
+    alike("photo.png", sent, 2, 20)
+  end)
+
+  --- What turns the upright picture into one that is stored so, by EXIF's number.
+  local turns = { {}, { "flip %s %s horizontal" }, { "rot %s %s d180" }, { "flip %s %s vertical" },
+    { "rot %s %s d90", "flip %s %s horizontal" }, { "rot %s %s d270" }, { "rot %s %s d90", "flip %s %s vertical" },
+    { "rot %s %s d90" } }
+
+  local function stored(number)
+    folder.vips("copy %s %s", "photo.png", "turned.png")
+    for _, words in ipairs(turns[number]) do
+      folder.vips(words, "turned.png", "stored.png")
+      folder.vips("copy %s %s", "stored.png", "turned.png")
+    end
+    return folder.vips("copy %s %s", "turned.png", "stored.png")
+  end
+
+  for number = 1, 8 do
+    it("is upright where EXIF says " .. number, function()
+      stored(number)
+      local jpeg = shell.read(folder.vips("copy %s %s", "stored.png", "plain.jpg[Q=95]"))
+      local head = build.jpeg { orientation = number }
+      local exif = head:sub(3, 4 + head:byte(5) * 256 + head:byte(6)) -- the segment behind the first marker
+      local source = shell.write(path "exif.jpg", jpeg:sub(1, 2) .. exif .. jpeg:sub(3))
+      local sent, part = prepared(source, { orient = true })
+      assert.same({ 240, 160 }, { part.width, part.height })
+      alike("photo.png", sent, 3, 30)
+      assert.falsy(shell.read(sent):find("Exif", 1, true))
+      sent, part = prepared(source, { max_side = 60 })
+      assert.same({ 60, 40 }, { part.width, part.height })
+      assert.same({ "60", "40" }, { folder.header(sent, "width"), folder.header(sent, "height") })
+
+      sent, part = prepared(source, { orient = false })
+      alike("stored.png", sent, 3, 30)
+      assert.same({ folder.header(path "stored.png", "width"), folder.header(path "stored.png", "height") },
+        { tostring(part.width), tostring(part.height) })
+    end)
+  end
+
+  it("has the size that the part has said", function()
+    for _, row in ipairs {
+      { { max_side = 100 }, 100, 67 }, { { max_side = 1 }, 1, 1 }, { { max_side = 1568 }, 240, 160 },
+      { { max_pixels = 6000 }, 95, 63 }, { { max_pixels = 1 }, 1, 1 }, { { max_pixels = 38400 }, 240, 160 },
+      { { max_pixels = 38399 }, 239, 159 }, { { max_side = 90, max_pixels = 6000 }, 90, 60 },
+    } do
+      local part = lmm.image(path "photo.png", row[1])
+      assert.same({ row[2], row[3] }, { part.width, part.height })
+      assert.is_nil(part.size)
+      local sent
+      sent, part = prepared(path "photo.png", row[1])
+      assert.same({ row[2], row[3] }, { part.width, part.height })
+      assert.same({ tostring(row[2]), tostring(row[3]) },
+        { folder.header(sent, "width"), folder.header(sent, "height") })
+    end
+  end)
+
+  it("is shrunk as vipsthumbnail does it", function()
+    folder.vips("copy %s %s", "photo.png", "photo.jpg[Q=95]")
+    shell.run(pixels.BARE .. "vipsthumbnail -s 60x60 -o %s[Q=95] %s", path "small.jpg", path "photo.jpg")
+    alike("small.jpg", prepared(path "photo.jpg", { max_side = 60, quality = 95 }), 1, 12)
+  end)
+
+  it("has all its frames only where that is asked for", function()
+    folder.vips("invert %s %s", "photo.png", "second.png")
+    folder.vips("join %s %s %s vertical", "photo.png", "second.png", "both.v")
+    for _, ending in ipairs { "gif", "webp" } do
+      local source = folder.vips("copy %s %s", "both.v", "animated." .. ending .. "[page_height=160]")
+      assert.equal("2", folder.header(source, "n-pages"))
+      local sent, part = prepared(source, { convert = "png" })
+      assert.same({ 240, 160 }, { part.width, part.height })
+      alike("photo.png", sent, 6, 60)
+      sent, part = prepared(source, { animated = true, max_side = 120 })
+      assert.same({ "image/webp", 120, 80 }, { part.mime, part.width, part.height })
+      assert.same({ "2", "120", "80" }, { folder.header(sent, "n-pages"), folder.header(sent, "width"),
+        folder.header(sent, "height") })
+    end
+  end)
+
+  it("is white where it was transparent and becomes JPEG", function()
+    folder.vips("black %s 240 160 --bands 4", "clear.png")
+    folder.vips("black %s 240 160 --bands 3", "black.v")
+    folder.vips("invert %s %s", "black.v", "white.png")
+    alike("white.png", prepared(path "clear.png", { convert = "jpeg" }), 0, 0)
+    local sent = prepared(path "clear.png", { orient = true })
+    assert.equal("4", folder.header(sent, "bands"))
+  end)
+
+  it("is drawn where it is an SVG, which reads no file", function()
+    local red = folder.vips("copy %s %s", "photo.png", "red.png")
+    local svg = [[<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+      width="240" height="160">
+      <rect width="240" height="160" fill="white"/>%s</svg>]]
+    for _, inside in ipairs {
+      ('<image width="240" height="160" xlink:href="%s"/>'):format(red),
+      ('<image width="240" height="160" href="file://%s"/>'):format(red),
+      '<image width="240" height="160" href="red.png"/>',
+      '<image width="240" height="160" href="http://127.0.0.1:9/x.png"/>',
+    } do
+      local source = shell.write(path "drawing.svg", svg:format(inside))
+      local sent, part = prepared(source, { convert = "png" })
+      assert.same({ "image/png", "image/svg+xml" }, { part.mime, part.converted })
+      local white = folder.path "white.png"
+      folder.vips("black %s 240 160 --bands 3", "black.v")
+      folder.vips("invert %s %s", "black.v", "white.png")
+      folder.vips("flatten %s %s", sent, "flat.png")
+      alike(white, path "flat.png", 0, 0)
+    end
+    local sent = prepared(shell.write(path "drawing.svg", svg:format '<rect width="240" height="80" fill="black"/>'),
+      { convert = "png" })
+    folder.vips("flatten %s %s", sent, "flat.png")
+    folder.vips("black %s 240 80 --bands 3", "black.v")
+    folder.vips("invert %s %s", "black.v", "white.v")
+    folder.vips("join %s %s %s vertical", "black.v", "white.v", "half.png")
+    alike("half.png", path "flat.png", 0, 0)
+  end)
+
+  it("comes from bytes and from a data: URL as from a file", function()
+    local bytes = shell.read(path "photo.png")
+    local url = "data:image/png;base64," .. core.base64.encode(bytes)
+    local expected = shell.read((prepared(path "photo.png", { max_side = 50 })))
+    assert(expected == shell.read((prepared({ bytes = bytes }, { max_side = 50 }))), "other bytes")
+    assert(expected == shell.read((prepared(url, { max_side = 50 }))), "other bytes")
+  end)
+
+  it("is smaller with less quality", function()
+    local good = prepared(path "photo.png", { convert = "jpeg", quality = 95 })
+    local size = #shell.read(good)
+    assert(#shell.read((prepared(path "photo.png", { convert = "jpeg", quality = 20 }))) < size)
+  end)
+end)
+
+describe("what cannot be prepared", function()
+  it("has too many pixels, before they are decoded", function()
+    folder.vips("black %s 16 16 --bands 3", "small.png")
+    local small = shell.read(path "small.png")
+    local header = "IHDR" .. build.be(60000, 4) .. build.be(60000, 4) .. small:sub(25, 29)
+    local bomb = small:sub(1, 12) .. header .. build.be(pixels.crc32(header), 4) .. small:sub(34)
+    assert.equal("the data in bytes has 60,000 x 60,000 pixels, and no more than 100 million are decoded: shrink it "
+      .. "first", failed({ bytes = bomb }, { max_side = 100 }))
+    assert.equal("the data in bytes has 10,001 x 10,000 pixels, and no more than 100 million are decoded: shrink it "
+      .. "first",
+      failed({ bytes = '<svg xmlns="http://www.w3.org/2000/svg" width="10001" height="10000"/>' }, { convert = "png" }))
+    folder.vips("black %s 10001 10000", "large.v")
+    local large = folder.vips("copy %s %s", "large.v", "large.gif")
+    assert.matches("^'.*/large%.gif' has 10,001 x 10,000 pixels, and no more", failed(large, { max_side = 10 }))
+    folder.vips("black %s 5000 25000", "frames.v")
+    local frames = folder.vips("copy %s %s", "frames.v", "frames.gif[page_height=5000]")
+    assert.matches("frames%.gif' has 5,000 x 5,000 pixels in each of its 5 frames, and no more than 100 million are",
+      failed(frames, { animated = true }))
+    assert.truthy(prepared(frames, { max_side = 10 }))
+  end)
+
+  it("is cut short, unless that is allowed", function()
+    folder.vips("copy %s %s", "photo.png", "photo.jpg")
+    for _, name in ipairs { "photo.jpg", "photo.png" } do
+      local bytes = shell.read(path(name))
+      local cut = shell.write(path("cut." .. name:match "%w+$"), bytes:sub(1, math.floor(#bytes / 2)))
+      local message = failed(cut, { max_side = 100, mime = "image/" .. (name == "photo.jpg" and "jpeg" or "png") })
+      assert.matches("^'.*/cut%.%w+' is damaged or cut short, and cannot be prepared: check = false takes what "
+        .. "there is of it %(libvips says: "
+        .. (name == "photo.jpg" and "Premature end of input file" or "libpng read error") .. "%)$", message)
+    end
+    assert.truthy(prepared(path "cut.jpg", { max_side = 100, check = false }))
+  end)
+
+  it("has no decoder", function()
+    local heic = shell.read "spec/media/picture.heic":gsub("hvc1", "vvc1")
+    assert.equal("the data in bytes is image/heic, and there is no decoder for it: install libheif1 and libde265-0, "
+      .. "from Debian 13 on libheif-plugin-libde265", failed({ bytes = heic }, { max_side = 10, mime = "image/heic" }))
+    assert.equal("'spec/media/picture.bmp' is image/bmp, which libvips reads by ImageMagick only, and that is not "
+      .. "used on pictures that may come from anywhere: convert it to PNG first",
+      failed("spec/media/picture.bmp", { max_side = 10 }))
+    assert.equal("the data in bytes is image/png, and there is no decoder for it: convert it to PNG or JPEG first",
+      failed({ bytes = "nothing that is known" }, { max_side = 10, mime = "image/png" }))
+  end)
+
+  it("is what vips does not trust, whatever it is called", function()
+    folder.vips("copy %s %s", "photo.png", "photo.v")
+    for _, name in ipairs { "photo.v", "photo.ppm", "photo.hdr" } do
+      local source = folder.vips("copy %s %s", "photo.png", name)
+      local message = failed(source, { max_side = 10, mime = "image/png" })
+      assert(message:find "there is no decoder for it" or message:find "is damaged or cut short", message)
+    end
+  end)
+
+  it("has changed since the part was made", function()
+    local source = shell.write(path "changing.png", shell.read(path "photo.png"))
+    local part = lmm.image(source, { max_side = 10 })
+    shell.write(source, shell.read(path "photo.png") .. "x")
+    local _, err = prepare.all({ part }, function() core.sleep(0.002) end)
+    assert.equal("'" .. source .. "' has changed since the part was made: make the part again", err.message)
+    part = lmm.image(source, { max_side = 10 })
+    os.remove(source)
+    _, err = prepare.all({ part }, function() core.sleep(0.002) end)
+    assert.equal("cannot read '" .. source .. "': No such file or directory", err.message)
+    assert.equal(err, part.err)
+  end)
+
+  it("is for the server to fetch, or to know already", function()
+    for _, source in ipairs { "https://example.org/a.png", "file:///a.png" } do
+      assert.raises("lmm.image: max_side is not for what the server is to fetch", lmm.image, source, { max_side = 1 })
+    end
+    assert.raises("lmm.image: 'max_side' says something of a source, and there is none", lmm.image, nil,
+      { uuid = "u", max_side = 1 })
+  end)
+
+  for _, row in ipairs {
+    { "max_side", 0, "a whole number from 1 to 100000, not 0" },
+    { "max_side", 1.5, "a whole number from 1 to 100000, not 1.5" },
+    { "max_side", "9", "a whole number from 1 to 100000, not 9" }, { "max_pixels", -1, "a whole number from 1 to" },
+    { "quality", 101, "a whole number from 1 to 100, not 101" },
+    { "convert", "gif", '"jpeg", "png" or "webp", not gif' },
+    { "convert", true, '"jpeg", "png" or "webp", not true' }, { "orient", 1, "true or false, not 1" },
+    { "animated", "yes", "true or false, not yes" },
+  } do
+    it(("is asked for by %s = %s"):format(row[1], tostring(row[2])), function()
+      assert.raises("lmm.image: " .. row[1] .. " is " .. row[3], lmm.image, path "photo.png", { [row[1]] = row[2] })
+    end)
+  end
+
+  it("is animated and no WebP", function()
+    assert.raises("animated pictures become WebP, not png: leave convert out", lmm.image, path "photo.png",
+      { animated = true, convert = "png" })
+  end)
+end)
+
+describe("a type that the server does not decode", function()
+  local dialect = { decodes = { ["image/jpeg"] = true, ["image/png"] = true } }
+
+  it("is converted, once, and the part says so", function()
+    local part = lmm.image "spec/media/picture.heic"
+    local sent = prepare.needs(part, dialect)
+    assert.equal(sent, prepare.needs(part, dialect))
+    assert.same({ "image/heic", "image/heic", 522 }, { part.mime, part.converted, part.size })
+    assert.same({ "image/jpeg", "image/heic", 37, 23 }, { sent.mime, sent.converted, sent.width, sent.height })
+    assert.truthy(prepare.is_pending(sent))
+    assert.falsy(prepare.is_pending(part))
+    assert(prepare.all({ sent }, function() core.sleep(0.002) end))
+    assert.equal("image/jpeg", sent.media:info().mime)
+    assert.equal("image/heic", part.media:info().mime)
+  end)
+
+  it("goes as it is where the server decodes it, or nobody knows", function()
+    local heic, png = lmm.image "spec/media/picture.heic", lmm.image "spec/media/picture.png"
+    local bmp, sound = lmm.image "spec/media/picture.bmp", lmm.audio "spec/media/sound.wav"
+    local url = lmm.image "https://example.org/a.heic"
+    assert.same({ heic, heic, png, bmp, sound, url }, { prepare.needs(heic), prepare.needs(heic, {}),
+      prepare.needs(png, dialect), prepare.needs(bmp, dialect), prepare.needs(sound, dialect),
+        prepare.needs(url, dialect) })
+  end)
+
+  teardown(folder.remove)
+end)

@@ -1,0 +1,257 @@
+-- Pictures prepared on their way to a server: once, in any loop, without holding up anything else, and told as an error
+-- before anything is sent where that fails.
+local lmm = require "lmm"
+local pixels = require "spec.support.pixels"
+local program = require "spec.support.program"
+local shell = require "spec.support.shell"
+local vips = require "lmm.vips"
+
+local folder = pixels.folder()
+local path = folder.path
+local photo, large, mock
+
+--- What the server says that it got of the picture.
+local function told(reply, message)
+  return assert(reply, message).text:match "image 1: ([^,]+, %d+ x %d+ pixels)"
+end
+
+--- Runs `fn` and counts how many pictures are begun meanwhile.
+local function begun(fn)
+  local start, count = vips.start, 0
+  vips.start = function(...)
+    count = count + 1
+    return start(...)
+  end
+  local ok, problem = pcall(fn)
+  vips.start = start
+  assert(ok, problem)
+  return count
+end
+
+describe("a picture that is to be prepared", function()
+  setup(function()
+    photo = folder.photo "photo.png"
+    folder.vips("replicate %s %s 20 20", "photo.png", "large.v")
+    large = folder.vips("copy %s %s", "large.v", "large.jpg")
+    mock = assert(lmm.mock {})
+  end)
+  teardown(function()
+    mock.stop()
+    folder.remove()
+  end)
+
+  local function client(opts)
+    opts = opts or {}
+    opts.base_url = mock.url
+    return lmm.connect(opts)
+  end
+
+  it("is prepared when it is first sent, and once", function()
+    local chat, part = client():conversation(), lmm.image(photo, { max_side = 60, convert = "webp" })
+    assert.equal(1, begun(function()
+      assert.equal("image/webp, 60 x 40 pixels", told(chat:ask("what?", part)))
+      assert.equal("image/webp, 60 x 40 pixels", told(chat:ask "and now?"))
+      assert.equal("image/webp, 60 x 40 pixels", told(client():chat {
+        messages = { { role = "user", content = { part } } },
+      }))
+      assert.equal("image/webp, 60 x 40 pixels", told((chat:fork():stream "what?"):reply()))
+    end))
+    assert.truthy(part.size > 0)
+  end)
+
+  it("goes along in a raw request, a form and events", function()
+    local function part() return lmm.image(photo, { max_side = 60 }) end
+    local body = { model = "mock", messages = { { role = "user", content = { part() } } } }
+    local reply = assert(client():request("POST", "chat/completions", body))
+    assert.matches("image/png, 60 x 40 pixels", reply.body)
+    body.messages[1].content[1] = part()
+    local text = {}
+    for event in client():events("POST", "chat/completions", body) do
+      text[#text + 1] = event.choices[1] and event.choices[1].delta.content or ""
+    end
+    assert.matches("image/png, 60 x 40 pixels", table.concat(text))
+    local made = part()
+    assert(client():request("POST", "audio/transcriptions", lmm.form { file = made, model = "mock" }))
+    assert.same({ true, 60 }, { made.plan.is_done, made.media:info().width })
+  end)
+
+  it("is prepared once though several ask with it at once", function()
+    local part, fns = lmm.image(large, { max_side = 60 }), {}
+    for i = 1, 5 do fns[i] = function() return client():conversation():ask("what?", part) end end
+    local results
+    assert.equal(1, begun(function() results = assert(lmm.gather(fns)) end))
+    for i = 1, 5 do assert.equal("image/jpeg, 60 x 40 pixels", told(results[i], i)) end
+  end)
+
+  it("holds up nobody else", function()
+    local count, is_over = 0, false
+    local others = {
+      function()
+        local reply, message = client():conversation():ask("what?", lmm.image(large, { max_side = 60 }))
+        is_over = true
+        return reply, message
+      end,
+      function()
+        local loop = client().loop
+        while not is_over do
+          loop:wait({}, loop:now() + 0.001)
+          count = count + 1
+        end
+        return true
+      end,
+    }
+    local results = assert(lmm.gather(others))
+    assert.equal("image/jpeg, 60 x 40 pixels", told(results[1]))
+    assert(count > 10, "the other task went on " .. count .. " times")
+  end)
+
+  it("that cannot be prepared is an error, before anything is sent", function()
+    local part = lmm.image(shell.write(path "no.png", shell.read(photo):sub(1, 500)), { max_side = 9,
+      mime = "image/png" })
+    local chat = client { model = "mock" }:conversation()
+    for _ = 1, 2 do
+      local _, message, err = chat:ask("what?", part)
+      assert.matches("^'.*/no%.png' is damaged or cut short, and cannot be prepared", message)
+      assert.same({ "invalid", part.err }, { err.kind, err })
+      assert.same({}, chat.messages)
+    end
+  end)
+
+  it("is cancelled with its question", function()
+    local chat = client { model = "mock" }:conversation()
+    local part = lmm.image(large, { convert = "png" })
+    local kinds = {}
+    assert(lmm.gather {
+      function()
+        local _, _, err = chat:ask("what?", part)
+        kinds[1] = err and err.kind
+      end,
+      function() chat:cancel() end,
+    })
+    local task = lmm.go(function()
+      local _, _, err = chat:ask("what?", part)
+      kinds[2] = err and err.kind
+    end)
+    task:cancel()
+    task:wait()
+    assert.same({ "cancelled", "cancelled" }, kinds)
+    assert.is_nil(part.err)
+    assert.equal("image/png, 4800 x 3200 pixels", told(chat:ask("what?", part))) -- what was begun is not lost
+  end)
+
+  it("counts as time of the call", function()
+    local part = lmm.image(large, { convert = "png" })
+    local _, message, err = client { model = "mock" }:conversation():ask("what?", part, { timeout = 0.001 })
+    assert.same({ "timeout", "total", 0 }, { err.kind, err.limit, err.attempts }, message)
+    assert.is_nil(part.err)
+  end)
+end)
+
+describe("lmm.vips", function()
+  local PRELUDE = "local lmm = require 'lmm'\nlocal url, photo = ...\n"
+
+  setup(function()
+    folder = pixels.folder()
+    photo = folder.photo "photo.png"
+    mock = assert(lmm.mock {})
+  end)
+  teardown(function()
+    mock.stop()
+    folder.remove()
+  end)
+
+  -- A child forgets what is the parent's, as it must, so who looks for leaks is not asked about it.
+  local FORKS = "ASAN_OPTIONS=detect_leaks=0"
+
+  local function run(text, more, prefix)
+    local ended = program.run(PRELUDE .. text, { mock.url, photo, more }, prefix)
+    assert.same({ 0, "" }, { ended.status, ended.err })
+    return ended.out
+  end
+
+  it("is loaded by the first picture that needs it, not before", function()
+    assert.equal("false false true\n", run [[
+      local function is_loaded()
+        for line in io.lines "/proc/self/maps" do
+          if line:find "libvips%.so" then return "true" end
+        end
+        return "false"
+      end
+      local client = lmm.connect(url)
+      assert(client:conversation():ask("what?", lmm.image(photo)))
+      local first, part = is_loaded(), lmm.image(photo, { max_side = 9 })
+      local second = is_loaded()
+      assert(client:conversation():ask("what?", part))
+      print(first .. " " .. second .. " " .. is_loaded())
+    ]])
+  end)
+
+  it("is told with its package where it was not built, or cannot be loaded", function()
+    assert.equal("'" .. photo .. "' cannot be prepared: this lmm was built without libvips (on Debian: apt install "
+      .. "libvips-dev, then make install again; with LuaRocks: luarocks make lmm-vips-scm-1.rockspec)\n", run [[
+      package.preload["lmm.vips"] = function() error("module 'lmm.vips' not found:\n\tno file", 0) end
+      print((select(2, lmm.connect(url):conversation():ask("what?", lmm.image(photo, { max_side = 9 })))))
+    ]])
+    assert.matches("' cannot be prepared: lmm%.vips cannot be loaded %(on Debian: apt install libvips42%): "
+      .. "libvips%.so%.42: cannot open shared object file\n$", run [[
+      package.preload["lmm.vips"] = function() error("libvips.so.42: cannot open shared object file", 0) end
+      print((select(2, lmm.connect(url):conversation():ask("what?", lmm.image(photo, { max_side = 9 })))))
+    ]])
+  end)
+
+  it("leaves a process that ends while pictures are prepared, whatever is collected or closed", function()
+    for _, ending in ipairs { "", "jobs = nil collectgarbage()", "jobs[1]:close() jobs[3]:close()", "os.exit(0, true)",
+      "os.exit(0)", "while jobs[1]:result() == false do core.sleep(0.001) end" } do
+      run([[
+        local vips, core = require "lmm.vips", require "lmm.core"
+        local jobs = {}
+        for i = 1, 9 do jobs[i] = assert(vips.start { path = photo, format = "png" }) end
+        core.sleep(0.002)
+      ]] .. ending)
+    end
+  end)
+
+  it("says nothing on standard error, whatever it finds in a picture", function()
+    run [[
+      local vips, core = require "lmm.vips", require "lmm.core"
+      local file = io.open(photo, "rb")
+      local bytes = file:read "*a"
+      file:close()
+      for cut = 1, 40 do
+        local job = vips.start { bytes = bytes:sub(1, math.floor(#bytes * cut / 40)), format = "jpeg",
+          lenient = cut % 2 == 0 }
+        while job:result() == false do core.sleep(0.001) end
+      end
+    ]]
+  end)
+
+  it("cannot be used in the child of a process that has used it", function()
+    local library = program.library "fork"
+    local said = run([[
+      local library = select(3, ...)
+      local process = require "spec.support.process"
+      local fork = assert(package.loadlib(library, "lmm_spec_fork"))
+      local client = lmm.connect { base_url = url, model = "mock" }
+      assert(client:conversation():ask("what?", lmm.image(photo, { max_side = 9 })))
+      local held = require "lmm.vips".start { path = photo, format = "png" }
+      for side = 10, 20 do -- by then it is done, too
+        assert(client:conversation():ask("what?", lmm.image(photo, { max_side = side })))
+      end
+      local pid = fork()
+      if pid == 0 then
+        local _, message = lmm.connect { base_url = url, model = "mock" }:conversation():ask("what?",
+          lmm.image(photo, { max_side = 8 }))
+        io.stdout:write(tostring(message), "\n")
+        io.stdout:flush()
+        held = nil
+        collectgarbage()
+        os.exit(0, true)
+      end
+      process.wait_for("the child's end", function() return not process.runs(pid) end)
+      assert(client:conversation():ask("what?", lmm.image(photo, { max_side = 7 })))
+      print(held ~= nil)
+    ]], library, FORKS)
+    os.remove(library)
+    assert.equal("libvips was used before this process was forked, and cannot be used in the child\ntrue\n", said)
+  end)
+end)
