@@ -3,6 +3,7 @@
 local cli = require "spec.support.cli"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
+local pixels = require "spec.support.pixels"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
 
@@ -285,4 +286,59 @@ describe("conversations of lmm ask", function()
     assert.matches("cannot save the conversation in .*: No such file or directory", run.err)
     assert.equal(1, run.status)
   end)
+end)
+
+describe("media that lmm ask prepares", function()
+  local folder = pixels.folder()
+
+  teardown(folder.remove)
+
+  it("are shrunk pictures", function()
+    local photo = folder.photo "photo.png"
+    for _, words in ipairs { { "-i", photo }, { "-a", photo } } do
+      local text = answered(lmm { "ask", "q", "--max-side", "60", words[1], words[2], "-i", JPEG })
+      assert.matches("image 1: image/png, 60 x 40 pixels.*image 2: image/jpeg, 37 x 23 pixels", text)
+    end
+  end)
+
+  it("are pages of a PDF", function()
+    local pdf = folder.path "two.pdf"
+    shell.write(pdf, "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Count 2/Kids[3 0 R "
+      .. "4 0 R]>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 144 72]>>endobj\n"
+      .. "4 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]>>endobj\ntrailer<</Root 1 0 R>>\n")
+    local wide, high = "image/png, 300 x 150 pixels", "image/png, 150 x 150 pixels"
+    for _, row in ipairs {
+      { "1", wide }, { "2", high }, { "1-2", wide, high }, { "2-", high }, { "all", wide, high },
+    } do
+      local text = answered(lmm { "ask", "q", "-a", pdf, "--page", row[1] })
+      local seen = {}
+      for medium in text:gmatch "image %d: (image/png, %d+ x %d+ pixels)" do seen[#seen + 1] = medium end
+      assert.same({ select(2, (table.unpack or unpack)(row)) }, seen) -- luacheck: ignore
+    end
+    assert.matches("image 1: image/png, 30 x 15 pixels",
+      answered(lmm { "ask", "q", "-i", pdf, "--page", "1", "--max-side", "30" }))
+    assert.matches("image 1: image/png, 300 x 150",
+      answered(lmm({ "ask", "q", "-a", "-", "--page", "1" }, shell.read(pdf))))
+    complained(lmm { "ask", "q", "-a", pdf, "--page", "3" }, 1, "two.pdf' has 2 pages, and no page 3")
+  end)
+
+  it("are pictures of a video", function()
+    assert.matches("video 1: 2 frames of image/jpeg", answered(lmm { "ask", "q", "-a", "spec/media/clip.mkv",
+      "--frames", "2" }))
+  end)
+
+  for _, row in ipairs {
+    { { "--page", "1", "-i", PNG }, "%-%-page is for a PDF, and there is none" },
+    { { "--frames", "1", "-i", PNG }, "%-%-frames is for a video, and there is none" },
+    { { "--max-side", "1", "-a", "spec/media/sound.wav" }, "%-%-max%-side is for a picture, and there is none" },
+    { { "--max-side", "1", "-i", "https://example.org/a.png" }, "%-%-max%-side is for files, not for what the server" },
+    { { "--max-side", "0", "-i", PNG }, "%-%-max%-side takes a whole number from 1 to 100000, not '0'" },
+    { { "--frames", "x", "-i", PNG }, "%-%-frames takes a whole number from 1 to 1000, not 'x'" },
+    { { "--page", "2-1", "-i", PNG }, "%-%-page takes a page or a range, as in 3, 1%-3, 2%- or all, not '2%-1'" },
+    { { "--page", "0", "-i", PNG }, "%-%-page takes a page or a range" },
+  } do
+    it("are not asked for by " .. table.concat(row[1], " "), function()
+      complained(lmm { "ask", "q", (table.unpack or unpack)(row[1]) }, 2, row[2]) -- luacheck: ignore
+    end)
+  end
 end)

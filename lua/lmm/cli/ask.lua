@@ -38,10 +38,31 @@ Examples:
    lmm ask --schema animal.json -i picture.jpg "What is it?" | jq .name
    lmm ask --choice cat,dog,other -i picture.jpg "What is it?"
    lmm ask --tool clock.lua "How long is it until noon?"
+   lmm ask -i photo.heic --max-side 1568 "What is shown in the image?"
+   lmm ask -a report.pdf --page 1-3 "What does the table say?"
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
    lmm ask --continue chat.json "And in the background?"]]
+
+--- A whole number from 1 to `most`.
+local function whole(name, most)
+  return function(text)
+    local number = text:find "^%d+$" and tonumber(text)
+    if number and number >= 1 and number <= most then return number end
+    return nil, ("%s takes a whole number from 1 to %d, not '%s'"):format(name, most, text)
+  end
+end
+
+--- "3", "1-3", "2-" or "all".
+local function pages(text)
+  if text == "all" then return {} end
+  local first, last = text:match "^(%d+)%-(%d*)$"
+  first = tonumber(first or text:match "^%d+$")
+  last = first and (last == nil and first or tonumber(last))
+  if first and first >= 1 and (not last or last >= first) then return { first = first, last = last } end
+  return nil, ("--page takes a page or a range, as in 3, 1-3, 2- or all, not '%s'"):format(text)
+end
 
 function ask.declare(parser)
   local command = parser:command("ask", DESCRIPTION, EPILOG):summary "Ask a question, about pictures or without any."
@@ -51,6 +72,12 @@ function ask.declare(parser)
     .. " be given several times; the order is kept."):argname("SOURCE"):count("*"):action(sources.add "image")
   command:option("-a --attach", "A medium of any kind, told by its bytes: a picture, a video, a sound, a PDF or a text"
     .. " file. Sources are as for -i; a URL is told by its ending."):argname("SOURCE"):count("*"):action(sources.add())
+  command:option("--max-side", "Shrink pictures until no side is longer, before they are sent; they go upright and"
+    .. " without metadata then. Needs libvips."):argname("PIXELS"):convert(whole("--max-side", 100000))
+  command:option("--page", "Send pages of a PDF as pictures: 3, or 1-3, or all. Needs libvips."):argname("PAGES")
+    :convert(pages)
+  command:option("--frames", "Send so many pictures of a video, spread evenly over it. Needs the program ffmpeg.")
+    :argname("N"):convert(whole("--frames", 1000))
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   connection.declare(command)
@@ -202,7 +229,8 @@ function ask.run(args)
   local chat, message, err = open(client, args, fields)
   if not chat then return nil, message, err end
   if #args.tool > 0 then require "lmm.cli.tool".add(chat, args.tool) end
-  local question, media = read_question(args), sources.parts(args.media or {})
+  local question, media = read_question(args), sources.parts(args.media or {},
+    { max_side = args.max_side, pages = args.page, frames = args.frames })
   local reply
   local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
   if args.json or print_value or args.no_stream then

@@ -64,7 +64,21 @@ function sources.check_text(bytes)
   return bytes
 end
 
-local function part_of(given)
+--- What the media options make of the parts: each applies to the sources of its kind, of which there must be one.
+---@class lmm.MediaOptions
+---@field max_side integer?
+---@field pages { first: integer, last: integer }?
+---@field frames integer?
+
+local function parts_of_pdf(source, name, media)
+  local pages, message = require("lmm").pages(source, { first = media.pages.first, last = media.pages.last,
+    max_side = media.max_side })
+  if not pages then console.fail("%s", (message:gsub("^the data in bytes", name))) end
+  return pages
+end
+
+--- The parts of one source, and what kind of source it is.
+local function parts_of(given, media)
   local name, source = given.source, given.source
   if source == "-" then
     local what = given.kind == "image" and "picture" or "medium"
@@ -74,22 +88,45 @@ local function part_of(given)
     source = { bytes = console.read_file(source, "a medium") }
     if source.bytes == "" then console.fail("nothing came through %s: it is empty", name) end
   end
+  local is_fetched = type(source) == "string" and source:find "^%a[%w+.-]+://"
+  if is_fetched and (media.max_side or media.frames) then
+    local option = media.max_side and "--max-side" or "--frames"
+    console.misuse("%s is for files, not for what the server fetches: %s", option, name)
+  end
+  if media.pages and parts.new("file", source).mime == "application/pdf" then
+    return parts_of_pdf(source, name, media), "pdf"
+  end
   local kind = given.kind or parts.kind_of(source)
-  if kind then return parts.new(kind, source) end
+  if kind == "image" then return { parts.new(kind, source, { max_side = media.max_side }) }, kind end
+  if kind == "video" and media.frames then
+    return { parts.new(kind, source, { frames = media.frames, max_side = media.max_side }) }, kind
+  end
+  if kind then return { parts.new(kind, source) }, kind end
   local failed = type(source) == "string" and parts.new("image", source)
   if failed and failed.url then
     console.misuse("what is at %s, its name does not tell: -i sends it as a picture", name)
   elseif failed and failed.err and not failed.media then
-    return failed
+    return { failed }, "image"
   end
   console.fail("%s is no picture, video, sound, PDF or text that is known", name)
 end
 
 ---@param list { kind: string?, source: string }[]
+---@param media lmm.MediaOptions?
 ---@return lmm.Part[]
-function sources.parts(list)
-  local out = {}
-  for i, given in ipairs(list) do out[i] = part_of(given) end
+function sources.parts(list, media)
+  media = media or {}
+  local out, seen = {}, {}
+  for _, given in ipairs(list) do
+    local made, kind = parts_of(given, media)
+    seen[kind] = true
+    for _, part in ipairs(made) do out[#out + 1] = part end
+  end
+  if media.pages and not seen.pdf then console.misuse "--page is for a PDF, and there is none" end
+  if media.frames and not seen.video then console.misuse "--frames is for a video, and there is none" end
+  if media.max_side and not (seen.image or seen.pdf or media.frames) then
+    console.misuse "--max-side is for a picture, and there is none"
+  end
   return out
 end
 
