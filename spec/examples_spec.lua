@@ -60,6 +60,48 @@ describe("the examples", function()
     assert.matches(": cannot reach [^\n]*\n", errors)
   end)
 
+  --- What an example prints, its errors and its status, asked of the built-in server.
+  local function asked(words)
+    local server = assert(mock.start { delay = 0 })
+    local out, errors, status = run(("OPENAI_BASE_URL=%s %s examples/%s"):format(server.url, quote(LUA), words))
+    server.stop()
+    return out, errors, status
+  end
+
+  it("photo.lua", function()
+    os.execute(("heif-enc -q 90 -o %s/photo.heic examples/picture.jpg >/dev/null 2>&1"):format(folder))
+    local out, errors, status = asked("photo.lua " .. folder .. "/photo.heic")
+    assert.matches("^image 1: image/jpeg, 1280 x 854 pixels, %d+ bytes[^\n]*\nquestion: What is shown in the "
+      .. "picture%?\n$", out)
+    assert.matches("^sent as image/jpeg, 1280 x 854 pixels, %d+ bytes, made of image/heic\n$", errors)
+    assert.equal(0, status)
+    out, errors, status = asked "photo.lua gone.heic"
+    assert.same({ "", "cannot read 'gone.heic': No such file or directory\n", 1 }, { out, errors, status })
+  end)
+
+  it("pdf.lua", function()
+    process.write(folder .. "/two.pdf", "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
+      .. "2 0 obj<</Type/Pages/Count 2/Kids[3 0 R 4 0 R]>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 144 "
+      .. "72]>>endobj\n4 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 72 72]>>endobj\ntrailer<</Root 1 0 R>>\n")
+    local out, errors, status = asked("pdf.lua " .. folder .. "/two.pdf")
+    assert.same({ "", 0 }, { errors, status })
+    assert.matches("^page 1: image 1: image/png, 300 x 150 pixels[^\n]*\npage 2: image 1: image/png, 150 x 150 "
+      .. "[^\n]*\n$", out)
+    out, errors, status = asked("pdf.lua " .. folder .. "/two.pdf 2 2 'Is it empty?'")
+    assert.matches("^page 2: [^\n]*150 x 150 [^\n]*question: Is it empty%?[^\n]*\n$", out)
+    assert.same({ "", 0 }, { errors, status })
+    out, errors, status = asked("pdf.lua " .. folder .. "/two.pdf 3")
+    assert.same({ "", 1 }, { out, status })
+    assert.matches("two%.pdf' has 2 pages, and no page 3\n$", errors)
+  end)
+
+  it("video.lua", function()
+    local out, errors, status = asked "video.lua spec/media/clip.mkv 2"
+    assert.matches("^video 1: 2 frames of image/jpeg[^\n]*\nquestion: What happens in the video%?\n$", out)
+    assert.matches("^sent 2 frames of %d+ x %d+ pixels, %d+ bytes\n$", errors)
+    assert.equal(0, status)
+  end)
+
   it("demo.lua", function()
     local out, errors, status = run(quote(LUA) .. " examples/demo.lua")
     assert.same({ "", 0 }, { errors, status })
