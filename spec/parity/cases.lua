@@ -156,6 +156,7 @@ local cases = {
   }),
 
   case("a picture is prepared while others go on", { replies.whole "seen" }, {
+    opts = { dialect = "generic" },
     run = function(client)
       local part = lmm.image("examples/picture.jpg", { max_side = 20, convert = "png" })
       local size = math.max(part.width, part.height)
