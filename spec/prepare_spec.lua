@@ -337,7 +337,7 @@ describe("what cannot be prepared", function()
 end)
 
 describe("a type that the server does not decode", function()
-  local dialect = { decodes = { ["image/jpeg"] = true, ["image/png"] = true } }
+  local dialect = { title = "Some server", decodes = { ["image/jpeg"] = true, ["image/png"] = true } }
 
   it("is converted, once, and the part says so", function()
     local part = lmm.image "spec/media/picture.heic"
