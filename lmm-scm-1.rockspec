@@ -181,6 +181,7 @@ build = {
     ["lmm.request.dialects.openrouter"] = "lua/lmm/request/dialects/openrouter.lua",
     ["lmm.request.dialects.sglang"] = "lua/lmm/request/dialects/sglang.lua",
     ["lmm.request.dialects.vllm"] = "lua/lmm/request/dialects/vllm.lua",
+    ["lmm.request.frames"] = "lua/lmm/request/frames.lua",
     ["lmm.request.media_cache"] = "lua/lmm/request/media_cache.lua",
     ["lmm.request.structured"] = "lua/lmm/request/structured.lua",
     ["lmm.request.tool_media"] = "lua/lmm/request/tool_media.lua",

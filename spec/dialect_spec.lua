@@ -144,8 +144,6 @@ describe("a part for a dialect", function()
       "the image cannot be sent: Ollama fetches nothing: read it and pass { bytes = ... }" },
     ["a BMP for OpenAI"] = { "openai", lmm.image "spec/media/picture.bmp", "'picture.bmp' is image/bmp, which "
       .. "OpenAI does not decode: PNG and JPEG are taken everywhere (check = false sends it as it is)" },
-    ["a video of frames for llama-server"] = { "llama.cpp", lmm.video { frames = { "spec/media/baseline.jpg" } },
-      "the video cannot be sent: llama-server takes no video of frames: send them as pictures" },
     ["a film by its URL for llama-server"] = { "llama.cpp", lmm.video "http://h/a.mp4",
       "the video cannot be sent: llama-server fetches no video by its URL: read it and pass { bytes = ... }" },
     ["a uuid for llama-server"] = { "llama.cpp", lmm.image(nil, { uuid = "u" }),
@@ -155,6 +153,28 @@ describe("a part for a dialect", function()
       assert.equal(row[3], sent(row[1], row[2]))
     end)
   end
+
+  it("is sent as pictures where it is a video of frames and the server takes none", function()
+    local jpeg = "spec/media/baseline.jpg"
+    for _, name in ipairs { "ollama", "llama.cpp", "openai" } do
+      local net = fake.net { fake.whole "a", fake.whole "b" }
+      local chat = net:connect { dialect = name }:conversation()
+      local film = lmm.video("spec/media/clip.mkv", { frames = 2 })
+      assert(chat:ask("one", lmm.video { frames = { jpeg, jpeg, jpeg } }, "two", film))
+      local content = net.requests[1].body.messages[1].content
+      local types = {}
+      for i, part in ipairs(content) do types[i] = part.type end
+      assert.same({ "text", "image_url", "image_url", "image_url", "text", "image_url", "image_url" }, types)
+      assert.equal(content[2].image_url.url, content[4].image_url.url)
+      local base64 = content[7].image_url.url:match "^data:image/jpeg;base64,(.*)$"
+      local bytes = assert(require("lmm.core").base64.decode(base64))
+      assert.equal("image/jpeg", lmm.image({ bytes = bytes }).mime)
+      assert.equal("video/jpeg", film.mime)
+      assert(chat:ask "again") -- the history keeps the video
+      assert.same({ "one", 4 }, { chat.messages[1].content[1].text, #chat.messages[1].content })
+    end
+    assert.equal("video_url", sent("vllm", lmm.video { frames = { jpeg } }).type)
+  end)
 
   it("is converted where the server does not decode it, and the part says so", function()
     for dialect, path in pairs { ["llama.cpp"] = "spec/media/big.tiff", vllm = "spec/media/picture.heic" } do

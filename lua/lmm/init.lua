@@ -33,7 +33,8 @@ function lmm.image(source, opts)
 end
 
 --- Makes a video part. See lmm.image. `{ frames = { ... }, fps = 2 }` makes one of pictures of one size, each a path,
---- `{ bytes = ... }` or an image part, which go in one URL (vLLM's video/jpeg; it takes 32 unless told otherwise).
+--- `{ bytes = ... }` or an image part, which go in one URL (vLLM's video/jpeg; it takes 32 unless told otherwise), or
+--- as pictures to a server that is known to take none.
 ---
 --- With `frames = 8` so many pictures of a film are sent in this form, spread evenly over it, no side longer than
 --- `max_side`; the program ffmpeg takes them when the part is first sent.

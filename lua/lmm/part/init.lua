@@ -22,6 +22,7 @@ local types = require "lmm.types"
 ---@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is
 --- told
 ---@field frames { media: userdata }[]?  of a video that goes as pictures
+---@field film lmm.Part?    of a frame: the video that it comes from
 ---@field options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made

@@ -5,6 +5,7 @@ local core = require "lmm.core"
 local dialects = require "lmm.request.dialects"
 local errors = require "lmm.errors"
 local forms = require "lmm.form"
+local frames = require "lmm.request.frames"
 local json = require "lmm.json"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
@@ -30,6 +31,7 @@ local function write_part(part)
   if part.err then error(part.err, 0) end
   found = found or { parts = {} }
   found.parts[#found.parts + 1] = part
+  if part.film then found.parts[#found.parts + 1] = part.film end
   local cache = dialect and dialect.caches and speaker:get_media_cache()
   if not cache then return content.of(part, dialect) end
   found.kept = found.kept or {}
@@ -56,6 +58,7 @@ end
 ---@return lmm.Found? found  where there are parts in it
 function request.body(given, client)
   json.learn_marks()
+  given = frames.expand(given, client and client:known_dialect())
   speaker, fields, found = client, given, nil
   local ok, body, message = pcall(core.write, given, OPTIONS)
   local what = found
