@@ -133,6 +133,9 @@ describe("installing", function()
     assert.matches("is now installed.*exit 0\n$", text)
     local paths = 'eval "$(' .. rocks .. 'path)"; '
     check(paths, paths .. "lmm")
+    text = run("cd copy && " .. rocks .. "make --deps-mode=none src/lmm-vips-scm-1.rockspec")
+    assert.matches("lmm%-vips scm%-1 is now installed.*exit 0\n$", text)
+    assert.matches("^function: [^\n]*\nexit 0\n$", run(paths .. arg[-1] .. " -e 'print(require(\"lmm.vips\").start)'"))
   end)
 
   it("the rockspec and the changelog name what there is", function()
@@ -151,6 +154,8 @@ describe("installing", function()
     for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files" } do
       for _, path in ipairs(modules[name].sources) do sources[path] = true end
     end
+    local vips = run("sed -n 's/^VIPS *:= *//p' " .. here .. "/Makefile"):match "^[^\n]*" -- which make builds
+    for part in vips:gmatch "%S+" do sources["src/" .. part .. ".c"] = true end
     for path in run("cd " .. here .. " && ls src/*.c"):gmatch "(src/[^\n]+)" do assert(sources[path], path) end
   end)
 end)

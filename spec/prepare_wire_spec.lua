@@ -188,7 +188,7 @@ describe("lmm.vips", function()
 
   it("is told with its package where it was not built, or cannot be loaded", function()
     assert.equal("'" .. photo .. "' cannot be prepared: this lmm was built without libvips (on Debian: apt install "
-      .. "libvips-dev, then make install again; with LuaRocks: luarocks make lmm-vips-scm-1.rockspec)\n", run [[
+      .. "libvips-dev, then make install again; with LuaRocks: luarocks make src/lmm-vips-scm-1.rockspec)\n", run [[
       package.preload["lmm.vips"] = function() error("module 'lmm.vips' not found:\n\tno file", 0) end
       print((select(2, lmm.connect(url):conversation():ask("what?", lmm.image(photo, { max_side = 9 })))))
     ]])

@@ -24,7 +24,7 @@ function failures.no_vips(plan, problem)
   local is_missing = tostring(problem):find("module 'lmm.vips' not found", 1, true)
   if is_missing then
     return invalid("%s cannot be prepared: this lmm was built without libvips (on Debian: apt install libvips-dev, "
-      .. "then make install again; with LuaRocks: luarocks make lmm-vips-scm-1.rockspec)", plan.name)
+      .. "then make install again; with LuaRocks: luarocks make src/lmm-vips-scm-1.rockspec)", plan.name)
   end
   return invalid("%s cannot be prepared: lmm.vips cannot be loaded (on Debian: apt install libvips42): %s", plan.name,
     texts.line(tostring(problem)))
