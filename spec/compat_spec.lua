@@ -20,7 +20,7 @@ local function check_other(other)
       :gsub("[%p]", "%%%0")
   end)
 
-  for _, name in ipairs { "core", "curl", "digest", "files" } do
+  for _, name in ipairs { "core", "curl", "digest", "files", "vips" } do
     it("lmm." .. name, function()
       if not folder then pending("the headers of Lua " .. other .. " are not here") end
       local path = folder .. "/lmm/" .. name .. ".so"
