@@ -106,6 +106,18 @@ describe("a PDF that cannot be drawn", function()
   setup(function() folder = pixels.folder() path = folder.path end)
   teardown(function() folder.remove() end)
 
+  it("is told by its own failure, whatever failed before", function()
+    local vips = require "lmm.vips"
+    local function failure(file)
+      local job = vips.start { path = file, format = "count", page = 1 }
+      local word
+      repeat word = select(2, job:result()) or core.sleep(0.001) until word
+      return word
+    end
+    local cut = shell.write(path "cut.pdf", "%PDF-1.4\n")
+    for _ = 1, 3 do assert.same({ "unreadable", "damaged" }, { failure(path "gone.pdf"), failure(cut) }) end
+  end)
+
   it("has a password, or another one", function()
     shell.run(pixels.BARE .. "qpdf --encrypt secret owner 128 --use-aes=y -- %s %s 2>/dev/null || true",
       pdf("open.pdf", 2), path "locked.pdf")

@@ -100,7 +100,9 @@ static void run(lmm_task *task) {
   (void)pthread_rwlock_rdlock(&vips);
   lmm_prepare_run(task, false);
   (void)pthread_rwlock_unlock(&vips);
-  if (task->failure != LMM_DAMAGED && task->failure != LMM_NO_DECODER && task->failure != LMM_PASSWORD) return;
+  bool is_told = task->failure == LMM_NO_MEMORY || task->failure == LMM_UNREADABLE ||
+                 task->failure == LMM_NO_DECODER || task->failure == LMM_DAMAGED || task->failure == LMM_PASSWORD;
+  if (!is_told) return; /* by libvips' text */
   (void)pthread_rwlock_wrlock(&vips);
   lmm_prepare_run(task, true);
   (void)pthread_rwlock_unlock(&vips);
