@@ -49,7 +49,7 @@ describe("media and parts", function()
     assert.same({}, part.options)
     local bytes = shell.read(jpeg)
     local info = part.media:info()
-    assert.equal(shell.output("stat -c %.6Y " .. jpeg):match "[%d.]+", ("%.6f"):format(info.mtime))
+    assert.truthy(math.abs(tonumber(shell.output("stat -c %.6Y " .. jpeg):match "[%d.]+") - info.mtime) < 1e-5)
     info.mtime = nil
     assert.same({ mime = "image/jpeg", width = 37, height = 23, size = #bytes, first = bytes:sub(1, 16) }, info)
   end)
