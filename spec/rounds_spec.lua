@@ -87,6 +87,16 @@ describe("tools run", function()
     chat:tool({ name = "ask" }, function() return chat:fork():ask("inside?", { run_tools = false }).text end)
     assert.equal("outer", assert(chat:ask "q").text)
     assert.same({ "inner" }, told(net.requests[3]))
+    chat, net = calling.chat { called { "ask" }, fake.whole "inner", fake.whole "outer" }
+    chat:tool({ name = "ask" }, function() return chat:fork():ask("inside?", { run_tools = false }) end)
+    assert.equal("outer", assert(chat:ask "q").text)
+    assert.same({ "inner" }, told(net.requests[3]))
+    local drawn = { { type = "image_url", image_url = { url = "data:image/png;base64,iVBORw0KGgo=" } } }
+    chat, net = calling.chat { called { "draw" }, fake.whole("Here:", { images = drawn }), fake.whole "outer" }
+    chat:tool({ name = "draw" }, function() return chat:fork():ask("a cat", { run_tools = false }) end)
+    assert.equal("outer", assert(chat:ask "q").text)
+    local content = told(net.requests[3])[1]
+    assert.same({ "Here:", drawn[1].image_url.url }, { content[1].text, content[2].image_url.url })
     chat, net = calling.chat { called { "ask" }, fake.whole "outer" }
     chat:tool({ name = "ask" }, function() return chat:ask("inside?") end)
     assert.equal("outer", assert(chat:ask "q").text)

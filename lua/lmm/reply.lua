@@ -61,4 +61,10 @@ function reply.new(fields, source)
   return self
 end
 
+--- Whether a value is a reply.
+---@return boolean
+function reply.is(value)
+  return getmetatable(value) == Reply
+end
+
 return reply

@@ -241,8 +241,8 @@ end
 
 --- Gives the model a tool: from now on `ask` and `stream` run `fn` when it is called, send back what it gives, and go
 --- on until there is an answer. It is run as a task, several at once, so that it may wait. What it returns is the
---- result: a text; a part, or a list with parts; any other value as JSON; nothing; `nil, message` says that it could
---- not be done. What it raises is told to the model.
+--- result: a text; a part, or a list with parts; a model's reply; any other value as JSON; nothing; `nil, message` says
+--- that it could not be done. What it raises is told to the model.
 ---@param def lmm.Tool
 ---@param fn fun(args: table, call: lmm.ToolCall): any
 function Conversation:tool(def, fn)

@@ -3,6 +3,7 @@
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local parts = require "lmm.part"
+local replies = require "lmm.reply"
 local texts = require "lmm.text"
 
 ---@class lmm.ToolResult
@@ -62,8 +63,16 @@ local function of_parts(call, list)
   return { call = call, text = table.concat(words, "\n"), content = content }
 end
 
---- The result of a call, of what its tool returned: a text, a part or a list with parts, nothing, or a value that goes
---- as JSON; nil and a message say that it could not.
+--- The text of a reply, and the pictures that the model made.
+local function of_reply(call, reply)
+  if not reply.images then return { call = call, text = texts.utf8(reply.text) } end
+  local list = { reply.text ~= "" and reply.text or nil }
+  for _, image in ipairs(reply.images) do list[#list + 1] = image end
+  return of_parts(call, list)
+end
+
+--- The result of a call, of what its tool returned: a text, a part or a list with parts, the reply of a model, nothing,
+--- or a value that goes as JSON; nil and a message say that it could not.
 ---@param call lmm.ToolCall
 ---@param value any
 ---@param message any
@@ -73,6 +82,7 @@ function results.returned(call, value, message)
   if value == nil then return { call = call, text = "" } end
   if type(value) == "string" then return { call = call, text = texts.utf8(value) } end
   if parts.is(value) then return of_parts(call, { value }) end
+  if replies.is(value) and type(value.text) == "string" then return of_reply(call, value) end
   if type(value) == "table" and is_content(value) then return of_parts(call, value) end
   local text, problem = json.text(value)
   if text then return { call = call, text = text } end
