@@ -281,8 +281,18 @@ describe("conversations of lmm ask", function()
     assert.equal("", complained(lmm { "ask", "q", "--continue", other }, 1, "No such file"))
     assert.equal("", complained(lmm { "ask", "q", "--continue", other, "-s", "s" }, 2, "its own system message"))
     assert.equal("notes", shell.read(file))
-    local run = lmm { "ask", "q", "--save", folder .. "/none/chat.json" }
-    assert.equal("question: q\n", run.out) -- the answer is there all the same
+    for _, place in ipairs { folder .. "/none/chat.json", folder .. "/none/", file .. "/chat.json", "none/chat.json" } do
+      assert.equal("", complained(lmm { "ask", "q", "--save", place }, 1, "cannot save the conversation in"))
+    end
+    assert.equal("", complained(lmm { "ask", "q", "--save", "" }, 2, "the path is empty"))
+  end)
+
+  it("that cannot be saved after all have their answer printed", function()
+    local tool = program.write("rmdir.lua", ("return { name = 'rmdir', run = function() os.remove %q end }"):format(
+      folder .. "/soon"))
+    shell.run("mkdir %s/soon", folder)
+    local run = lmm { "ask", "call rmdir {}", "--save", folder .. "/soon/chat.json", "--tool", tool }
+    assert.equal("tool rmdir: \nquestion: call rmdir {}\n", run.out)
     assert.matches("cannot save the conversation in .*: No such file or directory", run.err)
     assert.equal(1, run.status)
   end)

@@ -153,14 +153,23 @@ local function is_ours(text)
   return text:find('^%s*{%s*"format"%s*:%s*"lmm%.conversation"') ~= nil
 end
 
+--- The folder in which a path is.
+local function folder_of(path)
+  local folder = path:match "^(.*)/[^/]*$"
+  return folder == "" and "/" or folder or "."
+end
+
 --- Why there cannot be written at a path, or nil: what is there and is no saved conversation is not ours to replace.
 ---@param path string
 ---@return lmm.Error?
 function saved.check_target(path)
+  check_path("chat:save", path)
   local text, why, is_missing = files().read(path, HEAD)
-  if not text then
-    return not is_missing and invalid("cannot save the conversation in '%s': %s", path, why) or nil
+  if is_missing then
+    local is_file, _, is_nowhere = files().read(folder_of(path), 0) -- a folder is there, and cannot be read
+    if not is_file and not is_nowhere then return nil end
   end
+  if not text then return invalid("cannot save the conversation in '%s': %s", path, why) end
   if text == "" or is_ours(text) then return nil end
   local whole = #text < HEAD and text or files().read(path, MOST_TEXT) or "" -- another program may have turned it round
   local value = core.decode(whole, { depth = json.MAX_DEPTH, containers = MOST_TABLES })
@@ -174,7 +183,6 @@ local save_rows = { inline = "boolean" }
 ---@param chat lmm.Conversation
 ---@return true? saved, lmm.Error? err
 function saved.save(chat, path, opts)
-  check_path("chat:save", path)
   opts = options.check("chat:save", save_rows, opts)
   local err = saved.check_target(path)
   if err then return nil, err end
