@@ -281,7 +281,7 @@ describe("conversations of lmm ask", function()
     assert.equal("", complained(lmm { "ask", "q", "--continue", other }, 1, "No such file"))
     assert.equal("", complained(lmm { "ask", "q", "--continue", other, "-s", "s" }, 2, "its own system message"))
     assert.equal("notes", shell.read(file))
-    for _, place in ipairs { folder .. "/none/chat.json", folder .. "/none/", file .. "/chat.json", "none/chat.json" } do
+    for _, place in ipairs { folder .. "/none/chat.json", folder .. "/none/", file .. "/chat.json", "none/x.json" } do
       assert.equal("", complained(lmm { "ask", "q", "--save", place }, 1, "cannot save the conversation in"))
     end
     assert.equal("", complained(lmm { "ask", "q", "--save", "" }, 2, "the path is empty"))

@@ -53,6 +53,7 @@ describe("lmm ask --tool", function()
     { "bad.lua", "return\n{", 2, "%-%-tool [^\n]*bad.lua, line 2: .*<eof>" },
     { "raise.lua", "error('no luck', 0)", 1, "%-%-tool [^\n]*raise.lua: no luck" },
     { "raise_there.lua", "error 'no luck'", 1, "%-%-tool [^\n]*raise_there.lua, line 1: no luck" },
+    { "raise_table.lua", "error {}", 1, "%-%-tool [^\n]*raise_table.lua: a table was raised" },
     { "number.lua", "return 5", 2, "a tool is a table { name =, description =, parameters =, run = function" },
     { "no_run.lua", "return { name = 'x' }", 2, "the file returns no tool" },
     { "empty.lua", "", 2, "the file returns no tool" },
@@ -66,6 +67,16 @@ describe("lmm ask --tool", function()
       cli.complained(program.run { "ask", "--tool", path, "q" }, row[3], row[4])
     end)
   end
+
+  it("what a tool raises ends the program where that is asked for, and is no defect of lmm", function()
+    for _, row in ipairs { { "error 'no luck'", "two.lua, line 1: no luck" }, { "error('no luck', 0)", "no luck" },
+      { "error {}", "a table was raised" }, { "return nil + 1", "two.lua, line 1: attempt to" } } do
+      local path = program.write("two.lua", "return { name = 'two', run = function() " .. row[1] .. " end }")
+      local run = program.run { "ask", "--tool", path, "-p", "on_tool_error=raise", "call two" }
+      cli.complained(run, 1, "^lmm: [^\n]*" .. row[2])
+      assert.not_matches("defect", run.err)
+    end
+  end)
 
   it("the server may refuse tools", function()
     local other = assert(mock.start { tools = false })

@@ -36,6 +36,13 @@ function console.misuse(format, ...)
   error({ status = 2, message = format:format(...) }, 0)
 end
 
+--- What was raised, as a text.
+function console.words_of(raised)
+  local is_told, text = pcall(tostring, raised)
+  if not is_told or type(raised) == "table" and text:find "^table: " then return "a table was raised" end
+  return text
+end
+
 --- Writes to standard output at once. Whoever closes the pipe early has read enough and is told nothing; usually the
 --- signal SIGPIPE has ended the program by then.
 function console.write(text)

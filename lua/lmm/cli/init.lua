@@ -53,10 +53,15 @@ local function is_interrupt(text)
   return text:find "interrupted!$" ~= nil
 end
 
+--- Whether an error has its place in one of lmm's own files. Those of a tool are the caller's.
+local function is_ours(text)
+  return text:find "^[^\n]-lua/[%d.]*/?lmm/[%w_/]+%.lua:%d+: " ~= nil
+end
+
 --- The exit status and the message for what was raised.
 local function explain(problem)
   if type(problem) == "table" and problem.status then return problem.status, problem.message end
-  local text = tostring(problem)
+  local text = require "lmm.cli.console".words_of(problem)
   if is_interrupt(text) then return 130 end
   local misuse = text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
   if misuse then return 2, require "lmm.cli.advice".of(misuse) end
@@ -65,7 +70,8 @@ local function explain(problem)
     local message = require "lmm.errors".missing_package(text)
     return 1, message or ("the Lua module '%s' is not installed for %s"):format(missing, _VERSION)
   end
-  return 1, text .. " (this is a defect of lmm)"
+  if is_ours(text) then return 1, text .. " (this is a defect of lmm)" end
+  return 1, (text:gsub("^([^\n]-):(%d+): ", "%1, line %2: ", 1))
 end
 
 --- Runs the command.

@@ -12,10 +12,11 @@ local tool = {}
 
 local LONGEST_CALL = 200 -- bytes of a call's arguments that are shown
 
---- What Lua says, with the line for the place.
-local function place(path, message)
-  local line, words = tostring(message):match "^[^\n]-:(%d+): (.*)$"
-  if not line then return path .. ": " .. texts.line(tostring(message)) end
+--- What Lua says, or what a file raised, with the line for the place.
+local function place(path, raised)
+  local message = console.words_of(raised)
+  local line, words = message:match "^[^\n]-:(%d+): (.*)$"
+  if not line then return path .. ": " .. texts.line(message) end
   return ("%s, line %s: %s"):format(path, line, texts.line(words))
 end
 
