@@ -103,6 +103,13 @@ A picture.
       .. " bytes]\n\n[input_audio]\n\n## critic\n\nhm\n\nno\n", 1, true), text)
   end)
 
+  it("links to what a tool has given", function()
+    local chat = begun { MESSAGES[2], MESSAGES[3], { role = "tool", tool_call_id = "a", content = {
+      { type = "text", text = "# seen" }, lmm.image(PNG), { type = "text", text = "twice" } } } }
+    assert.matches("## Result\n\n```\n# seen\n```\n\n![picture.png](<spec/media/picture.png>)\n\n```\ntwice\n```\n",
+      chat:export "markdown", 1, true)
+  end)
+
   it("has no other options, and there are no other formats", function()
     local chat = begun(MESSAGES)
     assert.raises("media is an option of \"openai\"", chat.export, chat, "markdown", { media = false })

@@ -82,14 +82,15 @@ local function part_text(part)
 end
 
 --- What a part of a content says; a raw one that is no text is named by its type.
-local function content_text(content)
-  if type(content) == "string" then return content end
+---@param show nil|fun(text: string): string  how texts are written, where not as they are
+local function content_text(content, show)
+  if type(content) == "string" then return content ~= "" and show and show(content) or content end
   if parts.is(content) then return part_text(content) end
   if type(content) ~= "table" then return "" end
-  if type(content.text) == "string" then return content.text end
+  if type(content.text) == "string" then return content_text(content.text, show) end
   if content.type ~= nil then return "[" .. tostring(content.type) .. "]" end
   local pieces = {}
-  for _, item in ipairs(content) do pieces[#pieces + 1] = content_text(item) end
+  for _, item in ipairs(content) do pieces[#pieces + 1] = content_text(item, show) end
   return table.concat(pieces, "\n\n")
 end
 
@@ -103,9 +104,9 @@ local TITLES = { system = "System", developer = "System", user = "User", assista
 
 local function message_text(message)
   local role = tostring(message.role)
-  local text = content_text(message.content)
+  local text = content_text(message.content, role == "tool" and fenced or nil)
   local pieces = { "## " .. (TITLES[role] or role == "tool" and "Result" or role) }
-  if text ~= "" then pieces[2] = role == "tool" and fenced(text) or text end
+  if text ~= "" then pieces[2] = text end
   if type(message.refusal) == "string" and message.refusal ~= "" then pieces[#pieces + 1] = message.refusal end
   for _, call in ipairs(type(message.tool_calls) == "table" and message.tool_calls or {}) do
     pieces[#pieces + 1] = call_text(call)
