@@ -260,7 +260,7 @@ describe("arguments", function()
     { '{"city":"a', "error: the arguments of weather are wrong: they are no JSON: ", "{}" },
     { "", "error: the arguments of weather are wrong: city is missing", "{}" },
     { "{}", "error: the arguments of weather are wrong: city is missing", "{}" },
-    { "null", "error: the arguments of weather are wrong: the value must be an object, not null", "null" },
+    { " null", "error: the arguments of weather are wrong: city is missing", "{}" },
     { "5", "error: the arguments of weather are wrong: the value must be an object, not 5", "5" },
     { '{"city":5}', "error: the arguments of weather are wrong: city must be a string, not 5", '{"city":5}' },
     { '{"city":"a","days":"x"}', "error: the arguments of weather are wrong: days must be an integer, not \"x\"",
@@ -276,6 +276,23 @@ describe("arguments", function()
       assert.equal(row[3], sent) -- vLLM reads them, and refuses the whole request where they are no JSON
     end)
   end
+
+  it("that are null or empty are none", function()
+    for _, arguments in ipairs { "null", " null\n", "" } do
+      local chat, net = calling.chat { called { "f", arguments }, fake.whole "x", fake.whole "y" }
+      local got
+      chat:tool({ name = "f" }, function(args) got = args end)
+      local reply = assert(chat:ask "q")
+      assert.same({}, got)
+      assert.equal(arguments, reply.steps[1].calls[1].arguments)
+      assert.equal("{}", net.requests[2].body.messages[2].tool_calls[1]["function"].arguments)
+      chat.messages = { { role = "user", content = "q" }, { role = "assistant", tool_calls = { { id = "a",
+        ["function"] = { name = "f", arguments = arguments } } } } }
+      got = nil
+      assert(chat:ask())
+      assert.same({}, got)
+    end
+  end)
 
   it("are read leniently, and go back as JSON", function()
     local case = ask { { "weather", '{"city":"a","days":null,"odd":NaN}' }, "Done." }

@@ -100,6 +100,12 @@ function json.name_of(value)
   return type(value) == "string" and value ~= "" and value or nil
 end
 
+--- The text of a call's arguments; where a model gave none, some servers write nothing, others null.
+---@param text string
+function json.arguments(text)
+  return (text:find "^%s*$" or text:find "^%s*null%s*$") and "{}" or text
+end
+
 --- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
 function json.items(list)
   local places = {}

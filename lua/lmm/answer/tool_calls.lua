@@ -76,8 +76,7 @@ function tool_calls.finish(calls, limits)
   local finished = {}
   for i, call in ipairs(calls) do
     local arguments = core.join(call.arguments)
-    local args = core.decode(arguments ~= "" and arguments or "{}", { depth = limits.depth, clean = true,
-      lenient = true })
+    local args = core.decode(json.arguments(arguments), { depth = limits.depth, clean = true, lenient = true })
     finished[i] = { id = call.id, name = call.name, arguments = arguments, args = args }
   end
   return finished
@@ -91,7 +90,7 @@ function tool_calls.for_history(calls, finished)
   local list = {}
   for i, call in ipairs(finished) do
     local source = calls[i]
-    local fn = { name = call.name, arguments = call.arguments ~= "" and call.arguments or "{}" }
+    local fn = { name = call.name, arguments = json.arguments(call.arguments) }
     for name, value in pairs(source.within or {}) do fn[name] = value end
     local item = { id = call.id, type = source.type or "function", ["function"] = fn }
     for name, value in pairs(source.beside or {}) do item[name] = value end

@@ -48,7 +48,7 @@ local function calls_of(message)
     local fn = type(item["function"]) == "table" and item["function"] or {}
     local arguments = type(fn.arguments) == "table" and json.text(fn.arguments) or fn.arguments
     if type(arguments) ~= "string" or arguments == "" then arguments = "{}" end
-    local args = core.decode(arguments, { depth = json.MAX_DEPTH, clean = true, lenient = true })
+    local args = core.decode(json.arguments(arguments), { depth = json.MAX_DEPTH, clean = true, lenient = true })
     list[#list + 1] = { id = item.id, name = json.name_of(fn.name) or "", arguments = arguments, args = args }
   end
   return list
