@@ -212,6 +212,11 @@ describe("the value", function()
     end)
   end
 
+  it("that begins with a tag is quoted, and no HTML page", function()
+    assert.refused('the answer is not the JSON that the schema asks for, not a JSON object but "<think>so</think> {}", '
+      .. "and ended with finish_reason stop$", answered("<think>so</think> {}", { schema = {} }))
+  end)
+
   for text, value in pairs { yes = "yes", [' no\n'] = "no", ['"yes"'] = "yes", ['{"choice": "no"}'] = "no",
     ["```json\n\"yes\"\n```"] = "yes", ['say "hi"'] = 'say "hi"', ["[x]"] = "[x]" } do
     it(("of a choice is the choice itself: %q"):format(text), function()

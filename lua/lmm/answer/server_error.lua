@@ -131,12 +131,13 @@ end
 --- the beginning of `quote`.
 ---@param body string
 ---@param fault string?  what the JSON decoder says of it
+---@param is_said boolean?  a model wrote it
 ---@return { kind: "protocol", reason: string, quote: string? }
-function server_error.not_json(body, fault)
+function server_error.not_json(body, fault, is_said)
   local reason
   if not body:find "%S" then
     reason = "an empty reply"
-  elseif body:find "^%s*<[!%a]" then
+  elseif not is_said and body:find "^%s*<[!%a]" then
     local title = body:match "<[tT][iI][tT][lL][eE]>%s*([^<]+)"
     if title then return { kind = "protocol", phase = "receive", reason = "an HTML page, {quote}", quote = title } end
     reason = "an HTML page, not JSON"
@@ -152,8 +153,9 @@ end
 ---@param limits { reply: integer, depth: integer }
 ---@param message string
 ---@param why "syntax"|"cut"|"limit"
-function server_error.of_decode(text, limits, message, why)
-  if why ~= "limit" then return server_error.not_json(text, message) end
+---@param is_said boolean?  a model wrote it
+function server_error.of_decode(text, limits, message, why, is_said)
+  if why ~= "limit" then return server_error.not_json(text, message, is_said) end
   local reason = ("the reply is longer than %d bytes (limits.reply)"):format(limits.reply)
   if message:find "nested" then
     reason = ("the reply is nested more than %d deep (limits.depth)"):format(limits.depth)

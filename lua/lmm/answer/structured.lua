@@ -20,7 +20,7 @@ local function decode(text, limits)
   grower:feed(text)
   grower:finish()
   local message, _, why = grower:failure()
-  if message then return nil, server_error.of_decode(text, limits, message, why) end
+  if message then return nil, server_error.of_decode(text, limits, message, why, true) end
   return grower:value()
 end
 
