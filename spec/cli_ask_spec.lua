@@ -265,6 +265,31 @@ describe("conversations of lmm ask", function()
     assert.equal(400, assert(json.decode(shell.read(other))).options.fields.max_tokens)
   end)
 
+  it("go on from calls that nobody has answered, without a question", function()
+    local tool = program.write("add.lua", "return { name = 'add', run = function(args) return args.a + 1 end }")
+    lmm { "ask", "--save", file, "--tool", tool, "-p", "run_tools=false", 'call add {"a":1}' }
+    complained(lmm { "ask", "--continue", file, "and?" }, 1, "the call of 'add' [^\n]* is unanswered: before the next "
+      .. "question have its tool run by lmm ask %-%-continue FILE %-%-tool FILE.lua </dev/null\n")
+    complained(lmm { "ask", "--continue", file }, 1, "is unanswered: give its tool by %-%-tool\n")
+    local run = lmm { "ask", "--continue", file, "--tool", tool }
+    assert.equal('tool add: 2\nquestion: call add {"a":1}\n', answered(run))
+    assert.equal(4, messages(file))
+    complained(lmm { "ask", "--continue", file }, 2, "there is nothing to ask: pass a question")
+    complained(lmm { "ask", "--continue", file, "-i", PNG }, 2, "the question is empty")
+    complained(lmm { "ask" }, 2, "the question is empty")
+  end)
+
+  it("whose media were moved are told where they are", function()
+    local from, to = folder .. "/from", folder .. "/to"
+    shell.run("mkdir %s %s && cp " .. PNG .. " %s/a.png", from, to, from)
+    answered(lmm { "ask", "--save", file, "-i", from .. "/a.png", "first" })
+    shell.run("mv %s/a.png %s", from, to)
+    local err = complained(lmm { "ask", "--continue", file, "second" }, 1, "where it was moved, add %-p 'media={\""
+      .. from:gsub("%p", "%%%0") .. "\":\"its new folder\"}'%)") and lmm { "ask", "--continue", file, "second" }.err
+    local advice = err:match "%-p '(media=.-)'":gsub("its new folder", to)
+    assert.matches("^image 1: image/png", answered(lmm { "ask", "--continue", file, "second", "-p", advice }))
+  end)
+
   it("that fail leave the file as it was", function()
     answered(lmm { "ask", "--save", file, "first" })
     local before = shell.read(file)

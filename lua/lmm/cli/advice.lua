@@ -5,8 +5,13 @@ local advice = {}
 
 local OTHER_MEDIUM = " (-a takes any medium, -i only pictures)"
 
---- What the library says, and what the command says in its place.
+--- What the library says, and what the command says in its place; `is_pattern`: both are Lua patterns.
 local rows = {
+  { 'load with media = { %[(".-")%] = "its new folder" }', [[add -p 'media={%1:"its new folder"}']],
+    is_pattern = true },
+  { "answer it by chat:result(call, value), have its tool run by chat:ask(), or take the whole exchange back by "
+    .. "chat:undo()", "have its tool run by lmm ask --continue FILE --tool FILE.lua </dev/null" },
+  { "answer it by chat:result(call, value), or give its tool by chat:tool", "give its tool by --tool" },
   { "pass api_key, or set OPENAI_API_KEY", "set $OPENAI_API_KEY" },
   { "does not take the key that was sent", "does not take the key in $OPENAI_API_KEY" },
   { "client:models(), or lmm models, lists", "lmm models lists" },
@@ -30,8 +35,11 @@ local rows = {
 
 local function translate(text)
   for _, row in ipairs(rows) do
-    local start, stop = text:find(row[1], 1, true)
-    if start then return text:sub(1, start - 1) .. row[2] .. text:sub(stop + 1) end
+    local start, stop = text:find(row[1], 1, not row.is_pattern)
+    if start then
+      local words = row.is_pattern and text:sub(start, stop):gsub(row[1], row[2]) or row[2]
+      return text:sub(1, start - 1) .. words .. text:sub(stop + 1)
+    end
   end
   return text
 end

@@ -96,7 +96,8 @@ function ask.declare(parser)
   command:option("--save", "Save the conversation in FILE once the question is answered: texts, fields, and media by"
     .. " their paths. A file that is no saved conversation is not overwritten."):argname "FILE"
   command:option("--continue", "Ask in the conversation that was saved in FILE, and save it there again, or where"
-    .. " --save says. Fields that -p sets are saved with it."):argname "FILE"
+    .. " --save says. Fields that -p sets are saved with it. Where the question is empty, calls that are unanswered are"
+    .. " run, with the tools of --tool. -p 'media={\"OLD\":\"NEW\"}' says where folders of media are now."):argname "FILE"
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
@@ -128,6 +129,7 @@ local function reads_medium(args)
   end
 end
 
+--- The question; nil where there is none, and the conversation is to go on from what is unanswered in it.
 local function read_question(args)
   local given = args.question[1] or "-"
   local question
@@ -136,7 +138,10 @@ local function read_question(args)
   else
     question = console.text(given, "the question")
   end
-  if not question:find "%S" then console.misuse "the question is empty" end
+  if not question:find "%S" then
+    if args["continue"] and not args.media then return nil end
+    console.misuse "the question is empty"
+  end
   if given == "-" or reads_medium(args) or not console.is_fed() then return question end
   local before = console.chomp(sources.check_text(console.read "what the question is about"))
   return before == "" and question or before .. "\n\n" .. question
