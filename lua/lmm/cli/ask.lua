@@ -96,8 +96,9 @@ function ask.declare(parser)
   command:option("--save", "Save the conversation in FILE once the question is answered: texts, fields, and media by"
     .. " their paths. A file that is no saved conversation is not overwritten."):argname "FILE"
   command:option("--continue", "Ask in the conversation that was saved in FILE, and save it there again, or where"
-    .. " --save says. Fields that -p sets are saved with it. Where the question is empty, calls that are unanswered are"
-    .. " run, with the tools of --tool. -p 'media={\"OLD\":\"NEW\"}' says where folders of media are now."):argname "FILE"
+    .. " --save says. Fields that -p sets are saved with it. Where the question is empty, calls that are unanswered"
+    .. " are run, with the tools of --tool. -p 'media={\"OLD\":\"NEW\"}' says where folders of media are"
+    .. " now."):argname "FILE"
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
