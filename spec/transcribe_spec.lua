@@ -129,6 +129,8 @@ describe("client:transcribe", function()
     assert.refused("cannot read 'gone.wav'", client:transcribe "gone.wav")
     assert.refused("the field 'file' of the form cannot be sent: the audio is a URL",
       client:transcribe(lmm.audio "https://example.org/a.wav"))
+    assert.refused("^'https://host/a.wav' is a URL, which no server fetches here: download it and pass its path$",
+      client:transcribe "https://host/a.wav")
     assert.equal(0, #net.requests)
   end)
 

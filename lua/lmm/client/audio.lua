@@ -93,16 +93,21 @@ local function write(part, fields, model)
   return { body = body, model = model, content_type = content_type, parts = { part } }
 end
 
+---@return lmm.Part? part, lmm.Error? err
 local function part_of(source, where)
   if parts.is(source) then return source end
-  if type(source) == "string" then return parts.new("file", source) end
-  errors.misuse("%s takes a path or a part, not a %s", where, type(source))
+  if type(source) ~= "string" then errors.misuse("%s takes a path or a part, not a %s", where, type(source)) end
+  if not source:lower():find "^https?://" then return parts.new("file", source) end
+  return nil, errors.new { kind = "invalid", message = ("'%s' is a URL, which no server fetches here: download it and "
+    .. "pass its path"):format(source) }
 end
 
 local function ask(self, where, path, source, opts)
   local ours, fields = endpoint.split(self, where, opts, OWN)
-  local part = part_of(source, where)
-  local written, err = write(part, fields) -- first of all: what cannot be sent is told before anything is
+  local part, err = part_of(source, where)
+  if not part then return nil, err end
+  local written
+  written, err = write(part, fields) -- first of all: what cannot be sent is told before anything is
   if not written then return nil, err end
   local call_opts = calls.options(self, ours)
   local model

@@ -3,6 +3,7 @@
 local calls = require "lmm.call"
 local endpoint = require "lmm.client.endpoint"
 local errors = require "lmm.errors"
+local parts = require "lmm.part"
 
 local tokens = {}
 
@@ -28,6 +29,14 @@ local function read(value, given)
   return { count = count, tokens = list, max_model_len = type(most) == "number" and most or nil }
 end
 
+--- The messages to count.
+local function check_messages(given)
+  local one = parts.is(given) and "a part: put it in a message's content"
+    or given.role ~= nil and "one message: put it in a list"
+  if one then errors.misuse("client:tokenize takes a text or a list of messages, not %s", one) end
+  return given
+end
+
 --- How many tokens a text or a list of messages has, and which. Messages are written as the model's template has it,
 --- and media in them counted as they are in a chat; llama-server knows texts only.
 ---@param self lmm.Client
@@ -40,7 +49,7 @@ function tokens.tokenize(self, given, opts)
   if type(given) == "string" then
     fields.prompt, fields.content = given, given
   elseif type(given) == "table" then
-    fields.messages = given
+    fields.messages = check_messages(given)
   else
     errors.misuse("client:tokenize takes a text or a list of messages, not a %s", type(given))
   end
