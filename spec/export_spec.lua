@@ -110,6 +110,16 @@ A picture.
       chat:export "markdown", 1, true)
   end)
 
+  it("says what in a history is no message", function()
+    local chat = begun(MESSAGES)
+    for _, wrong in ipairs { 5, "x", { content = "no role" }, { role = "user", content = 5 } } do
+      chat.messages[2] = wrong
+      for _, format in ipairs { "markdown", "openai" } do
+        assert.refused("^the conversation cannot be exported: messages%[2%]", chat:export(format))
+      end
+    end
+  end)
+
   it("has no other options, and there are no other formats", function()
     local chat = begun(MESSAGES)
     assert.raises("media is an option of \"openai\"", chat.export, chat, "markdown", { media = false })

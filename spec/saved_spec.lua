@@ -367,6 +367,9 @@ describe("saving", function()
     local chat = asked(nil, "q")
     chat.messages[2] = { content = "no role" }
     assert.refused("^the conversation cannot be saved: messages%[2%]%.role is missing$", chat:save(path))
+    chat = client():conversation { callback = print }
+    assert.refused("^the conversation cannot be saved: options.fields.callback is a function, which JSON cannot hold$",
+      chat:save(path))
   end)
 
   it("has a limit, which is told", function()

@@ -2,6 +2,7 @@
 --- server gets them, go out.
 local errors = require "lmm.errors"
 local json = require "lmm.json"
+local messages = require "lmm.conversation.messages"
 local options = require "lmm.options"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
@@ -136,6 +137,10 @@ function export.export(chat, format, opts)
   end
   local list, history = {}, chat.history
   for i = 1, history:size() do list[i] = history:at(i) end
+  local problem = messages.problem(list)
+  if problem then
+    return nil, errors.new { kind = "invalid", message = "the conversation cannot be exported: " .. problem }
+  end
   if format == "openai" then return to_openai(list, opts.media ~= false) end
   if opts.media ~= nil then errors.misuse "chat:export: media is an option of \"openai\"; Markdown links to files" end
   return to_markdown(list)

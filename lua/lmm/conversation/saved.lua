@@ -144,7 +144,7 @@ local function written(chat, path, inline)
   tree.inline = how.bytes
   json.learn_marks()
   local body, message = core.write(tree, { name = "the conversation" })
-  if not body then return nil, errors.new { kind = "invalid", message = message }, 0 end
+  if not body then return nil, invalid("the conversation cannot be saved: %s", message), 0 end
   return body, nil, how.bytes
 end
 
