@@ -316,6 +316,10 @@ describe("conversations", function()
   it("misuse of a conversation's options raises", function()
     local client = fake.net({ fake.whole "1" }):connect()
     assert.raises("unknown option 'sytem' %(did you mean 'system'?", client.conversation, client, { sytem = "s" })
+    for _, name in ipairs { "proxy", "tls", "unix_socket", "media_cache", "dialect", "limits", "prices" } do
+      assert.raises("'" .. name .. "' is an option of lmm.connect, not of a conversation", client.conversation, client,
+        { [name] = false })
+    end
     local chat = client:conversation()
     assert.raises("system is an option of client:conversation", chat.ask, chat, "q", { system = "s" })
     assert.raises("argument 2 is a table without 'type'", chat.ask, chat, "q", { temperature = 1 }, "r")

@@ -18,8 +18,9 @@ local OURS = {
   on_call = "rules", stop_when = "rules",
 }
 
---- What says how the server is reached, which no server can be told.
-local OF_CONNECT = { proxy = true, tls = true, unix_socket = true }
+--- What says how the server is reached and what it is, which no server can be told.
+local OF_CONNECT = { proxy = true, tls = true, unix_socket = true, media_cache = true, dialect = true, limits = true,
+  prices = true }
 
 --- Refuses what the server would get, and pass over without a word.
 local function check_name(name)
