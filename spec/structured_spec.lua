@@ -117,8 +117,15 @@ describe("what the answer is to be", function()
   end)
 
   it("cannot be a field that the server passes over without a word", function()
-    assert.refused("^SGLang does not heed the field 'structured_outputs': give the option choice, regex or grammar, ",
+    assert.refused("^SGLang does not heed the field 'structured_outputs': give the option schema, choice, regex or "
+      .. "grammar, which lmm writes as that server has it$",
       sent("sglang", {}, { structured_outputs = { regex = "a" } }))
+    assert.refused("^OpenAI does not heed the field 'structured_outputs': give the option schema or choice, ",
+      sent("openai", {}, { structured_outputs = { regex = "a" } }))
+    assert.refused("^OpenAI does not heed the field 'regex': it has no regex for answers: give a schema, ",
+      sent("openai", {}, { regex = "a" }))
+    assert.refused("^llama%-server does not heed the field 'regex': it has no regex for answers: give a grammar %(GBNF",
+      sent("llama.cpp", {}, { regex = "a" }))
     assert.refused("^vLLM does not heed the field 'ebnf': give the option grammar, ", sent("vllm", {}, { ebnf = "a" }))
     assert.refused("^vLLM does not heed the field 'regex': give the option regex, ", sent("vllm", {}, { regex = "a" }))
     assert.equal("a", sent("sglang", {}, { regex = "a" }).regex)

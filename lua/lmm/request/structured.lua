@@ -25,9 +25,9 @@ local UNKNOWN = {
 --- What every server takes, or refuses; the others are passed over by many without a word.
 local is_portable = { schema = true, choice = true }
 
---- Which option stands for a field that one server or another has.
-local option_for = { structured_outputs = "choice, regex or grammar", regex = "regex", ebnf = "grammar",
-  grammar = "grammar", json_schema = "schema" }
+--- What can be asked for by a field that one server or another has.
+local kinds_of = { structured_outputs = { "schema", "choice", "regex", "grammar" }, regex = { "regex" },
+  ebnf = { "grammar" }, grammar = { "grammar" }, json_schema = { "schema" } }
 
 --- The kinds, in the order in which messages name them, and the types of their options.
 structured.kinds = { "schema", "choice", "regex", "grammar" }
@@ -94,12 +94,28 @@ local function refused(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
 
+--- Why a server has nothing of a kind, and what to give in its place.
+local function lack(ways, kind)
+  return ("no %s for answers: %s"):format(kind, ways[kind] or "give a schema, which may hold a pattern")
+end
+
+--- What to give in the place of a field that a server does not heed.
+local function advice(ways, kinds)
+  local known = {}
+  for _, kind in ipairs(kinds) do
+    if type(ways[kind]) == "table" then known[#known + 1] = kind end
+  end
+  if #known == 0 then return "it has " .. lack(ways, kinds[1]) end
+  local last = table.remove(known)
+  return ("give the option %s, which lmm writes as that server has it"):format(
+    #known == 0 and last or table.concat(known, ", ") .. " or " .. last)
+end
+
 --- Refuses the fields of a request that this server would pass over without a word.
 local function check_fields(request, dialect, ways)
-  for name, option in pairs(option_for) do
+  for name, kinds in pairs(kinds_of) do
     if request[name] ~= nil and not ways.heeds[name] then
-      return refused("%s does not heed the field '%s': give the option %s, which lmm writes as that server has it",
-        dialect.title or dialect.name, name, option)
+      return refused("%s does not heed the field '%s': %s", dialect.title or dialect.name, name, advice(ways, kinds))
     end
   end
   return true
@@ -128,8 +144,7 @@ function structured.add(request, asked, dialect)
   if not asked then return true end
   local way = (ways or UNKNOWN)[asked.kind]
   if type(way) ~= "table" then
-    return refused("%s has no %s for answers: %s", dialect.title or dialect.name, asked.kind,
-      way or "give a schema, which may hold a pattern")
+    return refused("%s has %s", dialect.title or dialect.name, lack(ways, asked.kind))
   end
   local name, inside = way[1], way[2]
   if name == "response_format" then
