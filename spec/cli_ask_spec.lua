@@ -217,6 +217,7 @@ describe("what lmm ask is told", function()
     complained(lmm({ "ask", "q" }, nil, env), 1, "does not take the key in %$OPENAI_API_KEY")
     guarded.stop()
     complained(lmm { "ask", "q", "-i", "Makefile" }, 1, "%(%-a takes any medium")
+    complained(lmm { "ask", "q", "-a", "spec/media/sound.wav", "--dialect", "lmstudio" }, 1, "see lmm transcribe%)")
     local slow = 'mock={"first_delay":9}'
     complained(lmm { "ask", "q", "--timeout", "0.2", "-p", slow }, 1, "%(%-%-timeout sets this limit%)")
   end)

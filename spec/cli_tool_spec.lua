@@ -43,7 +43,7 @@ describe("lmm ask --tool", function()
 
   it("-p sets the rules", function()
     local run = program.run { "ask", "--tool", add, "-p", "max_rounds=1", QUESTION }
-    cli.complained(run, 1, "still calls tools in reply 1 to one question %(max_rounds sets this limit%)")
+    cli.complained(run, 1, "still calls tools in reply 1 to one question %(%-p max_rounds=N sets this limit%)")
     run = program.run { "ask", "--tool", add, "-p", "on_call=x", QUESTION }
     cli.complained(run, 2, "%-p does not set 'on_call': it is a function")
   end)
