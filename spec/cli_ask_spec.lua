@@ -154,6 +154,8 @@ describe("what lmm ask is told", function()
     assert.equal('{ "z": 1.0, "a": [] }\n', answered(run):gsub(" +", " "))
     complained(lmm { "ask", "q", "--schema", "gone" }, 1, "cannot read the schema from gone: No such file")
     complained(lmm { "ask", "q", "--schema", program.write("bad", "{") }, 2, "is no JSON object")
+    complained(lmm { "ask", "q", "--schema", program.write("odd", '{"type":"txt"}') }, 2,
+      "the schema in [^ ]*odd is none: there is no type 'txt'")
     complained(lmm { "ask", "q", "--schema", file, "-p", "schema={}" }, 2, "two ways to say the same")
   end)
 

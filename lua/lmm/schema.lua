@@ -209,17 +209,22 @@ end
 
 local function is_string(value) return type(value) == "string" end
 
+local function no_type(name)
+  if type(name) ~= "string" then return "a type is a name, not " .. quote(name) end
+  return ("there is no type '%s': there are array, boolean, integer, null, number, object, string"):format(
+    texts.line(texts.utf8(name:sub(1, 1000)), LONGEST_QUOTE))
+end
+
 --- What is wrong with the words of one schema, its own properties and items aside.
 local function problem_of_words(given)
   local types = given.type
   if type(types) == "table" then
     if #types == 0 then return "'type' is an empty list" end
     for _, name in ipairs(types) do
-      if not is_type[name] then return ("there is no type '%s'"):format(tostring(name)) end
+      if not is_type[name] then return no_type(name) end
     end
   elseif types ~= nil and not is_type[types] then
-    return ("there is no type '%s': there are array, boolean, integer, null, number, object, string"):format(
-      tostring(types))
+    return no_type(types)
   end
   local problem = given.required ~= nil and list_of(given.required, "required", is_string, "names")
     or given.enum ~= nil and list_of(given.enum, "enum", function(item) return item ~= nil end, "values")

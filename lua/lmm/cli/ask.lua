@@ -155,8 +155,12 @@ local reserved = { system = "-s gives it", stream = "see --no-stream", messages 
 local function read_schema(path)
   local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
   local is_list = type(schema) == "table" and (schema[1] ~= nil or getmetatable(schema) ~= nil)
-  if type(schema) == "table" and not is_list and not message then return schema end
-  console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
+  if type(schema) ~= "table" or is_list or message then
+    console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
+  end
+  local problem = require "lmm.schema".problem(schema)
+  if problem then console.misuse("the schema in %s is none: %s", path, problem) end
+  return schema
 end
 
 --- The texts between commas, without the blanks around them.
