@@ -323,6 +323,13 @@ describe("conversations", function()
     local chat = client:conversation()
     assert.raises("system is an option of client:conversation", chat.ask, chat, "q", { system = "s" })
     assert.raises("argument 2 is a table without 'type'", chat.ask, chat, "q", { temperature = 1 }, "r")
+    for _, list in ipairs { { "r" }, { lmm.image "spec/media/picture.png" } } do
+      assert.raises("argument 2 is a list: pass what is in it one by one$", chat.ask, chat, "q", list)
+      assert.raises("argument 1 is a list: pass what is in it one by one$", chat.ask, chat, list)
+      assert.raises("argument 1 is a list: pass what is in it one by one$", chat.stream, chat, list, "q")
+      assert.raises("unknown option '1': an option has a name$", client.conversation, client, list)
+      assert.raises("unknown option 'true': an option has a name$", chat.ask, chat, "q", { [true] = 1 })
+    end
     assert.equal(0, #chat.messages)
   end)
 end)

@@ -24,6 +24,7 @@ local OF_CONNECT = { proxy = true, tls = true, unix_socket = true, media_cache =
 
 --- Refuses what the server would get, and pass over without a word.
 local function check_name(name)
+  if type(name) ~= "string" then errors.misuse("unknown option '%s': an option has a name", tostring(name)) end
   if name == "messages" then errors.misuse "a conversation keeps its own messages: see client:chat" end
   if name == "system" then errors.misuse "system is an option of client:conversation, not of a question" end
   if OF_CONNECT[name] then errors.misuse("'%s' is an option of lmm.connect, not of a conversation", name) end
@@ -60,7 +61,7 @@ function arguments.split(given, base)
       if rules == base.rules then rules = arguments.copy(rules) end
       rules[name] = value
     else
-      if type(name) == "string" then check_name(name) end
+      check_name(name)
       fields[name] = value
     end
   end
@@ -81,6 +82,8 @@ function arguments.read(...)
       content[#content + 1] = { type = "text", text = value }
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
       content[#content + 1] = request.copy(value)
+    elseif type(value) == "table" and value[1] ~= nil then
+      errors.misuse("argument %d is a list: pass what is in it one by one", i)
     elseif type(value) == "table" and i == count then
       opts = value -- behind a question
     else
