@@ -84,12 +84,14 @@ describe("media of lmm ask", function()
     assert.equal("text image_url audio_url file video_url image_url file", kinds(request.messages[1].content))
   end)
 
-  it("a sound goes in the form that the server takes, which its list of models tells", function()
+  it("a sound or a film goes in the form that the server takes, which its list of models tells", function()
     for like, expected in pairs { ["llama.cpp"] = "audio 1: audio/wav", ["vllm"] = "audio 1: audio/wav" } do
       local peer = assert(mock.start { delay = 0, like = like })
       local out = answered(lmm { "ask", "--url", peer.url, "-m", "mock", "-a", "spec/media/sound.wav", "q" })
-      peer.stop()
       assert.matches(expected, out)
+      out = answered(lmm { "ask", "--url", peer.url, "-m", "mock", "-a", "spec/media/clip.mp4", "q" })
+      peer.stop()
+      assert.matches("video 1: video/mp4", out)
     end
     complained(lmm { "ask", "--dialect", "lama", "q" }, 2, "there is no dialect 'lama'")
     complained(lmm { "ask", "--dialect", "ollama", "-a", "spec/media/clip.mp4", "q" }, 1,

@@ -182,9 +182,15 @@ local WELL_FORMED = {
   file = function(part) return type(part.file) == "table" end,
 }
 
-local function is_well_formed(part)
+--- Whether a part is { type = t, [t] = { data = base64 } }.
+local function has_data(part)
+  local medium = part[part.type]
+  return type(medium) == "table" and type(medium.data) == "string"
+end
+
+local function is_well_formed(seen, part)
   if type(part) ~= "table" then return false end
-  local check = WELL_FORMED[part.type]
+  local check = WELL_FORMED[part.type] or seen.like.by_data[part.type] and has_data
   if check then return check(part) end
   return part.type == nil and (type(part.image_url) == "string" or given(part.uuid) ~= nil)
 end
@@ -250,6 +256,14 @@ local PARTS = {
   end,
 }
 
+--- A part of a type that servers other than vLLM take.
+local function read_by_data(seen, part)
+  if not has_data(part) then refuse(400, part.type .. " is needed with its data, in base64") end
+  local kind = seen.like.by_data[part.type]
+  claim(seen, kind)
+  add_media(seen, kind, receive(seen, kind, decode(part[part.type].data)))
+end
+
 local SUPPORTED = "audio_embeds, audio_url, image_embeds, image_pil, image_url, input_audio, input_image, input_text, "
   .. "output_text, prompt_embeds, refusal, text, thinking, tool_reference, video_embeds, video_url"
 
@@ -265,7 +279,7 @@ local function read_part(seen, part)
   end
   if type(part.type) ~= "string" then refuse_field("type", "Missing 'type' field in multimodal part.") end
   seen.like.check(part)
-  local read = PARTS[part.type] or refuse_field("type", string.format(
+  local read = PARTS[part.type] or seen.like.by_data[part.type] and read_by_data or refuse_field("type", string.format(
     "Unsupported chat content part type: '%s'. Supported types: %s.", part.type, SUPPORTED), part.type)
   read(seen, part)
 end
@@ -288,7 +302,7 @@ end
 ---@param seen lmm.mock.Seen
 function content_parts.read(seen, list)
   local usable = #list == 0
-  for _, part in ipairs(list) do usable = usable or is_well_formed(part) end
+  for _, part in ipairs(list) do usable = usable or is_well_formed(seen, part) end
   if not usable then content_parts.refuse(list[1]) end
   for _, part in ipairs(list) do read_part(seen, part) end
 end

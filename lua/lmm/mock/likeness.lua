@@ -8,6 +8,8 @@ local likeness = {}
 ---@field owner string   `owned_by` of its model
 ---@field keeps boolean  media under their uuid
 ---@field check fun(part: table)  refuses a part that the server does not know
+---@field by_data table<string, string>  types of parts that it takes beside vLLM's, each
+--- { type = t, [t] = { data = base64 } }, and the kind of their media
 ---@field constraints table<string, string>?  its fields that say what an answer is to be, beside `response_format`,
 --- and of which kind each is; nil: vLLM's `structured_outputs`
 
@@ -19,12 +21,13 @@ local function refusing(types, status, sentence)
 end
 
 local kinds = {
-  ["vllm"] = { owner = "vllm", keeps = true, check = function() end },
-  ["sglang"] = { owner = "sglang", keeps = false, constraints = { regex = "regex", ebnf = "grammar" },
+  ["vllm"] = { owner = "vllm", keeps = true, by_data = {}, check = function() end },
+  ["sglang"] = { owner = "sglang", keeps = false, by_data = {}, constraints = { regex = "regex", ebnf = "grammar" },
     check = refusing({ input_audio = true }, 400, "Input tag 'input_audio' found using 'type' does not match") },
-  ["llama.cpp"] = { owner = "llamacpp", keeps = false, constraints = { grammar = "grammar", json_schema = "json" },
+  ["llama.cpp"] = { owner = "llamacpp", keeps = false, by_data = { input_video = "video" },
+    constraints = { grammar = "grammar", json_schema = "json" },
     check = refusing({ audio_url = true, file = true }, 400, "unsupported content[].type") },
-  ["ollama"] = { owner = "library", keeps = false, constraints = {},
+  ["ollama"] = { owner = "library", keeps = false, by_data = {}, constraints = {},
     check = refusing({ audio_url = true, video_url = true, file = true }, 400, "invalid message format") },
 }
 
