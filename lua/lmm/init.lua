@@ -108,6 +108,17 @@ function lmm.gather(fns, opts)
   return require("lmm.loop").gather(fns, opts)
 end
 
+--- Runs `fn(item, client)` for each item as tasks, a number of them at a time that finds itself, in constant memory. With
+--- `output` what each row gave is kept in a file of JSON lines, and the same call goes on from there however it ended.
+---@param items table|string|fun(): any  a list, the path of a file of JSON lines, or a function that gives the next item
+---@param fn fun(item: any, client: lmm.Client): any  returns a reply, or any value; nil and a message for a failure
+---@param opts lmm.MapOptions?
+---@return lmm.MapSummary? summary, string? message, lmm.Error? err  an error where the run ended early; `err.summary`
+--- tells how far it came
+function lmm.map(items, fn, opts)
+  return require("lmm.bulk").map(items, fn, opts)
+end
+
 --- Waits until all tasks have ended, those that they begin meanwhile too: the end of a program that has begun some.
 --- Raises in a task. In Neovim the editor goes on meanwhile; in nginx it waits for the tasks of this request.
 function lmm.run()

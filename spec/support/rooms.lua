@@ -16,13 +16,13 @@ local rooms = {}
 local LAYERS = {
   { "cli", "nvim" },
   { "lmm" }, -- lua/lmm/init.lua
-  { "mock", "server" },
+  { "mock", "server", "bulk" },
   { "client", "conversation", "events", "stream" },
   { "call" },
   { "answer", "pages", "request", "transport", "loop" },
   { "form", "frames", "part", "prepare", "reply" },
   { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
-  { "core", "curl", "digest", "files", "vips" }, -- in C
+  { "core", "curl", "digest", "files", "journal", "vips" }, -- in C
 }
 
 local layer_of, is_common = {}, { core = true }

@@ -1,6 +1,6 @@
 --- Functions come in; each runs as a task, a limited number at a time; their results go out together.
+local bounded = require "lmm.loop.bounded"
 local errors = require "lmm.errors"
-local loops = require "lmm.loop"
 local options = require "lmm.options"
 
 local rows = { limit = "number" }
@@ -25,50 +25,26 @@ end
 ---@return any[]? results, table|string errors, lmm.Error? err  both by the index in `fns`; in a task that is cancelled
 --- nil, message, err
 local function gather(fns, opts)
-  local limit, loop = check(fns, opts), loops.current()
-  local cell, running, count, started, total, results, failures = {}, {}, 0, 0, #fns, {}, {}
-  local raised
+  local limit, started, total, results, failures = check(fns, opts), 0, #fns, {}, {}
+  local work = {}
 
-  local function stop()
-    for task in pairs(running) do task:cancel() end
+  function work.next(_, running)
+    if running >= limit or started >= total then return nil end
+    started = started + 1
+    local index, fn = started, fns[started]
+    return function() return index, fn() end
   end
 
-  local function start(index)
-    local task, ended
-    count = count + 1
-    task = loop:spawn(fns[index], function(ok, value, message, err)
-      ended, count = true, count - 1
-      if task then running[task] = nil end
-      if not ok then
-        raised = raised or { value }
-        stop()
-      elseif value ~= nil then
-        results[index] = value
-      elseif message ~= nil then
-        failures[index] = err or message
-      end
-      loop:wake(cell)
-    end)
-    if not ended then running[task] = true end
-  end
-
-  while true do
-    while count < limit and started < total and not raised do
-      started = started + 1
-      start(started)
-    end
-    if count == 0 then break end
-    local ok, woken = loops.pcall(loop.wait, loop, cell)
-    if not ok then
-      stop()
-      error(woken, 0)
-    elseif not woken then -- only a cancelled task is told so
-      stop()
-      return errors.public(nil, errors.new { kind = "cancelled", message = "the gather was cancelled" })
+  function work.ended(_, index, value, message, err)
+    if value ~= nil then
+      results[index] = value
+    elseif message ~= nil then
+      failures[index] = err or message
     end
   end
-  if raised then error(raised[1], 0) end
-  return results, failures
+
+  if bounded(work) then return results, failures end
+  return errors.public(nil, errors.new { kind = "cancelled", message = "the gather was cancelled" })
 end
 
 return gather

@@ -77,6 +77,13 @@ function loop.gather(fns, opts)
   return require "lmm.loop.gather"(fns, opts)
 end
 
+--- Runs what a source hands out, no more at a time than it lets go: what gather and lmm.map are made of.
+---@param work lmm.Work
+---@return true? done
+function loop.bounded(work)
+  return require "lmm.loop.bounded"(work)
+end
+
 --- Waits until all tasks have ended. See lmm.run.
 function loop.run()
   loop.check()

@@ -1,0 +1,279 @@
+--- What a run keeps: how its rows ended comes in; files that tell what is missing, whenever the run is cut off, go out.
+---
+---     OUT.jsonl           a line for each row that went well, as it ended (lmm.bulk.result)
+---     OUT.errors.jsonl    a line for each row that failed
+---     OUT.run             what the run is: lines of JSON, the first its input, model and options; one for each start,
+---                         with the machine and the process; one for each end
+---
+--- Each line is added by one write, so that whatever ends the process leaves whole lines, and perhaps one that is cut
+--- short, which is dropped and done again. OUT.run is locked while a run writes; the lock goes with the process, on
+--- network file systems, too.
+local errors = require "lmm.errors"
+local json = require "lmm.json"
+local lines = require "lmm.bulk.lines"
+local paths = require "lmm.bulk.paths"
+local result = require "lmm.bulk.result"
+
+--- The flags of an id.
+local DONE, FAILED, MET, AGAIN = 1, 2, 4, 8
+
+local function has(flags, flag) return math.floor(flags / flag) % 2 == 1 end
+
+---@class lmm.Journal
+---@field done integer     rows that went well, by all runs
+---@field failed integer   rows that failed and did not go well later
+---@field dropped boolean  a line that was cut short has been dropped
+local Journal = {}
+Journal.__index = Journal
+
+local journal = {}
+
+local function fail(format, ...)
+  return nil, errors.new { kind = "invalid", message = format:format(...) }
+end
+
+local core
+
+local function open(path)
+  core = core or require("lmm.version").check "lmm.journal"
+  return core.open(path)
+end
+
+-- ---- what the run is ------------------------------------------------------------------------------------------
+
+--- The first line of OUT.run and the last that tells of a start. nil where there is none.
+---@return table? header, table? start, table? last
+function journal.read_run(path)
+  local reader = lines.open(path)
+  if not reader then return nil end
+  local header, start, last
+  for line in function() return reader:next() end do
+    local value = json.clean((json.decode(line)))
+    if type(value) == "table" then
+      last, start = value, value.start or start
+      if type(value.run) == "table" then header = value.run end
+    end
+  end
+  reader:close()
+  return header, start, last
+end
+
+local function show(value)
+  if value == nil then return "none" end
+  local text = type(value) == "string" and value or json.text(value) or tostring(value)
+  return #text > 200 and text:sub(1, 200) .. "..." or text
+end
+
+--- What differs between two descriptions of a run, as a sentence's end; nil where nothing does.
+local function difference(before, now)
+  local names, seen, said = {}, {}, {}
+  for _, description in ipairs { before, now } do
+    for name in pairs(description) do
+      if not seen[name] then names[#names + 1], seen[name] = name, true end
+    end
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local a, b = show(before[name]), show(now[name])
+    if a ~= b then said[#said + 1] = ("%s was %s and is now %s"):format(name:gsub("_", " "), a, b) end
+  end
+  return #said > 0 and table.concat(said, "; ") or nil
+end
+
+local function is_empty(path)
+  local file = io.open(path, "rb")
+  local first = file and file:read(1)
+  if file then file:close() end
+  return first == nil
+end
+
+--- Says who holds the lock.
+local function locked(path, run_path)
+  local _, start = journal.read_run(run_path)
+  start = start or {}
+  return fail("another run writes '%s': process %s on %s, begun %s", path, tostring(start.pid or "unknown"),
+    tostring(start.host or "an unknown machine"), tostring(start.time or "at an unknown time"))
+end
+
+-- ---- opening --------------------------------------------------------------------------------------------------
+
+--- Calls `fn(id, line, text, offset)` for each line of a file of results.
+---@return true? read, lmm.Error? err
+function journal.each(path, fn)
+  local reader = lines.open(path)
+  if not reader then return true end
+  local text, why = reader:next()
+  while text do
+    local value = json.decode(text)
+    local id, line = type(value) == "table" and value.custom_id, type(value) == "table" and value.line
+    if type(id) ~= "string" or type(line) ~= "number" then
+      reader:close()
+      return fail("line %d of '%s' is no result of lmm batch: mend or remove it", reader.number, path)
+    end
+    fn(id, line, text, reader.offset)
+    text, why = reader:next()
+  end
+  reader:close()
+  if why then return fail("cannot read '%s': %s", path, why) end
+  return true
+end
+
+--- Notes the ids of what has ended.
+local function load_ids(self)
+  local ok, err = journal.each(self.path, function(id)
+    if not has(self.ids:add(id, DONE), DONE) then self.done = self.done + 1 end
+  end)
+  if not ok then return nil, err end
+  return journal.each(self.errors_path, function(id)
+    if self.ids:add(id, FAILED) == 0 then self.failed = self.failed + 1 end
+  end)
+end
+
+local function open_file(self, name, path)
+  local file, dropped, is_locked = open(path)
+  if not file and is_locked then return locked(self.path, self.run_path) end
+  if not file then return fail("cannot write '%s': %s", path, dropped) end
+  self[name], self.dropped = file, self.dropped or dropped > 0
+  return true
+end
+
+--- Adds a line of JSON to OUT.run.
+function Journal:note(value)
+  return self.run:add(json.encode(value) .. "\n")
+end
+
+--- Whether this run goes on with what is there.
+local function check_run(self, description, force)
+  local header = journal.read_run(self.run_path)
+  if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
+    return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
+  end
+  local changed = header and difference(header, description)
+  if changed and not force then
+    return fail("'%s' belongs to another run: %s: name another output, or pass force (--force) to go on all the same",
+      self.path, changed)
+  end
+  local ok, why = true, nil
+  if not header or changed then ok, why = self:note { run = description } end
+  if ok then ok, why = self:note { start = paths.process() } end
+  if not ok then return fail("cannot write '%s': %s", self.run_path, why) end
+  return true
+end
+
+--- Opens the files of a run, for it alone.
+---@param path string  OUT.jsonl
+---@param description table<string, string|number|boolean>  what the run is: another one is refused
+---@param opts { force: boolean?, retry_errors: boolean? }
+---@return lmm.Journal? journal, lmm.Error? err
+function journal.open(path, description, opts)
+  local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
+    failed = 0, retries = opts.retry_errors or false }, Journal)
+  local ok, err = open_file(self, "run", self.run_path)
+  if ok then ok, err = open_file(self, "results", path) end
+  if ok then ok, err = open_file(self, "errors", self.errors_path) end
+  if ok then ok, err = check_run(self, description, opts.force) end
+  if ok then
+    self.ids, self.errors_begin = core.ids(), self.errors:size()
+    ok, err = load_ids(self)
+  end
+  if ok then return self end
+  self:close_files()
+  return nil, err
+end
+
+-- ---- rows ------------------------------------------------------------------------------------------------------
+
+--- What is to become of a row of this id: "run" it, "skip" it, or it is met "again", which its input should not have.
+---@return "run"|"skip"|"again"|nil what, string? message
+function Journal:meet(id)
+  local flags, message = self.ids:add(id, MET)
+  if not flags then return nil, message end
+  if has(flags, MET) then return "again" end
+  if has(flags, DONE) then return "skip" end
+  return has(flags, FAILED) == self.retries and "run" or "skip"
+end
+
+local function add(self, file, path, line, row, flag)
+  local ok, why = file:add(line)
+  if not ok then
+    return fail("cannot write '%s': %s: what ended so far is kept, and the same command goes on from there", path, why)
+  end
+  local flags = self.ids:add(row.id, has(self.ids:get(row.id), FAILED) and flag + AGAIN or flag)
+  return true, flags
+end
+
+--- A row went well.
+---@return true? written, lmm.Error? err
+function Journal:succeed(row, value)
+  local line, message = result.line(row, value)
+  if not line then
+    return self:fail(row, { kind = "invalid", message = "what came for the row cannot be written: " .. message })
+  end
+  local ok, flags = add(self, self.results, self.path, line, row, DONE)
+  if not ok then return nil, flags end
+  self.done = self.done + 1
+  if has(flags, FAILED) then self.failed = self.failed - 1 end
+  return true
+end
+
+--- A row failed.
+---@return true? written, lmm.Error? err
+function Journal:fail(row, err)
+  local ok, flags = add(self, self.errors, self.errors_path, result.error_line(row, err), row, FAILED)
+  if not ok then return nil, flags end
+  if not has(flags, FAILED) then self.failed = self.failed + 1 end
+  return true
+end
+
+--- Makes what has been written last.
+---@return true? lasts, lmm.Error? err
+function Journal:sync()
+  local ok, why = self.results:sync()
+  if ok then ok, why = self.errors:sync() end
+  if not ok then return fail("cannot write '%s' to the disk: %s", self.path, why) end
+  return true
+end
+
+-- ---- the end ---------------------------------------------------------------------------------------------------
+
+--- Takes out of the errors those that are none any more, since their rows were run again.
+local function compact_errors(self)
+  local temporary = self.errors_path .. ".new"
+  os.remove(temporary)
+  local out, why = open(temporary)
+  if not out then return fail("cannot write '%s': %s", temporary, why) end
+  local ok, err = true, nil
+  local read, problem = journal.each(self.errors_path, function(id, _, text, offset)
+    local flags = self.ids:get(id)
+    local is_old = has(flags, AGAIN) and offset < self.errors_begin
+    if ok and not has(flags, DONE) and not is_old then ok, err = out:add(text .. "\n") end
+  end)
+  if ok and read then ok, err = out:sync() end
+  out:close()
+  if not read then return nil, problem end
+  if ok then ok, err = os.rename(temporary, self.errors_path) end
+  if ok then return true end
+  os.remove(temporary)
+  return fail("cannot write '%s': %s", self.errors_path, err)
+end
+
+function Journal:close_files()
+  for _, name in ipairs { "results", "errors", "run" } do
+    if self[name] then self[name]:close() end
+    self[name] = nil
+  end
+end
+
+--- The run has ended, in what way `summary` tells.
+---@return true? lasts, lmm.Error? err
+function Journal:close(summary)
+  local ok, err = self:sync()
+  if ok and self.retries then ok, err = compact_errors(self) end
+  local noted, why = self:note { ended = summary }
+  if noted then noted, why = self.run:sync() end
+  self:close_files()
+  if ok and not noted then return fail("cannot write '%s': %s", self.run_path, why) end
+  return ok, err
+end
+
+return journal

@@ -1,0 +1,173 @@
+--- Results in order, and in one piece: files of results come in, as their runs have written them; one file, its lines in
+--- the order of the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
+local errors = require "lmm.errors"
+local journals = require "lmm.bulk.journal"
+local paths = require "lmm.bulk.paths"
+
+local merge = {}
+
+local OFFSETS = 2 ^ 40   -- bytes of a file at most: a place is the file's number times this, and the offset in it
+local MOST_FILES = 4096  -- so that a place is a whole number that a double holds; and so many can be open
+local MOST_LINES = 2 ^ 28 -- of an input
+local MOST_NAMED = 10    -- of the lines that are missing
+
+local function fail(format, ...)
+  return nil, errors.new { kind = "invalid", message = format:format(...) }
+end
+
+--- Notes where the lines of a file stand, those of whose row another file tells already aside.
+local function find_places(found, path, index)
+  local repeated, too_far
+  local ok, err = journals.each(path, function(id, line, _, offset)
+    if line < 1 or line % 1 ~= 0 or line > MOST_LINES or offset >= OFFSETS then
+      too_far = too_far or id
+      return
+    end
+    for at = found.last + 1, line do found.places[at] = false end -- a list without holes
+    found.last = math.max(found.last, line)
+    if found.places[line] then repeated = repeated or line end
+    found.places[line] = (index - 1) * OFFSETS + offset
+  end)
+  if not ok then return nil, err end
+  if too_far then return fail("'%s' names a line of its input that cannot be, for '%s'", path, too_far) end
+  found.repeated = found.repeated or repeated
+  return true
+end
+
+--- Writes the lines in their order.
+local function write_lines(found, files, temporary)
+  local readers = {}
+  local out, why = io.open(temporary, "wb")
+  if not out then return nil, why end
+  out:setvbuf("full", 65536)
+  for line = 1, found.last do
+    local place = found.places[line]
+    if place and not why then
+      local index = math.floor(place / OFFSETS) + 1
+      local reader = readers[index]
+      if not reader then
+        reader, why = io.open(files[index], "rb")
+        readers[index] = reader
+      end
+      if reader then
+        reader:seek("set", place % OFFSETS)
+        local ok
+        ok, why = out:write(reader:read "*l", "\n")
+        if ok then why = nil end
+      end
+    end
+  end
+  for _, reader in pairs(readers) do reader:close() end
+  local closed, problem = out:close()
+  if why or not closed then return nil, why or problem end
+  return true
+end
+
+--- Writes the lines of `files` to `path`, in the order of their input.
+---@param files string[]
+---@param path string
+---@return table? found, lmm.Error? err
+local function write(files, path)
+  if #files > MOST_FILES then return fail("%d files are more than the %d that can be merged", #files, MOST_FILES) end
+  local found = { places = {}, last = 0 }
+  for index, file in ipairs(files) do
+    local ok, err = find_places(found, file, index)
+    if not ok then return nil, err end
+  end
+  local temporary = path .. ".new"
+  local ok, why = write_lines(found, files, temporary)
+  if ok then ok, why = os.rename(temporary, path) end
+  if ok then return found end
+  os.remove(temporary)
+  return fail("cannot write '%s': %s", path, why)
+end
+
+--- Puts the lines of a run's output in the order of its input.
+---@param path string
+---@return true? sorted, lmm.Error? err
+function merge.sort(path)
+  local found, err = write({ path }, path)
+  return found and true, err
+end
+
+-- ---- several runs ------------------------------------------------------------------------------------------------
+
+--- What differs between the runs of two outputs that are to be parts of one; nil where nothing does.
+local function other_run(a, b)
+  for name, value in pairs(a) do
+    if name ~= "shard" and name ~= "task" and b[name] ~= value then return name end
+  end
+  for name in pairs(b) do
+    if name ~= "shard" and name ~= "task" and a[name] == nil then return name end
+  end
+end
+
+--- Reads what the runs of these outputs are, and which shards are there.
+---@return { header: table, rows: integer?, shards: table<integer, string>, count: integer? }? runs, lmm.Error? err
+local function read_runs(files)
+  local runs = { shards = {} }
+  for _, path in ipairs(files) do
+    local header = journals.read_run(paths.run(path))
+    if not header then return fail("no run has written '%s': there is no '%s'", path, paths.run(path)) end
+    local first = runs.header or header
+    local name = other_run(first, header)
+    if name then
+      return fail("'%s' and '%s' are parts of different runs: the %s differs", files[1], path, name:gsub("_", " "))
+    end
+    runs.header = first
+    local i, n = tostring(header.shard or "1/1"):match "^(%d+)/(%d+)$"
+    i, n = tonumber(i), tonumber(n)
+    if runs.count and runs.count ~= n then
+      return fail("'%s' is a shard of %d, and '%s' one of %d", files[1], runs.count, path, n)
+    end
+    if runs.shards[i] then return fail("'%s' and '%s' are both shard %d of %d", runs.shards[i], path, i, n) end
+    runs.count, runs.shards[i] = n, path
+  end
+  for i = 1, runs.count do
+    if not runs.shards[i] then return fail("shard %d of %d is missing", i, runs.count) end
+  end
+  return runs
+end
+
+--- The first lines of the input that are in no file, and how many there are.
+local function find_missing(found, total)
+  local named, count = {}, 0
+  for line = 1, math.max(total or 0, found.last) do
+    if not found.places[line] then
+      count = count + 1
+      if count <= MOST_NAMED then named[count] = line end
+    end
+  end
+  return named, count
+end
+
+--- Joins the outputs of the shards of one run.
+---@param files string[]  outputs; files of errors among them are passed over
+---@param path string
+---@return { lines: integer, missing: integer, first_missing: integer[], failed: integer }? merged, lmm.Error? err
+function merge.merge(files, path)
+  local outputs = {}
+  for _, file in ipairs(files) do
+    if not paths.is_errors(file) and file ~= path then outputs[#outputs + 1] = file end
+  end
+  if #outputs == 0 then return fail "there is no file of results to merge" end
+  local runs, found, err
+  runs, err = read_runs(outputs)
+  if not runs then return nil, err end
+  found, err = write(outputs, path)
+  if not found then return nil, err end
+  if found.repeated then return fail("line %d of the input is in two of the files", found.repeated) end
+  local failed = 0
+  for _, output in ipairs(outputs) do
+    local ok
+    ok, err = journals.each(paths.errors(output), function(_, line)
+      if not found.places[line] then failed = failed + 1 end
+    end)
+    if not ok then return nil, err end
+  end
+  local named, count = find_missing(found, runs.header.rows)
+  return { lines = math.max(runs.header.rows or 0, found.last) - count, missing = count, first_missing = named,
+    failed = failed }
+end
+
+return merge

@@ -1,0 +1,31 @@
+--- The names of the files of a run, and of the process that runs it: the path of its output comes in.
+local paths = {}
+
+local function base(path) return (path:gsub("%.jsonl$", "")) end
+
+--- out.errors.jsonl for out.jsonl.
+function paths.errors(path) return base(path) .. ".errors.jsonl" end
+
+--- out.run for out.jsonl.
+function paths.run(path) return base(path) .. ".run" end
+
+function paths.is_errors(path) return path:find "%.errors%.jsonl$" ~= nil end
+
+local function first_line(path)
+  local file = io.open(path, "rb")
+  local line = file and file:read "*l"
+  if file then file:close() end
+  return line
+end
+
+--- Who runs: the machine, the process, and when it began, as far as Linux tells.
+---@return { host: string?, pid: integer?, time: string }
+function paths.process()
+  return {
+    host = first_line "/proc/sys/kernel/hostname",
+    pid = tonumber((first_line "/proc/self/stat" or ""):match "^%d+"),
+    time = os.date "!%Y-%m-%dT%H:%M:%SZ",
+  }
+end
+
+return paths

@@ -1,0 +1,257 @@
+--- The run over all rows: a source of rows and a function come in; each row is run once, some at a time, until all have
+--- ended or something ends the run; what came of it goes out. It holds as many rows as run at a time, and no others.
+---
+--- What goes wrong with a row is that row's error. What goes wrong with the server is not: a row that was refused for
+--- load or did not reach the server is run again, all wait, and where that goes on for long the run ends. So does one
+--- whose key is refused. Nothing is written of a row that the run's end has cut off.
+local concurrency = require "lmm.bulk.concurrency"
+local errors = require "lmm.errors"
+local loops = require "lmm.loop"
+local result = require "lmm.bulk.result"
+
+local SKIPPED_AT_ONCE = 500 -- rows that are passed over before others get their turn
+local SYNC_INTERVAL, TICK = 5, 1 -- seconds
+local FIRST_LOSS, LONGEST_LOSS = 0.5, 5 -- seconds between two looks for a server that is gone
+local SERVER_TIMEOUT, LOAD_FACTOR = 60, 10 -- seconds; a server that refuses for load gets so many times more
+
+---@class lmm.Row
+---@field line integer  from 1
+---@field id string
+---@field item any
+
+---@class lmm.RowSource
+---@field next fun(self): lmm.Row?, lmm.Error?, boolean?  nil at the end; with an error where it is none: of the row
+--- whose line comes along, or else of the whole source. `is_known` tells that the row is none of this run's
+
+---@class lmm.Progress
+---@field total integer?     rows, where that is known
+---@field done integer       that went well, by earlier runs, too
+---@field failed integer
+---@field running integer
+---@field concurrency integer
+---@field seconds number     since this run began
+---@field per_second number  rows, lately
+---@field prompt_tokens integer
+---@field completion_tokens integer
+---@field waits_for string?  why nothing goes on: what the server said last
+
+---@class lmm.Run
+local Run = {}
+Run.__index = Run
+
+local run = {}
+
+--- Makes a run.
+---@param opts { source: lmm.RowSource, fn: fun(item: any, client: lmm.Client): any, client: lmm.Client?,
+--- journal: lmm.Journal?, concurrency: integer?, rate: number?, max_errors: integer?, on_progress: function?,
+--- server_timeout: number?, total: integer? }
+---@return lmm.Run
+function run.new(opts)
+  local loop = loops.current()
+  local now = loop:now()
+  return setmetatable({
+    loop = loop, source = opts.source, fn = opts.fn, client = opts.client, journal = opts.journal, total = opts.total,
+    concurrency = concurrency.new(opts.concurrency), rate = opts.rate, max_errors = opts.max_errors or math.huge,
+    on_progress = opts.on_progress, server_timeout = opts.server_timeout or SERVER_TIMEOUT,
+    began = now, tick_at = now + TICK, sync_at = now + SYNC_INTERVAL, next_start = now,
+    again = {}, again_count = 0, running = 0, done = 0, failed = 0, prompt_tokens = 0, completion_tokens = 0,
+    results = not opts.journal and {} or nil, failures = not opts.journal and {} or nil,
+    stopped = nil,     -- the error that ends the run, or true
+    lost_since = nil,  -- since when the server cannot be reached
+    refused_since = nil,
+    loss = FIRST_LOSS, last_count = 0, last_time = now, per_second = 0,
+  }, Run)
+end
+
+--- Begins no more rows; those that run are finished.
+---@param why lmm.Error?  what the run ends with
+function Run:stop(why)
+  self.stopped = self.stopped or why or errors.new { kind = "cancelled", message = "the run was stopped" }
+  if self.cell then self.loop:wake(self.cell) end
+end
+
+--- How far it is.
+---@return lmm.Progress
+function Run:state()
+  local journal = self.journal
+  return {
+    total = self.total, done = journal and journal.done or self.done,
+    failed = journal and journal.failed or self.failed,
+    running = self.running, concurrency = self.concurrency.limit, seconds = self.loop:now() - self.began,
+    per_second = self.per_second, prompt_tokens = self.prompt_tokens, completion_tokens = self.completion_tokens,
+    waits_for = self.waits_for,
+  }
+end
+
+--- What is done once in a while.
+function Run:tick(now)
+  if now < self.tick_at then return end
+  local count = self.done + self.failed
+  local lately = (count - self.last_count) / (now - self.last_time)
+  self.per_second = self.last_count == 0 and lately or 0.8 * self.per_second + 0.2 * lately
+  self.last_count, self.last_time, self.tick_at = count, now, now + TICK
+  if self.journal and now >= self.sync_at then
+    self.sync_at = now + SYNC_INTERVAL
+    local ok, err = self.journal:sync()
+    if not ok then self:stop(err) end
+  end
+  if self.on_progress and self.on_progress(self:state()) == false then self:stop() end
+end
+
+-- ---- what comes next ---------------------------------------------------------------------------------------------
+
+--- The next row of the source that is to be run; nil at the end, and true where there may be more.
+---@return lmm.Row? row, true? more
+function Run:read_row()
+  for _ = 1, SKIPPED_AT_ONCE do
+    if self.is_read then return nil end
+    local row, err, is_known = self.source:next()
+    if not row then
+      self.is_read = true
+      if err then self:stop(err) end
+      return nil
+    end
+    local what, why = "run", nil
+    if is_known then
+      what = "skip"
+    elseif self.journal then
+      what, why = self.journal:meet(row.id)
+    end
+    if not what then
+      self:stop(errors.new { kind = "limit", message = why })
+      return nil
+    end
+    if what == "again" then
+      err = errors.new { kind = "invalid", message = ("line %d repeats the custom_id '%s'"):format(row.line, row.id) }
+    end
+    if err and what ~= "skip" then
+      self:fail(row, err)
+      if self.stopped then return nil end
+    elseif what == "run" then
+      return row
+    end
+  end
+  return nil, true
+end
+
+function Run:take_row()
+  if self.again_count == 0 then return self:read_row() end
+  local row = self.again[self.again_count]
+  self.again[self.again_count], self.again_count = nil, self.again_count - 1
+  return row
+end
+
+function Run:next(running)
+  self.running = running
+  local now = self.loop:now()
+  self:tick(now)
+  if self.stopped then return nil, running > 0 and self.tick_at or nil end
+  local control = self.concurrency
+  local most = self.lost_since and 1 or control.limit
+  if running >= most then return nil, self.tick_at end
+  local begin = math.max(control.held_until, self.rate and self.next_start or now)
+  local is_over = self.is_read and self.again_count == 0
+  if begin > now and not is_over then return nil, math.min(begin, self.tick_at) end
+  local row, more = self:take_row()
+  if not row then
+    if more then return nil, now end
+    return nil, running > 0 and not self.stopped and self.tick_at or nil
+  end
+  if self.rate then self.next_start = math.max(now, self.next_start) + 1 / self.rate end
+  self.running = running + 1
+  control:start(row, running + 1, now)
+  return function() return row, self.fn(row.item, self.client) end
+end
+
+-- ---- what came of a row ------------------------------------------------------------------------------------------
+
+local is_load = { [429] = true, [503] = true, [529] = true }
+local is_key = { [401] = true, [403] = true }
+local is_quota = { insufficient_quota = true, billing_hard_limit_reached = true }
+
+--- It is run again later. The rows that are kept so have run, so there are no more of them than run at a time.
+function Run:put_back(row, now, since, patience, err)
+  self.again_count = self.again_count + 1
+  self.again[self.again_count] = row
+  self.waits_for = err.message
+  if now - since < patience then return end
+  self:stop(errors.new { kind = err.kind, status = err.status, retryable = true, hint = "the same command goes on",
+    message = ("nothing has gone well for %d s, so the run ends: %s"):format(math.floor(now - since), err.message) })
+end
+
+--- Whether it is the server, and not the row, that something was wrong with.
+---@return boolean
+function Run:is_servers(row, err, now)
+  if type(err) ~= "table" then return false end
+  if err.kind == "connect" and err.retryable then
+    self.lost_since = self.lost_since or now
+    self.concurrency:lose(now, self.loss)
+    self.loss = math.min(2 * self.loss, LONGEST_LOSS)
+    self:put_back(row, now, self.lost_since, self.server_timeout, err)
+  elseif err.kind == "http" and (is_quota[err.code] or is_quota[err.type] or is_key[err.status]) then
+    self:stop(err)
+  elseif err.kind == "http" and is_load[err.status] then
+    self.lost_since, self.refused_since = nil, self.refused_since or now
+    self.concurrency:refuse(row, now, err.retry_after)
+    self:put_back(row, now, self.refused_since, LOAD_FACTOR * self.server_timeout, err)
+  else
+    return self.stopped and err.kind == "cancelled" or false
+  end
+  return true
+end
+
+function Run:fail(row, err)
+  self.failed = self.failed + 1
+  if self.journal then
+    local ok, problem = self.journal:fail(row, err)
+    if not ok then return self:stop(problem) end
+  else
+    self.failures[row.line] = err
+  end
+  local failed = self.journal and self.journal.failed or self.failed
+  if failed <= self.max_errors then return end
+  self:stop(errors.new { kind = "limit", message = ("%d rows failed, more than the %d that max_errors lets go, the "
+    .. "last one, of line %d: %s"):format(failed, self.max_errors, row.line, tostring(err.message or err)) })
+end
+
+function Run:succeed(row, value)
+  local usage = result.usage(value)
+  if usage then
+    self.prompt_tokens = self.prompt_tokens + (tonumber(usage.prompt_tokens) or 0)
+    self.completion_tokens = self.completion_tokens + (tonumber(usage.completion_tokens) or 0)
+  end
+  if not self.journal then
+    self.done, self.results[row.line] = self.done + 1, value
+    return
+  end
+  local failed = self.journal.failed
+  local ok, err = self.journal:succeed(row, value)
+  if not ok then return self:stop(err) end
+  if self.journal.failed > failed then self.failed = self.failed + 1 else self.done = self.done + 1 end
+end
+
+function Run:ended(row, value, message, err)
+  local now = self.loop:now()
+  local is_failure = value == nil and message ~= nil
+  if is_failure and self:is_servers(row, err, now) then return end
+  self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
+  if is_failure then
+    return self:fail(row, err or { message = tostring(message) })
+  end
+  self.concurrency:succeed(row, now)
+  self:succeed(row, value)
+end
+
+--- Runs all rows. Raises what `fn` raises, once what ran has ended.
+---@return true? done, lmm.Error? err  why it ended early
+function Run:run()
+  if loops.bounded(self) then
+    if self.on_progress then self.on_progress(self:state()) end
+    if self.stopped then return nil, self.stopped end
+    return true
+  end
+  self:stop(errors.new { kind = "cancelled", message = "the run was cancelled" })
+  return nil, self.stopped
+end
+
+return run

@@ -1,0 +1,214 @@
+-- lmm.map on a clock that moves only when somebody waits: what runs, how many at a time, and how a run ends.
+local capacity = require "lmm.mock.capacity"
+local fake = require "spec.support.fake"
+local lmm = require "lmm"
+
+local function sleep(seconds) return fake.loop:wait({}, fake.loop:now() + seconds) end
+
+--- An iterator over 1 to `count`.
+local function numbers(count)
+  local i = 0
+  return function()
+    i = i + 1
+    return i <= count and i or nil
+  end
+end
+
+describe("map", function()
+  it("gives results and errors by the items' places", function()
+    local summary = assert(lmm.map({ "a", "b", "c", "d" }, function(item)
+      sleep(item == "a" and 3 or 1)
+      if item == "b" then return nil, "no b", { kind = "http", status = 400, message = "no b" } end
+      if item == "c" then return nil, "no c" end
+      return item:upper()
+    end))
+    assert.same({ "A", [4] = "D" }, summary.results)
+    assert.same({ "no b", "no c" }, { summary.errors[2].message, summary.errors[3].message })
+    assert.same({ 2, 2, 3 }, { summary.done, summary.failed, summary.seconds })
+  end)
+
+  it("takes an iterator, asks it for no more than run, and keeps nothing of what gives nothing", function()
+    local running, most, given, ahead = 0, 0, 0, 0
+    local next_number = numbers(50)
+    local summary = assert(lmm.map(function()
+      given = given + 1
+      return next_number()
+    end, function(item)
+      running = running + 1
+      most, ahead = math.max(most, running), math.max(ahead, given - item)
+      sleep(1)
+      running = running - 1
+    end, { concurrency = 5 }))
+    assert.same({ 5, 50, {} }, { most, summary.done, summary.results })
+    assert(ahead <= 5, ahead)
+  end)
+
+  it("begins no more rows in a second than rate", function()
+    local began = fake.loop:now()
+    assert(lmm.map(numbers(21), function() end, { rate = 4 }))
+    assert.equal(5.25, fake.loop:now() - began) -- 20 of them wait for their turn, and the end for the next
+  end)
+
+  it("a raise cancels the others and is raised again", function()
+    local cancelled
+    assert.raises("^boom$", lmm.map, { 1, 2 }, function(item)
+      if item == 1 then
+        cancelled = select(2, sleep(50))
+        return
+      end
+      sleep(1)
+      error("boom", 0)
+    end)
+    assert.equal("cancelled", cancelled)
+  end)
+
+  it("ends where too many rows failed, and says so", function()
+    local seen = 0
+    local summary, message, err = lmm.map(numbers(100), function(item)
+      seen = seen + 1
+      sleep(1)
+      return nil, "bad " .. item
+    end, { concurrency = 1, max_errors = 2 })
+    assert.is_nil(summary)
+    assert.equal("3 rows failed, more than the 2 that max_errors lets go, the last one, of line 3: bad 3", message)
+    assert.same({ 3, 3, 0 }, { seen, err.summary.failed, err.summary.done })
+  end)
+
+  it("runs a row again whose server was not there, one at a time meanwhile, and loses none", function()
+    local until_time, most, running = fake.loop:now() + 20, 0, 0
+    local is_lost
+    local summary = assert(lmm.map(numbers(40), function(item)
+      running = running + 1
+      if is_lost then most = math.max(most, running) end
+      sleep(0.1)
+      running = running - 1
+      if item > 10 and fake.loop:now() < until_time then
+        if running == 0 then is_lost = true end
+        return nil, "refused", { kind = "connect", retryable = true, message = "refused" }
+      end
+      is_lost = false
+      return item
+    end, { concurrency = 8 }))
+    assert.same({ 40, 0, 1 }, { summary.done, summary.failed, most })
+    for i = 1, 40 do assert.equal(i, summary.results[i]) end
+  end)
+
+  it("ends with one sentence where a server stays away, and where the key is refused", function()
+    local began = fake.loop:now()
+    local _, message, err = lmm.map(numbers(1000), function()
+      return nil, "refused", { kind = "connect", retryable = true, message = "no server at x" }
+    end, { server_timeout = 10 })
+    assert.equal("nothing has gone well for 12 s, so the run ends: no server at x (the same command goes on)", message)
+    assert.same({ "connect", 0, 0 }, { err.kind, err.summary.done, err.summary.failed })
+    assert(fake.loop:now() - began < 17)
+    local count = 0
+    _, message = lmm.map(numbers(1000), function()
+      count = count + 1
+      sleep(1)
+      return nil, "key", { kind = "http", status = 401, message = "the key is refused" }
+    end)
+    assert.same({ "the key is refused", 4 }, { message, count })
+  end)
+
+  it("holds all rows back for as long as a refusal asks", function()
+    local times, refused = {}, nil
+    assert(lmm.map(numbers(9), function()
+      times[#times + 1] = fake.loop:now()
+      sleep(1)
+      if #times == 4 and not refused then
+        refused = fake.loop:now()
+        return nil, "busy", { kind = "http", status = 429, retryable = true, retry_after = 30, message = "busy" }
+      end
+    end, { concurrency = 2 }))
+    for _, time in ipairs(times) do assert(not refused or time < refused or time >= refused + 30) end
+    assert.equal(10, #times)
+  end)
+
+  it("stops where on_progress says so, and finishes what runs", function()
+    local calls, ended = 0, 0
+    local _, message = lmm.map(numbers(1000), function()
+      sleep(1.5)
+      ended = ended + 1
+    end, { concurrency = 3, on_progress = function(progress)
+      calls = calls + 1
+      if progress.done >= 6 and progress.running > 0 then return false end
+    end })
+    assert.equal("the run was stopped", message)
+    assert.same({ 9, 0 }, { ended, ended % 3 })
+    assert(calls >= 4)
+  end)
+
+  it("is cancelled with its task", function()
+    local inner
+    local task = lmm.go(function()
+      return select(3, lmm.map({ 1 }, function() inner = select(2, sleep(50)) end)).kind
+    end)
+    sleep(1)
+    task:cancel()
+    local _, kind = task:wait()
+    assert.equal("cancelled", kind)
+    sleep(1)
+    assert.equal("cancelled", inner)
+  end)
+
+  it("refuses what it cannot do", function()
+    local function fn() end
+    assert.raises("a list, a function or the path", lmm.map, 1, fn)
+    assert.raises("a function expected, got nil", lmm.map, {})
+    for _, limit in ipairs { 0, 1.5, -1, 0 / 0, math.huge } do
+      assert.raises("concurrency is a whole number, at least 1, not", lmm.map, {}, fn, { concurrency = limit })
+    end
+    assert.raises("rate is a number of rows", lmm.map, {}, fn, { rate = 0 })
+    assert.raises("ordered goes with output", lmm.map, {}, fn, { ordered = true })
+    assert.raises("did you mean 'concurrency'", lmm.map, {}, fn, { concurency = 3 })
+    local client = lmm.connect "http://127.0.0.1:9/v1"
+    assert.raises("client and url are two ways", lmm.map, {}, fn, { client = client, url = "x" })
+  end)
+end)
+
+-- A generator of random numbers that is the same on every Lua.
+local function seeded(seed)
+  return function()
+    seed = (seed * 16807) % 2147483647
+    return seed / 2147483647
+  end
+end
+
+--- Runs rows against a model of a server; gives the seconds they took, and when the concurrency was what it was.
+local function judge(text, count, seed, limit)
+  local model = assert(capacity.new(text, { seconds = 1, after = fake.after, random = seeded(seed) }))
+  local began, limits = fake.loop:now(), {}
+  local summary = assert(lmm.map(numbers(count), function()
+    local cell = {}
+    if not model:take(function() fake.loop:wake(cell) end) then
+      return nil, "busy", { kind = "http", status = 503, retryable = true, message = "busy" }
+    end
+    fake.loop:wait(cell)
+  end, { concurrency = limit, on_progress = function(progress)
+    limits[#limits + 1] = { done = progress.done, limit = progress.concurrency }
+  end }))
+  assert.equal(count, summary.done)
+  return fake.loop:now() - began, limits
+end
+
+describe("the concurrency that finds itself", function()
+  local ROWS = 10000
+  -- The model, its best concurrency, and between which two it has 0.95 of that one's throughput.
+  local models = {
+    { "batching:64", 64, 60 }, { "slots:1", 1, 1, 8 }, { "reject:8", 8, 8, 8 }, { "collapse:32", 32, 30, 33 },
+  }
+  for _, row in ipairs(models) do
+    it(("comes to 0.95 of the best for %s, within the first rows"):format(row[1]), function()
+      for seed = 1, 2 do
+        local best = judge(row[1], ROWS, seed, row[2])
+        local found, limits = judge(row[1], ROWS, seed)
+        local settled
+        for _, at in ipairs(limits) do
+          if not settled and at.done >= ROWS / 20 then settled = at.limit end
+        end
+        assert(best / found >= 0.95, ("%s, seed %d: %g of the best"):format(row[1], seed, best / found))
+        assert(settled >= row[3] and settled <= (row[4] or math.huge), "settled at " .. settled)
+      end
+    end)
+  end
+end)
