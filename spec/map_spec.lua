@@ -98,7 +98,7 @@ describe("map", function()
     local _, message, err = lmm.map(numbers(1000), function()
       return nil, "refused", { kind = "connect", retryable = true, message = "no server at x" }
     end, { server_timeout = 10 })
-    assert.equal("nothing has gone well for 12 s, so the run ends: no server at x (the same command goes on)", message)
+    assert.equal("no row has gone well for 12 s, so the run ends: no server at x", message)
     assert.same({ "connect", 0, 0 }, { err.kind, err.summary.done, err.summary.failed })
     assert(fake.loop:now() - began < 17)
     local count = 0

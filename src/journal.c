@@ -47,6 +47,15 @@ static off_t end_of_lines(int fd, off_t size) {
   return 0;
 }
 
+static bool is_held(int fd) {
+#ifdef F_OFD_SETLK
+  struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+#else
+  return flock(fd, LOCK_SH | LOCK_NB) != 0;
+#endif
+}
+
 /* `is_locked` tells of a failure that another process holds the lock. */
 static int open_journal(journal *self, const char *path, bool *is_locked, lmm_error *error) {
   struct stat status;
@@ -184,6 +193,15 @@ static int journal_open(lua_State *L) {
   return 2;
 }
 
+/* is_open(path) -> whether a process has the journal open */
+static int journal_is_open(lua_State *L) {
+  int fd = open(luaL_checkstring(L, 1), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  bool is_open = fd >= 0 && is_held(fd);
+  if (fd >= 0) (void)close(fd);
+  lua_pushboolean(L, is_open);
+  return 1;
+}
+
 /* journal:add(lines) -> true | nil, why
  * After a failure nothing of them is in the file. */
 static int journal_add(lua_State *L) {
@@ -264,7 +282,7 @@ static int ids_close(lua_State *L) {
 LMM_EXPORT int luaopen_lmm_journal(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_journal(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open", journal_open}, {"ids", ids_new}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", journal_open}, {"is_open", journal_is_open}, {"ids", ids_new}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"add", journal_add}, {"sync", journal_sync}, {"size", journal_size}, {"close", journal_close}, {NULL, NULL}};
   static const luaL_Reg ids_methods[] = {{"add", ids_add}, {"get", ids_get}, {NULL, NULL}};

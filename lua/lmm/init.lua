@@ -108,9 +108,11 @@ function lmm.gather(fns, opts)
   return require("lmm.loop").gather(fns, opts)
 end
 
---- Runs `fn(item, client)` for each item as tasks, a number of them at a time that finds itself, in constant memory. With
---- `output` what each row gave is kept in a file of JSON lines, and the same call goes on from there however it ended.
----@param items table|string|fun(): any  a list, the path of a file of JSON lines, or a function that gives the next item
+--- Runs `fn(item, client)` for each item as tasks, a number of them at a time that finds itself, in constant memory.
+--- With `output` what each row gave is kept in a file of JSON lines, and the same call goes on from there however it
+--- ended.
+---@param items table|string|fun(): any  a list, the path of a file of JSON lines, or a function that gives the next
+--- item
 ---@param fn fun(item: any, client: lmm.Client): any  returns a reply, or any value; nil and a message for a failure
 ---@param opts lmm.MapOptions?
 ---@return lmm.MapSummary? summary, string? message, lmm.Error? err  an error where the run ended early; `err.summary`

@@ -14,13 +14,14 @@
 ---    taken where throughput gains 3 % and more than twice the standard error. Down is taken where it loses less than
 ---    2 %: of two limits with the same throughput the lower has the shorter latency, so that is the brake against
 ---    queues that only grow. What was taken is tried further in the same direction; what was not doubles the rows until
----    the next try in that direction: a run that has found its place is left alone, and one whose rows change is not.
+---    the next try in that direction: a run that has found its place is left alone, one whose rows change is not.
 --- 4. A try ends as soon as it is plain that it will not be taken: when what it has measured so far is worse by more
 ---    than twice the standard error, or has lost a third of the throughput. A server that collapses is not asked to the
 ---    end.
---- 5. A refusal for load (429, 503, 529) says what rows cannot: the limit becomes one less than ran when the refused row
----    began, and is not tried above that for some time, which doubles. Where nothing went well in between it takes a
----    third off. All rows are held back for as long as the server asks, or for a delay from 0.1 s that doubles up to 8.
+--- 5. A refusal for load (429, 503, 529) says what rows cannot: the limit becomes one less than ran when the refused
+---    row began, and is not tried above that for some time, which doubles. Where nothing went well in between it takes
+---    a third off. All rows are held back for as long as the server asks, or for a delay from 0.1 s that doubles up to
+---    8.
 
 local MOST = 512 -- rows at a time, which nothing goes beyond: each has a socket
 

@@ -135,4 +135,11 @@ function bulk.map(items, fn, opts)
   return errors.public(summary, err)
 end
 
+--- For the command: see lmm.bulk.batch and lmm.bulk.merge.
+function bulk.prepare(opts) return require("lmm.bulk.batch").prepare(opts) end
+
+function bulk.status(output) return require("lmm.bulk.batch").status(output) end
+
+function bulk.merge(files, path) return require("lmm.bulk.merge").merge(files, path) end
+
 return bulk

@@ -97,13 +97,13 @@ end
 
 -- ---- opening --------------------------------------------------------------------------------------------------
 
---- Calls `fn(id, line, text, offset)` for each line of a file of results.
+--- Calls `fn(id, line, text, offset)` for each line of a file of results. A last one without its end is not whole yet.
 ---@return true? read, lmm.Error? err
 function journal.each(path, fn)
   local reader = lines.open(path)
   if not reader then return true end
   local text, why = reader:next()
-  while text do
+  while text and not reader.is_cut do
     local value = json.decode(text)
     local id, line = type(value) == "table" and value.custom_id, type(value) == "table" and value.line
     if type(id) ~= "string" or type(line) ~= "number" then

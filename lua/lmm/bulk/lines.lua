@@ -8,6 +8,7 @@ local MOST = 256 * 1024 * 1024 -- bytes of a line
 ---@class lmm.Lines
 ---@field number integer  of the line that was given last
 ---@field offset integer  where it begins
+---@field is_cut boolean  its end is missing: it is the last one
 local Lines = {}
 Lines.__index = Lines
 
@@ -41,7 +42,10 @@ function Lines:next()
     if not block and why then return nil, why end
     if not block and size == 0 then return nil end
     self.block, self.at = block or "", 1
-    if not block then break end
+    if not block then
+      self.is_cut = true
+      break
+    end
   end
   self.number, self.offset, self.next_offset = self.number + 1, self.next_offset, self.next_offset + size + 1
   local line = table.concat(pieces)

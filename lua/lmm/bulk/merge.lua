@@ -1,5 +1,5 @@
---- Results in order, and in one piece: files of results come in, as their runs have written them; one file, its lines in
---- the order of the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
+--- Results in order, and in one piece: the files of results of some runs come in; one file, its lines in the order of
+--- the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
 local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
 local paths = require "lmm.bulk.paths"

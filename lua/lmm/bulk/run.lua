@@ -175,8 +175,8 @@ function Run:put_back(row, now, since, patience, err)
   self.again[self.again_count] = row
   self.waits_for = err.message
   if now - since < patience then return end
-  self:stop(errors.new { kind = err.kind, status = err.status, retryable = true, hint = "the same command goes on",
-    message = ("nothing has gone well for %d s, so the run ends: %s"):format(math.floor(now - since), err.message) })
+  self:stop(errors.new { kind = err.kind, status = err.status, retryable = true,
+    message = ("no row has gone well for %d s, so the run ends: %s"):format(math.floor(now - since), err.message) })
 end
 
 --- Whether it is the server, and not the row, that something was wrong with.

@@ -105,6 +105,7 @@ end
 function Rows:next()
   local record, text, line, err = self.reader:next()
   if line == nil then return nil, err end
+  if self.digest then self.digest:update(text .. "\n") end
   local row = { line = line, item = record }
   if self.check and not err then
     local wrong = self.check(record)
@@ -119,19 +120,19 @@ function Rows:next()
 end
 
 --- Reads all rows once, before anything is sent.
----@param source lmm.RowSource
+---@param source lmm.RowSource  of sources.rows, with ids
 ---@param on_bad fun(err: lmm.Error): boolean?  false ends it
 ---@return { rows: integer, own: integer, digest: string }? found, lmm.Error? err  own: rows of this shard
 function sources.scan(source, on_bad)
   local ids = require("lmm.version").check("lmm.journal").ids()
   local digest, count, own = new_digest(), 0, 0
+  source.digest = digest
   while true do
     local row, err, is_other = source:next()
     if not row and err then return nil, err end
     if not row then break end
     count = count + 1
     own = own + (is_other and 0 or 1)
-    digest:update(row.id .. "\n")
     local before, why = ids:add(row.id, 1)
     if not before then return nil, invalid("%s", why) end
     if before > 0 then err = invalid("line %d repeats the custom_id '%s'", row.line, row.id) end

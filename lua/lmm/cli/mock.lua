@@ -95,6 +95,8 @@ function mock.declare(parser)
   command:option("--like", "The server to be like: vllm (default), llama.cpp, ollama or sglang."):argname "NAME"
   command:option("--media-cache", "How many media to keep under their uuids, as vLLM does (default: 256).")
     :argname("N"):convert(count)
+  command:option("--capacity", "What it can do at a time: batching:64, slots:1, reject:8 or collapse:32. An answer"
+    .. " alone takes 0.1 s then."):argname "MODEL:N"
   command:flag("--no-tools", "Refuse tools, as vLLM does that was started without a parser for their calls.")
   command:option("--start-delay", "Listen only after so many seconds, as a server does that loads a model.")
     :argname("SECONDS"):convert(delay)
@@ -111,7 +113,7 @@ function mock.run(args)
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio, like = args.like,
-    media_cache = args.media_cache, tools = not args.no_tools,
+    media_cache = args.media_cache, tools = not args.no_tools, capacity = args.capacity,
   }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })
 end
 

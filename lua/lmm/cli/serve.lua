@@ -1,12 +1,10 @@
 --- `lmm serve`: a model server's command comes in; the server's URL, or the run of one command with it, goes out.
 --
--- The server is started by a task. About twenty times a second this program looks for signals, at the task and at the
--- command. Signals and the command's end come from luv.
+-- The server is started by a task, while this program looks for signals, at the task and at the command.
 local console = require "lmm.cli.console"
+local signals = require "lmm.cli.signals"
 
 local serve = {}
-
-local POLL_INTERVAL = 0.05 -- seconds
 
 local function port(text)
   local number = text:find "^%d+$" and tonumber(text)
@@ -45,21 +43,6 @@ end
 -- ---- signals -----------------------------------------------------------------------------------------------------
 
 local SIGNALS = { sighup = 1, sigint = 2, sigterm = 15 }
-
---- Calls `on_signal(name)` for each signal that asks this program to end, while luv's loop is run.
----@return fun() close
-local function listen(uv, on_signal)
-  local handles = {}
-  for name in pairs(SIGNALS) do
-    local handle = uv.new_signal()
-    handle:start(name, function() on_signal(name) end)
-    handles[#handles + 1] = handle
-  end
-  return function()
-    for _, handle in ipairs(handles) do handle:close() end
-    uv.run() -- luv crashes at the end of the process over a handle that is closed and not yet gone
-  end
-end
 
 -- ---- the command of --with ---------------------------------------------------------------------------------------
 
@@ -110,25 +93,10 @@ function Run:on_signal(name)
   end
 end
 
---- Runs tasks and luv's loop until `is_done()`.
-function Run:run_until(is_done)
-  local loop, cell = require "lmm.loop".current(), {}
-  while not is_done() do
-    self.uv.run "nowait"
-    loop:wait(cell, loop:now() + POLL_INTERVAL)
-  end
-end
-
---- Runs `fn` as a task, while signals are handled; returns what it returns, or raises what it raises.
+--- Runs `fn` as a task, which a signal may end, and which is in the field `name` meanwhile.
 function Run:run_task(fn, name)
-  local ended, ok, value, message, err
-  self[name] = require "lmm".go(fn, function(...)
-    ended = true
-    ok, value, message, err = ...
-  end)
-  self:run_until(function() return ended end)
+  local value, message, err = signals.run_task(self.uv, fn, function(task) self[name] = task end)
   self[name] = nil
-  if not ok then error(value, 0) end
   return value, message, err
 end
 
@@ -154,7 +122,7 @@ end
 function Run:serve_until_stopped()
   console.write(self.server.url .. "\n")
   local problem
-  self:run_until(function()
+  signals.run_until(self.uv, function()
     problem = not self.signal and self.server:problem() or nil
     return self.signal or problem
   end)
@@ -165,7 +133,7 @@ end
 
 function Run:serve_command(text)
   self.command = spawn(self.uv, text, self.server.url)
-  self:run_until(function() return self.command.status end)
+  signals.run_until(self.uv, function() return self.command.status end)
   local status, problem = self.command.status, self.server:problem()
   self.command = nil
   self:stop_server()
@@ -176,7 +144,7 @@ end
 function serve.run(args)
   local uv = require "luv"
   local run = setmetatable({ uv = uv }, Run)
-  local close = listen(uv, function(name) run:on_signal(name) end)
+  local close = signals.listen(uv, { "sighup", "sigint", "sigterm" }, function(name) run:on_signal(name) end)
   local ok, status, message, err = pcall(function()
     local server, message, err = run:start_server(args)
     if not server and run.signal then return 128 + SIGNALS[run.signal] end

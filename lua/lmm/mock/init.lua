@@ -9,7 +9,7 @@ local mock = {}
 local OPTIONS = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
-  tools = "boolean", interpreter = "string",
+  tools = "boolean", capacity = "string", interpreter = "string",
 }
 
 ---@class lmm.MockServer
@@ -23,7 +23,7 @@ local OPTIONS = {
 --- more), and a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
---- tools: boolean?, interpreter: string? }
+--- tools: boolean?, capacity: string?, interpreter: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
 ---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number

@@ -2,6 +2,7 @@
 --- /v1/embeddings, /score, /rerank, /v1/audio, /tokenize, /detokenize and what describes the server itself come in;
 --- answers go out, in the form vLLM answers in, which describe what was received.
 local uv = require "luv"
+local capacity = require "lmm.mock.capacity"
 local chat = require "lmm.mock.chat"
 local completions = require "lmm.mock.completions"
 local core = require "lmm.core"
@@ -27,7 +28,7 @@ local mock_server = {}
 mock_server.options = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
-  tools = "boolean",
+  tools = "boolean", capacity = "string",
 }
 
 local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768, like = "vllm", media_cache = 256 }
@@ -93,9 +94,14 @@ local function post_chat(settings, request, response)
     text = calls and "" or table.concat(pieces), calls = calls and tools.whole(pieces),
     finish_reason = finish_reason, prompt = read.prompt, completion = #pieces,
   }
-  if body.stream ~= true then return respond.whole(response, answer, fault) end
-  fault.delay = fault.delay or settings.delay
-  respond.stream(response, answer, pieces, fault, usage_of(body))
+  local function send()
+    if body.stream ~= true then return respond.whole(response, answer, fault) end
+    fault.delay = fault.delay or settings.delay
+    respond.stream(response, answer, pieces, fault, usage_of(body))
+  end
+  if not settings.load then return send() end
+  local is_taken = settings.load:take(send)
+  if not is_taken then respond.error(response, { status = 503, message = "Service Unavailable" }) end
 end
 
 local function post_completion(settings, request, response)
@@ -205,15 +211,30 @@ local LARGE = 1024 * 1024
 
 -- ---- starting --------------------------------------------------------------------------------------------------
 
+local ROW_SECONDS = 0.1 -- that an answer takes where there is a capacity
+
+--- The model of what the server can do at a time; nil where that is anything.
+---@return lmm.mock.Capacity? load, string? message
+local function new_load(text)
+  if not text then return nil end
+  return capacity.new(text, { seconds = ROW_SECONDS, after = function(seconds, fn)
+    local timer = uv.new_timer()
+    timer:start(math.ceil(seconds * 1000), 0, function()
+      timer:close()
+      fn()
+    end)
+  end })
+end
+
 --- Serves on 127.0.0.1 while the loop runs.
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
---- tools: boolean? }
+--- tools: boolean?, capacity: string? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
 ---  limit_...: how many of a kind a prompt may hold; like: the server that it is like, "vllm" unless given;
 ---  media_cache: how many media it keeps under their uuids, 256 unless given; tools: false refuses them, as vLLM
----  does without a parser
+---  does without a parser; capacity: what it can do at a time, see lmm/mock/capacity.lua, an answer alone takes 0.1 s
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
@@ -229,6 +250,9 @@ function mock_server.serve(opts, log)
       table.concat(likeness.names(), ", "))
   end
   settings.like, settings.cache = like, media_cache.new(like.keeps and settings.media_cache or 0)
+  local problem
+  settings.load, problem = new_load(settings.capacity)
+  if problem then return nil, problem end
   if settings.port % 1 ~= 0 or settings.port < 0 or settings.port > 65535 then
     return nil, string.format("port %s is not between 0 and 65535", settings.port)
   end

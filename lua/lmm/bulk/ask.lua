@@ -1,0 +1,170 @@
+--- What a row asks: a record comes in; what the server answers goes out. A record is a line of OpenAI's batch format,
+--- or anything of which a prompt or a function makes a chat request.
+local errors = require "lmm.errors"
+local json = require "lmm.json"
+local parts = require "lmm.part"
+
+local ask = {}
+
+local CHAT = "/v1/chat/completions"
+local ENDPOINTS = {
+  [CHAT] = "chat/completions", ["/v1/embeddings"] = "embeddings", ["/v1/completions"] = "completions",
+}
+
+local function fail(format, ...)
+  local err = errors.new { kind = "invalid", message = format:format(...) }
+  return nil, err.message, err
+end
+
+-- ---- media -----------------------------------------------------------------------------------------------------
+
+local KINDS = { image_url = "image", video_url = "video", audio_url = "audio" }
+
+--- The path that a URL in a body names on this machine; nil where the server is to fetch it, or it has the bytes.
+local function local_path(url)
+  local path = url:match "^file://(/.*)$" or url:match "^file://localhost(/.*)$"
+  if path then return (path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)) end
+  return not url:find "^%a[%w+.-]*:" and url or nil
+end
+
+--- The part for a medium on this machine, which is read as it is sent; nil for what goes as it is.
+local function local_part(item)
+  local kind = KINDS[item.type]
+  local inside = kind and item[item.type]
+  local url = type(inside) == "table" and inside.url or inside
+  local path = kind and type(url) == "string" and local_path(url)
+  if not path then return nil end
+  local opts = { trust_uuid = item.uuid ~= nil or nil }
+  for _, from in ipairs { item, type(inside) == "table" and inside or {} } do
+    for name, value in pairs(from) do
+      if name ~= "type" and name ~= item.type and name ~= "url" then opts[name] = value end
+    end
+  end
+  return parts.new(kind, path, opts)
+end
+
+--- The messages with what stands on this machine as parts.
+local function with_local_media(messages)
+  local out = {}
+  for i, message in ipairs(messages) do
+    local content = type(message) == "table" and message.content
+    if type(content) == "table" and content[1] ~= nil then
+      local copy, list = {}, {}
+      for name, value in pairs(message) do copy[name] = value end
+      for j, item in ipairs(content) do list[j] = type(item) == "table" and local_part(item) or item end
+      copy.content = list
+      message = copy
+    end
+    out[i] = message
+  end
+  return out
+end
+
+-- ---- requests ----------------------------------------------------------------------------------------------------
+
+--- What is wrong with a line of the batch format; nil where nothing is.
+---@return string?
+function ask.problem(record)
+  if type(record) ~= "table" or record[1] ~= nil then return "it is no JSON object" end
+  if not ENDPOINTS[record.url] then
+    return ("the url '%s' is unknown: there are %s, /v1/embeddings and /v1/completions"):format(tostring(record.url),
+      CHAT)
+  end
+  if record.method ~= nil and record.method ~= "POST" then
+    return ("the method '%s' is not POST"):format(tostring(record.method))
+  end
+  local body = record.body
+  if type(body) ~= "table" or body[1] ~= nil then return "its body is no JSON object" end
+  if record.url == CHAT and (type(body.messages) ~= "table" or body.messages[1] == nil) then
+    return "its body has no messages"
+  end
+end
+
+--- Misuse of the library by what stands in a row is that row's error.
+local function is_made(ok, ...)
+  if ok then return ... end
+  local problem = ...
+  local text = tostring(errors.is(problem) and problem.message or problem):gsub("^[^\n]-:%d+: ", ""):gsub("^lmm: ", "")
+  return fail("%s", text)
+end
+
+--- Asks for one chat answer. Nothing waits within a pcall.
+local function chat(client, body)
+  local stream, message, err = is_made(pcall(function()
+    local sent = {}
+    for name, value in pairs(body) do sent[name] = value end
+    sent.messages, sent.stream = with_local_media(body.messages), nil
+    return client:open_stream("lmm batch", sent, nil, false)
+  end))
+  if not stream then return nil, message, err end
+  return stream:reply()
+end
+
+--- Asks what a line of the batch format asks. For lmm.map.
+---@param model string?  where the line names none
+function ask.of_batch(model)
+  return function(record, client)
+    local body = record.body
+    if body.model == nil and model then
+      body = {}
+      for name, value in pairs(record.body) do body[name] = value end
+      body.model = model
+    end
+    if record.url == CHAT then return chat(client, body) end
+    local reply, message, err = client:request("POST", ENDPOINTS[record.url], body)
+    if not reply then return nil, message, err end
+    if type(reply.json) ~= "table" then return fail "the server answered with what is no JSON object" end
+    return reply.json
+  end
+end
+
+--- Asks what a function makes of a record: a chat request, in which parts may stand.
+---@param build fun(record: any): table?, string?
+---@param fields table  of every request, where it has none of its own
+function ask.of_builder(build, fields)
+  return function(record, client)
+    local ok, made, why = pcall(build, record)
+    if not ok then return fail("the request cannot be made: %s", tostring(made)) end
+    if type(made) ~= "table" then
+      return fail("the request cannot be made: %s", why and tostring(why) or "a table expected, got " .. type(made))
+    end
+    local body = {}
+    for name, value in pairs(fields) do body[name] = value end
+    for name, value in pairs(made) do body[name] = value end
+    if type(body.messages) ~= "table" then return fail "the request has no messages" end
+    return chat(client, body)
+  end
+end
+
+-- ---- prompts -----------------------------------------------------------------------------------------------------
+
+--- The names in braces in a prompt.
+---@return string[]
+function ask.columns(prompt)
+  local names = {}
+  for name in prompt:gmatch "{([%w_][%w_ .-]*)}" do names[#names + 1] = name end
+  return names
+end
+
+--- Makes requests of a prompt: `{column}` in it stands for that field of the record; the record's `image` goes along.
+---@param prompt string
+---@param system string?
+---@return fun(record: table): table
+function ask.prompter(prompt, system)
+  return function(record)
+    local text = prompt:gsub("{([%w_][%w_ .-]*)}", function(name)
+      local value = record[name]
+      if type(value) == "table" then return json.text(value) end
+      return value ~= nil and tostring(value) or nil
+    end)
+    local content = { { type = "text", text = text } }
+    if type(record.image) == "string" and record.image ~= "" then
+      content[2] = parts.new("image", local_path(record.image) or record.image)
+    end
+    local messages = { { role = "user", content = content } }
+    if system then table.insert(messages, 1, { role = "system", content = system }) end
+    return { messages = messages }
+  end
+end
+
+return ask

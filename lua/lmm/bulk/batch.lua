@@ -1,0 +1,114 @@
+--- A batch: rows in files, and an output, come in; a run over them that can be begun, watched and ended goes out.
+local errors = require "lmm.errors"
+local inputs = require "lmm.bulk.inputs"
+local journals = require "lmm.bulk.journal"
+local json = require "lmm.json"
+local paths = require "lmm.bulk.paths"
+local runs = require "lmm.bulk.run"
+local shards = require "lmm.bulk.shards"
+local sources = require "lmm.bulk.sources"
+
+local batch = {}
+
+--- What the run is, so that another one is noticed.
+local function describe(opts, input, found, shard)
+  local request = opts.request and require("lmm.version").check("lmm.digest").file(opts.request)
+  return {
+    input = input.name, rows_digest = found.digest, rows = found.rows, model = opts.model, prompt = opts.prompt,
+    system = opts.system, request = request,
+    fields = opts.fields and next(opts.fields) and json.text(opts.fields) or nil,
+    shard = shard and shard.text, task = shard and shard.task,
+  }
+end
+
+local function find_shard(opts)
+  if not opts.shard then return nil end
+  if opts.shard ~= "auto" then return shards.parse(opts.shard) end
+  return shards.auto(opts.getenv or os.getenv, (journals.read_run(paths.run(opts.output))))
+end
+
+--- The rows of an input, from its beginning.
+local function open_rows(input, shard)
+  local reader, err = input.open()
+  if not reader then return nil, err end
+  return sources.rows(reader, { ids = true, check = input.check, shard = shard }), nil, reader
+end
+
+--- Reads the rows once before anything is sent: what is wrong with one of them ends it, unless bad ones are skipped.
+local function scan(opts, input, shard)
+  local source, err, reader = open_rows(input, shard)
+  if not source then return nil, err end
+  local found
+  found, err = sources.scan(source, function() return opts.skip_bad or false end)
+  reader:close()
+  if err and not opts.skip_bad then
+    return nil, errors.new { kind = "invalid", message = err.message,
+      hint = "nothing was sent; --skip-bad goes on without such lines" }
+  end
+  if found and found.rows == 0 then
+    return nil, errors.new { kind = "invalid", message = ("there are no rows in '%s'"):format(input.name) }
+  end
+  return found, err
+end
+
+---@class lmm.BatchOptions
+---@field output string
+---@field client lmm.Client
+---@field input string?        a file of OpenAI's batch format, or of any JSON lines with prompt or request
+---@field images string?       a pattern of the shell's
+---@field image_list string?   a file of paths and URLs
+---@field csv string?
+---@field prompt string?, system string?, request string?, fields table?, model string?
+---@field shard string?        "3/10", or "auto": by the job array's variables
+---@field skip_bad boolean?, force boolean?, retry_errors boolean?
+---@field concurrency integer?, rate number?, max_errors integer?, server_timeout number?, on_progress function?
+
+--- Prepares a run; nothing is sent before its `run`. Its `journal` is open, see bulk.finish.
+---@param opts lmm.BatchOptions
+---@return lmm.Run? run, lmm.Error? err
+function batch.prepare(opts)
+  local input, shard, found, journal, source, err
+  input, err = inputs.find(opts)
+  if input then shard, err = find_shard(opts) end
+  if not input or err then return nil, err end
+  found, err = scan(opts, input, shard)
+  if not found then return nil, err end
+  journal, err = journals.open(opts.output, describe(opts, input, found, shard),
+    { force = opts.force, retry_errors = opts.retry_errors })
+  if not journal then return nil, err end
+  source, err = open_rows(input, shard)
+  if not source then return nil, err end
+  return runs.new {
+    source = source, fn = input.fn, client = opts.client, journal = journal, total = found.own,
+    concurrency = opts.concurrency, rate = opts.rate, max_errors = opts.max_errors,
+    server_timeout = opts.server_timeout, on_progress = opts.on_progress,
+  }
+end
+
+--- How far a run is, from its files; it may be under way.
+---@param output string
+---@return { done: integer, failed: integer, rows: integer?, shard: string?, is_running: boolean, start: table? }?
+---@return lmm.Error? err
+function batch.status(output)
+  local run_path = paths.run(output)
+  local header, start = journals.read_run(run_path)
+  if not header then
+    return nil, errors.new { kind = "invalid", message = ("no run has written '%s': there is no '%s'"):format(output,
+      run_path) }
+  end
+  local core = require("lmm.version").check "lmm.journal"
+  local ids, done, failed = core.ids(), 0, 0
+  local ok, err = journals.each(output, function(id)
+    if ids:add(id, 1) == 0 then done = done + 1 end
+  end)
+  if ok then
+    ok, err = journals.each(paths.errors(output), function(id)
+      if ids:add(id, 2) == 0 then failed = failed + 1 end
+    end)
+  end
+  if not ok then return nil, err end
+  return { done = done, failed = failed, rows = not header.shard and header.rows or nil, shard = header.shard,
+    is_running = core.is_open(run_path), start = start }
+end
+
+return batch

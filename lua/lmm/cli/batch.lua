@@ -1,0 +1,252 @@
+--- `lmm batch`: rows in files come in; a file with the answer to each goes out, and how far it is on standard error.
+local connection = require "lmm.cli.connection"
+local console = require "lmm.cli.console"
+local field = require "lmm.cli.field"
+local signals = require "lmm.cli.signals"
+
+local batch = {}
+
+local NOTE_INTERVAL = 30 -- seconds, where standard error is no terminal
+
+local DESCRIPTION = [[
+Ask about many rows, some at a time, and keep each answer as a line of OUT.jsonl. However the run ends, the same command
+goes on from there.]]
+
+local EPILOG = [[
+IN.jsonl holds lines of OpenAI's batch format (custom_id, method, url, body);
+with --prompt or --request, any JSON. Pictures on this machine, as file:///PATH
+or a bare path in image_url, are read as they are sent.
+
+OUT.jsonl gets a line for each row that went well, OUT.errors.jsonl one for each
+that failed, with the number of its line in the input; OUT.run says what the run
+is, and is locked while it runs. How many rows run at a time is found out by
+what the server answers in a second.
+
+Ctrl-C finishes what runs; twice, it ends at once. SIGUSR1 prints how far it is.
+
+Exit status:
+   0 every row went well, 1 some failed or the run ended early, 2 wrong usage,
+   130 or 143 where SIGINT or SIGTERM ended it
+
+Examples:
+   lmm batch in.jsonl -o out.jsonl
+   lmm batch --prompt "Describe it." --images 'pictures/*.jpg' -o out.jsonl
+   lmm batch --prompt "Is {name} in {city}?" --csv table.csv -o out.jsonl
+   lmm batch in.jsonl -o out.$SLURM_ARRAY_TASK_ID.jsonl --shard auto
+   lmm batch merge out.*.jsonl -o out.jsonl
+   lmm batch status out.jsonl]]
+
+--- For argparse: a whole number, at least `least`.
+local function whole(least)
+  return function(text)
+    local number = text:find "^%d+$" and tonumber(text)
+    if number and number >= least then return number end
+    return nil, ("'%s' is not a whole number from %d on"):format(text, least)
+  end
+end
+
+function batch.declare(parser)
+  local command = parser:command("batch", DESCRIPTION, EPILOG):summary "Ask about many rows, and keep the answers."
+  command:usage(table.concat({ "Usage: lmm batch [OPTION]... [IN.jsonl] -o OUT.jsonl",
+    "lmm batch merge OUT.*.jsonl -o OUT.jsonl", "lmm batch status OUT.jsonl" }, "\n       "))
+  command:argument("words", "IN.jsonl, or what follows merge or status."):args "*"
+  command:option("-o --output", "The file of the answers."):argname "OUT.jsonl"
+  command:option("--prompt", "What to ask about each row, or @FILE; {column} stands for a field of it."):argname "TEXT"
+  command:option("--images", "A pattern in quotes; each file that it matches is a row."):argname "GLOB"
+  command:option("--image-list", "A file with the path or URL of a picture on each line."):argname "FILE"
+  command:option("--csv", "A table whose first line names its columns; `image` is a picture's path."):argname "FILE"
+  command:option("--request", "A file of Lua that returns a function: of a row it makes a chat request."):argname "FILE"
+  command:option("-m --model", "The model to ask, where a row names none (default: the first that the server lists).")
+    :argname "NAME"
+  command:option("-s --system", "The system message beside --prompt, or @FILE."):argname "TEXT"
+  command:option("-p --param", "A field of each request of --prompt or --request, such as temperature=0. May be given"
+    .. " several times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
+  connection.declare(command)
+  command:option("--timeout", "How long to wait for one answer, all attempts included."):argname("SECONDS")
+    :convert(console.seconds)
+  command:option("--concurrency", "Run so many rows at a time."):argname("N"):convert(whole(1))
+  command:option("--rate", "Begin at most so many rows in a second."):argname("N"):convert(console.seconds)
+  command:option("--max-errors", "End when more rows than this have failed."):argname("N"):convert(whole(0))
+  command:option("--server-timeout", "End when the server could not be reached for so long (default: 60).")
+    :argname("SECONDS"):convert(console.seconds)
+  command:option("--shard", "Run only these rows: 3/10 is the third of ten shares, auto that of a job array's task.")
+    :argname "I/N"
+  command:flag("--ordered", "Put the lines in the order of the input at the end.")
+  command:flag("--skip-bad", "Go on without lines that are no rows, each of which is an error.")
+  command:flag("--retry-errors", "Run the rows that failed, and no others.")
+  command:flag("--force", "Go on though the input, the model or the options have changed.")
+  command:flag("--summary", "Print what it came to as JSON.")
+end
+
+-- ---- how far it is -----------------------------------------------------------------------------------------------
+
+local function duration(seconds)
+  if seconds < 90 then return ("%d s"):format(seconds) end
+  if seconds < 5400 then return ("%d min"):format(seconds / 60) end
+  return ("%.1f h"):format(seconds / 3600)
+end
+
+--- "120/1000 rows, 12.5/s, 340 tokens/s, 2 failed, 64 running, 70 s left"
+local function describe(state)
+  local ended = state.done + state.failed
+  local words = { state.total and ("%d/%d rows"):format(ended, state.total) or ("%d rows"):format(ended) }
+  words[#words + 1] = ("%.1f/s"):format(state.per_second)
+  if state.completion_tokens > 0 and state.seconds > 0 then
+    words[#words + 1] = ("%.0f tokens/s"):format(state.completion_tokens / state.seconds)
+  end
+  if state.failed > 0 then words[#words + 1] = ("%d failed"):format(state.failed) end
+  words[#words + 1] = ("%d of %d running"):format(state.running, state.concurrency)
+  if state.total and state.per_second > 0 and ended < state.total then
+    words[#words + 1] = duration((state.total - ended) / state.per_second) .. " left"
+  end
+  if state.waits_for then words[#words + 1] = "waiting: " .. state.waits_for end
+  return table.concat(words, ", ")
+end
+
+--- Gives `lmm.Progress` to whoever looks at standard error.
+local function new_reporter()
+  local line, told = require "lmm.cli.progress".new(), 0
+  local function report(state)
+    if line.width then
+      line:show(state.seconds, describe(state))
+    elseif state.seconds - told >= NOTE_INTERVAL then
+      told = state.seconds
+      console.note("lmm: %s", describe(state))
+    end
+  end
+  return report, function() line:clear() end
+end
+
+-- ---- the run -----------------------------------------------------------------------------------------------------
+
+local STATUS = { sigint = 130, sigterm = 143 }
+
+local function check(args)
+  local forms = {}
+  for _, given in ipairs { { args.words[1], "IN.jsonl" }, { args.images, "--images" },
+    { args.image_list, "--image-list" }, { args.csv, "--csv" } } do
+    if given[1] then forms[#forms + 1] = given[2] end
+  end
+  if not args.output then console.misuse "name the file of the answers: -o OUT.jsonl" end
+  if #args.words > 1 then console.misuse("one file of rows is taken, not %d", #args.words) end
+  if #forms ~= 1 then
+    console.misuse("%s: give one of IN.jsonl, --images, --image-list and --csv",
+      #forms == 0 and "there are no rows" or table.concat(forms, " and "))
+  end
+  if args.prompt and args.request then console.misuse "--prompt and --request both make the request: give one" end
+  local makes = args.prompt or args.request
+  if not makes and forms[1] ~= "IN.jsonl" then console.misuse("%s goes with --prompt or --request", forms[1]) end
+  if not makes and args.param[1] then console.misuse "-p goes with --prompt or --request" end
+  if args.system and not args.prompt then console.misuse "-s goes with --prompt" end
+end
+
+local function options_of(args, client, on_progress)
+  local fields = {}
+  for _, given in ipairs(args.param) do fields[given.name] = given.value end
+  return {
+    output = args.output, client = client, input = args.words[1], images = args.images, image_list = args.image_list,
+    csv = args.csv, prompt = args.prompt and console.text(args.prompt, "the prompt"), request = args.request,
+    system = args.system and console.text(args.system, "the system message"), fields = fields, model = args.model,
+    shard = args.shard, skip_bad = args.skip_bad, force = args.force, retry_errors = args.retry_errors,
+    concurrency = args.concurrency, rate = args.rate, max_errors = args.max_errors,
+    server_timeout = args.server_timeout, on_progress = on_progress,
+  }
+end
+
+local function connect(args)
+  local opts = connection.options(args)
+  opts.model, opts.timeout, opts.retry = args.model, args.timeout, require "lmm.bulk".retry
+  return require "lmm".connect(opts)
+end
+
+local function print_summary(summary)
+  console.write(require "lmm.json".encode(summary) .. "\n")
+end
+
+--- Says what failed; gives the exit status.
+local function conclude(args, summary, message, err)
+  summary = summary or err and err.summary
+  if args.summary and summary then print_summary(summary) end
+  if message then return nil, message, err end
+  if summary.failed == 0 then return true end
+  return nil, ("%d of %d rows failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
+    summary.done + summary.failed, (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
+end
+
+function batch.answer(args)
+  check(args)
+  local uv, bulk = require "luv", require "lmm.bulk"
+  local client = connect(args)
+  local report, clear = new_reporter()
+  local run, problem = bulk.prepare(options_of(args, client, report))
+  if not run then return nil, problem.message, problem end
+  if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
+  local signal
+  local close = signals.listen(uv, { "sigint", "sigterm", "sigusr1" }, function(name)
+    if name == "sigusr1" then
+      clear()
+      console.note("lmm: %s", describe(run:state()))
+    elseif signal then
+      client:close()
+    else
+      signal = name
+      clear()
+      console.note("lmm: finishing the %d rows that run; once more ends it at once", run:state().running)
+      run:stop()
+    end
+  end)
+  local ok, summary, message, err = pcall(signals.run_task, uv, function()
+    return require "lmm.errors".public(bulk.finish(run, args.ordered))
+  end)
+  close()
+  clear()
+  if not ok then error(summary, 0) end
+  if signal and message then
+    if args.summary then print_summary(err.summary) end
+    error({ status = STATUS[signal], message = ("stopped after %d rows; the same command goes on"):format(
+      err.summary.done + err.summary.failed) }, 0)
+  end
+  return conclude(args, summary, message, err)
+end
+
+-- ---- merge and status --------------------------------------------------------------------------------------------
+
+local function tail(words)
+  local rest = {}
+  for i = 2, #words do rest[#rest + 1] = words[i] end
+  return rest
+end
+
+function batch.merge(args)
+  local files = tail(args.words)
+  if #files == 0 then console.misuse "merge takes the files of the shards" end
+  if not args.output then console.misuse "name the file to write: -o OUT.jsonl" end
+  local merged, err = require "lmm.bulk".merge(files, args.output)
+  if not merged then return nil, err.message, err end
+  if args.summary then print_summary(merged) end
+  if merged.missing == 0 then return true end
+  return nil, ("%d rows are missing in %s, %d of which failed: lines %s%s"):format(merged.missing, args.output,
+    merged.failed, table.concat(merged.first_missing, ", "), merged.missing > #merged.first_missing and " ..." or "")
+end
+
+function batch.status(args)
+  local files = tail(args.words)
+  if #files == 0 then console.misuse "status takes the files of answers" end
+  for _, path in ipairs(files) do
+    local status, err = require "lmm.bulk".status(path)
+    if not status then return nil, err.message, err end
+    local start = status.start or {}
+    local who = status.is_running and ("process %s on %s runs it since %s"):format(tostring(start.pid),
+      tostring(start.host), tostring(start.time)) or "nobody runs it"
+    console.write(("%s: %d done, %d failed%s%s; %s\n"):format(path, status.done, status.failed,
+      status.rows and (" of %d"):format(status.rows) or "", status.shard and ", shard " .. status.shard or "", who))
+  end
+  return true
+end
+
+function batch.run(args)
+  local first = args.words[1]
+  return (first == "merge" and batch.merge or first == "status" and batch.status or batch.answer)(args)
+end
+
+return batch
