@@ -1,0 +1,219 @@
+-- What a run keeps: whole lines in locked files, whatever ends the process, and the set of ids that it has met.
+local core = require "lmm.journal"
+local fake = require "spec.support.fake"
+local json = require "lmm.json"
+local lmm = require "lmm"
+local program = require "spec.support.program"
+local shell = require "spec.support.shell"
+
+local folder = os.tmpname()
+os.remove(folder)
+os.execute("mkdir " .. folder)
+local path = folder .. "/out.jsonl"
+
+local function clean() os.execute("rm -rf " .. folder .. "/*") end
+
+local function records(name)
+  local list = {}
+  for line in (shell.read(name or path) or ""):gmatch "[^\n]+" do list[#list + 1] = assert(json.decode(line)) end
+  return list
+end
+
+describe("a journal", function()
+  before_each(clean)
+
+  it("adds whole lines, and drops one that was cut short", function()
+    shell.write(path, "one\ntwo\nthr")
+    local file, dropped = core.open(path)
+    assert.same({ 3, 8 }, { dropped, file:size() })
+    assert.is_true(file:add "three\nfour\n")
+    assert.is_true(file:sync())
+    file:close()
+    assert.equal("one\ntwo\nthree\nfour\n", shell.read(path))
+    assert.raises("whole lines expected", function() core.open(path):add "five" end)
+    assert.raises("closed journal", file.add, file, "x\n")
+  end)
+
+  it("drops a cut line however long it is", function()
+    for _, row in ipairs { { "", 0 }, { ("x"):rep(200000), 0 }, { "a\n" .. ("x"):rep(65536), 2 },
+      { ("y"):rep(70000) .. "\n" .. ("x"):rep(65535), 70001 }, { "a\n", 2 } } do
+      shell.write(path, row[1])
+      local file, dropped = core.open(path)
+      assert.same({ #row[1] - row[2], row[2] }, { dropped, file:size() })
+      file:close()
+      assert.equal(row[1]:sub(1, row[2]), shell.read(path))
+    end
+  end)
+
+  it("is one process's, and one handle's, until that is closed or the process ends", function()
+    local file = core.open(path)
+    local other, why, is_locked = core.open(path)
+    assert.same({ false, "another process writes it", true }, { other or false, why, is_locked })
+    assert.is_true(core.is_open(path))
+    io.open(path):close() -- which would take a lock of POSIX away
+    assert.is_true(core.is_open(path))
+    local ended = program.run("print((select(2, require('lmm.journal').open(...))))", { path })
+    assert.equal("another process writes it\n", ended.out)
+    file:close()
+    assert.is_false(core.is_open(path))
+    program.run("kept = require('lmm.journal').open(...) os.exit(0)", { path })
+    core.open(path):close()
+  end)
+
+  it("says what is wrong with a path", function()
+    for _, row in ipairs { { folder .. "/none/x", "No such file" }, { folder, "Is a directory" },
+      { "/dev/null", "it is not a file" } } do
+      local file, why = core.open(row[1])
+      assert.is_nil(file)
+      assert.matches(row[2], why)
+    end
+    assert.raises("NUL", core.open, "a\0b")
+  end)
+
+  it("leaves nothing of lines that the disk has no room for", function()
+    local ended = program.run([[
+      local file = require("lmm.journal").open(...)
+      local line = ("x"):rep(999) .. "\n"
+      local ok, why
+      repeat ok, why = file:add(line) until not ok
+      print(why, file:size() % 1000, file:size() > 0)
+    ]], { path }, "trap '' XFSZ; ulimit -f 20;")
+    assert.matches("^File too large\t0\ttrue\n$", ended.out)
+    assert.equal(0, #shell.read(path) % 1000)
+  end)
+end)
+
+describe("a set of ids", function()
+  it("keeps flags by text, many of them", function()
+    local ids = core.ids()
+    assert.equal(0, ids:get "x")
+    for i = 1, 20000 do assert.equal(0, ids:add("id" .. i, i % 15 + 1)) end
+    for i = 1, 20000 do assert.equal(i % 15 + 1, ids:get("id" .. i)) end
+    assert.equal(0, ids:get "id20001")
+    assert.same({ 2, 3 }, { ids:add("id1", 1), ids:get "id1" })
+    assert.raises("1 to 15", ids.add, ids, "x", 16)
+    assert.raises("1 to 15", ids.add, ids, "x", 0)
+  end)
+end)
+
+describe("map with an output", function()
+  before_each(clean)
+  teardown(function() os.execute("rm -rf " .. folder) end)
+
+  local function sleep(seconds) return fake.loop:wait({}, fake.loop:now() + seconds) end
+
+  it("writes a line for each row, and goes on where it ended", function()
+    local seen, has_raised = {}, false
+    local function fn(item)
+      seen[#seen + 1] = item.n
+      sleep(item.n % 3)
+      if item.n == 4 then return nil, "no four", { kind = "http", status = 400, message = "no four" } end
+      if item.n == 6 and not has_raised then
+        has_raised = true
+        error("boom", 0)
+      end
+      return { answer = item.n * 2, usage = { prompt_tokens = 1, completion_tokens = 2 } }
+    end
+    local items = {}
+    for i = 1, 8 do items[i] = { n = i } end
+    assert.raises("^boom$", lmm.map, items, fn, { output = path, concurrency = 2 })
+    local before = #records()
+    assert(before >= 3 and before < 8)
+    local summary = assert(lmm.map(items, fn, { output = path, concurrency = 2, ordered = true }))
+    assert.same({ 7, 1 }, { summary.done, summary.failed })
+    local list, lines = records(), {}
+    for i, record in ipairs(list) do
+      lines[i] = record.line
+      assert.equal(record.line * 2, record.response.body.answer)
+      assert.same({ 200, json.null }, { record.response.status_code, record.error })
+    end
+    assert.same({ 1, 2, 3, 5, 6, 7, 8 }, lines)
+    local failed = records(folder .. "/out.errors.jsonl")
+    assert.same({ 1, 4, 400, "no four" }, { #failed, failed[1].line, failed[1].response.status_code,
+      failed[1].error.message })
+    local count = #seen
+    assert(lmm.map(items, fn, { output = path }))
+    assert.equal(count, #seen)
+  end)
+
+  it("runs those that failed again, and no others", function()
+    local is_well, seen = false, {}
+    local function fn(item)
+      seen[#seen + 1] = item
+      if item % 2 == 0 and not (is_well and item ~= 4) then return nil, "even " .. #seen end
+      return item
+    end
+    assert.same({ 3, 3 }, { lmm.map({ 1, 2, 3, 4, 5, 6 }, fn, { output = path }).done,
+      #records(folder .. "/out.errors.jsonl") })
+    is_well, seen = true, {}
+    local summary = assert(lmm.map({ 1, 2, 3, 4, 5, 6, 7 }, fn, { output = path, retry_errors = true }))
+    table.sort(seen)
+    assert.same({ { 2, 4, 6 }, 5, 1 }, { seen, summary.done, summary.failed })
+    local failed = records(folder .. "/out.errors.jsonl")
+    assert.same({ 1, 4 }, { #failed, failed[1].line })
+    assert.matches("^even %d$", failed[1].error.message)
+  end)
+
+  it("keeps equal rows apart, takes ids of their own, and refuses one that comes again", function()
+    local summary = assert(lmm.map({ "a", "a", { custom_id = "x" }, { custom_id = "x" } }, function() return true end,
+      { output = path }))
+    assert.same({ 3, 1 }, { summary.done, summary.failed })
+    local ids = {}
+    for _, record in ipairs(records()) do ids[record.line] = record.custom_id end
+    assert.matches("^line%-1%-%x+$", ids[1])
+    assert.matches("^line%-2%-%x+$", ids[2])
+    assert.equal("x", ids[3])
+    assert.equal("line 4 repeats the custom_id 'x'", records(folder .. "/out.errors.jsonl")[1].error.message)
+  end)
+
+  it("keeps a reply's own body, and no media bytes", function()
+    local data = "data:image/png;base64," .. ("A"):rep(400)
+    local net = fake.net { { json = { id = "r", model = "m", choices = { { index = 0, finish_reason = "stop",
+      message = { role = "assistant", content = "hi", images = { { type = "image_url", image_url = { url = data } } } } } },
+      usage = { prompt_tokens = 3, completion_tokens = 4 } } } }
+    local summary = assert(lmm.map({ 1 }, function(_, client)
+      return client:chat { messages = { { role = "user", content = "q" } } }
+    end, { output = path, client = net:connect() }))
+    assert.same({ 3, 4 }, { summary.prompt_tokens, summary.completion_tokens })
+    local message = records()[1].response.body.choices[1].message
+    assert.same({ "hi", "data:image/png;base64," }, { message.content, message.images[1].image_url.url })
+  end)
+
+  it("is refused by a file of something else, and by a run over other items", function()
+    shell.write(path, "mine\n")
+    local _, message = lmm.map({ 1 }, function() end, { output = path })
+    assert.equal(("'%s' is there and no run of lmm has written it: name another output"):format(path), message)
+    assert.equal("mine\n", shell.read(path))
+    clean()
+    assert(lmm.map({ 1 }, function() return 1 end, { output = path }))
+    _, message = lmm.map(function() end, function() end, { output = path })
+    assert.matches("belongs to another run: items was a table and is now a function: name another output", message)
+    assert(lmm.map(function() end, function() end, { output = path, force = true }))
+  end)
+
+  it("ends where it cannot write, says so, and goes on later", function()
+    local _, message = lmm.map({ 1 }, function() end, { output = folder .. "/none/out.jsonl" })
+    assert.matches("^cannot write '.*/none/out.run': No such file or directory$", message)
+    local text = [[
+      local lmm, path, count = require "lmm", ...
+      local i = 0
+      local summary, message = lmm.map(function()
+        i = i + 1
+        return i <= tonumber(count) and i or nil
+      end, function(item) return ("x"):rep(500) .. item end, { output = path })
+      print(summary and summary.done or message)
+    ]]
+    local ended = program.run(text, { path, 200 }, "trap '' XFSZ; ulimit -f 40;")
+    assert.matches("^cannot write '.*out.jsonl': File too large: what ended so far is kept, and the same command goes on",
+      ended.out)
+    local kept = #records()
+    assert(kept > 20 and kept < 200, kept)
+    assert.equal("200\n", program.run(text, { path, 200 }).out)
+    local seen = {}
+    for _, record in ipairs(records()) do
+      assert.is_nil(seen[record.line])
+      seen[record.line] = true
+    end
+    assert.equal(200, #seen)
+  end)
+end)
