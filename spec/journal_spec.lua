@@ -168,9 +168,10 @@ describe("map with an output", function()
 
   it("keeps a reply's own body, and no media bytes", function()
     local data = "data:image/png;base64," .. ("A"):rep(400)
-    local net = fake.net { { json = { id = "r", model = "m", choices = { { index = 0, finish_reason = "stop",
-      message = { role = "assistant", content = "hi", images = { { type = "image_url", image_url = { url = data } } } } } },
-      usage = { prompt_tokens = 3, completion_tokens = 4 } } } }
+    local drawn = { role = "assistant", content = "hi",
+      images = { { type = "image_url", image_url = { url = data } } } }
+    local net = fake.net { { json = { id = "r", model = "m", usage = { prompt_tokens = 3, completion_tokens = 4 },
+      choices = { { index = 0, finish_reason = "stop", message = drawn } } } } }
     local summary = assert(lmm.map({ 1 }, function(_, client)
       return client:chat { messages = { { role = "user", content = "q" } } }
     end, { output = path, client = net:connect() }))
@@ -204,8 +205,8 @@ describe("map with an output", function()
       print(summary and summary.done or message)
     ]]
     local ended = program.run(text, { path, 200 }, "trap '' XFSZ; ulimit -f 40;")
-    assert.matches("^cannot write '.*out.jsonl': File too large: what ended so far is kept, and the same command goes on",
-      ended.out)
+    assert.matches("^cannot write '.*out.jsonl': File too large: what ended so far is kept, and the same command goes "
+      .. "on from there", ended.out)
     local kept = #records()
     assert(kept > 20 and kept < 200, kept)
     assert.equal("200\n", program.run(text, { path, 200 }).out)

@@ -73,12 +73,14 @@ end
 --- How far it is.
 ---@return lmm.Progress
 function Run:state()
-  local journal = self.journal
+  local journal, seconds = self.journal, self.loop:now() - self.began
+  local is_early = self.last_time == self.began and seconds > 0
   return {
     total = self.total, done = journal and journal.done or self.done,
     failed = journal and journal.failed or self.failed,
-    running = self.running, concurrency = self.concurrency.limit, seconds = self.loop:now() - self.began,
-    per_second = self.per_second, prompt_tokens = self.prompt_tokens, completion_tokens = self.completion_tokens,
+    running = self.running, concurrency = self.concurrency.limit, seconds = seconds,
+    per_second = is_early and (self.done + self.failed) / seconds or self.per_second,
+    prompt_tokens = self.prompt_tokens, completion_tokens = self.completion_tokens,
     waits_for = self.waits_for,
   }
 end
@@ -117,12 +119,14 @@ function Run:read_row()
     elseif self.journal then
       what, why = self.journal:meet(row.id)
     end
+    if what == "again" then -- its error has an id of its own
+      err = errors.new { kind = "invalid", message = ("line %d repeats the custom_id '%s'"):format(row.line, row.id) }
+      row.id = ("%s, again on line %d"):format(row.id, row.line)
+      what, why = self.journal:meet(row.id)
+    end
     if not what then
       self:stop(errors.new { kind = "limit", message = why })
       return nil
-    end
-    if what == "again" then
-      err = errors.new { kind = "invalid", message = ("line %d repeats the custom_id '%s'"):format(row.line, row.id) }
     end
     if err and what ~= "skip" then
       self:fail(row, err)

@@ -81,8 +81,8 @@ end
 -- ---- how far it is -----------------------------------------------------------------------------------------------
 
 local function duration(seconds)
-  if seconds < 90 then return ("%d s"):format(seconds) end
-  if seconds < 5400 then return ("%d min"):format(seconds / 60) end
+  if seconds < 90 then return ("%.0f s"):format(seconds) end
+  if seconds < 5400 then return ("%.0f min"):format(seconds / 60) end
   return ("%.1f h"):format(seconds / 3600)
 end
 

@@ -1,0 +1,123 @@
+-- `lmm batch` that is ended in the middle, by whatever it is, and goes on: every row once, and only those that ran are
+-- sent again. $LMM_KILLS and $LMM_ROWS make it long (`make soak`).
+local cli = require "spec.support.cli"
+local json = require "lmm.json"
+local process = require "spec.support.process"
+
+local KILLS, ROWS = tonumber(os.getenv "LMM_KILLS") or 20, tonumber(os.getenv "LMM_ROWS") or 800
+local AT_ONCE = 4
+
+local program = cli.new { OPENAI_API_KEY = "" }
+local folder = os.tmpname()
+os.remove(folder)
+os.execute("mkdir " .. folder)
+local function file(name) return folder .. "/" .. name end
+
+local quote = process.quote
+local PICTURE = process.shell "pwd":match "[^\n]+" .. "/examples/picture.jpg"
+
+--- Rows that take some time each.
+local function write_rows(count, seconds)
+  local out = assert(io.open(file "in.jsonl", "wb"))
+  for i = 1, count do
+    out:write(json.encode { custom_id = "r" .. i, method = "POST", url = "/v1/chat/completions", body = {
+      mock = { first_delay = seconds, reply = "answer " .. i },
+      messages = { { role = "user", content = { { type = "text", text = "q" },
+        { type = "image_url", image_url = { url = PICTURE } } } } } } }, "\n")
+  end
+  out:close()
+end
+
+--- A shell script with a server that counts what it is sent, and `batch`, which runs in the background as $batch.
+local function with_server(script, words)
+  local all = { "batch", file "in.jsonl", "-o", file "out.jsonl" }
+  for _, word in ipairs(words or {}) do all[#all + 1] = word end
+  return program.shell(([[
+    log=%s
+    %s >$log.url 2>$log & server=$!
+    trap 'kill $server; wait $server 2>/dev/null' EXIT
+    until [ -s $log.url ]; do sleep 0.02; done
+    export OPENAI_BASE_URL=$(sed -n 's|.*\(http://[^ ]*\).*|\1|p' $log.url)
+    batch() { %s "$@" </dev/null >>$out 2>>$err & batch=$!; }
+    ended() { wait $batch 2>/dev/null; echo $? >>$status; }
+    lines() { cat %s 2>/dev/null | wc -l; }
+    at_lines() { while [ $(lines) -lt $1 ] && kill -0 $batch 2>/dev/null; do sleep 0.01; done; }
+    said() { until grep -q "$1" $err || ! kill -0 $batch 2>/dev/null; do $2; sleep 0.02; done; }
+    # Until SIGUSR1 is caught, the third digit from the right of the mask.
+    catches() { until grep -q '^SigCgt:.*[2367abef]..$' /proc/$batch/status; do sleep 0.01; done; }
+    %s
+    echo $(cat $status) >$out
+  ]]):format(quote(file "log"), program.command { "mock", "--delay", "0" }, program.command(all),
+    quote(file "out.jsonl"), script))
+end
+
+--- How often each row is among the answers, and how many requests the server was sent.
+local function check_once(count, most)
+  local seen, number = {}, 0
+  for text in process.read(file "out.jsonl"):gmatch "[^\n]+" do
+    local record = assert(json.decode(text))
+    assert.is_nil(seen[record.custom_id], record.custom_id .. " is there twice")
+    seen[record.custom_id], number = true, number + 1
+    assert.equal("answer " .. record.line, record.response.body.choices[1].message.content)
+  end
+  assert.equal(count, number)
+  local sent = select(2, process.read(file "log"):gsub("POST /v1/chat/completions", ""))
+  assert(sent >= count and sent <= most, ("%d rows were sent %d times"):format(count, sent))
+end
+
+local function clean() os.execute("rm -rf " .. folder .. "/*") end
+
+teardown(function()
+  program.remove()
+  os.execute("rm -rf " .. folder)
+end)
+
+describe("lmm batch", function()
+  before_each(clean)
+
+  it(("killed at %d random moments has every row once"):format(KILLS), function()
+    write_rows(ROWS, 0.01)
+    local steps, seed = {}, 20261129
+    for i = 1, KILLS do
+      seed = (seed * 16807) % 2147483647
+      -- Some before the first row, most within; each third time the last line is cut short, as a power cut would.
+      steps[i] = ("batch; sleep %.3f; kill -9 $batch; ended; %s"):format(0.02 + 0.2 * seed / 2147483647,
+        i % 3 == 0 and "printf '{\"id\":\"lmm-1\",\"custom_id\":\"r1' >>" .. quote(file "out.jsonl") or "")
+    end
+    local run = with_server(table.concat(steps, "\n") .. "\nbatch; ended", { "--concurrency", tostring(AT_ONCE) })
+    assert.equal("", (run.err:gsub("lmm: a last line that was cut short is dropped, and its row run again\n", "")))
+    assert.equal(("137 "):rep(KILLS) .. "0\n", run.out)
+    check_once(ROWS, ROWS + KILLS * AT_ONCE)
+  end)
+
+  it("finishes what runs at the first signal, and ends at once at the second", function()
+    write_rows(60, 0.1)
+    local run = with_server([[
+      batch; at_lines 8; kill -INT $batch; ended
+      batch; at_lines 20; kill -TERM $batch; ended
+      batch; at_lines 36; kill -USR1 $batch; ended]], { "--concurrency", tostring(AT_ONCE) })
+    assert.equal("130 143 0\n", run.out)
+    assert.matches("finishing the 4 rows that run; once more ends it at once\nlmm: stopped after %d+ rows; the same "
+      .. "command goes on\n", run.err)
+    assert.matches("lmm: %d+/60 rows, %d+%.%d/s, %d+ tokens/s, 4 of 4 running, %d+ s left\n", run.err)
+    check_once(60, 60)
+
+    clean()
+    write_rows(4, 600) -- so that this spec ends only where the second signal waits for nothing
+    run = with_server([[batch; catches; said '4 of 4 running' 'kill -USR1 '$batch
+      kill -INT $batch; said finishing true; kill -INT $batch; ended]], { "--concurrency", tostring(AT_ONCE) })
+    assert.same({ "130\n", "" }, { run.out, process.read(file "out.jsonl") .. process.read(file "out.errors.jsonl") })
+  end)
+
+  it("goes on when its server is killed and there again, and loses no row", function()
+    write_rows(60, 0.05)
+    local again = program.command { "mock", "--delay", "0" }
+    local run = with_server(([[
+      batch; at_lines 15; kill -9 $server; sleep 1
+      port=${OPENAI_BASE_URL%%/v1}; port=${port##*:}
+      %s --port $port >/dev/null 2>>$log & server=$!
+      ended]]):format(again), { "--concurrency", tostring(AT_ONCE) })
+    assert.same({ "", "0\n" }, { run.err, run.out })
+    check_once(60, 60 + 2 * AT_ONCE)
+  end)
+end)

@@ -1,0 +1,320 @@
+-- `lmm batch`, run as a program of its own, with the built-in server.
+local assert = require "luassert"
+local cli = require "spec.support.cli"
+local json = require "lmm.json"
+local mock = require "lmm.mock"
+local process = require "spec.support.process"
+
+local server = assert(mock.start { delay = 0 })
+local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
+local folder = os.tmpname()
+os.remove(folder)
+os.execute("mkdir " .. folder)
+local answered, complained = cli.answered, cli.complained
+
+local function file(name, text)
+  if text then process.write(folder .. "/" .. name, text) end
+  return folder .. "/" .. name
+end
+
+local OUT = file "out.jsonl"
+
+local function clean() os.execute("rm -rf " .. folder .. "/*") end
+
+--- Runs `lmm batch` with these words, and OUT unless they name an output.
+local function batch(words, env)
+  local all, has_output = { "batch" }, false
+  for _, word in ipairs(words) do
+    all[#all + 1] = word
+    has_output = has_output or word == "-o" or word == "status"
+  end
+  if not has_output then
+    all[#all + 1] = "-o"
+    all[#all + 1] = OUT
+  end
+  return program.run(all, nil, env)
+end
+
+local function records(path)
+  local list = {}
+  for line in (process.read(path or OUT) or ""):gmatch "[^\n]+" do list[#list + 1] = assert(json.decode(line)) end
+  table.sort(list, function(a, b) return a.line < b.line end)
+  return list
+end
+
+local function failed() return records(file "out.errors.jsonl") end
+
+local function text_of(record) return record.response.body.choices[1].message.content end
+
+local function line(id, question, more)
+  local record = { custom_id = id, method = "POST", url = "/v1/chat/completions",
+    body = { messages = { { role = "user", content = question } } } }
+  for name, value in pairs(more or {}) do record[name] = value end
+  return json.encode(record) .. "\n"
+end
+
+local function rows(count)
+  local list = {}
+  for i = 1, count do list[i] = line("r" .. i, "q" .. i) end
+  return table.concat(list)
+end
+
+teardown(function()
+  server.stop()
+  program.remove()
+  os.execute("rm -rf " .. folder)
+end)
+
+local PICTURE = process.shell "pwd":match "[^\n]+" .. "/examples/picture.jpg"
+local DIGEST = process.shell("sha256sum " .. PICTURE):match "%x+"
+
+describe("lmm batch", function()
+  before_each(clean)
+
+  it("answers the lines of OpenAI's batch format, and a second time does nothing", function()
+    local input = file("in.jsonl", rows(12))
+    local summary = json.decode(answered(batch { input, "--summary", "--ordered" }))
+    assert.same({ 12, 0 }, { summary.done, summary.failed })
+    for i, record in ipairs(records()) do
+      assert.same({ "r" .. i, i, json.null }, { record.custom_id, record.line, record.error })
+      assert.equal("question: q" .. i, text_of(record))
+    end
+    local before = process.read(OUT)
+    answered(batch { input })
+    assert.equal(before, process.read(OUT))
+    assert.equal("", process.read(file "out.errors.jsonl"))
+    assert.matches("out.jsonl: 12 done, 0 failed of 12; nobody runs it\n$", answered(batch { "status", OUT }))
+  end)
+
+  it("reads pictures of this machine as it sends them, and writes none of their bytes", function()
+    local function asks(url)
+      return { body = { messages = { { role = "user", content = { { type = "text", text = "What?" },
+        { type = "image_url", image_url = { url = url } } } } } } }
+    end
+    os.execute(("cp %s '%s'"):format(PICTURE, file "a b.jpg"))
+    local input = file("in.jsonl", line("file", nil, asks("file://" .. file "a%20b.jpg"))
+      .. line("bare", nil, asks(file "a b.jpg")) .. line("gone", nil, asks "/no/such.jpg"))
+    complained(batch { input }, 1, "1 of 3 rows failed: .*out.errors.jsonl says why")
+    local list = records()
+    assert.same({ 2, 1 }, { #list, #failed() })
+    for _, record in ipairs(list) do assert.matches(DIGEST, text_of(record)) end
+    assert.same({ "gone", 3 }, { failed()[1].custom_id, failed()[1].line })
+    assert.matches("'/no/such.jpg'.*No such file", failed()[1].error.message)
+    assert(#process.read(OUT) < 4000)
+  end)
+
+  it("makes requests of a prompt and pictures, a list or a table", function()
+    os.execute(("cp %s %s; cp %s '%s'"):format(PICTURE, file "b.jpg", PICTURE, file "a 1.jpg"))
+    answered(batch { "--prompt", "What is {image}?", "--images", file "*.jpg" })
+    local list = records()
+    assert.equal(2, #list)
+    assert.matches(DIGEST .. "\nquestion: What is .*/a 1.jpg%?$", text_of(list[1]))
+    clean()
+    answered(batch { "--prompt", "What?", "--image-list", file("list.txt", "\n" .. PICTURE .. "\r\n\n") })
+    assert.matches(DIGEST .. "\nquestion: What%?$", text_of(records()[1]))
+    clean()
+    local table_ = file("t.csv", '\239\187\191name,"the city",image\r\n"Ann ""A""","Ulm,\r\nGermany",\r\nBob,Bonn,'
+      .. PICTURE .. "\r\n\r\n")
+    answered(batch { "--prompt", "Is {name} in {the city}? {x", "--csv", table_ })
+    list = records()
+    assert.same({ 'question: Is Ann "A" in Ulm,\nGermany? {x', 2, 4 }, { text_of(list[1]), list[1].line, list[2].line })
+    assert.matches(DIGEST .. "\nquestion: Is Bob in Bonn%? {x$", text_of(list[2]))
+  end)
+
+  it("makes requests by a function, with the fields of -p", function()
+    local maker = file("r.lua", [[
+      local lmm = require "lmm"
+      return function(row)
+        if row.n == 2 then return nil, "two is left out" end
+        if row.n == 3 then error("three", 0) end
+        return { messages = { { role = "user", content = { { type = "text", text = "n " .. row.n },
+          lmm.image(row.image) } } } }
+      end]])
+    local input = file("in.jsonl", '{"n":1,"image":"' .. PICTURE .. '"}\n{"n":2}\n{"n":3}\n')
+    complained(batch { input, "--request", maker, "-p", "max_tokens=3" }, 1, "2 of 3 rows failed")
+    assert.equal("length", records()[1].response.body.choices[1].finish_reason)
+    assert.same({ "the request cannot be made: two is left out", "the request cannot be made: three" },
+      { failed()[1].error.message, failed()[2].error.message })
+  end)
+
+  it("tells the server's own words of a refusal, and runs those rows again when asked to", function()
+    local function body(fault)
+      return { body = { messages = { { role = "user", content = "q" } }, mock = fault } }
+    end
+    local bad = body { status = 400, fail_times = 1, key = folder }
+    local input = file("in.jsonl", line("bad", nil, bad) .. line("ok", "q"))
+    complained(batch { input }, 1, "1 of 2 rows failed")
+    local row = failed()[1]
+    assert.same({ "bad", 1, 400 }, { row.custom_id, row.line, row.response.status_code })
+    assert.matches("The mock was asked to answer 400", row.error.message)
+    complained(batch { input }, 1, "1 of 2 rows failed")
+    answered(batch { input, "--retry-errors" })
+    assert.same({ 2, "" }, { #records(), process.read(file "out.errors.jsonl") })
+  end)
+
+  it("holds back for a busy server, and loses no row", function()
+    local busy = { body = { messages = { { role = "user", content = "q" } },
+      mock = { status = 503, fail_times = 2, key = folder .. "busy", retry_after = 1 } } }
+    answered(batch { file("in.jsonl", line("busy", nil, busy) .. rows(5)) })
+    assert.equal(6, #records())
+  end)
+
+  it("ends with one sentence where no server is, or the key is refused", function()
+    local input = file("in.jsonl", rows(30))
+    complained(batch { input, "--url", "http://127.0.0.1:9/v1", "--server-timeout", "0.5", "-m", "m" }, 1,
+      "^lmm: no row has gone well for %d s, so the run ends: cannot reach http://127.0.0.1:9/v1")
+    assert.same({ "", "" }, { process.read(OUT), process.read(file "out.errors.jsonl") })
+    local strict = assert(mock.start { delay = 0, api_key = "right-key-123" })
+    complained(batch { input, "--url", strict.url, "-m", "m" , "--force" }, 1, "401")
+    assert.same({ 0, 0 }, { #records(), #failed() })
+    answered(batch({ input, "--url", strict.url, "--force" }, { OPENAI_API_KEY = "right-key-123" }))
+    strict.stop()
+    assert.equal(30, #records())
+  end)
+
+  it("ends when more rows failed than --max-errors", function()
+    local lines = {}
+    for i = 1, 40 do
+      lines[i] = line("r" .. i, nil,
+        { body = { messages = { { role = "user", content = "q" } }, mock = { status = 400 } } })
+    end
+    complained(batch { file("in.jsonl", table.concat(lines)), "--max-errors", "3", "--concurrency", "1" }, 1,
+      "4 rows failed, more than the 3 that max_errors lets go, the last one, of line 4")
+    assert.equal(4, #failed())
+  end)
+
+  it("shares the rows among shards, merges them in order, and says what is missing", function()
+    local input = file("in.jsonl", rows(50))
+    local outs, total = {}, 0
+    for i = 1, 3 do
+      outs[i] = file(("part.%d.jsonl"):format(i))
+      answered(batch { input, "-o", outs[i], "--shard", i .. "/3" })
+      total = total + #records(outs[i])
+      assert(#records(outs[i]) > 5)
+    end
+    assert.equal(50, total)
+    answered(batch { "merge", outs[2], file "part.2.errors.jsonl", outs[1], outs[3] })
+    local at = 0
+    for text in process.read(OUT):gmatch "[^\n]+" do
+      at = at + 1
+      assert.equal("r" .. at, json.decode(text).custom_id)
+    end
+    assert.equal(50, at)
+    complained(batch { "merge", outs[1], outs[2] }, 1, "shard 3 of 3 is missing")
+    complained(batch { "merge", outs[1], outs[1] }, 1, "are both shard 1 of 3")
+    complained(batch { "merge", outs[1], file "none.jsonl" }, 1, "no run has written '.*none.jsonl'")
+    local text = process.read(outs[2])
+    local first = json.decode(text:match "[^\n]+").line
+    process.write(outs[2], (text:gsub("^[^\n]+\n", "")))
+    complained(batch { "merge", outs[1], outs[2], outs[3] }, 1,
+      ("1 rows are missing in .*out.jsonl, 0 of which failed: lines %d$"):format(first):gsub("%$", "\n$"))
+    complained(batch { input, "-o", outs[2], "--shard", "1/3" }, 1, "shard was 2/3 and is now 1/3")
+    complained(batch { input, "-o", outs[2], "--shard", "2/4" }, 1, "shard was 2/3 and is now 2/4")
+  end)
+
+  it("takes the shard of a job array's task, as it was at first", function()
+    local input = file("in.jsonl", rows(30))
+    local function slurm(id, count, first)
+      return { SLURM_ARRAY_TASK_ID = tostring(id), SLURM_ARRAY_TASK_COUNT = tostring(count),
+        SLURM_ARRAY_TASK_MIN = tostring(first) }
+    end
+    answered(batch({ input, "--shard", "auto" }, slurm(7, 4, 5)))
+    local before = #records()
+    assert(before > 0 and before < 30)
+    assert.matches("shard 3/4; nobody", answered(batch { "status", OUT }))
+    process.write(OUT, (process.read(OUT):gsub("^[^\n]+\n", "")))
+    answered(batch({ input, "--shard", "auto" }, slurm(7, 1, 7))) -- run again by --array=7
+    assert.equal(before, #records())
+    complained(batch({ input, "--shard", "auto" }, slurm(8, 1, 8)), 1, "shard was 3/4 and is now 1/1")
+    clean()
+    input = file("in.jsonl", rows(30))
+    answered(batch({ input, "--shard", "auto" }, { JOB_COMPLETION_INDEX = "2", JOB_COMPLETIONS = "4" }))
+    assert.equal(before, #records())
+    clean()
+    input = file("in.jsonl", rows(30))
+    complained(batch({ input, "--shard", "auto" }, { JOB_COMPLETION_INDEX = "2" }), 1, "set JOB_COMPLETIONS")
+    complained(batch { input, "--shard", "auto" }, 1, "no job array is found")
+  end)
+end)
+
+describe("lmm batch refuses", function()
+  before_each(clean)
+
+  local function refuses(words, status, pattern) complained(batch(words), status, pattern) end
+
+  it("lines that are no rows, by their line, before anything is sent; --skip-bad goes on", function()
+    local good = rows(3)
+    for _, row in ipairs {
+      { "{no json", "line 4 of '.*' is no JSON" },
+      { "[1]", "line 4: it is no JSON object" },
+      { line("r2", "q"):sub(1, -2), "line 4 repeats the custom_id 'r2'" },
+      { line(7, "q"):sub(1, -2), "line 4 has a custom_id that is no text" },
+      { line("u", "q", { url = "/v1/other" }):sub(1, -2), "line 4: the url '/v1/other' is unknown" },
+      { line("u", "q", { method = "GET" }):sub(1, -2), "line 4: the method 'GET' is not POST" },
+      { line("u", "q", { body = 1 }):sub(1, -2), "line 4: its body is no JSON object" },
+      { line("u", "q", { body = { x = 1 } }):sub(1, -2), "line 4: its body has no messages" },
+    } do
+      clean()
+      local input = file("in.jsonl", good .. row[1] .. "\n" .. line("last", "q"))
+      refuses({ input }, 1, row[2] .. ".*nothing was sent; %-%-skip%-bad goes on without such lines")
+      assert.is_nil(process.read(OUT))
+      complained(batch { input, "--skip-bad" }, 1, "1 of 5 rows failed")
+      assert.same({ 4, 1, 4 }, { #records(), #failed(), failed()[1].line })
+      assert.matches(row[2], failed()[1].error.message)
+      local before = process.read(file "out.errors.jsonl")
+      complained(batch { input, "--skip-bad" }, 1, "1 of 5 rows failed")
+      assert.equal(before, process.read(file "out.errors.jsonl"))
+    end
+  end)
+
+  it("inputs that are none, and tables that are not whole", function()
+    refuses({ file "none.jsonl" }, 1, "cannot read the rows: .*No such file")
+    refuses({ folder }, 1, "cannot read the rows: .*Is a directory")
+    refuses({ file("empty.jsonl", "\n\n") }, 1, "there are no rows in")
+    refuses({ "--prompt", "x", "--images", file "*.none" }, 1, "'.*%*.none' matches no file")
+    refuses({ "--prompt", "x", "--image-list", file "none" }, 1, "cannot read the list of pictures")
+    refuses({ "--prompt", "{age}", "--csv", file("t.csv", "name,city\na,b\n") }, 1,
+      "the prompt names {age}, and the table has no such column %(there are: name, city%)")
+    for _, row in ipairs { { "a,b\n1\n", "line 2 of '.*' has 1 fields, its first line names 2 columns" },
+      { 'a,b\n1,"2\n3,4\n', "line 2 of '.*': a quote is left open" }, { "", "names no columns: it is empty" },
+      { "a,a\n", "two columns are called 'a'" }, { "a,\n", "column 2 has no name" },
+      { 'a,b\n"1"x,2\n', "line 2 of '.*': something follows a quoted field" } } do
+      refuses({ "--prompt", "{a}", "--csv", file("t.csv", row[1]) }, 1, row[2])
+    end
+    refuses({ file("in.jsonl", rows(1)), "--request", file("r.lua", "return 1") }, 1,
+      "does not return a function of the row: it returns number")
+  end)
+
+  it("outputs that are another run's, are in use, or cannot be written", function()
+    local input = file("in.jsonl", rows(3))
+    answered(batch { input, "-m", "mock" })
+    refuses({ input, "-m", "other" }, 1, "belongs to another run: model was mock and is now other: name another "
+      .. "output, or pass force %(%-%-force%)")
+    process.write(input, (rows(3):gsub("q2", "changed")))
+    refuses({ input, "-m", "mock" }, 1, "belongs to another run: rows digest was %x+ and is now %x+: name")
+    answered(batch { input, "-m", "mock", "--force" })
+    refuses({ input, "-o", file "none/out.jsonl" }, 1, "cannot write '.*none/out.run': No such file")
+    local held = assert(require "lmm.journal".open(file "out.run"))
+    refuses({ input, "-m", "mock", "--force" }, 1,
+      "another run writes '.*out.jsonl': process %d+ on %S+, begun %d+%-%d+%-%d+T")
+    assert.matches("process %d+ on %S+ runs it since", answered(batch { "status", OUT }))
+    held:close()
+    refuses({ "status", file "none.jsonl" }, 1, "no run has written")
+  end)
+
+  it("words that make no sense", function()
+    local input = file("in.jsonl", rows(1))
+    for _, row in ipairs {
+      { { input, "-o", OUT, "--shard", "5/4" }, 1, "'5/4' is no shard: 3/10 is the third of ten" },
+      { { input, "--shard", "0/4" }, 1, "'0/4' is no shard" },
+      { { input, input }, 2, "one file of rows is taken, not 2" },
+      { {}, 2, "there are no rows: give one of IN.jsonl" },
+      { { input, "--csv", "x", "--prompt", "x" }, 2, "IN.jsonl and %-%-csv: give one of" },
+      { { "--csv", "x" }, 2, "%-%-csv goes with %-%-prompt or %-%-request" },
+      { { input, "--prompt", "x", "--request", "y" }, 2, "both make the request" },
+      { { input, "-p", "a=1" }, 2, "%-p goes with" },
+      { { input, "--concurrency", "0" }, 2, "'0' is not a whole number from 1 on" },
+    } do refuses(row[1], row[2], row[3]) end
+    complained(program.run { "batch", input }, 2, "name the file of the answers: %-o")
+  end)
+end)
