@@ -118,7 +118,7 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 
 .PHONY: check rooms
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
-LEFT_OUT := nvim% nginx% compat serve% cli% secret install resend parity storm fuzz phase
+LEFT_OUT := nvim% nginx% compat serve% cli% batch% secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
@@ -158,6 +158,10 @@ STORM_HOSTS ?= blocking luv nvim nginx
 storm: all ## thousands of exchanges with a server that breaks its replies, in each host; LMM_STORM=N SEED=S repeat one
 	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done
+
+soak: all ## a batch of 10,000 rows with pictures that is killed 200 times; LMM_KILLS=N LMM_ROWS=N change that
+	@$(NEED) $(TEST_PACKAGES)
+	@LMM_KILLS=$(or $(LMM_KILLS),200) LMM_ROWS=$(or $(LMM_ROWS),10000) $(RUN) $(LUA) spec/run.lua spec/batch_end_spec.lua
 
 FUZZ         ?= sse read grow answer base64 sniff write body utf8 head retry
 FUZZ_SECONDS ?= 600
@@ -277,4 +281,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 
-.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm fuzz oom lint bench check-cost install install-command uninstall clean help
+.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm soak fuzz oom lint bench check-cost install install-command uninstall clean help

@@ -1,4 +1,4 @@
--- Starts a model server, asks it about two pictures, and stops it. In a Slurm job: see serve_and_ask.sbatch.
+-- Starts a model server, asks it about two pictures, and stops it. In a Slurm job: see slurm/serve_and_ask.sbatch.
 --
 --   lua5.4 examples/serve_and_ask.lua MODEL [COMMAND...]
 --

@@ -36,8 +36,8 @@ local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "qu
 local ways = {
   { "with vllm", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED },
   { "with another command", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED .. " server" },
-  { "as a job", ("LUA=%s MODEL=%s bash examples/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
-  { "as a job with a container", ("LUA=%s MODEL=%s IMAGE=vllm.sif bash examples/serve_and_ask.sbatch"):format(
+  { "as a job", ("LUA=%s MODEL=%s bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
+  { "as a job with a container", ("LUA=%s MODEL=%s IMAGE=vllm.sif bash examples/slurm/serve_and_ask.sbatch"):format(
     quote(LUA), CACHED), "exec --nv vllm.sif vllm serve " .. CACHED },
 }
 
@@ -312,7 +312,7 @@ describe("the examples", function()
   it("serve_and_ask is short, and the job script is sound", function()
     local _, count = process.read "examples/serve_and_ask.lua":gsub("\n", "")
     assert(count <= 40, count .. " lines")
-    assert.equal("", process.shell "bash -n examples/serve_and_ask.sbatch 2>&1")
+    assert.equal("", process.shell "for f in examples/slurm/*.sbatch; do bash -n $f; done 2>&1")
   end)
 
   it("make names what is missing, and builds nothing", function()

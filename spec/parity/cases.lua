@@ -191,6 +191,24 @@ local cases = {
     assert.same({ "same", "same", "same", "none" }, { results[1].text, results[2].text, results[3].text, errors[4] })
   end }),
 
+  case("a map keeps what each row gave, and goes on from there", { replies.whole "same" }, { run = function(client)
+    local output, count = os.tmpname() .. ".jsonl", 0
+    local function ask(item)
+      count = count + 1
+      if item == 2 then return nil, "none" end
+      return client:chat(request)
+    end
+    for _ = 1, 2 do
+      local summary = assert(lmm.map({ 1, 2, 3, 4 }, ask, { client = client, output = output, concurrency = 2 }))
+      assert.same({ 3, 1, 4 }, { summary.done, summary.failed, count })
+    end
+    local results = assert(lmm.map({ "a", "b" }, ask, { client = client })).results
+    assert.same({ "same", "same" }, { results[1].text, results[2].text })
+    for _, ending in ipairs { "", ".jsonl", ".errors.jsonl", ".run" } do
+      os.remove((output:gsub("%.jsonl$", ending)))
+    end
+  end }),
+
   case("a passing refusal is asked again", { busy, replies.whole "now" }, {
     opts = { retry = policy },
     run = function(client)

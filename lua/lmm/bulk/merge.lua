@@ -129,16 +129,20 @@ local function read_runs(files)
   return runs
 end
 
---- The first lines of the input that are in no file, and how many there are.
+--- How many rows there are and how many are in no file, and the first lines of these. An input may have lines that are
+--- no rows, such as a table's first one; where it does, none is named.
 local function find_missing(found, total)
-  local named, count = {}, 0
+  local named, absent, present = {}, 0, 0
   for line = 1, math.max(total or 0, found.last) do
-    if not found.places[line] then
-      count = count + 1
-      if count <= MOST_NAMED then named[count] = line end
+    if found.places[line] then
+      present = present + 1
+    else
+      absent = absent + 1
+      if absent <= MOST_NAMED then named[absent] = line end
     end
   end
-  return named, count
+  local missing = total and math.max(0, total - present) or absent
+  return present, missing, missing == absent and named or {}
 end
 
 --- Joins the outputs of the shards of one run.
@@ -165,9 +169,8 @@ function merge.merge(files, path)
     end)
     if not ok then return nil, err end
   end
-  local named, count = find_missing(found, runs.header.rows)
-  return { lines = math.max(runs.header.rows or 0, found.last) - count, missing = count, first_missing = named,
-    failed = failed }
+  local present, missing, named = find_missing(found, runs.header.rows)
+  return { lines = present, missing = missing, first_missing = named, failed = failed }
 end
 
 return merge

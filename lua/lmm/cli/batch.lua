@@ -225,8 +225,9 @@ function batch.merge(args)
   if not merged then return nil, err.message, err end
   if args.summary then print_summary(merged) end
   if merged.missing == 0 then return true end
-  return nil, ("%d rows are missing in %s, %d of which failed: lines %s%s"):format(merged.missing, args.output,
-    merged.failed, table.concat(merged.first_missing, ", "), merged.missing > #merged.first_missing and " ..." or "")
+  local named = table.concat(merged.first_missing, ", ") .. (merged.missing > #merged.first_missing and " ..." or "")
+  return nil, ("%d rows are missing in %s, %d of which failed%s"):format(merged.missing, args.output, merged.failed,
+    merged.first_missing[1] and ": lines " .. named or "")
 end
 
 function batch.status(args)
