@@ -152,6 +152,26 @@ describe("lmm batch", function()
     assert.same({ 2, "" }, { #records(), process.read(file "out.errors.jsonl") })
   end)
 
+  it("asks for vectors and completions, too", function()
+    local vector = { url = "/v1/embeddings", body = { input = "a cat", model = "mock" } }
+    local completion = { url = "/v1/completions", body = { prompt = "Once", max_tokens = 3 } }
+    local input = file("in.jsonl", line("v", nil, vector) .. line("c", nil, completion))
+    answered(batch { input, "-m", "mock" })
+    local list = records()
+    assert.equal("number", type(list[1].response.body.data[1].embedding[1]))
+    assert.equal("text_completion", list[2].response.body.object)
+  end)
+
+  it("finds how many rows the server takes at a time", function()
+    local tight = assert(mock.start { delay = 0, capacity = "reject:3" })
+    local input = file("in.jsonl", rows(30))
+    local summary = json.decode(answered(batch { input, "--url", tight.url, "--summary" }))
+    tight.stop()
+    assert.same({ 30, 0, true }, { summary.done, summary.failed, summary.concurrency <= 3 })
+    local _, message = mock.start { capacity = "reject:0" }
+    assert.matches("'reject:0' is no capacity: there are batching:64, slots:1, reject:8 and collapse:32", message)
+  end)
+
   it("holds back for a busy server, and loses no row", function()
     local busy = { body = { messages = { { role = "user", content = "q" } },
       mock = { status = 503, fail_times = 2, key = folder .. "busy", retry_after = 1 } } }
@@ -270,6 +290,8 @@ describe("lmm batch refuses", function()
   it("inputs that are none, and tables that are not whole", function()
     refuses({ file "none.jsonl" }, 1, "cannot read the rows: .*No such file")
     refuses({ folder }, 1, "cannot read the rows: .*Is a directory")
+    complained(program.shell("cat /dev/null | " .. program.command { "batch", "/dev/stdin", "-o", OUT }
+      .. " >$out 2>$err; echo $? >$status"), 2, "/dev/stdin is a pipe, and rows are read twice: write them to a file")
     refuses({ file("empty.jsonl", "\n\n") }, 1, "there are no rows in")
     refuses({ "--prompt", "x", "--images", file "*.none" }, 1, "'.*%*.none' matches no file")
     refuses({ "--prompt", "x", "--image-list", file "none" }, 1, "cannot read the list of pictures")

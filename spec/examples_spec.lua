@@ -315,6 +315,35 @@ describe("the examples", function()
     assert.equal("", process.shell "for f in examples/slurm/*.sbatch; do bash -n $f; done 2>&1")
   end)
 
+  it("the job array captions a folder, each task with a server of its own, goes on when it is run again, and merges",
+    function()
+      program("lmm", ('exec %s bin/lmm "$@"'):format(quote(LUA)))
+      local out, errors, status
+      local function task(id, count, first)
+        out, errors, status = run(("export SLURM_SUBMIT_DIR=$PWD MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
+          .. "SLURM_ARRAY_TASK_ID=%d SLURM_ARRAY_TASK_COUNT=%d SLURM_ARRAY_TASK_MIN=%d; "
+          .. "bash examples/slurm/caption.sbatch"):format(folder, folder, id, count, first))
+        assert.equal(0, status, errors)
+      end
+      os.execute(("mkdir %s/pictures; for i in 1 2 3 4 5 6 7 8 9; do cp examples/picture.jpg %s/pictures/$i.jpg; done")
+        :format(folder, folder))
+      task(0, 2, 0)
+      task(1, 2, 0)
+      os.execute(("sed -i 1d %s/captions/part.1.jsonl"):format(folder))
+      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
+      assert.same({ "", 1 }, { out, status })
+      assert.matches("^lmm: 1 rows are missing in .*all.jsonl, 0 of which failed: lines %d\n$", errors)
+      task(1, 1, 1) -- run again alone, by --array=1
+      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
+      assert.same({ "", "", 0 }, { out, errors, status })
+      local lines = 0
+      for line in process.read(folder .. "/captions/all.jsonl"):gmatch "[^\n]+" do
+        lines = lines + 1
+        assert.truthy(line:find(sum, 1, true) and line:find('"line":' .. lines .. ",", 1, true))
+      end
+      assert.equal(9, lines)
+    end)
+
   it("make names what is missing, and builds nothing", function()
     local command = "env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory core VARIANT=-none "
     for _, missing in ipairs { "LUA_INCDIR=/none", "CC=/none/cc" } do

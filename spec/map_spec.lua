@@ -62,6 +62,22 @@ describe("map", function()
     assert.equal("cancelled", cancelled)
   end)
 
+  it("raises what an iterator or on_progress raises, once what runs has ended", function()
+    local cancelled = 0
+    local function fn()
+      local _, why = sleep(50)
+      if why == "cancelled" then cancelled = cancelled + 1 end
+    end
+    local i = 0
+    assert.raises("^no more$", lmm.map, function()
+      i = i + 1
+      if i == 3 then error("no more", 0) end
+      return i
+    end, fn)
+    assert.raises("^seen$", lmm.map, { 1, 2 }, fn, { on_progress = function() error("seen", 0) end })
+    assert.equal(4, cancelled)
+  end)
+
   it("ends where too many rows failed, and says so", function()
     local seen = 0
     local summary, message, err = lmm.map(numbers(100), function(item)

@@ -170,7 +170,6 @@ end
 -- ---- what came of a row ------------------------------------------------------------------------------------------
 
 local is_load = { [429] = true, [503] = true, [529] = true }
-local is_key = { [401] = true, [403] = true }
 local is_quota = { insufficient_quota = true, billing_hard_limit_reached = true }
 
 --- It is run again later. The rows that are kept so have run, so there are no more of them than run at a time.
@@ -192,7 +191,7 @@ function Run:is_servers(row, err, now)
     self.concurrency:lose(now, self.loss)
     self.loss = math.min(2 * self.loss, LONGEST_LOSS)
     self:put_back(row, now, self.lost_since, self.server_timeout, err)
-  elseif err.kind == "http" and (is_quota[err.code] or is_quota[err.type] or is_key[err.status]) then
+  elseif err.kind == "http" and (is_quota[err.code] or is_quota[err.type] or err.status == 401) then
     self:stop(err)
   elseif err.kind == "http" and is_load[err.status] then
     self.lost_since, self.refused_since = nil, self.refused_since or now

@@ -134,6 +134,11 @@ local function check(args)
       #forms == 0 and "there are no rows" or table.concat(forms, " and "))
   end
   if args.prompt and args.request then console.misuse "--prompt and --request both make the request: give one" end
+  for _, path in ipairs { args.words[1] or args.image_list or args.csv } do
+    if console.is_fifo(path) then
+      console.misuse("%s is a pipe, and rows are read twice: write them to a file", path)
+    end
+  end
   local makes = args.prompt or args.request
   if not makes and forms[1] ~= "IN.jsonl" then console.misuse("%s goes with --prompt or --request", forms[1]) end
   if not makes and args.param[1] then console.misuse "-p goes with --prompt or --request" end
@@ -164,10 +169,15 @@ local function print_summary(summary)
 end
 
 --- Says what failed; gives the exit status.
-local function conclude(args, summary, message, err)
+---@param total integer  rows that were found before anything was sent
+local function conclude(args, total, summary, message, err)
   summary = summary or err and err.summary
   if args.summary and summary then print_summary(summary) end
   if message then return nil, message, err end
+  local missing = total - summary.done - summary.failed
+  if missing > 0 and not args.retry_errors then
+    return nil, ("%d rows are missing: the input has changed while it was read"):format(missing)
+  end
   if summary.failed == 0 then return true end
   return nil, ("%d of %d rows failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
     summary.done + summary.failed, (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
@@ -206,7 +216,7 @@ function batch.answer(args)
     error({ status = STATUS[signal], message = ("stopped after %d rows; the same command goes on"):format(
       err.summary.done + err.summary.failed) }, 0)
   end
-  return conclude(args, summary, message, err)
+  return conclude(args, run.total, summary, message, err)
 end
 
 -- ---- merge and status --------------------------------------------------------------------------------------------

@@ -39,7 +39,12 @@ return function(work)
   while true do
     local fn, time
     while not raised do
-      fn, time = work:next(count)
+      local ok
+      ok, fn, time = loops.pcall(work.next, work, count)
+      if not ok then
+        raised, fn, time = { fn }, nil, nil
+        stop()
+      end
       if not fn then break end
       start(fn)
     end
