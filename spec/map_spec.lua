@@ -191,12 +191,14 @@ local function seeded(seed)
 end
 
 --- Runs rows against a model of a server; gives the seconds they took, and when the concurrency was what it was.
-local function judge(text, count, seed, limit)
+---@param is_out (fun(seconds: number): boolean)?  whether it refuses all, after so many seconds
+local function judge(text, count, seed, limit, is_out)
   local model = assert(capacity.new(text, { seconds = 1, after = fake.after, random = seeded(seed) }))
   local began, limits = fake.loop:now(), {}
   local summary = assert(lmm.map(numbers(count), function()
     local cell = {}
-    if not model:take(function() fake.loop:wake(cell) end) then
+    local refuses = is_out and is_out(fake.loop:now() - began)
+    if refuses or not model:take(function() fake.loop:wake(cell) end) then
       return nil, "busy", { kind = "http", status = 503, retryable = true, message = "busy" }
     end
     fake.loop:wait(cell)
@@ -227,4 +229,15 @@ describe("the concurrency that finds itself", function()
       end
     end)
   end
+
+  it("grows again as at first after a server refused everything for some time", function()
+    local function is_out(seconds) return seconds < 20 or seconds > 100 and seconds < 160 end
+    local _, limits = judge("batching:64", 5000, 3, nil, is_out)
+    assert(limits[18].limit < 4 and limits[158].limit < 8, "the limit stays as high while all is refused")
+    local done, back = limits[159].done, nil
+    for _, at in ipairs(limits) do
+      if not back and at.done > done and at.limit >= 60 then back = at.done - done end
+    end
+    assert(back and back < 400, ("%s rows until the limit is what it was"):format(tostring(back)))
+  end)
 end)

@@ -20,8 +20,8 @@
 ---    end.
 --- 5. A refusal for load (429, 503, 529) says what rows cannot: the limit becomes one less than ran when the refused
 ---    row began, and is not tried above that for some time, which doubles. Where nothing went well in between it takes
----    a third off. All rows are held back for as long as the server asks, or for a delay from 0.1 s that doubles up to
----    8.
+---    a third off, and the limit grows again as at first once something does. All rows are held back for as long as the
+---    server asks, or for a delay from 0.1 s that doubles up to 8.
 
 local MOST = 512 -- rows at a time, which nothing goes beyond: each has a socket
 
@@ -149,8 +149,10 @@ local function end_trial(self, is_taken)
   local way = self.trial
   if is_taken then
     try_soon(self)
-    self.steady, self.direction, self.trial = measure(self), way, nil
-    return self:set_limit(self.limit)
+    self.steady, self.direction = measure(self), way
+    local further = neighbour(self, way)
+    self.trial = further and way or nil
+    return self:set_limit(further or self.limit)
   end
   self.direction, self.trial = -way, nil
   self.rests[way] = math.min(2 * self.rests[way], LONGEST_REST)
@@ -165,9 +167,18 @@ local function is_collapsing(self)
   return self.limit / (self.sum / self.count) < before.throughput / COLLAPSE
 end
 
+--- Refusals whose reason was no concurrency, such as a server that loads its model, are over.
+local function grow_again(self)
+  self.was_out, self.is_steady, self.best, self.trial, self.ceiling = nil, nil, nil, nil, self.most
+  self:set_limit(self.limit)
+end
+
 --- A row ended well.
 function Concurrency:succeed(row, now)
-  if row.started > self.decreased_at then self.hold, self.went_well = FIRST_HOLD, true end
+  if row.started > self.decreased_at then
+    self.hold, self.went_well = FIRST_HOLD, true
+    if self.was_out then grow_again(self) end
+  end
   if not row.is_measured or row.epoch ~= self.epoch then return end
   local latency = math.max(now - row.started, 1e-6)
   self.count, self.sum, self.squares = self.count + 1, self.sum + latency, self.squares + latency * latency
@@ -194,7 +205,9 @@ function Concurrency:refuse(row, now, retry_after)
   end
   local limit = math.min(self.limit, row.running - 1)
   if is_first then
-    if self.went_well == false then limit = math.min(limit, math.floor(self.limit * 2 / 3)) end
+    if not self.went_well then
+      limit, self.was_out = math.min(limit, math.floor(self.limit * 2 / 3)), true
+    end
     self.went_well, self.decreased_at = false, now
     self.ceiling_rest = math.min(2 * self.ceiling_rest, LONGEST_REST)
   elseif row.epoch ~= self.refused_epoch then
