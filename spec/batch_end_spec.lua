@@ -38,7 +38,8 @@ local function with_server(script, words)
     trap 'kill $server; wait $server 2>/dev/null' EXIT
     until [ -s $log.url ]; do sleep 0.02; done
     export OPENAI_BASE_URL=$(sed -n 's|.*\(http://[^ ]*\).*|\1|p' $log.url)
-    batch() { %s "$@" </dev/null >>$out 2>>$err & batch=$!; }
+    export batch_command=%s
+    batch() { eval "exec $batch_command" </dev/null >>$out 2>>$err & batch=$!; }
     ended() { wait $batch 2>/dev/null; echo $? >>$status; }
     lines() { cat %s 2>/dev/null | wc -l; }
     at_lines() { while [ $(lines) -lt $1 ] && kill -0 $batch 2>/dev/null; do sleep 0.01; done; }
@@ -47,7 +48,7 @@ local function with_server(script, words)
     catches() { until grep -q '^SigCgt:.*[2367abef]..$' /proc/$batch/status; do sleep 0.01; done; }
     %s
     echo $(cat $status) >$out
-  ]]):format(quote(file "log"), program.command { "mock", "--delay", "0" }, program.command(all),
+  ]]):format(quote(file "log"), program.command { "mock", "--delay", "0" }, quote(program.command(all)),
     quote(file "out.jsonl"), script))
 end
 
@@ -107,6 +108,16 @@ describe("lmm batch", function()
     run = with_server([[batch; catches; said '4 of 4 running' 'kill -USR1 '$batch
       kill -INT $batch; said finishing true; kill -INT $batch; ended]], { "--concurrency", tostring(AT_ONCE) })
     assert.same({ "130\n", "" }, { run.out, process.read(file "out.jsonl") .. process.read(file "out.errors.jsonl") })
+  end)
+
+  it("shows on a terminal how far it is, by a line that goes away", function()
+    write_rows(30, 0.1)
+    local run = with_server([[script -qec "$batch_command" /dev/null </dev/null >>$log.seen; echo $? >$status]],
+      { "--concurrency", "2" })
+    assert.same({ "0\n", "" }, { run.out, run.err })
+    local seen = process.read(file "log.seen")
+    assert.matches("^\r\27%[K1 s  %d+/30 rows, %d+%.%d/s, %d+ tokens/s, 2 of 2 running, %d s left\r", seen)
+    assert.matches("\r\27%[K%d s  30/30 rows, %d+%.%d/s, %d+ tokens/s, 0 of 2 running\r\27%[K$", seen)
   end)
 
   it("goes on when its server is killed and there again, and loses no row", function()
