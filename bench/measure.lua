@@ -187,6 +187,33 @@ function measures.gather(count)
   print(("%.1f"):format((fns.at_end - before) / #fns))
 end
 
+--- map COUNT OUTPUT: rows with results of 40 bytes; the KiB by which the process grew from the thousandth row to the
+--- last, without an output and with one.
+function measures.map(count, output)
+  local grown, last = {}, tonumber(count)
+  for i, path in ipairs { false, output } do
+    local at, before = 0, nil
+    assert(lmm.map(function()
+      at = at + 1
+      if at == 1000 or at == last then
+        collectgarbage()
+        collectgarbage()
+        before, grown[i] = before or memory "VmRSS", memory "VmRSS" - (before or 0)
+      end
+      return at <= last and { n = at } or nil
+    end, function(item)
+      if path then return ("x"):rep(40) .. item.n end
+    end, { output = path or nil, concurrency = 16 }))
+  end
+  print(("%d %d"):format(grown[1], grown[2]))
+end
+
+--- merge OUTPUT PATH: the KiB that the process has at most.
+function measures.merge(output, path)
+  assert(require("lmm.bulk").merge({ output }, path))
+  print(memory "VmHWM")
+end
+
 --- media_turns URL COUNT: that many turns of a conversation about one picture of 5 MB, with a server that keeps media:
 --- the bytes of all of them, and of the first.
 function measures.media_turns(url, count)

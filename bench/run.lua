@@ -1,7 +1,7 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, values, crowd, turns, saved, texts, pictures, start. Ends with a table,
+-- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, start. Ends with a table,
 -- which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
@@ -234,6 +234,17 @@ function groups.crowd()
   report("a woken task: 32,000 / 2,000", many / few, 1.25)
   report("the same, as an exponent", exponent(many, few, 16), 0.05)
   report("gather over 100,000 functions: memory of one that has ended", measure("gather", 100000), 200, false, "bytes")
+end
+
+function groups.map()
+  local results = built .. "/map.jsonl"
+  os.execute(("rm -f %s/map.*"):format(built))
+  local without, with = measure("map", 1000000, results)
+  report("a map over 1,000,000 rows: memory from the thousandth row to the last", without, 1024, false, "KiB")
+  report("the same with an output, whose ids are kept", with, 20 * 1024, false, "KiB")
+  local merged = measure("merge", results, built .. "/map.all.jsonl")
+  report("a merge of 1,000,000 lines: memory of the process", merged / 1024, 64, false, "MiB")
+  os.execute(("rm -f %s/map.*"):format(built))
 end
 
 function groups.turns()
