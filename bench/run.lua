@@ -1,8 +1,8 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, start. Ends with a table,
--- which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, start. Ends with a
+-- table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]

@@ -336,6 +336,8 @@ describe("lmm batch refuses", function()
       { { input, "--prompt", "x", "--request", "y" }, 2, "both make the request" },
       { { input, "-p", "a=1" }, 2, "%-p goes with" },
       { { input, "--concurrency", "0" }, 2, "'0' is not a whole number from 1 on" },
+      { { input, "--rate", "0" }, 2, "'0' is not a number of rows above 0" },
+      { { input, "--request", "/none.lua" }, 1, "cannot read the function: cannot open /none.lua" },
     } do refuses(row[1], row[2], row[3]) end
     complained(program.run { "batch", input }, 2, "name the file of the answers: %-o")
   end)

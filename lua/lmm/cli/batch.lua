@@ -45,6 +45,13 @@ local function whole(least)
   end
 end
 
+--- For argparse: rows in a second.
+local function rate(text)
+  local number = tonumber(text)
+  if number and number > 0 then return number end
+  return nil, ("'%s' is not a number of rows above 0"):format(text)
+end
+
 function batch.declare(parser)
   local command = parser:command("batch", DESCRIPTION, EPILOG):summary "Ask about many rows, and keep the answers."
   command:usage(table.concat({ "Usage: lmm batch [OPTION]... [IN.jsonl] -o OUT.jsonl",
@@ -65,7 +72,7 @@ function batch.declare(parser)
   command:option("--timeout", "How long to wait for one answer, all attempts included."):argname("SECONDS")
     :convert(console.seconds)
   command:option("--concurrency", "Run so many rows at a time."):argname("N"):convert(whole(1))
-  command:option("--rate", "Begin at most so many rows in a second."):argname("N"):convert(console.seconds)
+  command:option("--rate", "Begin at most so many rows in a second."):argname("N"):convert(rate)
   command:option("--max-errors", "End when more rows than this have failed."):argname("N"):convert(whole(0))
   command:option("--server-timeout", "End when the server could not be reached for so long (default: 60).")
     :argname("SECONDS"):convert(console.seconds)
