@@ -17,13 +17,12 @@ BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
-FILES   := error files
-JOURNAL := error journal
+FILES   := error journal files
 VIPS    := fit prepare pool vips
 # The optional module: built where libvips' headers are. IN_SHELL: asked for once they have been installed.
 VIPS_FLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags vips 2>/dev/null))
 VIPS_FLAGS_IN_SHELL := $$(pkg-config --cflags vips | sed 's/-I/-isystem /g')
-MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files journal $(if $(VIPS_FLAGS),vips))
+MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files $(if $(VIPS_FLAGS),vips))
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -51,7 +50,7 @@ LUA_FILES := $(shell find lua -name '*.lua')
 ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
 
 all: $(MODULES) ## builds the C modules into build/; lmm.vips, which prepares pictures, only where libvips is
-core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files journal) ## builds what nginx needs, without libcurl
+core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
 vips: ## builds lmm.vips, and installs what it needs
 	@$(NEED) $(BUILD_PACKAGES) $(VIPS_PACKAGES)
 	@$(MAKE) --no-print-directory $(BUILD)/lmm/vips.so
@@ -80,8 +79,6 @@ $(BUILD)/lmm/digest.so: $(DIGEST:%=$(BUILD)/%.o)
 	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcrypto
 
 $(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
-$(BUILD)/lmm/journal.so: $(JOURNAL:%=$(BUILD)/%.o)
-$(BUILD)/lmm/files.so $(BUILD)/lmm/journal.so:
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -shared -o $@ $^

@@ -40,8 +40,10 @@ build = {
       incdirs = { "$(CRYPTO_INCDIR)" },
       libdirs = { "$(CRYPTO_LIBDIR)" },
     },
-    ["lmm.files"] = { sources = { "src/error.c", "src/files.c" }, defines = { "_GNU_SOURCE" } },
-    ["lmm.journal"] = { sources = { "src/error.c", "src/journal.c" }, defines = { "_GNU_SOURCE" } },
+    ["lmm.files"] = {
+      sources = { "src/error.c", "src/journal.c", "src/files.c" },
+      defines = { "_GNU_SOURCE" },
+    },
     ["lmm"] = "lua/lmm/init.lua",
     ["lmm.answer"] = "lua/lmm/answer/init.lua",
     ["lmm.answer.choices"] = "lua/lmm/answer/choices.lua",

@@ -316,7 +316,7 @@ describe("lmm batch refuses", function()
     refuses({ input, "-m", "mock" }, 1, "belongs to another run: rows digest was %x+ and is now %x+: name")
     answered(batch { input, "-m", "mock", "--force" })
     refuses({ input, "-o", file "none/out.jsonl" }, 1, "cannot write '.*none/out.run': No such file")
-    local held = assert(require "lmm.journal".open(file "out.run"))
+    local held = assert(require("lmm.files").journal.open(file "out.run"))
     refuses({ input, "-m", "mock", "--force" }, 1,
       "another run writes '.*out.jsonl': process %d+ on %S+, begun %d+%-%d+%-%d+T")
     assert.matches("process %d+ on %S+ runs it since", answered(batch { "status", OUT }))

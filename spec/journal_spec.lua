@@ -1,5 +1,5 @@
 -- What a run keeps: whole lines in locked files, whatever ends the process, and the set of ids that it has met.
-local core = require "lmm.journal"
+local core = require("lmm.files").journal
 local fake = require "spec.support.fake"
 local json = require "lmm.json"
 local lmm = require "lmm"
@@ -52,11 +52,11 @@ describe("a journal", function()
     assert.is_true(core.is_open(path))
     io.open(path):close() -- which would take a lock of POSIX away
     assert.is_true(core.is_open(path))
-    local ended = program.run("print((select(2, require('lmm.journal').open(...))))", { path })
+    local ended = program.run("print((select(2, require('lmm.files').journal.open(...))))", { path })
     assert.equal("another process writes it\n", ended.out)
     file:close()
     assert.is_false(core.is_open(path))
-    program.run("kept = require('lmm.journal').open(...) os.exit(0)", { path })
+    program.run("kept = require('lmm.files').journal.open(...) os.exit(0)", { path })
     core.open(path):close()
   end)
 
@@ -72,7 +72,7 @@ describe("a journal", function()
 
   it("leaves nothing of lines that the disk has no room for", function()
     local ended = program.run([[
-      local file = require("lmm.journal").open(...)
+      local file = require("lmm.files").journal.open(...)
       local line = ("x"):rep(999) .. "\n"
       local ok, why
       repeat ok, why = file:add(line) until not ok

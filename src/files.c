@@ -216,5 +216,7 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);
+  (void)lmm_journal_open(L);
+  lua_setfield(L, -2, "journal");
   return 1;
 }

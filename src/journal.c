@@ -1,4 +1,4 @@
-/* journal.c: lmm.journal, files that a run adds whole lines to, and the set of ids that it has met. Lines come in; what
+/* journal.c: lmm.files.journal, files that a run adds whole lines to, and the set of ids that it has met. Lines come in; what
  * is in the file is at every moment whole lines, but perhaps for the last, which opening it again takes away. */
 #include <errno.h>
 #include <fcntl.h>
@@ -279,18 +279,14 @@ static int ids_close(lua_State *L) {
   return 0;
 }
 
-LMM_EXPORT int luaopen_lmm_journal(lua_State *L);
-
-LMM_EXPORT int luaopen_lmm_journal(lua_State *L) {
+int lmm_journal_open(lua_State *L) {
   static const luaL_Reg functions[] = {{"open", journal_open}, {"is_open", journal_is_open}, {"ids", ids_new}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"add", journal_add}, {"sync", journal_sync}, {"size", journal_size}, {"close", journal_close}, {NULL, NULL}};
   static const luaL_Reg ids_methods[] = {{"add", ids_add}, {"get", ids_get}, {NULL, NULL}};
-  lmm_check_lua(L);
   lmm_new_type(L, LMM_JOURNAL, methods, journal_close);
   lmm_new_type(L, LMM_IDS, ids_methods, ids_close);
-  lua_settop(L, 0);
+  lua_pop(L, 2);
   luaL_newlib(L, functions);
-  lmm_set_version(L);
   return 1;
 }

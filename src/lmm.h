@@ -557,6 +557,7 @@ int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
 int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
+int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */
 void lmm_write_open(struct lua_State *L);
 

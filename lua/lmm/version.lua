@@ -6,7 +6,7 @@ local version = {
 }
 
 --- Loads a C module, and raises where it is of another version.
----@param name "lmm.core"|"lmm.curl"|"lmm.digest"|"lmm.files"|"lmm.journal"|"lmm.vips"
+---@param name "lmm.core"|"lmm.curl"|"lmm.digest"|"lmm.files"|"lmm.vips"
 ---@return table module
 function version.check(name)
   local module, expected = require(name), ("%s-%d"):format(version.number, version.interface)

@@ -22,7 +22,7 @@ local LAYERS = {
   { "answer", "pages", "request", "transport", "loop" },
   { "form", "frames", "part", "prepare", "reply" },
   { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
-  { "core", "curl", "digest", "files", "journal", "vips" }, -- in C
+  { "core", "curl", "digest", "files", "vips" }, -- in C
 }
 
 local layer_of, is_common = {}, { core = true }

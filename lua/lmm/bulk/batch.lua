@@ -96,7 +96,7 @@ function batch.status(output)
     return nil, errors.new { kind = "invalid", message = ("no run has written '%s': there is no '%s'"):format(output,
       run_path) }
   end
-  local core = require("lmm.version").check "lmm.journal"
+  local core = require("lmm.version").check("lmm.files").journal
   local ids, done, failed = core.ids(), 0, 0
   local ok, err = journals.each(output, function(id)
     if ids:add(id, 1) == 0 then done = done + 1 end

@@ -35,7 +35,7 @@ end
 local core
 
 local function open(path)
-  core = core or require("lmm.version").check "lmm.journal"
+  core = core or require("lmm.version").check("lmm.files").journal
   return core.open(path)
 end
 

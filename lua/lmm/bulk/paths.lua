@@ -1,4 +1,6 @@
 --- The names of the files of a run, and of the process that runs it: the path of its output comes in.
+local core = require "lmm.core"
+
 local paths = {}
 
 local function base(path) return (path:gsub("%.jsonl$", "")) end
@@ -19,11 +21,11 @@ local function first_line(path)
 end
 
 --- Who runs: the machine, the process, and when it began, as far as Linux tells.
----@return { host: string?, pid: integer?, time: string }
+---@return { host: string?, pid: integer, time: string }
 function paths.process()
   return {
     host = first_line "/proc/sys/kernel/hostname",
-    pid = tonumber((first_line "/proc/self/stat" or ""):match "^%d+"),
+    pid = core.pid(),
     time = os.date "!%Y-%m-%dT%H:%M:%SZ",
   }
 end

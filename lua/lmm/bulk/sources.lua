@@ -124,7 +124,7 @@ end
 ---@param on_bad fun(err: lmm.Error): boolean?  false ends it
 ---@return { rows: integer, own: integer, digest: string }? found, lmm.Error? err  own: rows of this shard
 function sources.scan(source, on_bad)
-  local ids = require("lmm.version").check("lmm.journal").ids()
+  local ids = require("lmm.version").check("lmm.files").journal.ids()
   local digest, count, own = new_digest(), 0, 0
   source.digest = digest
   while true do
