@@ -192,6 +192,7 @@ end
 local function answer(request, settings)
   check_body(request)
   check_messages(request)
+  if settings.like.check_fields then settings.like.check_fields(request) end
   check_stream_options(request)
   tools.check(request, settings.tools ~= false)
   check_model(request, settings.model)

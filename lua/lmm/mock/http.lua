@@ -144,13 +144,14 @@ end
 ---@field on_close? fun()    called when the connection goes before the response is finished
 local Response = {}
 Response.__index = Response
+Response.head = "server: uvicorn\r\n" -- the lines of every response
 
 --- Sends the head. The body follows in chunks, or as it is where `headers` tell its content-length.
 ---@param status integer
 ---@param headers table<string, string|number>
 function Response:start(status, headers)
   if self.on_start then self.on_start(status) end
-  local lines = { string.format("HTTP/1.1 %d %s\r\nserver: uvicorn\r\n", status, REASONS[status] or "Status") }
+  local lines = { string.format("HTTP/1.1 %d %s\r\n", status, REASONS[status] or "Status"), self.head }
   for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value .. "\r\n" end
   local bodiless = status == 204 or self.head_only
   if not headers["content-length"] and not bodiless then

@@ -27,7 +27,7 @@ local OPTIONS = {
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
 ---  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
----  unless given; like: the server that it is like, "vllm" unless given, or "llama.cpp", "ollama", "sglang";
+---  unless given; like: the server that it is like, a dialect's name, "vllm" unless given;
 ---  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; tools: false
 ---  refuses them, as vLLM does that was started without a parser; interpreter: the `lua` to run it with, one that has
 ---  luv, lua-cjson and luaossl

@@ -10,6 +10,8 @@ local likeness = {}
 ---@field check fun(part: table)  refuses a part that the server does not know
 ---@field by_data table<string, string>  types of parts that it takes beside vLLM's, each
 --- { type = t, [t] = { data = base64 } }, and the kind of their media
+---@field check_fields nil|fun(request: table)  refuses fields that the server does not take
+---@field head string?   the lines of a reply's head by which it is known
 ---@field constraints table<string, string>?  its fields that say what an answer is to be, beside `response_format`,
 --- and of which kind each is; nil: vLLM's `structured_outputs`
 
@@ -20,16 +22,45 @@ local function refusing(types, status, sentence)
   end
 end
 
+--- OpenAI's own words for a part that it does not know.
+local function check_openai(part)
+  if part.type ~= "audio_url" and part.type ~= "video_url" then return end
+  validation.refuse(400, ("Invalid value: '%s'. Supported values are: 'text', 'image_url', 'input_audio', 'refusal', "
+    .. "'audio', and 'file'."):format(part.type))
+end
+
+local function nothing() end
+
 local kinds = {
-  ["vllm"] = { owner = "vllm", keeps = true, by_data = {}, check = function() end },
-  ["sglang"] = { owner = "sglang", keeps = false, by_data = {}, constraints = { regex = "regex", ebnf = "grammar" },
+  ["vllm"] = { owner = "vllm", keeps = true, check = nothing },
+  ["sglang"] = { owner = "sglang", constraints = { regex = "regex", ebnf = "grammar" },
     check = refusing({ input_audio = true }, 400, "Input tag 'input_audio' found using 'type' does not match") },
-  ["llama.cpp"] = { owner = "llamacpp", keeps = false, by_data = { input_video = "video" },
+  ["llama.cpp"] = { owner = "llamacpp", by_data = { input_video = "video" }, head = "Server: llama.cpp\r\n",
     constraints = { grammar = "grammar", json_schema = "json" },
     check = refusing({ audio_url = true, file = true }, 400, "unsupported content[].type") },
-  ["ollama"] = { owner = "library", keeps = false, by_data = {}, constraints = {},
+  ["ollama"] = { owner = "library", constraints = {},
     check = refusing({ audio_url = true, video_url = true, file = true }, 400, "invalid message format") },
+  ["lmstudio"] = { owner = "organization_owner", constraints = {},
+    check = refusing({ audio_url = true, input_audio = true, video_url = true, file = true }, 400, "Invalid 'content': "
+      .. "'content' objects must have a 'type' field that is either 'text' or 'image_url'.") },
+  ["litellm"] = { owner = "openai", check = nothing,
+    head = "server: uvicorn\r\nx-litellm-version: 1.105.7\r\n" },
+  ["openai"] = { owner = "system", constraints = {}, check = check_openai },
+  ["azure"] = { owner = "system", constraints = {}, check = check_openai },
+  ["gemini"] = { owner = "google", constraints = {}, check = check_openai },
+  ["openrouter"] = { owner = "openrouter", constraints = {}, check = refusing({ audio_url = true }, 400,
+    "Invalid content part type") },
+  ["mistral"] = { owner = "mistralai", constraints = {},
+    check = refusing({ audio_url = true, video_url = true, file = true }, 422, "Input tag found using 'type' does not "
+      .. "match any of the expected tags: 'text', 'image_url', 'document_url', 'input_audio'"),
+    check_fields = function(request)
+      if request.stream_options == nil then return end
+      validation.refuse(422, "Extra inputs are not permitted: stream_options", { param = "stream_options" })
+    end },
 }
+for _, like in pairs(kinds) do
+  like.keeps, like.by_data = like.keeps or false, like.by_data or {}
+end
 
 --- The names there are.
 ---@return string[]

@@ -259,6 +259,7 @@ function mock_server.serve(opts, log)
   return http.serve {
     port = settings.port,
     on_request = function(request, response)
+      response.head = like.head
       response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
       answer_request(settings, request, response)
       if #(request.body or "") > LARGE then collectgarbage() end
