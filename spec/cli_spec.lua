@@ -349,6 +349,22 @@ describe("lmm", function()
     assert.matches("^mock: .*max_model_len 32768.*\n$", run.err)
   end)
 
+  it("several --url are a pool", function()
+    local down, other = "http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"
+    local urls = { "--url", down, "--url", server.url }
+    local function with(...)
+      local words = { ... }
+      for _, word in ipairs(urls) do words[#words + 1] = word end
+      return lmm(words)
+    end
+    assert.equal("question: q\n", answered(with("ask", "q")))
+    assert.matches('^{"id":.*"question: q"', answered(with("ask", "q", "--json")))
+    assert.equal("mock\n", answered(with "models"))
+    complained(with("wait", "--timeout", "0.3"), 1, "no server was ready at http://127%.0%.0%.1:1/v1 within 0%.3 s")
+    urls[4] = other
+    complained(with("ask", "q", "-p", "retry=false"), 1, "^lmm: no server answers: .*:1/v1.*; .*:2/v1[^\n]*\n$")
+  end)
+
   it("the help names every option, with examples", function()
     local cases = {
       { {}, "ask embed tokens transcribe models mock --help --version OPENAI_BASE_URL OPENAI_API_KEY" },

@@ -198,7 +198,7 @@ function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
-  if self.call then self.call:finish() end
+  if self.call then self.call:finish(err) end
   if self.on_end then self.on_end(not err and self.result or nil, err) end
 end
 

@@ -3,6 +3,7 @@
 --   name, replies     what the server answers, one after the other, as spec/support/fake has it
 --   keeps             the connection is kept for all replies; otherwise each closes its own
 --   opts              of the client; it does not retry unless they say so
+--   servers(url)      the `base_url` of a client of several, of which `url` is one
 --   run(client)       is called in a task: plain 5.1, so that it waits neither in a pcall nor in a `for`
 --   seen(server)      what a real server has seen of it by its end (spec/support/raw)
 local assert = require "luassert"
@@ -36,6 +37,11 @@ local function all_pieces(stream)
     piece, message, err = stream:next()
   end
   return table.concat(pieces), message, err
+end
+
+--- The server and one that is not there.
+local function with_a_dead_one(url)
+  return { "http://127.0.0.1:1/v1", { url = url, models = { "m" } } }
 end
 
 local function closes(server)
@@ -485,6 +491,37 @@ local cases = {
   case("waiting for a server that loads", { { status = 503, body = "" }, { body = "" }, models }, {
     run = function(client) assert(client:wait_ready { timeout = 30 }) end,
     seen = function(server) assert.equal(3, #server:wait("head", 3)) end,
+  }),
+
+  case("a pool passes over a server that is dead", { models, replies.whole "one", replies.answer("tw", "o") }, {
+    has_no_fake = true,
+    servers = with_a_dead_one,
+    run = function(client)
+      assert.equal("m1", assert(client:models())[1].id)
+      local chat = client:conversation()
+      assert.equal("one", assert(chat:ask "1").text)
+      assert.equal("two", all_pieces(chat:stream "2"))
+      local states = client:servers()
+      assert.same({ false, 1, true, 0 }, { states[1].alive, states[1].failures, states[2].alive, states[2].running })
+    end,
+  }),
+
+  case("a pool of dead servers names each", {}, {
+    has_no_fake = true,
+    servers = function() return { "http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1" } end,
+    run = function(client)
+      local err = failed("connect", client:chat(request))
+      assert.matches("^no server answers: .*:1/v1.*; .*:2/v1", err.message)
+    end,
+  }),
+
+  case("a pool whose server is there later is waited for", { { status = 503, body = "" }, { body = "" }, models }, {
+    has_no_fake = true,
+    servers = with_a_dead_one,
+    run = function(client)
+      assert(client:wait_ready { any = true, timeout = 30 })
+      failed("timeout", client:wait_ready { timeout = 0.01 })
+    end,
   }),
 }
 for _, row in ipairs(require "spec.parity.tools") do cases[#cases + 1] = row end

@@ -7,6 +7,7 @@ local host = {}
 local function options(case, url)
   local opts = { base_url = url, model = "m", retry = false }
   for name, value in pairs(case.opts or {}) do opts[name] = value end
+  if case.servers then opts.base_url = case.servers(url) end
   return opts
 end
 

@@ -24,6 +24,9 @@ local usage = require "lmm.call.usage"
 ---@field sent_headers table<string, string>  the client's, and those of this call
 ---@field content_type string?  of a body that is not JSON
 ---@field variants lmm.Variants?  the forms in which the request may be sent
+---@field pool lmm.Pool|false  of several servers: it gives each attempt one of them, whose client `client` is then
+---@field server lmm.PoolServer?  of the attempt under way
+---@field wanted string?  of such a client: the model that the server must have
 local Call = {}
 Call.__index = Call
 
@@ -64,6 +67,7 @@ function call.options(client, opts)
   ---@field headers table<string, string>  the client's, and those of this call
   ---@field content_type string?  of a body that is not JSON
   ---@field parts lmm.Part[]?  those in the body
+  ---@field model string?  that is asked for, where the client has several servers
   return {
     timeout = opts.timeout == nil and client.timeout or settings.timeout("call", opts.timeout, client.timeout),
     policy = opts.retry == nil and client.policy or retry.new(opts.retry),
@@ -84,6 +88,7 @@ end
 function call.new(client, method, url, body, opts)
   local self = setmetatable({
     client = client,
+    pool = client.pool,
     loop = client.loop,
     method = method,
     url = url,
@@ -105,6 +110,10 @@ function call.new(client, method, url, body, opts)
     model = nil, stream = nil, cancelled = nil, variants = nil, is_varied = nil,
   }, Call)
   client.calls[self] = true
+  if self.pool then
+    self.wanted = opts.model
+    self.given = { url = url, timeout = opts.timeout, headers = opts.headers } -- to which each server adds its own
+  end
   return self
 end
 
@@ -306,6 +315,15 @@ function Call:prepare()
   end)
 end
 
+--- Has the pool give it a server, and prepares what that one is to get.
+---@return lmm.Error? err
+function Call:assign()
+  local err = self.pool:assign(self)
+  if err or not self.parts then return err end
+  local _, problem = self:prepare()
+  return problem
+end
+
 --- Runs `attempt(subject)` until it gives a value, or an error that the policy does not retry.
 ---@return any value, lmm.Error? err
 function Call:run(attempt, subject)
@@ -317,8 +335,15 @@ function Call:run(attempt, subject)
   while true do
     if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1
-    local value, err = attempt(subject)
-    if value ~= nil then return value end
+    local value, err
+    if self.pool then err = self:assign() end
+    if not err then
+      value, err = attempt(subject)
+      if value ~= nil then
+        if self.pool then self.pool:answered(self) end
+        return value
+      end
+    end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end
     if self.is_varied then -- at once, and as a part of the same attempt
@@ -326,9 +351,9 @@ function Call:run(attempt, subject)
       self.body, err = self.variants:body()
       if not self.body then return nil, self:fail(err) end
       self.is_varied = nil
-    else
+    elseif not (self.pool and self.pool:passes_over(self, err)) then
       failures = failures or {}
-      failures[#failures + 1] = err
+      failures[#failures + 1] = self.pool and self.pool:error(self, err) or err
       local stopped = self:wait_for_retry(failures)
       if stopped then return nil, stopped end
     end
@@ -340,10 +365,12 @@ end
 function Call:wait_for_retry(failures)
   local err = failures[#failures]
   local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
+  local goes_elsewhere = delay and self.pool and self.pool:has_other(self)
+  if goes_elsewhere then delay = 0 end
   if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return err end
   local on_retry = type(self.policy) == "table" and self.policy.on_retry
   if on_retry then on_retry(self.attempts, err, delay) end
-  return self:backoff(delay)
+  if not goes_elsewhere then return self:backoff(delay) end
 end
 
 --- Raises where this call cannot go on from here.
@@ -358,8 +385,10 @@ function Call:close()
 end
 
 --- The call is over, for good.
-function Call:finish()
+---@param err lmm.Error?  how, where that is not well
+function Call:finish(err)
   self:close()
+  if self.pool then self.pool:release(self, err) end
   self.client.calls[self] = nil
 end
 

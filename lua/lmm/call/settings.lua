@@ -11,7 +11,7 @@ local version = require "lmm.version"
 local settings = {}
 
 local rows = {
-  base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
+  base_url = "string|table", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
   user_agent = "string", dialect = "string|table", media_cache = "boolean", prices = "table",
 }
@@ -207,13 +207,63 @@ local function check_dialect(given)
   return known
 end
 
+local server_rows = { url = "string", weight = "number", models = "table", api_key = "string|function",
+  headers = "table" }
+
+--- The options of one server of a pool, as a client of its own takes them.
+local function options_of_server(opts, server)
+  local out = merged(opts, { base_url = server.url, api_key = server.api_key })
+  out.headers = settings.headers(server.headers or {}, settings.headers(opts.headers or {}))
+  return out
+end
+
+--- The servers of a pool: URLs, or tables of server_rows.
+---@return { weight: number, models: string[]?, opts: table }[]
+local function check_servers(opts)
+  local servers = {}
+  if opts.unix_socket then errors.misuse "lmm.connect: unix_socket is one server's, and base_url names several" end
+  for i, given in ipairs(opts.base_url) do
+    if type(given) == "string" then given = { url = given } end
+    local where = ("lmm.connect: base_url[%d]"):format(i)
+    local server = options.check(where, server_rows, given)
+    if not server.url then errors.misuse("%s has no url", where) end
+    local weight = server.weight or 1
+    if not (weight > 0 and weight < math.huge) then errors.misuse("%s: weight is above 0, not %s", where, weight) end
+    for _, name in ipairs(server.models or {}) do
+      if type(name) ~= "string" then errors.misuse("%s: models are names, not a %s", where, type(name)) end
+    end
+    if server.models and #server.models == 0 then errors.misuse("%s: models names none", where) end
+    servers[i] = { weight = weight, opts = options_of_server(opts, server),
+      models = server.models and merged({}, server.models) }
+  end
+  local count = 0
+  for _ in pairs(opts.base_url) do count = count + 1 end
+  if count == 0 or count ~= #servers then
+    errors.misuse "lmm.connect: base_url is a URL, or a list of URLs and of tables like { url = \"...\", weight = 2 }"
+  end
+  return servers
+end
+
+--- The settings that a client of several servers has for all of them, and theirs.
+local function of_pool(opts)
+  local servers, urls = check_servers(opts), {}
+  local out = settings.of_client(merged(servers[1].opts, { headers = {}, api_key = "" }))
+  for i, server in ipairs(servers) do urls[i] = settings.of_client(server.opts).base_url end
+  out.base_url, out.query, out.server_settings = table.concat(urls, ", "), "", servers
+  out.keeps_media, out.proxy, out.proxy_variable = false, nil, nil -- that is each server's own
+  out.dialect = out.dialect or false
+  return out
+end
+
 --- The settings of a client. `opts` is a base URL or a table of options; what is missing comes from $OPENAI_BASE_URL,
---- $OPENAI_API_KEY and the defaults.
+--- $OPENAI_API_KEY and the defaults. Where `base_url` is a list, `server_settings` are those of a
+--- pool's servers.
 ---@param opts string|table|nil
 ---@return table
 function settings.of_client(opts)
   if type(opts) == "string" then opts = { base_url = opts } end
   opts = options.check("lmm.connect", rows, opts)
+  if type(opts.base_url) == "table" then return of_pool(opts) end
   local out = {
     api_key = opts.api_key or transport.environment "OPENAI_API_KEY",
     headers = settings.headers(opts.headers or {}),

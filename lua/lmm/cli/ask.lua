@@ -244,8 +244,7 @@ function ask.run(args)
   local reply
   local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
   if args.json or print_value or args.no_stream then
-    local recorder = args.json and require "lmm.cli.record".new(client:get_transport())
-    client.transport = recorder or client.transport
+    local recorder = args.json and require "lmm.cli.record".new(client)
     reply, message, err = chat:ask(question, unpack(media))
     clear()
     local print_answer = args.json and answer.print_json or print_value or answer.print_reply

@@ -10,7 +10,7 @@ end
 
 function connection.declare(command)
   command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
-    .. " http://127.0.0.1:8000/v1)."):argname "URL"
+    .. " http://127.0.0.1:8000/v1). Given several times, one that answers is asked."):argname("URL"):count "*"
   command:option("-H --header", "A header of each request, such as 'X-Team: vision'. May be given several times. The"
     .. " key is better in $OPENAI_API_KEY."):argname("'NAME: VALUE'"):count("*"):convert(header)
   command:option("--dialect", "What the server is, where that cannot be found out: vllm, llama.cpp, ollama, generic ..."
@@ -20,7 +20,7 @@ end
 function connection.options(args)
   local headers = {}
   for _, given in ipairs(args.header) do headers[given.name] = given.value end
-  return { base_url = args.url, headers = headers, dialect = args.dialect }
+  return { base_url = args.url[2] and args.url or args.url[1], headers = headers, dialect = args.dialect }
 end
 
 return connection

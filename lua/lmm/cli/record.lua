@@ -1,5 +1,5 @@
---- A transport that records: another transport comes in; one that does the same, and keeps the bytes of the last reply,
---- goes out. A decoded reply has lost the order of its names and the spelling of its numbers.
+--- A record of what a client receives: the client comes in; the bytes of its last reply go out. A decoded reply has
+--- lost the order of its names and the spelling of its numbers.
 
 local Transfer = {}
 Transfer.__index = Transfer
@@ -18,15 +18,18 @@ function Transfer:close()
   self.inner:close()
 end
 
-local Recorder = {}
-Recorder.__index = Recorder
+local Transport = {}
+Transport.__index = Transport
 
-function Recorder:start(request)
+function Transport:start(request)
   local inner, failure = self.inner:start(request)
   if not inner then return nil, failure end
-  self.pieces = {}
-  return setmetatable({ inner = inner, pieces = self.pieces }, Transfer)
+  self.recorder.pieces = {}
+  return setmetatable({ inner = inner, pieces = self.recorder.pieces }, Transfer)
 end
+
+local Recorder = {}
+Recorder.__index = Recorder
 
 --- The body of the last reply.
 function Recorder:body()
@@ -35,9 +38,12 @@ end
 
 local record = {}
 
----@param transport lmm.Transport
-function record.new(transport)
-  return setmetatable({ inner = transport, pieces = {} }, Recorder)
+--- Has a client record what it receives.
+---@param client lmm.Client
+function record.new(client)
+  local recorder = setmetatable({ pieces = {} }, Recorder)
+  client:wrap_transport(function(inner) return setmetatable({ inner = inner, recorder = recorder }, Transport) end)
+  return recorder
 end
 
 return record

@@ -38,8 +38,7 @@ function transcribe.run(args)
   opts.response_format, opts.language = args.format or "text", args.language
   local recorder
   if opts.response_format:find "json" then
-    recorder = require "lmm.cli.record".new(client:get_transport())
-    client.transport = recorder
+    recorder = require "lmm.cli.record".new(client)
   end
   local method = args.english and client.translate or client.transcribe
   local reply, message, err = method(client, source_of(args.file), opts)

@@ -6,8 +6,8 @@ local progress = require "lmm.cli.progress"
 local wait = {}
 
 function wait.declare(parser)
-  local command = parser:command("wait", "Wait until a server answers: /health, then its list of models. On a terminal "
-    .. "a line shows how long it has been, and why it is not ready.", [[
+  local command = parser:command("wait", "Wait until a server answers: /health, then its list of models; with several "
+    .. "--url until all do. On a terminal a line shows how long it has been, and why it is not ready.", [[
 Examples:
    lmm wait --timeout 60
    lmm wait --url http://gpu1:8000/v1 && lmm ask "Are you there?"]])

@@ -100,7 +100,7 @@ function endpoint.send(client, path, written, opts, read)
   local body = written.body
   if not written.model then body, err = request.with(body, "model", model) end
   if not body then return nil, err end
-  opts.content_type = written.content_type
+  opts.content_type, opts.model = written.content_type, model
   local reply, failure, call = client:fetch("POST", client:url(path), body, opts, function(call, attempt)
     call.model, call.parts = model, written.parts -- of which a refusal may have to say more
     return call:run(attempt)

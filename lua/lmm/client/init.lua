@@ -1,12 +1,13 @@
 --- A client: where the server is and how to talk to it come in; replies and streams go out. Making one asks nobody.
 local calls = require "lmm.call"
+local chats = require "lmm.client.chat"
 local errors = require "lmm.errors"
 local fields = require "lmm.client.fields"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
+local make_lines = require "lmm.client.header_lines"
 local request = require "lmm.request"
 local streams = require "lmm.stream"
-local variants = require "lmm.client.variants"
 
 ---@class lmm.Client
 ---@field base_url string  without its query
@@ -23,11 +24,21 @@ local client = {}
 function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
   self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.pool = false -- or that of its servers
+  if self.server_settings then
+    local made = {}
+    for i, server in ipairs(self.server_settings) do
+      local own = client.new(server.opts)
+      own.calls, own.usage = self.calls, self.usage
+      made[i] = require("lmm.client.pool_server").new(own, server)
+    end
+    self.server_settings, self.pool = nil, require("lmm.client.pool").new(self, made)
+  end
   self.chat_url = self:url "chat/completions"
   self.lines = {} -- header lines, by whether there is a body
   self.left_out = {} -- names of fields that the server refuses and that requests can do without
   self.loop = loops.current()
-  if self.loop.transport then self:get_transport() end -- which refuses what it cannot do
+  if self.loop.transport and not self.pool then self:get_transport() end -- which refuses what it cannot do
   return self
 end
 
@@ -47,6 +58,7 @@ end
 ---@param path string
 ---@return string
 function Client:url(path)
+  if self.pool then return path end -- each attempt of a call has a server of its own
   local url = path:find "^/" and self:root() .. path or self.base_url .. "/" .. path
   return url .. (path:find("?", 1, true) and self.query:gsub("^?", "&") or self.query)
 end
@@ -58,21 +70,11 @@ function Client:get_transport()
   return self.transport
 end
 
---- The header lines of a request with this key, the same each time.
----@param is_form boolean?  its type says where the body's fields begin: no other one will do
-local function make_lines(headers, content_type, key, user_agent, is_form)
-  local lines, own = {}, {}
-  for name in pairs(headers) do own[name:lower()] = true end
-  if user_agent ~= "" and not own["user-agent"] then lines[1] = "User-Agent: " .. user_agent end
-  if content_type and (is_form or not own["content-type"]) then
-    lines[#lines + 1] = "Content-Type: " .. content_type
-  end
-  if key and key ~= "" and not own.authorization then lines[#lines + 1] = "Authorization: Bearer " .. key end
-  for name, value in pairs(headers) do
-    local is_given = is_form and name:lower() == "content-type"
-    if not is_given then lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value end
-  end
-  return lines
+--- Puts another transport in the place of each server's own, from which `wrap` makes it.
+---@param wrap fun(transport: lmm.Transport): lmm.Transport
+function Client:wrap_transport(wrap)
+  if not self.pool then self.transport = wrap(self:get_transport()) end
+  for _, server in ipairs(self.pool and self.pool.servers or {}) do server.client:wrap_transport(wrap) end
 end
 
 --- The header lines of a call; a key may come from a function, asked for each attempt.
@@ -136,7 +138,7 @@ end
 ---@param list table[]
 ---@param headers table<string, string>
 function Client:note_models(list, headers)
-  self.listed = { models = list, headers = headers }
+  self.listed = { models = list, headers = headers, at = self.loop:now() }
   if self.dialect == false then self.dialect = nil end -- which could not be told so far
 end
 
@@ -177,24 +179,43 @@ local function call_options(self, where, opts)
   return calls.options(self, options.check(where, calls.rows, opts))
 end
 
---- The models that the server offers, each a table with `id`.
+--- The models that the server offers, each a table with `id`; of several servers, those of all that answer.
 ---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return table[]? models, string? message, lmm.Error? err
 function Client:models(opts)
   local call_opts = call_options(self, "client:models", opts)
-  return errors.public(require("lmm.client.models").list(self, call_opts))
+  local models = require "lmm.client.models"
+  if self.pool then return errors.public(models.union(self.pool:ask_each(models.list, opts))) end
+  return errors.public(models.list(self, call_opts))
 end
 
---- Whether the server says that it is well (GET /health, beside the base URL's /v1).
+local function is_well(self, opts)
+  local reply, err = self:fetch("GET", self:url "/health", nil, opts)
+  return reply and true, err
+end
+
+--- Whether the server says that it is well (GET /health, beside the base URL's /v1), or one of several does.
 ---@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
-  local reply, err = self:fetch("GET", self:url "/health", nil, call_options(self, "client:health", opts))
-  return errors.public(reply and true, err)
+  local call_opts = call_options(self, "client:health", opts)
+  if not self.pool then return errors.public(is_well(self, call_opts)) end
+  local well, err = self.pool:ask_each(is_well, opts)
+  return errors.public(well and true, err)
 end
 
---- Waits until the server answers: GET /health, then the list of models, about four times a second.
----@param opts { timeout: number?, headers: table?, on_wait: (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?
+--- How the servers of a pool are, in the order of `base_url`. Asks nobody.
+---@return lmm.ServerState[]
+function Client:servers()
+  self:check_open()
+  if self.pool then return self.pool:states() end
+  errors.misuse "client:servers tells of a pool: connect with base_url = { \"...\", \"...\" }"
+end
+
+--- Waits until the server answers: GET /health, then the list of models, about four times a second; of several servers
+--- until all do, or, with `any = true`, one.
+---@param opts { timeout: number?, headers: table?, any: boolean?, on_wait:
+--- (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?
 --- timeout: seconds (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait
 --- with an error that it returns
 ---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
@@ -208,6 +229,11 @@ function Client:url_of(where, method, path)
   if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
   if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
   return self:url(path)
+end
+
+--- The model that a body names, by which a pool chooses the server.
+local function model_in(body)
+  return type(body) == "table" and type(body.model) == "string" and body.model or nil
 end
 
 --- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
@@ -225,6 +251,7 @@ function Client:request(method, path, body, opts)
   local call_opts = call_options(self, "client:request", opts)
   local url = self:url_of("client:request", method, path)
   local err
+  call_opts.model = model_in(body)
   body, err, call_opts.content_type, call_opts.parts = request.any(body)
   if err then return errors.public(nil, err) end
   local reply, call
@@ -250,6 +277,7 @@ function Client:events(method, path, body, opts)
   local call_opts = call_options(self, "client:events", opts)
   local url = self:url_of("client:events", method, path)
   local err
+  call_opts.model = model_in(body)
   body, err, call_opts.content_type, call_opts.parts = request.any(fields.streamed(body))
   local function prepare()
     if err then return nil, err end
@@ -260,96 +288,43 @@ function Client:events(method, path, body, opts)
   return result, nil, nil, result
 end
 
-local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every server decodes
-
---- Whether a request can be written better where the server's dialect is known, and it is not.
----@param found lmm.Found?  its media
----@param talks boolean?
----@param asked table?  what its answer is to be
-function Client:needs_dialect(found, talks, asked)
-  local by_form = request.structured.needs_dialect(asked)
-  if not found and not by_form or self:known_dialect() then return false end
-  if self.next_probe and self.loop:now() < self.next_probe then return false end
-  for _, part in ipairs(found and found.parts or {}) do
-    local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
-    if not is_plain or talks and part.media and self.keeps_media ~= false then return true end
-  end
-  return by_form
-end
-
---- Writes a request by what is known of the server; one of a conversation with its messages in the form that it takes.
----@return userdata? body, lmm.Error? err, lmm.Found? found
-function Client:write(sent, asked, talks)
-  if asked or self.dialect then
-    local ok, err = request.structured.add(sent, asked, asked and self:known_dialect() or self.dialect or nil)
-    if not ok then return nil, err end
-  end
-  local dialect = talks and self:known_dialect()
-  if dialect and dialect.tool_media == "user" then sent.messages = request.with_media_of_user(sent.messages) end
-  return request.body(sent, self)
-end
-
---- Writes it again, once the server's dialect is known.
----@param again { sent: table, asked: table?, talks: boolean? }
----@return userdata? body, lmm.Error? err, lmm.Found? found
-function Client:rewrite(again, model, opts, run)
-  local err = not self:known_dialect() and require("lmm.client.models").find_dialect(self, opts, run)
-  if err then return nil, err end
-  again.sent.model = model
-  return self:write(again.sent, again.asked, again.talks)
-end
-
 --- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
---- written at once, so that what the caller does with its tables afterwards does not change it; nothing is sent before
---- the stream is read.
+--- written at once; nothing is sent before the stream is read.
 ---@param where string  what the caller called, for messages
 ---@param given table
 ---@param ours table?
 ---@param streamed boolean
----@param talks boolean?    it is of a conversation: the same media will come again
+---@param affinity table|false|nil  of a conversation, see lmm.Pool
 ---@param url string?       that of chat completions unless given
 ---@param prompts integer?  how many questions the request holds (1)
 ---@return fun(stream: lmm.Stream): lmm.Call?, lmm.Error? prepare, table stream_opts, number? total  see
 --- lmm.stream
-function Client:exchange(where, given, ours, streamed, talks, url, prompts)
+function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
   ours = options.check(where, fields.rows, ours)
-  fields.check(given)
   self:check_open()
-  local asked = request.structured.asked(ours, given)
-  if asked then asked.value = request.copy(asked.value) end
-  local sent, wants_usage = fields.sent(given, streamed)
+  local asked, err = chats.new(self, given, ours, streamed, affinity)
   local opts = calls.options(self, ours)
-  sent.model = sent.model or self.given_model or self.listed_model
-  local model, choices = sent.model, (type(sent.n) == "number" and sent.n or 1) * (prompts or 1)
-  local body, err, found = self:write(sent, asked, talks)
-  local again = body and (found or asked) and self:needs_dialect(found, talks, asked)
-    and { sent = request.copy(sent), asked = asked, talks = talks }
   local function prepare(stream)
-    if not body then return nil, err end
+    if err then return nil, err end
     stream.started = stream.started or self.loop:now() -- the clock starts when the stream is first read
     opts.started = stream.started
     local function run(...) return stream:run(...) end
-    if not model then
+    local model
+    if not asked.model and not self.pool then
       model, err = require("lmm.client.models").find(self, opts, run)
       if not model then return nil, err end
-      body, err = request.with(body, "model", model)
-      if not body then return nil, err end
     end
-    if again then
-      body, err, found = self:rewrite(again, model, opts, run)
-      if not body then return nil, err end
-    end
-    local has_usage = wants_usage and not self.left_out.stream_options
-      and not (self.dialect and self.dialect.stream_options == false)
-    local forms = variants.new(self, body, has_usage, found and found.kept)
-    if forms then body, err = forms:body() end
-    if not body then return nil, err end
-    local call = calls.new(self, "POST", url or self.chat_url, body, opts)
-    call.model, call.stream, call.parts, call.variants = model, stream, found and found.parts, forms
-    return call
+    opts.model = asked.model
+    local call = calls.new(self, "POST", url or self.chat_url, nil, opts)
+    call.stream, call.request = stream, asked
+    if self.pool then return call end -- which binds it to each server
+    err = asked:bind(call, self, model, run)
+    if not err then return call end
+    call:finish()
+    return nil, err
   end
-  return prepare, { structured = asked, limits = self.limits, choices = choices, streamed = streamed },
-    opts.timeout.total
+  return prepare, { structured = asked.form, limits = self.limits, choices = asked.choices * (prompts or 1),
+    streamed = streamed }, opts.timeout.total
 end
 
 --- The stream of one request.
@@ -410,11 +385,12 @@ end
 function Client:close()
   self.closed = true
   for call in pairs(self.calls) do call:cancel() end
+  if self.pool then self.pool:close() end
   if self.transport and self.transport.close then self.transport:close() end
 end
 
-errors.check_self(Client, "client", "models", "health", "wait_ready", "request", "chat", "stream", "conversation",
-  "load", "close")
+errors.check_self(Client, "client", "models", "health", "servers", "wait_ready", "request", "chat", "stream",
+  "conversation", "load", "close")
 require "lmm.client.late"(Client)
 
 return client

@@ -34,11 +34,26 @@ function models.list(client, opts, run)
   if not value then return nil, err end
   local given = list_in(value)
   local found = named(given)
-  if given then client:note_models(found, call.headers) end
+  if given then call.client:note_models(found, call.headers) end -- that of one server
   if #found > 0 or given and next(given) == nil then return found end
   local failure = answers.find_error(value)
   local what = failure and failure.message or given and "it names no model" or "there is no 'data'"
   return nil, call:fail { kind = "protocol", phase = "receive", reason = "no list of models: " .. what }
+end
+
+--- The models of several lists, each once.
+---@param lists table[][]?
+---@param err lmm.Error?  where there is no list
+---@return table[]? list, lmm.Error? err
+function models.union(lists, err)
+  if not lists then return nil, err end
+  local all, seen = {}, {}
+  for _, list in ipairs(lists) do
+    for _, model in ipairs(list) do
+      if not seen[model.id] then all[#all + 1], seen[model.id] = model, true end
+    end
+  end
+  return all
 end
 
 local OWNER_INTERVAL = 1 -- seconds between looks at whether the task that asks for the list is still there
@@ -125,21 +140,30 @@ end
 local PROBE_TIMEOUT = 5   -- seconds
 local PROBE_INTERVAL = 60 -- seconds, after which a server that took longer is asked again
 
---- Asks the server for its models, once, to know its dialect by them. One that has no list is generic; one that is not
---- ready to give it may be so later.
+--- The options of a look at a server's list on the way to something else: it is asked once, and not for long.
+---@param client lmm.Client
+---@param timeout table  of the call that it is for
+---@param headers table<string, string>?  unless the client's own will do
+---@return lmm.CallOptions
+function models.probe_options(client, timeout, headers)
+  local opts = calls.options(client, { retry = false })
+  opts.headers = headers or opts.headers
+  opts.timeout = { connect = timeout.connect, total = math.min(PROBE_TIMEOUT, timeout.total or math.huge) }
+  return opts
+end
+
+--- Asks the server for its models, once. One that has no list is noted so; one that is not ready to give it may be so
+--- later.
 ---@param client lmm.Client
 ---@param opts lmm.CallOptions
 ---@param run fun(call: lmm.Call, attempt: function)
----@return lmm.Error? err  where the caller cancels it
-function models.find_dialect(client, opts, run)
-  local probe = calls.options(client, { retry = false })
-  probe.headers = opts.headers
-  probe.timeout = { connect = opts.timeout.connect, total = math.min(PROBE_TIMEOUT, opts.timeout.total or math.huge) }
-  local _, err = share(client, probe, run)
-  if err and err.kind == "cancelled" then return err end
+---@return lmm.Error? err
+function models.learn(client, opts, run)
+  local _, err = share(client, opts, run)
   if err and err.kind == "timeout" then client.next_probe = client.loop:now() + PROBE_INTERVAL end
   local has_none = err and not err.retryable and (err.kind == "http" or err.kind == "protocol")
   if has_none then client:note_models({}, {}) end
+  return err
 end
 
 local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told

@@ -89,6 +89,7 @@ function conversation.new(client, opts)
     history = histories.new(messages),
     usage = usages.new(),
     current = setmetatable({ stream = nil, is_open = nil }, WEAK),
+    affinity = { server = nil }, -- see lmm.Pool
   }, Conversation)
 end
 
@@ -182,10 +183,10 @@ function Conversation:open_stream(streamed, ...)
   local messages = unanswered and { message } or pending(self, message)
   local rounds = self.tools and the("rounds").new(self, fields, rules, messages, function()
     fields.messages = self.history:with(messages)
-    return (self.client:exchange("conversation:ask", fields, opts, streamed, true))
+    return (self.client:exchange("conversation:ask", fields, opts, streamed, self.affinity))
   end)
   fields.messages = self.history:with(messages)
-  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed, true)
+  local stream = self.client:open_stream("conversation:ask", fields, opts, streamed, self.affinity)
   if before then before:cancel() end
   if unanswered then
     local err = refusal(rounds, unanswered, message)
@@ -279,7 +280,7 @@ function Conversation:fork()
   other.opts, other.fields = arguments.copy(self.opts), arguments.copy(self.fields)
   other.rules = self.rules -- which is never changed
   other.tools = self.tools and self.tools:copy()
-  other.history = self.history:fork()
+  other.history, other.affinity.server = self.history:fork(), self.affinity.server
   return other
 end
 

@@ -1,0 +1,107 @@
+--- One chat request: what a caller asks comes in, written down at once, so that what happens to the caller's tables
+--- afterwards does not change it; the body for whichever server is to answer it goes out.
+local fields = require "lmm.client.fields"
+local request = require "lmm.request"
+local variants = require "lmm.client.variants"
+
+---@class lmm.Chat
+---@field body userdata?  as far as it can be written before the server is known
+---@field found lmm.Found?  the media in it
+---@field unwritten table?  the fields, where it is to be written again once the server is known
+---@field form table?     what the answer is to be, see lmm.request.structured
+---@field model string?   where one is named
+---@field needs_model boolean?  where none is, the first that the server lists goes along
+---@field choices integer how many are asked for
+---@field wants_usage boolean
+---@field affinity table|false|nil  of the conversation, in which the same media will come again; see lmm.Pool
+local Chat = {}
+Chat.__index = Chat
+
+local chat = {}
+
+local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every server decodes
+
+--- Whether a request can be written better where the server's dialect is known, and it is not.
+---@param client lmm.Client
+function Chat:needs_dialect(client)
+  local by_form, found = request.structured.needs_dialect(self.form), self.found
+  if not found and not by_form or client:known_dialect() then return false end
+  if client.next_probe and client.loop:now() < client.next_probe then return false end
+  for _, part in ipairs(found and found.parts or {}) do
+    local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
+    if not is_plain or self.affinity and part.media and client.keeps_media ~= false then return true end
+  end
+  return by_form
+end
+
+--- Writes a request by what is known of the server; one of a conversation with its messages in the form that it takes.
+---@return userdata? body, lmm.Error? err, lmm.Found? found
+local function write(client, sent, form, affinity)
+  if form or client.dialect then
+    local ok, err = request.structured.add(sent, form, form and client:known_dialect() or client.dialect or nil)
+    if not ok then return nil, err end
+  end
+  local dialect = affinity and client:known_dialect()
+  if dialect and dialect.tool_media == "user" then sent.messages = request.with_media_of_user(sent.messages) end
+  return request.body(sent, client)
+end
+
+--- Writes a request down.
+---@param client lmm.Client
+---@param given table
+---@param ours table  options
+---@param streamed boolean
+---@param affinity table|false|nil
+---@return lmm.Chat chat, lmm.Error? err
+function chat.new(client, given, ours, streamed, affinity)
+  fields.check(given)
+  local form = request.structured.asked(ours, given)
+  if form then form.value = request.copy(form.value) end
+  local sent, wants_usage = fields.sent(given, streamed)
+  sent.model = sent.model or client.given_model or client.listed_model
+  local body, err, found = write(client, sent, form, affinity)
+  local self = setmetatable({ body = body, found = found, form = form, model = sent.model, needs_model = true,
+    choices = type(sent.n) == "number" and sent.n or 1, wants_usage = wants_usage, affinity = affinity,
+    unwritten = nil }, Chat)
+  if body and (found or form) and (client.pool or self:needs_dialect(client)) then
+    self.unwritten = request.copy(sent)
+  end
+  return self, err
+end
+
+--- Writes the request again for a server, which may be asked what it is.
+---@return userdata? body, lmm.Error? err, lmm.Found? found
+function Chat:rewrite(call, client, model, run)
+  if self:needs_dialect(client) then
+    local models = require "lmm.client.models"
+    local opts = models.probe_options(client, call.timeout, call.sent_headers)
+    local err = models.learn(client, opts, run)
+    if err and err.kind == "cancelled" then return nil, err end -- a server that does not tell is taken as any other
+  end
+  self.unwritten.model = self.model or model
+  return write(client, self.unwritten, self.form, self.affinity)
+end
+
+--- Gives a call the body that this server is to get.
+---@param call lmm.Call
+---@param client lmm.Client  of one server
+---@param model string?  where the request names none
+---@param run fun(call: lmm.Call, attempt: function)
+---@return lmm.Error? err
+function Chat:bind(call, client, model, run)
+  local body, found, err = self.body, self.found, nil
+  if self.unwritten then
+    body, err, found = self:rewrite(call, client, model, run)
+  elseif model and not self.model then
+    body, err = request.with(body, "model", model)
+  end
+  if not body then return err end
+  local has_usage = self.wants_usage and not client.left_out.stream_options
+    and not (client.dialect and client.dialect.stream_options == false)
+  local forms = variants.new(client, body, has_usage, found and found.kept)
+  if forms then body, err = forms:body() end
+  if not body then return err end
+  call.body, call.model, call.parts, call.variants = body, self.model or model, found and found.parts, forms
+end
+
+return chat
