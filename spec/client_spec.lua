@@ -103,7 +103,8 @@ describe("the client", function()
 
   it("misuse of a request raises", function()
     local client = fake.net({ fake.whole "a" }):connect()
-    assert.raises("a request must be a table", client.chat, client, "hi")
+    assert.raises("a request must be a table", client.chat, client, 5)
+    assert.raises("goes as it is", client.chat, client, "{}", { schema = { type = "object" } })
     assert.raises("schema and response_format are two ways", client.chat, client, { response_format = {} },
       { schema = {} })
     assert.raises("client:chat: unknown option 'timeot' %(did you mean 'timeout'", client.chat, client, {},

@@ -374,7 +374,8 @@ describe("misuse, and what cannot be sent", function()
       { { messages = messages }, { schema = PROMPT } }, { { messages = messages, model = PROMPT .. "\n" } },
       { { messages = messages }, { headers = { x = { KEY } } } }, { { messages = messages }, { headers = { KEY } } },
       { { messages = messages }, { timeout = PROMPT } }, { { messages = messages }, { api_key = KEY } } } do
-      local ok, raised = pcall(client.chat, client, given[1], given[2])
+      local ok, raised, message = pcall(client.chat, client, given[1], given[2])
+      if ok and raised == nil then ok, raised = false, message end -- a text may come from anybody
       assert(not ok, "request " .. i .. " was taken")
       check(raised, "request " .. i)
     end

@@ -15,6 +15,9 @@ local text = require "lmm.text"
 ---@field type string?        the server's own type
 ---@field param string?       the request field the server complains about
 ---@field request_id string?
+---@field body string?        what the server sent in the place of an answer, as it came; nil beyond 1 MiB, and where it
+--- may hold a secret
+---@field content_type string?  the type of that
 ---@field retryable boolean   whether the same request may succeed later
 ---@field attempts integer?   how often it was tried
 ---@field elapsed number?     seconds from the call to the failure

@@ -134,7 +134,8 @@ end
 
 --- What comes next: first what the attempt has read, of which the last alone holds content. At the end of an exchange
 --- nil alone.
-function Stream:take()
+---@param only_begins boolean?  nothing of an answer is taken
+function Stream:take(only_begins)
   if self.between then
     local kind, piece, err = self.between:next(self)
     if kind then return kind, piece end
@@ -146,6 +147,7 @@ function Stream:take()
     local ok, err = self:begin()
     if not ok then return nil, err end
   end
+  if only_begins then return "begun" end
   if not self.unread then return self:receive(self.is_relayed) end
   self.replayed = self.replayed + 1
   if self.replayed <= self.unread then return "other" end
@@ -164,8 +166,9 @@ end
 
 --- What comes next, as from `take`; nil at the end, with self.err set where it broke. What is raised in between (by a
 --- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
----@return "text"|"content"|"other"|"bytes"|"tool_call"|"tool_result"|nil kind, any piece
-function Stream:advance()
+---@param only_begins boolean?  up to the answer's begin, of which nothing is taken
+---@return "text"|"content"|"other"|"bytes"|"begun"|"tool_call"|"tool_result"|nil kind, any piece
+function Stream:advance(only_begins)
   if self.stopped then return nil end
   if self:is_read() then errors.misuse "this stream is being read already" end
   if self.reading then -- by a task that a raise has ended, on PUC 5.1
@@ -176,7 +179,7 @@ function Stream:advance()
   repeat
     if self.call then self.call:check() end
     self.reading = coroutine.running() or "main"
-    local ok, kind, piece = loops.pcall(self.take, self)
+    local ok, kind, piece = loops.pcall(self.take, self, only_begins)
     self.reading = nil
     if not ok then
       self:cancel()
@@ -232,6 +235,17 @@ function Stream:succeed()
 end
 
 -- ---- what its holder calls
+
+--- The status and the headers of the reply, by their names in small letters, once the answer has begun: up to then the
+--- call is tried again as the policy says. Nothing of the answer is taken.
+---@return { status: integer, headers: table<string, string> }? head, string? message, lmm.Error? err
+function Stream:head()
+  while not (self.has_answer or self.stopped) do self:advance(true) end
+  if not self.has_answer then return errors.public(nil, self.err) end
+  local headers = {}
+  for name, value in pairs(self.call.headers) do headers[name] = value end
+  return { status = self.answer.status, headers = headers }
+end
 
 --- The next piece of the answer's text.
 ---@return string? piece, string? message, lmm.Error? err  nil alone at the end
@@ -391,7 +405,7 @@ function Stream:cancel()
     or errors.new { kind = "cancelled", message = "the request was cancelled", attempts = 0, elapsed = 0 })
 end
 
-errors.check_self(Stream, "stream", "events", "pieces", "values", "elements", "raw", "reply", "cancel")
+errors.check_self(Stream, "stream", "head", "events", "pieces", "values", "elements", "raw", "reply", "cancel")
 
 --- Leaving a `for` loop over a stream by `break` cancels it (Lua 5.4).
 Stream.__close = Stream.cancel

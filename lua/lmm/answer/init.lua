@@ -150,7 +150,8 @@ function Answer:add_event(streamed, name)
   end
   local failure = server_error.find(event, is_error)
   if failure then
-    local data = failure.message == server_error.NO_REASON and self.reader:data() or ""
+    failure.body, failure.content_type = self.reader:data(), "application/json"
+    local data = failure.message == server_error.NO_REASON and failure.body or ""
     if data:find "%S" then failure.message = data end
     return nil, failures.of_server(failure, self.status)
   end

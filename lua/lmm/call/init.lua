@@ -249,6 +249,7 @@ function Call:refusal(head, encoding)
   if not text and err.kind == "cancelled" then return err end
   text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "", encoding)
+  failure.body, failure.content_type = text or nil, head.headers["content-type"]
   self.is_varied = self.variants and self.variants:refused(failure)
   local wants_hint = self.model and not failure.hint and not self.is_varied
   if wants_hint then failure.hint = self.client:hint_for(self, failure) end

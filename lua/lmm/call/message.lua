@@ -59,6 +59,8 @@ local is_from_server = { http = true, protocol = true }
 local words = { message = true, reason = true, code = true, type = true, param = true, request_id = true,
   location = true, quote = true, hint = true }
 
+local LONGEST_BODY = 1024 * 1024 -- bytes of a refusal's body that an error carries
+
 local QUOTED = 60 -- bytes of a text that is no JSON
 
 --- The error object for a failure.
@@ -74,6 +76,8 @@ function message.error(call, failure)
     fields[name] = words[name] and type(value) == "string" and clean(value, secrets) or value
   end
   if fields.kind == "timeout" then fields.limit = fields.limit or "connect" end
+  local body = failure.body
+  fields.body = body and #body <= LONGEST_BODY and not redact.may_hold(body, secrets) and body or nil
   local reason = fields.message or fields.reason or ""
   if call.client.unix_socket then -- even then libcurl tells of the host and port of the URL
     reason = reason:gsub("^Failed to connect to .- after %d+ ms: ", "")

@@ -66,6 +66,24 @@ function redact.without_secrets(given, secrets)
   return given
 end
 
+--- The letters and digits of a text, however the others are escaped.
+local function essence(given)
+  local function byte(digits) return string.char(tonumber(digits, 16)) end
+  return (given:gsub("\\u00(%x%x)", byte):gsub("%%(%x%x)", byte):gsub("\\[bfnrt]", ""):gsub("%W+", ""):lower())
+end
+
+--- Whether a text of any form may hold a secret, in some spelling.
+---@param given string
+---@param secrets string[]
+---@return boolean
+function redact.may_hold(given, secrets)
+  local text_essence = secrets[1] and essence(given)
+  for _, secret in ipairs(secrets) do
+    if text_essence:find(essence(secret), 1, true) then return true end
+  end
+  return false
+end
+
 local LONGEST_WORD = 128 -- bytes: a longer run of base64 is no word, path or digest
 local LONG_RUN = "%f[%w+/]" .. ("[%w+/]"):rep(32) .. "+=*" -- the frontier keeps the search linear
 

@@ -1,6 +1,9 @@
 --- One chat request: what a caller asks comes in, written down at once, so that what happens to the caller's tables
 --- afterwards does not change it; the body for whichever server is to answer it goes out.
+local core = require "lmm.core"
+local errors = require "lmm.errors"
 local fields = require "lmm.client.fields"
+local json = require "lmm.json"
 local request = require "lmm.request"
 local variants = require "lmm.client.variants"
 
@@ -12,6 +15,7 @@ local variants = require "lmm.client.variants"
 ---@field model string?   where one is named
 ---@field needs_model boolean?  where none is, the first that the server lists goes along
 ---@field choices integer how many are asked for
+---@field streamed boolean whether a stream is asked for
 ---@field wants_usage boolean
 ---@field affinity table|false|nil  of the conversation, in which the same media will come again; see lmm.Pool
 local Chat = {}
@@ -46,6 +50,29 @@ local function write(client, sent, form, affinity)
   return request.body(sent, client)
 end
 
+local MOST_TABLES = 100000 -- lists and objects in a text
+
+--- A request that is JSON already, and goes as it is: nothing is added and nothing left out.
+---@param text string
+---@param ours table  options
+---@return lmm.Chat chat, lmm.Error? err
+function chat.of_text(text, ours)
+  if request.structured.asked(ours, {}) then
+    errors.misuse "a request that is a text goes as it is: what the answer is to be stands in it"
+  end
+  local value, message = core.decode(text, { depth = json.MAX_DEPTH, containers = MOST_TABLES })
+  local is_object = type(value) == "table" and value[1] == nil and getmetatable(value) == nil
+  if not is_object then
+    local what = type(value) == "table" and "list" or "value"
+    local reason = not text:find "%S" and "it is empty" or message or "it is a " .. what
+    return {}, errors.new { kind = "invalid", message = "the request is not a JSON object: " .. reason }
+  end
+  return setmetatable({ body = core.body(text), found = nil, form = nil,
+    model = type(value.model) == "string" and value.model or nil, needs_model = false,
+    choices = type(value.n) == "number" and value.n or 1, streamed = value.stream == true, wants_usage = false,
+    affinity = nil, unwritten = nil }, Chat)
+end
+
 --- Writes a request down.
 ---@param client lmm.Client
 ---@param given table
@@ -54,6 +81,7 @@ end
 ---@param affinity table|false|nil
 ---@return lmm.Chat chat, lmm.Error? err
 function chat.new(client, given, ours, streamed, affinity)
+  if type(given) == "string" then return chat.of_text(given, ours) end
   fields.check(given)
   local form = request.structured.asked(ours, given)
   if form then form.value = request.copy(form.value) end
@@ -61,8 +89,8 @@ function chat.new(client, given, ours, streamed, affinity)
   sent.model = sent.model or client.given_model or client.listed_model
   local body, err, found = write(client, sent, form, affinity)
   local self = setmetatable({ body = body, found = found, form = form, model = sent.model, needs_model = true,
-    choices = type(sent.n) == "number" and sent.n or 1, wants_usage = wants_usage, affinity = affinity,
-    unwritten = nil }, Chat)
+    choices = type(sent.n) == "number" and sent.n or 1, streamed = streamed, wants_usage = wants_usage,
+    affinity = affinity, unwritten = nil }, Chat)
   if body and (found or form) and (client.pool or self:needs_dialect(client)) then
     self.unwritten = request.copy(sent)
   end

@@ -291,7 +291,7 @@ end
 --- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
 --- written at once; nothing is sent before the stream is read.
 ---@param where string  what the caller called, for messages
----@param given table
+---@param given table|string
 ---@param ours table?
 ---@param streamed boolean
 ---@param affinity table|false|nil  of a conversation, see lmm.Pool
@@ -310,7 +310,7 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     opts.started = stream.started
     local function run(...) return stream:run(...) end
     local model
-    if not asked.model and not self.pool then
+    if not asked.model and asked.needs_model and not self.pool then
       model, err = require("lmm.client.models").find(self, opts, run)
       if not model then return nil, err end
     end
@@ -323,8 +323,8 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     call:finish()
     return nil, err
   end
-  return prepare, { structured = asked.form, limits = self.limits, choices = asked.choices * (prompts or 1),
-    streamed = streamed }, opts.timeout.total
+  return prepare, { structured = asked.form, limits = self.limits, choices = (asked.choices or 1) * (prompts or 1),
+    streamed = asked.streamed }, opts.timeout.total
 end
 
 --- The stream of one request.
@@ -344,8 +344,9 @@ end
 ---@field headers table<string, string>?  more headers, over those of the client
 
 --- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it. All
---- of its fields go to the server, whatever they are called; `stream` is set here. What is ours stands apart.
----@param given table
+--- of its fields go to the server, whatever they are called; `stream` is set here. What is ours stands apart. A text is
+--- a request that is JSON already: it goes byte for byte, and says itself whether it asks for a stream.
+---@param given table|string
 ---@param opts lmm.RequestOptions?
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Client:chat(given, opts)
@@ -353,7 +354,7 @@ function Client:chat(given, opts)
 end
 
 --- The same, streamed. Gives the stream in the form that a `for` loop closes on Lua 5.4.
----@param given table  its own `stream_options` win, `false` leaves them out
+---@param given table|string  its own `stream_options` win, `false` leaves them out
 ---@param opts lmm.RequestOptions?
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function Client:stream(given, opts)
