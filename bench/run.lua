@@ -1,8 +1,8 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, start. Ends with a
--- table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, gateway, start. Ends
+-- with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -318,8 +318,18 @@ function groups.start()
   report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
+function groups.gateway()
+  if output("command -v nginx; true") == "" then return end
+  local first, later, at_once, one_by_one, plain_first, plain_later, plain_at_once, plain_one_by_one =
+    numbers(quote(interpreter), "bench/gateway.lua", root)
+  report("gateway in nginx, time to a first byte after 20 ms / proxy_pass", later / plain_later, 1.2)
+  report("the same, to one that the server has at once", first / plain_first)
+  report("gateway in nginx, CPU a stream of 300 events one by one / proxy_pass", one_by_one / plain_one_by_one, 2)
+  report("the same, of 200 events that come at once", at_once / plain_at_once)
+end
+
 local names = { "base64", "upload", "asks", "streams", "values", "crowd", "turns", "saved", "texts", "pictures",
-  "start" }
+  "gateway", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

@@ -199,6 +199,24 @@ describe("the examples", function()
     assert.same({ "", "usage: transcribe.lua FILE...\n", 2 }, { out, errors, status })
   end)
 
+  it("pool.lua", function()
+    local one, other = assert(mock.start { delay = 0 }), assert(mock.start { delay = 0 })
+    local command = quote(LUA) .. " examples/pool.lua %s -- examples/picture.jpg examples/picture.jpg"
+    local answer = "examples/picture.jpg: " .. PICTURE .. "question: What is shown in the image?\n"
+    local out, errors, status = run(command:format("http://127.0.0.1:1/v1 " .. one.url .. " " .. other.url))
+    assert.same({ answer .. answer, 0 }, { out, status })
+    assert.matches("^http://127%.0%.0%.1:1/v1 is down: cannot reach [^\n]*\n[^\n]* is well\n[^\n]* is well\n$", errors)
+    one.stop()
+    other.stop()
+    out, _, status = run(command:format("http://127.0.0.1:1/v1 http://127.0.0.1:2/v1"))
+    assert.equal(1, status)
+    assert.matches("^examples/picture.jpg: no server answers: [^\n]*:1/v1[^\n]*; [^\n]*:2/v1", out)
+    for _, words in ipairs { "", "http://127.0.0.1:1/v1", "-- a.jpg", "http://127.0.0.1:1/v1 --" } do
+      out, errors, status = run(quote(LUA) .. " examples/pool.lua " .. words)
+      assert.same({ "", "usage: pool.lua URL... -- PICTURE...\n", 2 }, { out, errors, status })
+    end
+  end)
+
   it("folder.lua", function()
     local server = assert(mock.start { delay = 0 })
     local pictures = folder .. "/it's pictures"
