@@ -61,8 +61,8 @@ function Pool:learn(server, call)
     self.client.listed_model = self.client.listed_model or model -- so that all calls ask for the same
   elseif server:serves(model) == nil then
     err = models.learn(server.client, models.probe_options(server.client, call.given.timeout), runner(call))
-    local is_known = server.client.listed and not (err and pool_servers.is_down(err))
-    if err and (err.kind == "cancelled" or not is_known) then return nil, err end
+    local has_answered = err and (err.kind == "http" or err.kind == "protocol") and not pool_servers.is_down(err)
+    if err and not has_answered then return nil, err end -- one that answers without a list may have any model
     server.dead_until = nil
   end
   return true
