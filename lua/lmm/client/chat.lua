@@ -106,8 +106,9 @@ function Chat:rewrite(call, client, model, run)
     local err = models.learn(client, opts, run)
     if err and err.kind == "cancelled" then return nil, err end -- a server that does not tell is taken as any other
   end
-  self.unwritten.model = self.model or model
-  return write(client, self.unwritten, self.form, self.affinity)
+  local sent = { model = self.model or model }
+  for name, value in pairs(self.unwritten) do sent[name] = value end -- another server may need another form of it
+  return write(client, sent, self.form, self.affinity)
 end
 
 --- Gives a call the body that this server is to get.
