@@ -15,7 +15,7 @@ local current       -- the answer under way
 -- What setup takes: what lmm.connect does, and two of its own.
 local rows = {
   system = "string", params = "table", user_agent = "string", prices = "table",
-  base_url = "string", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
+  base_url = "string|table", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
   dialect = "string|table", media_cache = "boolean",
 }
