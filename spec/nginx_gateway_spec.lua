@@ -199,7 +199,9 @@ describe("the gateway", function()
     gate:get(PATH, post(asks("Why", { stream = true, stream_options = { include_usage = true } })))
     gate:get(PATH, "-H 'Authorization: Bearer bobs-key' -d '" .. json.encode(asks "Why") .. "'")
     gate:get(PATH, "-d '{}'")
-    local log = process.read(gate.folder .. "/access.log")
+    local log = process.wait_for("three lines", function() -- which come after what the client gets
+      return process.read(gate.folder .. "/access.log"):match "^[^\n]+\n[^\n]+\n[^\n]+\n$"
+    end)
     gate:stop()
     local lines = {}
     for line in log:gmatch "[^\n]+" do lines[#lines + 1] = line end

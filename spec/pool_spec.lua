@@ -273,6 +273,13 @@ describe("the models of a pool", function()
     assert.equal(1, #servers.a.lists.requests)
   end)
 
+  it("do not matter where a server answers, but not with a list", function()
+    for _, list in ipairs { { status = 500, body = "" }, { status = 401, body = "" }, { body = "<html>" } } do
+      local servers = { a = server(list, fake.whole "a") }
+      assert.equal("a", assert(connect(servers):chat { model = "x", messages = QUESTION.messages }).text)
+    end
+  end)
+
   it("are the first server's where none is named, whoever answers", function()
     local servers = { a = server(listing "first", fake.whole "a"),
       b = server(listing("second", "first"), fake.whole "b") }
