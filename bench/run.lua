@@ -328,7 +328,7 @@ function groups.gateway()
   report("the same, of 200 events that come at once", at_once / plain_at_once)
 end
 
-local names = { "base64", "upload", "asks", "streams", "values", "crowd", "turns", "saved", "texts", "pictures",
+local names = { "base64", "upload", "asks", "streams", "values", "crowd", "map", "turns", "saved", "texts", "pictures",
   "gateway", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end

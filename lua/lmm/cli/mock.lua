@@ -92,7 +92,8 @@ function mock.declare(parser)
       :target("limit_" .. kind):argname("N"):convert(count):hidden(kind ~= "image")
   end
   command:option("--limit-mm-per-prompt"):target("limits"):argname("JSON"):convert(limits):hidden(true)
-  command:option("--like", "The server to be like: vllm (default), llama.cpp, ollama, openai and other dialects."):argname "NAME"
+  command:option("--like", "The server to be like: vllm (default), llama.cpp, ollama, openai and other dialects.")
+    :argname "NAME"
   command:option("--media-cache", "How many media to keep under their uuids, as vLLM does (default: 256).")
     :argname("N"):convert(count)
   command:option("--capacity", "What it can do at a time: batching:64, slots:1, reject:8 or collapse:32. An answer"
