@@ -181,11 +181,14 @@ describe("map with an output", function()
   end)
 
   it("is refused by a file of something else, and by a run over other items", function()
-    shell.write(path, "mine\n")
-    local _, message = lmm.map({ 1 }, function() end, { output = path })
-    assert.equal(("'%s' is there and no run of lmm has written it: name another output"):format(path), message)
-    assert.equal("mine\n", shell.read(path))
-    clean()
+    local _, message
+    for _, name in ipairs { path, folder .. "/out.errors.jsonl" } do
+      shell.write(name, "mine\nand no end") -- not of a run, so that this is no line that was cut short
+      _, message = lmm.map({ 1 }, function() end, { output = path })
+      assert.equal(("'%s' is there and no run of lmm has written it: name another output"):format(path), message)
+      assert.equal("mine\nand no end", shell.read(name))
+      clean()
+    end
     assert(lmm.map({ 1 }, function() return 1 end, { output = path }))
     _, message = lmm.map(function() end, function() end, { output = path })
     assert.matches("belongs to another run: items was a table and is now a function: name another output", message)

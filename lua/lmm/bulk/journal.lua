@@ -142,7 +142,9 @@ function Journal:note(value)
   return self.run:add(json.encode(value) .. "\n")
 end
 
---- Whether this run goes on with what is there.
+--- Whether this run may go on with what is there. Asked before the results are opened, which takes a line that was cut
+--- short away: a file that is none of ours stays as it is.
+---@return true? ok, lmm.Error? err, boolean? is_new  the description is to be noted
 local function check_run(self, description, force)
   local header = journal.read_run(self.run_path)
   if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
@@ -153,8 +155,13 @@ local function check_run(self, description, force)
     return fail("'%s' belongs to another run: %s: name another output, or pass force (--force) to go on all the same",
       self.path, changed)
   end
+  return true, nil, not header or changed ~= nil
+end
+
+--- Notes what the run is, unless that stands there, and that it starts.
+local function note_start(self, description, is_new)
   local ok, why = true, nil
-  if not header or changed then ok, why = self:note { run = description } end
+  if is_new then ok, why = self:note { run = description } end
   if ok then ok, why = self:note { start = paths.process() } end
   if not ok then return fail("cannot write '%s': %s", self.run_path, why) end
   return true
@@ -168,10 +175,12 @@ end
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
     failed = 0, retries = opts.retry_errors or false }, Journal)
+  local is_new
   local ok, err = open_file(self, "run", self.run_path)
+  if ok then ok, err, is_new = check_run(self, description, opts.force) end
   if ok then ok, err = open_file(self, "results", path) end
   if ok then ok, err = open_file(self, "errors", self.errors_path) end
-  if ok then ok, err = check_run(self, description, opts.force) end
+  if ok then ok, err = note_start(self, description, is_new) end
   if ok then
     self.ids, self.errors_begin = core.ids(), self.errors:size()
     ok, err = load_ids(self)
