@@ -220,4 +220,37 @@ describe("map with an output", function()
     end
     assert.equal(200, #seen)
   end)
+
+  it("lasts as soon as it is told: what the run is, the names of its files, and each file that is written anew",
+    function()
+      local library = program.library "disk"
+      local ended = program.run([[
+        local lmm, path = require "lmm", ...
+        lmm.map({ 1 }, function() return nil, "no" end, { output = path })
+        io.stderr:write "again\n"
+        lmm.map({ 1 }, function() return 1 end, { output = path, retry_errors = true, ordered = true })
+      ]], { path }, 'LMM_SPEC_DISK=told LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+      os.remove(library)
+      local name = folder:match "[^/]+$"
+      assert.equal(table.concat({
+        "sync " .. name, "sync " .. name, "sync " .. name, "sync out.run", -- before anything is run
+        "sync out.jsonl", "sync out.errors.jsonl", "sync out.run", "again",
+        "sync " .. name, "sync out.run",
+        "sync out.jsonl.new", "rename out.jsonl.new out.jsonl", "sync " .. name,
+        "sync out.jsonl (deleted)", "sync out.errors.jsonl",
+        "sync " .. name, "sync out.errors.jsonl.new", "rename out.errors.jsonl.new out.errors.jsonl", "sync " .. name,
+        "sync out.run", "" }, "\n"), ended.err)
+    end)
+
+  it("is still the run's own while its lines are sorted", function()
+    local merge = require "lmm.bulk.merge"
+    local sort, is_held = merge.sort, nil
+    function merge.sort(...)
+      is_held = core.is_open(folder .. "/out.run")
+      return sort(...)
+    end
+    local summary = lmm.map({ 1 }, function() return 1 end, { output = path, ordered = true })
+    merge.sort = sort
+    assert.same({ 1, true }, { summary.done, is_held })
+  end)
 end)

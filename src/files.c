@@ -65,13 +65,30 @@ static int close_written(int fd, int code, lmm_error *error) {
   return code == LMM_OK && result != 0 && errno != EINTR ? fail(error) : code;
 }
 
-/* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder
- * may be one that nobody can read. */
+/* The folder of a path, with the slash at its end, and room for `more` bytes behind it; NULL: no memory. */
+static char *folder_of(const char *path, size_t more) {
+  const char *slash = strrchr(path, '/');
+  size_t length = slash != NULL ? (size_t)(slash - path) + 1 : 2;
+  char *folder = malloc(length + more + 1);
+  if (folder == NULL) return NULL;
+  memcpy(folder, slash != NULL ? path : "./", length);
+  folder[length] = '\0';
+  return folder;
+}
+
 static int sync_folder(const char *folder, lmm_error *error) {
   int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return errno == EACCES ? LMM_OK : fail(error);
   int code = sync_fully(fd) != 0 && errno != EINVAL && errno != ENOTSUP ? fail(error) : LMM_OK;
   (void)close(fd);
+  return code;
+}
+
+int lmm_sync_folder_of(const char *path, lmm_error *error) {
+  char *folder = folder_of(path, 0);
+  if (folder == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+  int code = sync_folder(folder, error);
+  free(folder);
   return code;
 }
 
@@ -94,17 +111,22 @@ static int write_file(const char *path, const char *text, size_t length, lmm_sou
   struct stat status;
   int code = stat(path, &status) == 0 ? check_regular(&status, error) : LMM_OK;
   if (code != LMM_OK) return code;
-  const char *slash = strrchr(path, '/');
-  size_t folder_length = slash != NULL ? (size_t)(slash - path) + 1 : 2;
-  char *temporary = malloc(folder_length + sizeof TEMPORARY);
+  char *temporary = folder_of(path, sizeof TEMPORARY);
   if (temporary == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
-  memcpy(temporary, slash != NULL ? path : "./", folder_length);
-  memcpy(temporary + folder_length, TEMPORARY, sizeof TEMPORARY);
+  strcat(temporary, TEMPORARY);
   code = write_beside(temporary, path, text, length, source, error);
-  temporary[folder_length] = '\0';
-  if (code == LMM_OK) code = sync_folder(temporary, error);
   free(temporary);
-  return code;
+  return code == LMM_OK ? lmm_sync_folder_of(path, error) : code;
+}
+
+/* Puts a file that has been written in the place of another one, see files_replace. */
+static int replace_file(const char *from, const char *path, lmm_error *error) {
+  int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return fail(error);
+  int code = sync_fully(fd) == 0 ? LMM_OK : fail(error);
+  code = close_written(fd, code, error);
+  if (code == LMM_OK && rename(from, path) != 0) code = fail(error);
+  return code == LMM_OK ? lmm_sync_folder_of(path, error) : code;
 }
 
 /* Reads up to `capacity` bytes from the beginning; `count` becomes how many, and `size` the file's. */
@@ -130,10 +152,10 @@ static int read_file(const char *path, char *out, size_t capacity, size_t *count
 
 #include "binding.h"
 
-static const char *check_path(lua_State *L) {
+static const char *check_path(lua_State *L, int index) {
   size_t length;
-  const char *path = luaL_checklstring(L, 1, &length);
-  luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL byte");
+  const char *path = luaL_checklstring(L, index, &length);
+  luaL_argcheck(L, strlen(path) == length, index, "a path cannot hold a NUL byte");
   return path;
 }
 
@@ -151,7 +173,7 @@ static lmm_source *check_source(lua_State *L, int index) {
  * file beside it is written, made to last (fsync), and renamed; then its folder is made to last, and where that fails the
  * new file stays. A symbolic link is replaced, not followed; what is no file is refused. `why` names no path. */
 static int files_write(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L, 1);
   bool is_text = lua_type(L, 2) == LUA_TSTRING;
   size_t length = 0;
   const char *text = is_text ? lua_tolstring(L, 2, &length) : NULL;
@@ -162,12 +184,22 @@ static int files_write(lua_State *L) {
   return 1;
 }
 
+/* replace(from, path) -> true | nil, why
+ * Gives a file beside `path` its name, once its bytes last (fsync), and makes the folder last. `why` names no path. */
+static int files_replace(lua_State *L) {
+  const char *from = check_path(L, 1), *path = check_path(L, 2);
+  lmm_error error = {LMM_OK, ""};
+  if (replace_file(from, path, &error) != LMM_OK) return lmm_push_error(L, &error);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 #define READ_MAX ((lua_Integer)1 << 30)
 
 /* read(path, most) -> at most so many of the first bytes of a file, its size | nil, why, is_missing
  * What is no file is refused, not waited for. `why` names no path. */
 static int files_read(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L, 1);
   lua_Integer most = luaL_checkinteger(L, 2);
   luaL_argcheck(L, most >= 0 && most <= READ_MAX, 2, "0 bytes to 1 GiB");
   lmm_error error = {LMM_OK, ""};
@@ -193,7 +225,7 @@ static int files_read(lua_State *L) {
 
 /* absolute(path) -> the same from the root on | nil, why */
 static int files_absolute(lua_State *L) {
-  const char *path = check_path(L);
+  const char *path = check_path(L, 1);
   if (path[0] == '/') {
     lua_settop(L, 1);
     return 1;
@@ -212,7 +244,8 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"write", files_write}, {"read", files_read}, {"absolute", files_absolute}, {NULL, NULL}};
+      {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"absolute", files_absolute},
+      {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);

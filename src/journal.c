@@ -73,7 +73,8 @@ static int open_journal(journal *self, const char *path, bool *is_locked, lmm_er
   self->size = end_of_lines(self->fd, status.st_size);
   if (self->size < 0) return fail(error);
   self->dropped = status.st_size - self->size;
-  return self->dropped > 0 && ftruncate(self->fd, self->size) != 0 ? fail(error) : LMM_OK;
+  if (self->dropped > 0 && ftruncate(self->fd, self->size) != 0) return fail(error);
+  return self->size == 0 ? lmm_sync_folder_of(path, error) : LMM_OK; /* it may have been made just now */
 }
 
 /* Adds whole lines, by one write where the system takes them so; of those that it does not take nothing stays. */
@@ -171,7 +172,8 @@ static int push_result(lua_State *L, int code, const lmm_error *error) {
 }
 
 /* open(path) -> journal, bytes of a last line that was cut short | nil, why, whether another process has it
- * The file is made where there is none, and locked until it is closed or the process ends. `why` names no path. */
+ * The file is made where there is none, so that its name lasts (its folder is synced), and locked until it is closed or
+ * the process ends. `why` names no path. */
 static int journal_open(lua_State *L) {
   size_t length;
   const char *path = luaL_checklstring(L, 1, &length);

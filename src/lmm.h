@@ -22,7 +22,7 @@ struct lua_State;
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "10" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "11" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -541,6 +541,12 @@ const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what
  * the end; or a code. */
 int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
 void lmm_answer_free(lmm_answer *answer);
+
+/* ---- files: what is to last, whatever happens to the machine ----------------------------------------------------- */
+
+/* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder may
+ * be one that nobody can read: both are passed over. */
+int lmm_sync_folder_of(const char *path, lmm_error *error);
 
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 

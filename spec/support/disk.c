@@ -6,6 +6,7 @@
  *     late      close fails: EIO
  *     folder    fsync of a folder fails: EIO; "nowhere": EINVAL, as on file systems that do not know it
  *     killed    the process is killed where it renames a file
+ *     told      each name that is synced or renamed, of whatever file, is a line on standard error
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,13 +22,22 @@ static int is_mode(const char *mode) {
   return given != NULL && strcmp(given, mode) == 0;
 }
 
-/* Whether a descriptor is a temporary file's. */
-static int is_ours(int fd) {
-  char link[64], path[4096];
+/* The path of what a descriptor is open for. */
+static const char *path_of(int fd) {
+  static char path[4096];
+  char link[64];
   (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t length = readlink(link, path, sizeof path - 1);
   path[length > 0 ? length : 0] = '\0';
-  return strstr(path, "/.lmm-") != NULL;
+  return path;
+}
+
+/* Whether a descriptor is a temporary file's. */
+static int is_ours(int fd) { return strstr(path_of(fd), "/.lmm-") != NULL; }
+
+static const char *base(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash != NULL ? slash + 1 : path;
 }
 
 static int fail_with(int code) {
@@ -54,6 +64,7 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 int fsync(int fd) {
   struct stat status;
   int is_folder = fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+  if (is_mode("told")) (void)fprintf(stderr, "sync %s\n", base(path_of(fd)));
   if (is_mode("lost") && is_ours(fd)) return fail_with(EIO);
   if (is_mode("folder") && is_folder) return fail_with(EIO);
   if (is_mode("nowhere") && is_folder) return fail_with(EINVAL);
@@ -69,5 +80,6 @@ int close(int fd) {
 
 int rename(const char *from, const char *to) {
   if (is_mode("killed")) (void)kill(getpid(), SIGKILL);
+  if (is_mode("told")) (void)fprintf(stderr, "rename %s %s\n", base(from), base(to));
   return NEXT("rename", rename_fn)(from, to);
 }

@@ -86,6 +86,9 @@ function bulk.finish(run, ordered)
   local ok, done, err = loops.pcall(run.run, run)
   local summary = bulk.summary(run)
   local journal = run.journal
+  if ok and done and ordered then -- as long as nobody else may write it
+    done, err = require("lmm.bulk.merge").sort(journal.path)
+  end
   if journal then
     local noted = {}
     for name, value in pairs(summary) do noted[name] = value end
@@ -94,7 +97,6 @@ function bulk.finish(run, ordered)
     if not closed and not err then done, err = nil, problem end
   end
   if not ok then error(done, 0) end
-  if done and ordered then done, err = require("lmm.bulk.merge").sort(journal.path) end
   if done then return summary end
   err = errors.copy(err)
   err.summary = summary

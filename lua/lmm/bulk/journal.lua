@@ -32,11 +32,11 @@ local function fail(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
 
-local core
+local files
 
 local function open(path)
-  core = core or require("lmm.version").check("lmm.files").journal
-  return core.open(path)
+  files = files or require("lmm.version").check "lmm.files"
+  return files.journal.open(path)
 end
 
 -- ---- what the run is ------------------------------------------------------------------------------------------
@@ -163,6 +163,7 @@ local function note_start(self, description, is_new)
   local ok, why = true, nil
   if is_new then ok, why = self:note { run = description } end
   if ok then ok, why = self:note { start = paths.process() } end
+  if ok then ok, why = self.run:sync() end -- else results could last that nobody has written
   if not ok then return fail("cannot write '%s': %s", self.run_path, why) end
   return true
 end
@@ -182,7 +183,7 @@ function journal.open(path, description, opts)
   if ok then ok, err = open_file(self, "errors", self.errors_path) end
   if ok then ok, err = note_start(self, description, is_new) end
   if ok then
-    self.ids, self.errors_begin = core.ids(), self.errors:size()
+    self.ids, self.errors_begin = files.journal.ids(), self.errors:size()
     ok, err = load_ids(self)
   end
   if ok then return self end
@@ -257,10 +258,9 @@ local function compact_errors(self)
     local is_old = has(flags, AGAIN) and offset < self.errors_begin
     if ok and not has(flags, DONE) and not is_old then ok, err = out:add(text .. "\n") end
   end)
-  if ok and read then ok, err = out:sync() end
   out:close()
   if not read then return nil, problem end
-  if ok then ok, err = os.rename(temporary, self.errors_path) end
+  if ok then ok, err = files.replace(temporary, self.errors_path) end
   if ok then return true end
   os.remove(temporary)
   return fail("cannot write '%s': %s", self.errors_path, err)

@@ -76,7 +76,7 @@ local function write(files, path)
   end
   local temporary = path .. ".new"
   local ok, why = write_lines(found, files, temporary)
-  if ok then ok, why = os.rename(temporary, path) end
+  if ok then ok, why = require("lmm.version").check("lmm.files").replace(temporary, path) end
   if ok then return found end
   os.remove(temporary)
   return fail("cannot write '%s': %s", path, why)
