@@ -66,6 +66,7 @@ build = {
     ["lmm.bulk.journal"] = "lua/lmm/bulk/journal.lua",
     ["lmm.bulk.lines"] = "lua/lmm/bulk/lines.lua",
     ["lmm.bulk.merge"] = "lua/lmm/bulk/merge.lua",
+    ["lmm.bulk.pace"] = "lua/lmm/bulk/pace.lua",
     ["lmm.bulk.paths"] = "lua/lmm/bulk/paths.lua",
     ["lmm.bulk.result"] = "lua/lmm/bulk/result.lua",
     ["lmm.bulk.run"] = "lua/lmm/bulk/run.lua",

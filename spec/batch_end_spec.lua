@@ -131,4 +131,24 @@ describe("lmm batch", function()
     assert.same({ "", "0\n" }, { run.err, run.out })
     check_once(60, 60 + 2 * AT_ONCE)
   end)
+
+  it("goes on with the other of two servers when one is killed, and with both when it is back", function()
+    write_rows(160, 0.05)
+    local again = program.command { "mock", "--delay", "0" }
+    local run = with_server(([[
+      %s >$log.other 2>$log.beside & other=$!
+      trap 'kill $server $other; wait $server $other 2>/dev/null' EXIT
+      until [ -s $log.other ]; do sleep 0.02; done
+      batch_command="$batch_command --url $OPENAI_BASE_URL --url $(sed -n 's|.*\(http://[^ ]*\).*|\1|p' $log.other)"
+      batch; at_lines 15; kill -9 $server
+      at_lines 30
+      port=${OPENAI_BASE_URL%%/v1}; port=${port##*:}
+      %s --port $port >/dev/null 2>$log.back & server=$!
+      ended
+      cat $log.beside $log.back >>$log]]):format(again, again), { "--rate", "20" })
+    assert.same({ "", "0\n" }, { run.err, run.out })
+    local back = select(2, process.read(file "log.back"):gsub("/chat/completions", ""))
+    assert(back > 0, "the server that was back was not asked")
+    check_once(160, 160 + 20)
+  end)
 end)

@@ -337,6 +337,7 @@ describe("lmm batch refuses", function()
       { { input, "-p", "a=1" }, 2, "%-p goes with" },
       { { input, "--concurrency", "0" }, 2, "'0' is not a whole number from 1 on" },
       { { input, "--rate", "0" }, 2, "'0' is not a number of rows above 0" },
+      { { input, "--max-tokens-per-minute", "0" }, 2, "'0' is not a whole number from 1 on" },
       { { input, "--request", "/none.lua" }, 1, "cannot read the function: cannot open /none.lua" },
     } do refuses(row[1], row[2], row[3]) end
     complained(program.run { "batch", input }, 2, "name the file of the answers: %-o")

@@ -49,6 +49,36 @@ describe("map", function()
     assert.equal(5.25, fake.loop:now() - began) -- 20 of them wait for their turn, and the end for the next
   end)
 
+  it("uses no more tokens in a minute than max_tokens_per_minute, of whatever size the rows are", function()
+    local began, used, most_ahead, most_running, running = fake.loop:now(), 0, 0, 0, 0
+    local summary = assert(lmm.map(numbers(100), function(item)
+      running = running + 1
+      most_running = math.max(most_running, running)
+      assert(item > 1 or running == 1)
+      sleep(item % 4 * 5 + 1)
+      running = running - 1
+      local tokens = item <= 50 and 100 or 400
+      used = used + tokens
+      most_ahead = math.max(most_ahead, used - 20 * (fake.loop:now() - began))
+      return { usage = { prompt_tokens = tokens - 10, completion_tokens = 10 } }
+    end, { max_tokens_per_minute = 1200, concurrency = 16 }))
+    local seconds = summary.seconds
+    assert.same({ 100, 25000 }, { summary.done, summary.prompt_tokens + summary.completion_tokens })
+    assert(seconds > 25000 / 20 - 60 and seconds < 25000 / 20 + 30, seconds)
+    assert(most_ahead <= 1200, most_ahead)
+    assert(most_running > 1 and most_running <= 16, most_running)
+  end)
+
+  it("takes none from the tokens for a row that failed", function()
+    local summary = assert(lmm.map(numbers(100), function(item)
+      sleep(1)
+      if item > 1 then return nil, "no" end
+      return { usage = { prompt_tokens = 10, completion_tokens = 10 } }
+    end, { max_tokens_per_minute = 60, concurrency = 1 }))
+    assert.same({ 1, 99 }, { summary.done, summary.failed })
+    assert(summary.seconds < 130, summary.seconds)
+  end)
+
   it("a raise cancels the others and is raised again", function()
     local cancelled
     assert.raises("^boom$", lmm.map, { 1, 2 }, function(item)
@@ -175,6 +205,8 @@ describe("map", function()
       assert.raises("concurrency is a whole number, at least 1, not", lmm.map, {}, fn, { concurrency = limit })
     end
     assert.raises("rate is a number of rows", lmm.map, {}, fn, { rate = 0 })
+    assert.raises("max_tokens_per_minute is a number of tokens above 0, not 0", lmm.map, {}, fn,
+      { max_tokens_per_minute = 0 })
     assert.raises("ordered goes with output", lmm.map, {}, fn, { ordered = true })
     assert.raises("did you mean 'concurrency'", lmm.map, {}, fn, { concurency = 3 })
     local client = lmm.connect "http://127.0.0.1:9/v1"

@@ -61,7 +61,8 @@ end
 ---@field prompt string?, system string?, request string?, fields table?, model string?
 ---@field shard string?        "3/10", or "auto": by the job array's variables
 ---@field skip_bad boolean?, force boolean?, retry_errors boolean?
----@field concurrency integer?, rate number?, max_errors integer?, server_timeout number?, on_progress function?
+---@field concurrency integer?, rate number?, max_tokens_per_minute number?, max_errors integer?
+---@field server_timeout number?, on_progress function?
 
 --- Prepares a run; nothing is sent before its `run`. Its `journal` is open, see bulk.finish.
 ---@param opts lmm.BatchOptions
@@ -81,7 +82,8 @@ function batch.prepare(opts)
   return runs.new {
     source = source, fn = input.fn, client = opts.client, journal = journal, total = found.own,
     concurrency = opts.concurrency, rate = opts.rate, max_errors = opts.max_errors,
-    server_timeout = opts.server_timeout, on_progress = opts.on_progress,
+    max_tokens_per_minute = opts.max_tokens_per_minute, server_timeout = opts.server_timeout,
+    on_progress = opts.on_progress,
   }
 end
 

@@ -15,6 +15,7 @@ local bulk = {}
 ---@field output string?         the file of results, OUT.jsonl; beside it OUT.errors.jsonl and OUT.run
 ---@field concurrency integer?   rows at a time; finds itself unless given
 ---@field rate number?           rows that are begun in a second, at most
+---@field max_tokens_per_minute number?  of prompts and answers, as the server counts them in what `fn` returns
 ---@field max_errors integer?    so many rows may fail; more end the run
 ---@field ordered boolean?       sorts the results by their lines at the end
 ---@field retry_errors boolean?  runs the rows that failed, and no others
@@ -33,8 +34,8 @@ local bulk = {}
 
 local rows = {
   client = "table", url = "string|table", output = "string", concurrency = "number", rate = "number",
-  max_errors = "number", ordered = "boolean", retry_errors = "boolean", force = "boolean", server_timeout = "number",
-  on_progress = "function",
+  max_tokens_per_minute = "number", max_errors = "number", ordered = "boolean", retry_errors = "boolean",
+  force = "boolean", server_timeout = "number", on_progress = "function",
 }
 
 local function check_numbers(opts)
@@ -46,6 +47,9 @@ local function check_numbers(opts)
     refuse("concurrency", "a whole number, at least 1")
   end
   if opts.rate and not (opts.rate > 0) then refuse("rate", "a number of rows a second above 0") end
+  if opts.max_tokens_per_minute and not (opts.max_tokens_per_minute > 0) then
+    refuse("max_tokens_per_minute", "a number of tokens above 0")
+  end
   if opts.max_errors and not (opts.max_errors >= 0) then refuse("max_errors", "at least 0") end
   options.check_seconds("lmm.map: server_timeout", opts.server_timeout)
   for _, name in ipairs { "ordered", "retry_errors", "force" } do
@@ -129,7 +133,8 @@ function bulk.map(items, fn, opts)
   local run = runs.new {
     source = sources.rows(reader, { ids = has_output }), fn = fn, client = client, journal = journal,
     concurrency = opts.concurrency, rate = opts.rate, max_errors = opts.max_errors, on_progress = opts.on_progress,
-    server_timeout = opts.server_timeout, total = type(items) == "table" and #items or nil,
+    max_tokens_per_minute = opts.max_tokens_per_minute, server_timeout = opts.server_timeout,
+    total = type(items) == "table" and #items or nil,
   }
   local summary
   summary, err = bulk.finish(run, opts.ordered)

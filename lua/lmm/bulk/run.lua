@@ -7,6 +7,7 @@
 local concurrency = require "lmm.bulk.concurrency"
 local errors = require "lmm.errors"
 local loops = require "lmm.loop"
+local pace = require "lmm.bulk.pace"
 local result = require "lmm.bulk.result"
 
 local SKIPPED_AT_ONCE = 500 -- rows that are passed over before others get their turn
@@ -43,17 +44,19 @@ local run = {}
 
 --- Makes a run.
 ---@param opts { source: lmm.RowSource, fn: fun(item: any, client: lmm.Client): any, client: lmm.Client?,
---- journal: lmm.Journal?, concurrency: integer?, rate: number?, max_errors: integer?, on_progress: function?,
---- server_timeout: number?, total: integer? }
+--- journal: lmm.Journal?, concurrency: integer?, rate: number?, max_tokens_per_minute: number?, max_errors: integer?,
+--- on_progress: function?, server_timeout: number?, total: integer? }
 ---@return lmm.Run
 function run.new(opts)
   local loop = loops.current()
   local now = loop:now()
   return setmetatable({
     loop = loop, source = opts.source, fn = opts.fn, client = opts.client, journal = opts.journal, total = opts.total,
-    concurrency = concurrency.new(opts.concurrency), rate = opts.rate, max_errors = opts.max_errors or math.huge,
+    concurrency = concurrency.new(opts.concurrency), max_errors = opts.max_errors or math.huge,
+    rate = opts.rate and pace.new(opts.rate, now),
+    tokens = opts.max_tokens_per_minute and pace.new(opts.max_tokens_per_minute / 60, now),
     on_progress = opts.on_progress, server_timeout = opts.server_timeout or SERVER_TIMEOUT,
-    began = now, tick_at = now + TICK, sync_at = now + SYNC_INTERVAL, next_start = now,
+    began = now, tick_at = now + TICK, sync_at = now + SYNC_INTERVAL,
     again = {}, again_count = 0, running = 0, done = 0, failed = 0, prompt_tokens = 0, completion_tokens = 0,
     results = not opts.journal and {} or nil, failures = not opts.journal and {} or nil,
     stopped = nil,     -- the error that ends the run, or true
@@ -145,15 +148,23 @@ function Run:take_row()
   return row
 end
 
+--- A row that begins costs as many tokens as others did on average, until it tells.
+function Run:charge_mean(row, now)
+  row.tokens = (self.prompt_tokens + self.completion_tokens) / math.max(1, self.done)
+  self.tokens:charge(row.tokens, now)
+end
+
 function Run:next(running)
   self.running = running
   local now = self.loop:now()
   self:tick(now)
   if self.stopped then return nil, running > 0 and self.tick_at or nil end
   local control = self.concurrency
-  local most = self.lost_since and 1 or control.limit
+  local is_unknown = self.tokens and not self.has_ended -- how many tokens a row takes
+  local most = (self.lost_since or is_unknown) and 1 or control.limit
   if running >= most then return nil, self.tick_at end
-  local begin = math.max(control.held_until, self.rate and self.next_start or now)
+  local begin = math.max(control.held_until, self.rate and self.rate.next_time or now,
+    self.tokens and self.tokens.next_time or now)
   local is_over = self.is_read and self.again_count == 0
   if begin > now and not is_over then return nil, math.min(begin, self.tick_at) end
   local row, more = self:take_row()
@@ -161,7 +172,8 @@ function Run:next(running)
     if more then return nil, now end
     return nil, running > 0 and not self.stopped and self.tick_at or nil
   end
-  if self.rate then self.next_start = math.max(now, self.next_start) + 1 / self.rate end
+  if self.rate then self.rate:charge(1, now) end
+  if self.tokens then self:charge_mean(row, now) end
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -217,12 +229,15 @@ function Run:fail(row, err)
     .. "last one, of line %d: %s"):format(failed, self.max_errors, row.line, tostring(err.message or err)) })
 end
 
+--- The tokens of a prompt and its answer; none where a value does not tell.
+local function tokens_of(value)
+  local usage = result.usage(value) or {}
+  return tonumber(usage.prompt_tokens) or 0, tonumber(usage.completion_tokens) or 0
+end
+
 function Run:succeed(row, value)
-  local usage = result.usage(value)
-  if usage then
-    self.prompt_tokens = self.prompt_tokens + (tonumber(usage.prompt_tokens) or 0)
-    self.completion_tokens = self.completion_tokens + (tonumber(usage.completion_tokens) or 0)
-  end
+  local prompt, completion = tokens_of(value)
+  self.prompt_tokens, self.completion_tokens = self.prompt_tokens + prompt, self.completion_tokens + completion
   if not self.journal then
     self.done, self.results[row.line] = self.done + 1, value
     return
@@ -236,8 +251,13 @@ end
 function Run:ended(row, value, message, err)
   local now = self.loop:now()
   local is_failure = value == nil and message ~= nil
+  if self.tokens then
+    local prompt, completion = tokens_of(value)
+    self.tokens:charge(prompt + completion - row.tokens, now)
+  end
   if is_failure and self:is_servers(row, err, now) then return end
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
+  self.has_ended = true
   if is_failure then
     return self:fail(row, err or { message = tostring(message) })
   end

@@ -73,6 +73,8 @@ function batch.declare(parser)
     :convert(console.seconds)
   command:option("--concurrency", "Run so many rows at a time."):argname("N"):convert(whole(1))
   command:option("--rate", "Begin at most so many rows in a second."):argname("N"):convert(rate)
+  command:option("--max-tokens-per-minute", "Use at most so many tokens in a minute, as the server counts them.")
+    :argname("N"):convert(whole(1))
   command:option("--max-errors", "End when more rows than this have failed."):argname("N"):convert(whole(0))
   command:option("--server-timeout", "End when the server could not be reached for so long (default: 60).")
     :argname("SECONDS"):convert(console.seconds)
@@ -161,7 +163,7 @@ local function options_of(args, client, on_progress)
     system = args.system and console.text(args.system, "the system message"), fields = fields, model = args.model,
     shard = args.shard, skip_bad = args.skip_bad, force = args.force, retry_errors = args.retry_errors,
     concurrency = args.concurrency, rate = args.rate, max_errors = args.max_errors,
-    server_timeout = args.server_timeout, on_progress = on_progress,
+    max_tokens_per_minute = args.max_tokens_per_minute, server_timeout = args.server_timeout, on_progress = on_progress,
   }
 end
 
