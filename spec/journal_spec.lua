@@ -136,6 +136,25 @@ describe("map with an output", function()
     assert.equal(count, #seen)
   end)
 
+  it("writes nothing of a row that a raise has cut off, and runs it the next time", function()
+    local is_well = false
+    local function fn(item, client)
+      if is_well then return item end
+      if item == 1 then
+        sleep(1)
+        error("boom", 0)
+      end
+      if item == 2 then return item end
+      return client:chat { messages = { { role = "user", content = "q" } } }
+    end
+    local net = fake.net { { hang = true }, { hang = true } }
+    assert.raises("^boom$", lmm.map, { 1, 2, 3 }, fn, { output = path, concurrency = 3, client = net:connect() })
+    assert.same({ 1, 0 }, { #records(), #records(folder .. "/out.errors.jsonl") })
+    is_well = true
+    local summary = assert(lmm.map({ 1, 2, 3 }, fn, { output = path }))
+    assert.same({ 3, 0 }, { summary.done, summary.failed })
+  end)
+
   it("runs those that failed again, and no others", function()
     local is_well, seen = false, {}
     local function fn(item)

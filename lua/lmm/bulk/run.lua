@@ -210,7 +210,7 @@ function Run:is_servers(row, err, now)
     self.concurrency:refuse(row, now, err.retry_after)
     self:put_back(row, now, self.refused_since, LOAD_FACTOR * self.server_timeout, err)
   else
-    return self.stopped and err.kind == "cancelled" or false
+    return (self.stopped or self.is_cancelled) and err.kind == "cancelled" or false
   end
   return true
 end
