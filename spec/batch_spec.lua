@@ -84,6 +84,8 @@ describe("lmm batch", function()
     assert.equal(before, process.read(OUT))
     assert.equal("", process.read(file "out.errors.jsonl"))
     assert.matches("out.jsonl: 12 done, 0 failed of 12; nobody runs it\n$", answered(batch { "status", OUT }))
+    answered(batch { file("moved.jsonl", rows(12)) }) -- the same rows, wherever they are
+    assert.equal(before, process.read(OUT))
   end)
 
   it("reads pictures of this machine as it sends them, and writes none of their bytes", function()

@@ -64,7 +64,8 @@ local function show(value)
   return #text > 200 and text:sub(1, 200) .. "..." or text
 end
 
---- What differs between two descriptions of a run, as a sentence's end; nil where nothing does.
+--- What differs between two descriptions of a run, as a sentence's end; nil where nothing does. The same rows may stand
+--- in another place.
 local function difference(before, now)
   local names, seen, said = {}, {}, {}
   for _, description in ipairs { before, now } do
@@ -75,7 +76,8 @@ local function difference(before, now)
   table.sort(names)
   for _, name in ipairs(names) do
     local a, b = show(before[name]), show(now[name])
-    if a ~= b then said[#said + 1] = ("%s was %s and is now %s"):format(name:gsub("_", " "), a, b) end
+    local is_moved = name == "input" and before.rows_digest == now.rows_digest
+    if a ~= b and not is_moved then said[#said + 1] = ("%s was %s and is now %s"):format(name:gsub("_", " "), a, b) end
   end
   return #said > 0 and table.concat(said, "; ") or nil
 end

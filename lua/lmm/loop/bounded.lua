@@ -6,7 +6,7 @@ local loops = require "lmm.loop"
 ---@field next fun(self, running: integer): (fun(): any)|nil, number?  the next function; nil: none now. It is asked
 --- again when a task has ended, and at the time it names. Where nothing runs and it names no time, all is done
 ---@field ended fun(self, ...)  gets the four values that a function returned; not called for one that raised
----@field is_cancelled boolean?  set once those that ran have been cancelled, since one raised or the task that waits was
+---@field is_cancelled boolean?  set once those that run are cancelled, since one raised or the task that waits was
 
 --- Runs all of it and waits for all. A raise in one cancels the others and is raised again, once they have ended.
 ---@param work lmm.Work
