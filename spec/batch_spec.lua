@@ -317,6 +317,10 @@ describe("lmm batch refuses", function()
     process.write(input, (rows(3):gsub("q2", "changed")))
     refuses({ input, "-m", "mock" }, 1, "belongs to another run: rows digest was %x+ and is now %x+: name")
     answered(batch { input, "-m", "mock", "--force" })
+    local swapped = { "--prompt", "{a} or {b}?", "--csv", file("t.csv", "a,b\n1,2\n"), "-o", file "swapped.jsonl" }
+    answered(batch(swapped))
+    process.write(file "t.csv", "b,a\n1,2\n")
+    refuses(swapped, 1, "belongs to another run: columns was a,b and is now b,a: name")
     refuses({ input, "-o", file "none/out.jsonl" }, 1, "cannot write '.*none/out.run': No such file")
     local held = assert(require("lmm.files").journal.open(file "out.run"))
     refuses({ input, "-m", "mock", "--force" }, 1,

@@ -14,8 +14,8 @@ local batch = {}
 local function describe(opts, input, found, shard)
   local request = opts.request and require("lmm.version").check("lmm.digest").file(opts.request)
   return {
-    input = input.name, rows_digest = found.digest, rows = found.rows, model = opts.model, prompt = opts.prompt,
-    system = opts.system, request = request,
+    input = input.name, rows_digest = found.digest, rows = found.rows, columns = input.columns,
+    model = opts.model, prompt = opts.prompt, system = opts.system, request = request,
     fields = opts.fields and next(opts.fields) and json.text(opts.fields) or nil,
     shard = shard and shard.text, task = shard and shard.task,
   }

@@ -111,6 +111,7 @@ end
 ---@field fn fun(record: any, client: lmm.Client): any
 ---@field check (fun(record: any): string?)?
 ---@field name string  for who runs it again
+---@field columns string?  of a table, which its rows do not tell
 
 --- Finds the form of the rows.
 ---@param opts { input: string?, images: string?, image_list: string?, csv: string?, prompt: string?, request: string?,
@@ -127,6 +128,7 @@ function inputs.find(opts)
   local reader, err = input.open()
   if not reader then return nil, err end
   local columns = opts.csv and reader.columns or not opts.input and { "image" } or nil
+  input.columns = opts.csv and table.concat(columns, ",") or nil
   reader:close()
   if opts.request then
     local builder
