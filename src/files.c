@@ -113,7 +113,7 @@ static int write_file(const char *path, const char *text, size_t length, lmm_sou
   if (code != LMM_OK) return code;
   char *temporary = folder_of(path, sizeof TEMPORARY);
   if (temporary == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
-  strcat(temporary, TEMPORARY);
+  memcpy(temporary + strlen(temporary), TEMPORARY, sizeof TEMPORARY);
   code = write_beside(temporary, path, text, length, source, error);
   free(temporary);
   return code == LMM_OK ? lmm_sync_folder_of(path, error) : code;
