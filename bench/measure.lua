@@ -335,6 +335,31 @@ function measures.pictures(url, path, total, count)
   print(("%.6f"):format(cpu(function() at_once(tonumber(count), tonumber(total), ask) end)))
 end
 
+--- prepare URL FILE COUNT: asks in a gather, each about the picture made smaller; the longest wall-clock time, in ms,
+--- in which the loop did not get to a task that wants to go on every millisecond, and the most memory that the process
+--- has had, in KiB.
+function measures.prepare(url, path, count)
+  local client, loop, asks = connect(url), require("lmm.loop").current(), {}
+  local is_over, longest, last = false, 0, nil
+  local ticks = lmm.go(function()
+    while not is_over do
+      last = core.now()
+      loop:wait({}, loop:now() + 0.001)
+      longest = math.max(longest, core.now() - last)
+    end
+  end)
+  for i = 1, tonumber(count) do
+    asks[i] = function()
+      assert(client:conversation():ask("What is this?", lmm.image(path, { max_side = 1568 })))
+      return true
+    end
+  end
+  assert(#lmm.gather(asks) == #asks)
+  is_over = true
+  ticks:wait()
+  print(("%.3f %d"):format(longest * 1000, memory "VmHWM"))
+end
+
 --- encode COUNT: base64 of 1 MiB, so many times.
 function measures.encode(count)
   local bytes = ("\0\16\131\255"):rep(2 ^ 18)

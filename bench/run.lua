@@ -1,8 +1,9 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, gateway, start. Ends
--- with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was missed.
+-- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, prepare, gateway,
+-- start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was
+-- missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -285,6 +286,38 @@ function groups.pictures()
   report("pictures of 104 KB, 64 at once, CPU / libcurl that reads and encodes them", lmm / alone, 1.4)
 end
 
+--- CPU seconds of a command and of what it starts.
+local function cpu_of(command)
+  local text = output("{ " .. command .. "; } >/dev/null; times"):match "\n(.*)$" -- the shell's own come first
+  local seconds = 0
+  for minutes, rest in text:gmatch "(%d+)m([%d.]+)s" do seconds = seconds + minutes * 60 + rest end
+  return seconds
+end
+
+function groups.prepare()
+  if output("command -v vips; command -v vipsthumbnail; true"):match "\n.*\n" == nil then return end
+  local path, times = built .. "/12MP.jpg", 10
+  local source = "vips thumbnail examples/picture.jpg '%s[Q=90]' 4000 --height 3000 --size force"
+  output("test -f " .. path .. " || " .. source:format(path))
+  local longest, peak
+  local lmm, alone = interleaved(3, {
+    function()
+      return cpu_of(("%s bench/measure.lua prepare %s/v1 %s %d"):format(quote(interpreter), root, path, times))
+    end,
+    function()
+      local files = (path .. " "):rep(times)
+      return cpu_of(("VIPS_CONCURRENCY=1 vipsthumbnail -s 1568 -o 'small.jpg[Q=85,strip]' %s"):format(files))
+    end,
+  })
+  report("a JPEG of 12 megapixels to 1568 pixels, CPU / vipsthumbnail", lmm / alone, 1.2)
+  for _ = 1, 2 do
+    local ms, kib = measure("prepare", root .. "/v1", path, 200)
+    longest, peak = math.min(longest or ms, ms), math.min(peak or kib, kib)
+  end
+  report("200 of them in a gather: the longest that the loop is held up", longest, 20, false, "ms")
+  report("the same: memory of the process", peak / 1024, 64, false, "MiB")
+end
+
 function groups.start()
   local function start(module)
     local command = "for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done"
@@ -329,7 +362,7 @@ function groups.gateway()
 end
 
 local names = { "base64", "upload", "asks", "streams", "values", "crowd", "map", "turns", "saved", "texts", "pictures",
-  "gateway", "start" }
+  "prepare", "gateway", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()
