@@ -132,6 +132,26 @@ describe("a pool", function()
     assert.equal(3, #servers.a.net.requests)
   end)
 
+  it("leaves a server alone that does not even list its models", function()
+    local servers = { a = server({ delay = 100, json = {} }, fake.whole "a"), b = server(M, fake.whole "b") }
+    local client = connect(servers)
+    local before = fake.loop:now()
+    for _ = 1, 4 do assert.equal("b", assert(client:chat(QUESTION)).text) end
+    assert.equal(1, #servers.a.lists.requests)
+    assert.is_true(fake.loop:now() - before < 6)
+    local state = client:servers()[1]
+    assert.same({ false, 1, "timeout" }, { state.alive, state.failures, state.last_error.kind })
+  end)
+
+  it("asks for lists no longer than a call may take", function()
+    local never = { delay = 100, json = {} }
+    local client = connect { a = server(never), b = server(never), c = server(never) }
+    local before = fake.loop:now()
+    local _, _, err = client:chat(QUESTION, { timeout = 7 })
+    assert.equal("timeout", err.kind)
+    assert.equal(7, fake.loop:now() - before)
+  end)
+
   it("tries the next server at once where the policy allows another attempt", function()
     local full = { status = 429, headers = { ["retry-after"] = "30" }, body = "" }
     local servers = { a = server(M, full), b = server(M, fake.whole "b") }

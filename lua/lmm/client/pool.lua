@@ -49,18 +49,26 @@ local function runner(call)
   return function(...) return call.stream:run_aside(...) end
 end
 
+--- The options of a look at a server's list, which takes no longer than the call has left.
+local function list_options(server, call)
+  local opts = models.probe_options(server.client, call.given.timeout)
+  if call.deadline then
+    opts.timeout.total = math.max(0, math.min(opts.timeout.total, call.deadline - call.loop:now()))
+  end
+  return opts
+end
+
 --- Finds out what models a server has, where the call needs to know.
 ---@return true? ok, lmm.Error? err
 function Pool:learn(server, call)
   local model, err = self:model_of(call), nil
   if not model and call.request and call.request.needs_model then
-    local opts = models.probe_options(server.client, call.given.timeout)
     model = server.models and server.models[1]
-    if not model then model, err = models.find(server.client, opts, runner(call)) end
+    if not model then model, err = models.find(server.client, list_options(server, call), runner(call)) end
     if not model then return nil, err end
     self.client.listed_model = self.client.listed_model or model -- so that all calls ask for the same
   elseif server:serves(model) == nil then
-    err = models.learn(server.client, models.probe_options(server.client, call.given.timeout), runner(call))
+    err = models.learn(server.client, list_options(server, call), runner(call))
     local has_answered = err and (err.kind == "http" or err.kind == "protocol") and not pool_servers.is_down(err)
     if err and not has_answered then return nil, err end -- one that answers without a list may have any model
     server.dead_until = nil
@@ -170,7 +178,7 @@ function Pool:assign(call)
     if ok and server:serves(self:model_of(call)) ~= false then return self:take(call, server, is_probe) end
     if not ok then
       if err.kind == "cancelled" then return err end
-      server:note_failure(err)
+      server:note_unlisted(err)
       call.passed[server] = err
     end
     server, is_probe = self:choose(call)

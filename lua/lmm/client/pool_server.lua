@@ -51,18 +51,26 @@ function Server:leave_alone()
   self.dead_until = self.loop:now() + LEFT_ALONE
 end
 
---- An attempt, or a look at its list, has failed.
+--- An attempt has failed.
 ---@param err lmm.Error
-function Server:note_failure(err)
-  if is_fault(err) then
+---@param is_silent boolean?  not even its list came in time
+function Server:note_failure(err, is_silent)
+  if is_silent or is_fault(err) then
     self.failures, self.last_error = self.failures + 1, err
-    if pool_server.is_down(err) or self.failures >= MANY_FAILURES then
+    if is_silent or pool_server.is_down(err) or self.failures >= MANY_FAILURES then
       self:leave_alone()
       self.client.listed = nil -- when it comes back it may have other models
     end
   elseif err.kind == "http" then
     self:note_answer() -- a refusal is one, too
   end
+end
+
+--- A look at its list has failed. Where that took too long, the server hangs, or its machine is off: no call is to wait
+--- for the same again soon.
+---@param err lmm.Error
+function Server:note_unlisted(err)
+  self:note_failure(err, err.kind == "timeout")
 end
 
 function Server:note_answer()
