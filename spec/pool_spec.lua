@@ -165,6 +165,39 @@ describe("a pool", function()
     assert.equal(429, err.status)
   end)
 
+  it("does not have a call that can go elsewhere wait as long as one server asks", function()
+    for _, seconds in ipairs { 60, 3600 } do
+      local busy = { status = 429, headers = { ["retry-after"] = tostring(seconds) }, body = "busy" }
+      local servers = { a = server(M, busy), b = server(M, fake.whole "b") }
+      local client, before = connect(servers), fake.loop:now()
+      for _ = 1, 2 do assert.equal("b", assert(client:chat(QUESTION)).text) end
+      assert.equal(before, fake.loop:now())
+    end
+  end)
+
+  it("goes on from a server that does not have the model that it lists", function()
+    local without = { status = 404, json = { error = { message = "The model `m` does not exist.", code = 404 } } }
+    local servers = { a = server(M, without), b = server(M, fake.whole "b") }
+    local client = connect(servers)
+    for _ = 1, 4 do assert.equal("b", assert(client:chat(QUESTION, { retry = false })).text) end
+    local _, _, err = connect({ a = server(M, without), b = server(M, without) }):chat(QUESTION)
+    assert.equal(404, err.status)
+  end)
+
+  it("asks no policy about a picture that cannot be prepared", function()
+    local servers, asked = { a = server(M, fake.whole "a"), b = server(M, fake.whole "b") }, 0
+    local client = connect(servers, { retry = function()
+      asked = asked + 1
+      return asked < 3 and 0 or nil
+    end })
+    local head = "\137PNG\r\n\26\n\0\0\0\rIHDR\0\0\0\8\0\0\0\8\8\2\0\0\0"
+    local picture = lmm.image({ bytes = head .. "xxxx" }, { max_side = 4, check = false })
+    local _, message, err = client:chat { messages = { { role = "user", content = { picture } } } }
+    assert.matches("cannot be prepared", message)
+    assert.same({ "invalid", 0 }, { err.kind, asked })
+    assert.same({ a = 0, b = 0 }, counts(servers))
+  end)
+
   it("does not go on with what the request is to blame for", function()
     local servers = { a = server(M, { status = 400, body = "" }), b = server(M, fake.whole "b") }
     local _, message = connect(servers):chat(QUESTION)

@@ -317,12 +317,12 @@ function Call:prepare()
 end
 
 --- Has the pool give it a server, and prepares what that one is to get.
----@return lmm.Error? err
+---@return lmm.Error? err, boolean? is_final  no other server can help it
 function Call:assign()
   local err = self.pool:assign(self)
   if err or not self.parts then return err end
-  local _, problem = self:prepare()
-  return problem
+  local ready, problem = self:prepare()
+  return problem, not ready
 end
 
 --- Runs `attempt(subject)` until it gives a value, or an error that the policy does not retry.
@@ -336,8 +336,9 @@ function Call:run(attempt, subject)
   while true do
     if self.cancelled or self.client.closed then return nil, self:fail { kind = "cancelled" } end
     self.attempts = self.attempts + 1
-    local value, err
-    if self.pool then err = self:assign() end
+    local value, err, is_final
+    if self.pool then err, is_final = self:assign() end
+    if is_final then return nil, err end
     if not err then
       value, err = attempt(subject)
       if value ~= nil then
@@ -365,9 +366,9 @@ end
 ---@return lmm.Error?
 function Call:wait_for_retry(failures)
   local err = failures[#failures]
-  local delay = not self.cancelled and err.kind ~= "cancelled" and retry.delay(self.policy, failures, self.headers)
-  local goes_elsewhere = delay and self.pool and self.pool:has_other(self)
-  if goes_elsewhere then delay = 0 end
+  local is_cancelled = self.cancelled or err.kind == "cancelled"
+  local goes_elsewhere = self.pool and self.pool:has_other(self)
+  local delay = not is_cancelled and retry.delay(self.policy, failures, self.headers, goes_elsewhere)
   if not delay or self.deadline and self.loop:now() + delay >= self.deadline then return err end
   local on_retry = type(self.policy) == "table" and self.policy.on_retry
   if on_retry then on_retry(self.attempts, err, delay) end

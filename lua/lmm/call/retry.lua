@@ -79,11 +79,13 @@ end
 
 --- The delay before the next try, or nil to stop. `failures` are the errors of this call so far, the last one last;
 --- `headers` those of the last reply.
-function retry.delay(policy, failures, headers)
+---@param goes_elsewhere boolean?  the next try is another server's, for which no wait is needed
+function retry.delay(policy, failures, headers, goes_elsewhere)
   local attempt, err = #failures, failures[#failures]
   if type(policy) == "function" then
     local delay = policy(attempt, err)
-    if delay == nil or delay == false or type(delay) == "number" and delay >= 0 then return delay or nil end
+    if delay == nil or delay == false then return nil end
+    if type(delay) == "number" and delay >= 0 then return goes_elsewhere and 0 or delay end
     errors.misuse("retry: the function must give seconds or nil, not %s", tostring(delay))
   end
   if attempt >= policy.attempts or not retry.is_retryable(err, headers) then return nil end
@@ -94,6 +96,7 @@ function retry.delay(policy, failures, headers)
   end
   if internal > 1 and not (headers and headers["x-should-retry"] == "true") then return nil end
 
+  if goes_elsewhere then return 0 end
   local asked = headers and retry.requested(headers, policy, err) or err.retry_after
   if asked then return asked <= policy.max_wait and asked or nil end
   return math.min(policy.cap, policy.base * 2 ^ (attempt - 1)) * (1 - 0.25 * policy.random())

@@ -194,6 +194,11 @@ function Pool.answered(_, call)
   if affinity then affinity.server = call.server end
 end
 
+--- Whether a server has said that it does not have what a call asks for, whatever its list says.
+local function lacks_model(call, err)
+  return err.kind == "http" and err.status == 404 and call.model ~= nil
+end
+
 --- An attempt is over.
 ---@param err lmm.Error?  that ended it
 function Pool:release(call, err)
@@ -203,18 +208,18 @@ function Pool:release(call, err)
   if server.calls[call] then server.running, server.calls[call] = server.running - 1, nil end
   if not err then return end
   server:note_failure(err)
-  if err.kind == "http" and err.status == 404 and call.model then server.client.listed = nil end
+  if lacks_model(call, err) then server.client.listed = nil end
   return server
 end
 
 --- An attempt has failed: whether the call goes on to another server as if it had not been made, since the server is
---- down.
+--- down, or does not have the model.
 ---@return boolean
 function Pool:passes_over(call, err)
   local server = self:release(call, err)
   if not server then return false end
   call.passed[server] = err
-  return pool_servers.is_down(err) and self:has_other(call)
+  return (pool_servers.is_down(err) or lacks_model(call, err)) and self:has_other(call)
 end
 
 -- ---- errors
