@@ -182,7 +182,7 @@ describe("a sound", function()
 end)
 
 describe("the program ffmpeg", function()
-  local limit, run = programs.LIMIT, nil
+  local limit, most, run = programs.LIMIT, programs.MOST, nil
 
   --- Has another program in the place of ffmpeg and ffprobe.
   local function with_program(text, fn)
@@ -204,7 +204,7 @@ describe("the program ffmpeg", function()
     run = path "run"
   end)
   teardown(function() folder.remove() end)
-  after_each(function() programs.LIMIT = limit end)
+  after_each(function() programs.LIMIT, programs.MOST = limit, most end)
 
   it("is told with its package where it is missing", function()
     local start = programs.start
@@ -213,6 +213,21 @@ describe("the program ffmpeg", function()
     programs.start = start
     assert.equal("'spec/media/sound.flac' cannot be prepared: the programs ffmpeg and ffprobe are not installed (on "
       .. "Debian: apt install ffmpeg)", message)
+  end)
+
+  it("makes no more than so many bytes, of all pictures together", function()
+    programs.MOST = 1000
+    with_program([[case $0 in
+      *ffprobe) echo 3 ;;
+      *) for i in 1 2 3; do head -c 400 /dev/zero >000$i.jpg; done ;;
+    esac]], function()
+      leaves_nothing(function()
+        assert.equal("'spec/media/clip.mp4' makes more than the 1000 bytes of pictures that are sent: ask for fewer "
+          .. "frames, or pass a smaller max_side", failed(lmm.video("spec/media/clip.mp4", { frames = 3 })))
+      end)
+      programs.MOST = 1200
+      assert.equal(1200, ready(lmm.video("spec/media/clip.mp4", { frames = 3 })).size)
+    end)
   end)
 
   it("is ended with all that it has started when its time is up", function()

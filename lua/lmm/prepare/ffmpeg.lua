@@ -9,10 +9,15 @@ local ffmpeg = { film = {}, sound = {} }
 
 local quote = programs.quote
 
-local MOST = 256 * 1024 * 1024 -- bytes of what it makes
 local MOST_FRAMES = 1000
 
 local HAS_PROGRAMS = "command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || exit 127\n"
+
+local function too_much(plan, what, advice)
+  local most = programs.MOST
+  local told = most < 2 ^ 20 and ("%d bytes"):format(most) or ("%d MiB"):format(math.floor(most / 2 ^ 20))
+  return failures.invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
+end
 
 -- Only files are opened, whatever a film says that belongs to it.
 local READ = "-v error -protocol_whitelist file"
@@ -89,10 +94,12 @@ function ffmpeg.film.start(plan)
   local count, side = plan.options.frames, plan.options.max_side
   local scale = side and SCALE:format(side, side) or ""
   return new_job(plan, FRAMES:format(READ, READ, count, count, scale, count), function(job)
-    local frames = {}
+    local frames, left = {}, programs.MOST
     for i = 1, count do
-      frames[i] = job:read(("%04d.jpg"):format(i), MOST)
+      frames[i] = job:read(("%04d.jpg"):format(i), left + 1)
       if not frames[i] then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
+      left = left - #frames[i]
+      if left < 0 then return nil, too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
     end
     return { frames = frames }
   end)
@@ -135,12 +142,9 @@ ffmpeg %s -nostdin -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d soun
 
 function ffmpeg.sound.start(plan)
   local format = plan.options.convert
-  return new_job(plan, SOUND:format(READ, codecs[format], format, MOST + 1), function(job)
-    local bytes = job:read("sound", MOST)
-    if not bytes or #bytes == MOST then
-      return nil, failures.invalid("%s makes more than the 256 MiB of %s that are sent: cut it first", plan.name,
-        format)
-    end
+  return new_job(plan, SOUND:format(READ, codecs[format], format, programs.MOST + 1), function(job)
+    local bytes = job:read("sound", programs.MOST)
+    if not bytes or #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
     return { bytes = bytes }
   end)
 end

@@ -5,7 +5,8 @@ local core = require "lmm.core"
 
 local programs = {}
 
-programs.LIMIT = 60 -- seconds
+programs.LIMIT = 60               -- seconds
+programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
 
 -- $from is where the owner is. timeout ends all of its process group.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
@@ -22,7 +23,9 @@ local quote = programs.quote
 local function read(path, most)
   local file = io.open(path, "rb")
   if not file then return nil end
-  local bytes = file:read(most)
+  local size = file:seek "end"
+  file:seek "set"
+  local bytes = file:read(math.min(size, most)) -- Lua makes room for all that is asked for
   file:close()
   return bytes or ""
 end
