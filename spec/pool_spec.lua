@@ -114,6 +114,19 @@ describe("a pool", function()
     assert.equal(10, servers.b.net.requests[1].connect_timeout)
   end)
 
+  it("connects no longer for the list of a server that may be back", function()
+    local limits = {}
+    local servers = { a = { start = function(_, request)
+      limits[#limits + 1] = request.connect_timeout
+      return fake.net { REFUSED }:start(request)
+    end }, b = server(M, fake.whole "b") }
+    local client = connect(servers)
+    assert.equal("b", assert(client:chat(QUESTION)).text)
+    pass(6)
+    assert.equal("b", assert(client:chat(QUESTION)).text)
+    assert.same({ 10, 2 }, limits)
+  end)
+
   it("leaves a server alone that is busy, by 502 and 503", function()
     for _, status in ipairs { 502, 503 } do
       local servers = { a = server(M, { status = status, body = "" }), b = server(M, fake.whole "b") }

@@ -49,9 +49,16 @@ local function runner(call)
   return function(...) return call.stream:run_aside(...) end
 end
 
+--- The time limits of a call at a server; one that finds out whether that is back waits less for the connection.
+local function timeout_of(call, is_probe)
+  local given = call.given.timeout
+  if not is_probe then return given end
+  return calls.settings.timeout("call", { connect = math.min(PROBE_CONNECT, given.connect) }, given)
+end
+
 --- The options of a look at a server's list, which takes no longer than the call has left.
-local function list_options(server, call)
-  local opts = models.probe_options(server.client, call.given.timeout)
+local function list_options(server, call, is_probe)
+  local opts = models.probe_options(server.client, timeout_of(call, is_probe))
   if call.deadline then
     opts.timeout.total = math.max(0, math.min(opts.timeout.total, call.deadline - call.loop:now()))
   end
@@ -60,15 +67,15 @@ end
 
 --- Finds out what models a server has, where the call needs to know.
 ---@return true? ok, lmm.Error? err
-function Pool:learn(server, call)
+function Pool:learn(server, call, is_probe)
   local model, err = self:model_of(call), nil
   if not model and call.request and call.request.needs_model then
     model = server.models and server.models[1]
-    if not model then model, err = models.find(server.client, list_options(server, call), runner(call)) end
+    if not model then model, err = models.find(server.client, list_options(server, call, is_probe), runner(call)) end
     if not model then return nil, err end
     self.client.listed_model = self.client.listed_model or model -- so that all calls ask for the same
   elseif server:serves(model) == nil then
-    err = models.learn(server.client, list_options(server, call), runner(call))
+    err = models.learn(server.client, list_options(server, call, is_probe), runner(call))
     local has_answered = err and (err.kind == "http" or err.kind == "protocol") and not pool_servers.is_down(err)
     if err and not has_answered then return nil, err end -- one that answers without a list may have any model
     server.dead_until = nil
@@ -149,11 +156,7 @@ function Pool:take(call, server, is_probe)
   local client, given = server.client, call.given
   call.client, call.server, call.url = client, server, client:url(given.url)
   call.sent_headers = next(given.headers) and calls.settings.headers(given.headers, client.headers) or client.headers
-  call.timeout = given.timeout
-  if is_probe then
-    call.timeout = calls.settings.timeout("call", { connect = math.min(PROBE_CONNECT, given.timeout.connect) },
-      given.timeout)
-  end
+  call.timeout = timeout_of(call, is_probe)
   self:count_choice()
   server.running, server.calls[call] = server.running + 1, true
   if not call.request then return nil end
@@ -174,7 +177,7 @@ function Pool:assign(call)
   if not self:has_other(call) then call.passed = {} end
   local server, is_probe = self:choose(call)
   while server do
-    local ok, err = self:learn(server, call)
+    local ok, err = self:learn(server, call, is_probe)
     if ok and server:serves(self:model_of(call)) ~= false then return self:take(call, server, is_probe) end
     if not ok then
       if err.kind == "cancelled" then return err end
