@@ -160,9 +160,13 @@ describe("a pool", function()
     local never = { delay = 100, json = {} }
     local client = connect { a = server(never), b = server(never), c = server(never) }
     local before = fake.loop:now()
-    local _, _, err = client:chat(QUESTION, { timeout = 7 })
+    local _, message, err = client:chat(QUESTION, { timeout = 7 })
     assert.equal("timeout", err.kind)
+    assert.equal("no complete answer from http://b/v1/models within 2 s (timeout.total sets this limit)", message)
     assert.equal(7, fake.loop:now() - before)
+    local alive = {}
+    for i, state in ipairs(client:servers()) do alive[i] = state.alive end
+    assert.same({ false, false, true }, alive) -- of the third nobody knows
   end)
 
   it("tries the next server at once where the policy allows another attempt", function()

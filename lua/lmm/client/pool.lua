@@ -182,6 +182,7 @@ function Pool:assign(call)
     if not ok then
       if err.kind == "cancelled" then return err end
       server:note_unlisted(err)
+      if call.deadline and call.loop:now() >= call.deadline then return err end
       call.passed[server] = err
     end
     server, is_probe = self:choose(call)
