@@ -87,7 +87,8 @@ describe("a picture that is to be prepared", function()
     local count, is_over = 0, false
     local others = {
       function()
-        local reply, message = client():conversation():ask("what?", lmm.image(large, { max_side = 60 }))
+        local picture = lmm.image(large, { max_side = 2400, convert = "png" }) -- a long piece of work
+        local reply, message = client():conversation():ask("what?", picture)
         is_over = true
         return reply, message
       end,
@@ -101,7 +102,7 @@ describe("a picture that is to be prepared", function()
       end,
     }
     local results = assert(lmm.gather(others))
-    assert.equal("image/jpeg, 60 x 40 pixels", told(results[1]))
+    assert.equal("image/png, 2400 x 1600 pixels", told(results[1]))
     assert(count > 10, "the other task went on " .. count .. " times")
   end)
 
