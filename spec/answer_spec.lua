@@ -486,10 +486,11 @@ describe("what asks for less", function()
       getmetatable(newproxy(true)).__gc = fn -- luacheck: ignore
     end
     local item = '{"a":"' .. ("z"):rep(50) .. '","b":[null,1]}'
-    local answer, fed, count = new(), nil, 0
+    local answer, fed, count, is_over = new(), nil, 0, false
     answer:feed("data: [" .. (item .. ","):rep(3000) .. item .. "]\n\n")
     assert.equal("event", answer:next())
     local function again()
+      if is_over then return end -- one that is collected only later
       count = count + 1
       if count < 3 then
         answer:exact()
@@ -501,6 +502,7 @@ describe("what asks for less", function()
     local pause, step = collectgarbage("setpause", 0), collectgarbage("setstepmul", 1000)
     on_collect(again)
     local value = answer:value()
+    is_over = true
     collectgarbage("setpause", pause)
     collectgarbage("setstepmul", step)
     assert.equal(3001, #value)
