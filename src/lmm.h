@@ -542,12 +542,6 @@ const char *lmm_answer_data(const lmm_answer *answer, size_t *count); /* of what
 int lmm_answer_replay(const lmm_answer *answer, lmm_sse *sse, const char **data, size_t *count);
 void lmm_answer_free(lmm_answer *answer);
 
-/* ---- files: what is to last, whatever happens to the machine ----------------------------------------------------- */
-
-/* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder may
- * be one that nobody can read: both are passed over. */
-int lmm_sync_folder_of(const char *path, lmm_error *error);
-
 /* ---- the parts' Lua bindings: each pushes one value ------------------------------------------------------------- */
 
 int lmm_base64_open(struct lua_State *L); /* { encode, decode, kernels } */
@@ -566,5 +560,11 @@ int lmm_null_open(struct lua_State *L);   /* what stands for null */
 int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */
 void lmm_write_open(struct lua_State *L);
+
+/* ---- files: what is to last, whatever happens to the machine ----------------------------------------------------- */
+
+/* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder may
+ * be one that nobody can read: both are passed over. */
+int lmm_sync_folder_of(const char *path, lmm_error *error);
 
 #endif
