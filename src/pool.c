@@ -57,7 +57,7 @@ static void end(void) {
   for (size_t i = 0; i < LMM_MOST_THREADS; i++)
     if (running[i] != NULL) __atomic_store_n(&running[i]->is_cancelled, true, __ATOMIC_RELAXED);
   (void)pthread_cond_broadcast(&work);
-  while (is_busy() && pthread_cond_timedwait(&ended, &lock, &until) == 0) continue;
+  while (is_busy() && pthread_cond_timedwait(&ended, &lock, &until) == 0) {}
   bool is_over = !is_busy() && is_started;
   is_started = is_started && !is_over;
   (void)pthread_mutex_unlock(&lock);
@@ -75,7 +75,7 @@ static void end(void) {
 static lmm_task *take(void) {
   struct timespec until = seconds_from_now(IDLE_SECONDS);
   idle++;
-  while (first == NULL && !is_ending && pthread_cond_timedwait(&work, &lock, &until) == 0) continue;
+  while (first == NULL && !is_ending && pthread_cond_timedwait(&work, &lock, &until) == 0) {}
   idle--;
   lmm_task *task = is_ending ? NULL : first;
   if (task == NULL) return NULL;
@@ -111,11 +111,11 @@ static void run(lmm_task *task) {
 static void *work_on(void *argument) {
   struct worker *self = argument;
   lmm_task *task;
-  unsigned place = 0;
   bool has_run = false;
   (void)pthread_mutex_lock(&lock);
   while ((task = take()) != NULL) {
-    for (place = 0; running[place] != NULL; place++) continue; /* there are as many places as threads */
+    unsigned place = 0;
+    while (running[place] != NULL) place++; /* there are as many places as threads */
     running[place] = task;
     (void)pthread_mutex_unlock(&lock);
     run(task);

@@ -51,8 +51,10 @@ static char *text_option(lua_State *L, const char *name, size_t *length) {
   if (get_option(L, name, LUA_TSTRING)) {
     const char *text = lua_tolstring(L, -1, length);
     copy = malloc(*length + 1);
-    if (copy == NULL) luaL_error(L, "not enough memory");
-    memcpy(copy, text, *length + 1);
+    if (copy == NULL)
+      luaL_error(L, "not enough memory");
+    else
+      memcpy(copy, text, *length + 1);
   }
   lua_pop(L, 1);
   return copy;
