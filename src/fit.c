@@ -4,8 +4,8 @@
 
 /* A side in the same proportion as the longest one, which becomes `to`; 1 at least. */
 static uint32_t scaled(uint32_t side, uint32_t longest, uint32_t to) {
-  if (longest == 0) return 1;
-  uint64_t result = ((uint64_t)side * to + longest / 2) / longest;
+  uint64_t whole = longest > 0 ? longest : 1;
+  uint64_t result = ((uint64_t)side * to + whole / 2) / whole;
   return result > 0 ? (uint32_t)result : 1;
 }
 
