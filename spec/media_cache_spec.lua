@@ -103,6 +103,33 @@ describe("a medium", function()
     assert.same({ "whole", "null", "whole", "null" }, sent(net))
   end)
 
+  it("is resent whole whatever a server says that does not have it, in the end at once", function()
+    local refusal = { status = 400, json = { error = { code = 400, message = "Failed to apply Processor on None" } } }
+    local replies = { fake.whole "a" }
+    for _ = 1, 8 do
+      replies[#replies + 1] = refusal
+      replies[#replies + 1] = fake.whole "b"
+    end
+    replies[#replies + 1] = fake.whole "c"
+    local net = fake.net(replies)
+    local chat = connect(net, { retry = false }):conversation()
+    assert(chat:ask("q", lmm.image(PNG)))
+    for _ = 1, 9 do assert(chat:ask "q") end
+    assert.same("whole" .. (" null whole"):rep(8) .. " whole", table.concat(sent(net), " "))
+  end)
+
+  it("keeps the refusal of a request that is refused whole, too", function()
+    local refusal = { status = 400, json = { error = { code = 400, message = "too long" } } }
+    local net = fake.net { fake.whole "a", refusal, refusal, fake.whole "b" }
+    local chat = connect(net, { retry = false }):conversation()
+    assert(chat:ask("q", lmm.image(PNG)))
+    local _, message, err = chat:ask "q"
+    assert.matches("too long", message)
+    assert.equal(1, err.attempts)
+    assert(chat:ask "q")
+    assert.same({ "whole", "null", "whole", "whole" }, sent(net))
+  end)
+
   it("is told as lost where it was sent whole", function()
     local net = fake.net { MISS }
     local _, message = connect(net, { retry = false }):conversation():ask("q", lmm.image(PNG))
@@ -197,7 +224,7 @@ describe("over many turns with a server that keeps few media", function()
   end
 
   it("each picture is the one that was asked about, whatever was evicted or lost", function()
-    local server = assert(mock.start { delay = 0, media_cache = 3 })
+    local server = assert(mock.start { delay = 0, media_cache = 6 })
     local client = lmm.connect { base_url = server.url, model = "mock", retry = false }
     local sources, parts = {}, {}
     for i = 1, 8 do
@@ -214,7 +241,7 @@ describe("over many turns with a server that keeps few media", function()
       if turn == 75 then -- the server starts again, and knows nothing
         local port = server.port
         server.stop()
-        server = assert(mock.start { delay = 0, media_cache = 3, port = port })
+        server = assert(mock.start { delay = 0, media_cache = 6, port = port })
       end
       local chat, asked = client:conversation(), {}
       for i = 1, random(3) do asked[i] = random(#parts) end

@@ -51,7 +51,8 @@ local IMAGE_TOKENS = 4 -- of 56 x 56 pixels
 local model, server, client
 
 --- Serves the model, with more words for vLLM's command line.
-local function serve(log, ...)
+---@param port integer?  a free one unless given
+local function serve(log, port, ...)
   local command = {
     FOLDER .. "/venv/bin/vllm", "serve", model, "--served-model-name", "tiny", "--host", "127.0.0.1",
     "--port", "{port}", "--dtype", "float32", "--enforce-eager", "--max-model-len", tostring(CONTEXT),
@@ -68,6 +69,7 @@ local function serve(log, ...)
       VLLM_CPU_KVCACHE_SPACE = "1", VLLM_CPU_OMP_THREADS_BIND = "nobind", no_proxy = "127.0.0.1",
     },
     log = log,
+    port = port,
     ready_timeout = READY,
   })
 end
@@ -79,7 +81,7 @@ setup(function()
   model = scratch .. "/model"
   run("'" .. FOLDER .. "/venv/bin/python' spec/vllm/make_tiny_model.py " .. model)
 
-  server = serve(os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log")
+  server = serve(os.getenv "LMM_VLLM_LOG" or scratch .. "/server.log", nil)
   client = server.client
 end)
 
@@ -352,7 +354,7 @@ describe("tools", function()
   local own
 
   setup(function()
-    own = serve(scratch .. "/tools.log", "--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+    own = serve(scratch .. "/tools.log", nil, "--enable-auto-tool-choice", "--tool-call-parser", "hermes")
   end)
 
   teardown(function()
@@ -437,6 +439,30 @@ describe("media that it keeps", function()
     end)
     assert.same(answers_of(false), texts)
     assert(bytes[4] > bytes[1], table.concat(bytes, " "))
+  end)
+
+  it("are sent again where it has started again, and keeps none any more", function()
+    local first = serve(scratch .. "/first.log", nil)
+    local own, second = lmm.connect { base_url = first.url, retry = false }, nil
+    local chat, told = own:conversation(conversation_options), {}
+    told[1] = assert(chat:ask("What is it?", lmm.image(red)))
+    told[2] = assert(chat:ask("And now?", lmm.image(blue)))
+    first:stop()
+    local ok, problem = pcall(function()
+      second = serve(scratch .. "/second.log", first.port, "--mm-processor-cache-gb", "0")
+      told[3] = assert(chat:ask "Which was first?")
+      told[4] = assert(chat:ask "Sure?")
+    end)
+    own:close()
+    if second then second:stop() end
+    assert(ok, problem)
+    local texts = {}
+    for i, reply in ipairs(told) do
+      texts[i] = reply.text
+      assert.equal(1, reply.attempts)
+      if i > 2 then assert(reply.usage.bytes_sent > told[2].usage.bytes_sent) end
+    end
+    assert.same(answers_of(false), texts)
   end)
 end)
 

@@ -9,6 +9,7 @@ local request = require "lmm.request"
 ---@field kept lmm.KeptMedia[]?
 ---@field has_usage boolean?  `stream_options` go along
 ---@field is_brief boolean?   media that the server has are left out
+---@field was_lost boolean?    the server has refused it without them
 ---@field left_out string?    the field that the next attempt goes without
 local Variants = {}
 Variants.__index = Variants
@@ -23,8 +24,9 @@ local variants = {}
 ---@return lmm.Variants?
 function variants.new(client, plain, wants_usage, kept)
   if not wants_usage and not kept then return nil end
-  return setmetatable({ client = client, plain = plain, kept = kept, has_usage = wants_usage, is_brief = kept ~= nil,
-    left_out = nil }, Variants)
+  return setmetatable({ client = client, plain = plain, kept = kept, has_usage = wants_usage,
+    is_brief = kept ~= nil and client:get_media_cache():leaves_out(),
+    left_out = nil, was_lost = nil }, Variants)
 end
 
 --- The body of the next attempt.
@@ -44,24 +46,33 @@ local function refuses_field(failure)
   return failure.param == OPTIONAL or failure.message:find(OPTIONAL, 1, true) ~= nil
 end
 
+--- Whether a server may refuse so what it has lost. vLLM says "Cache miss", but where it keeps nothing, that it cannot
+--- process a null.
+local function may_have_lost(failure)
+  return failure.status == 400 or failure.status == 422 or failure.status == 500
+end
+
 --- The server refuses: whether another form is to be sent at once.
 ---@param failure { status: integer, message: string, param: string? }
 ---@return boolean
 function Variants:refused(failure)
-  if self.is_brief and failure.message:find "[Cc]ache miss" then -- vLLM
-    self.client:get_media_cache():forget(self.kept)
-    self.is_brief = false
+  if self.has_usage and refuses_field(failure) then
+    self.has_usage, self.left_out = false, OPTIONAL
     return true
   end
-  if not self.has_usage or not refuses_field(failure) then return false end
-  self.has_usage, self.left_out = false, OPTIONAL
+  if not self.is_brief or not may_have_lost(failure) then return false end
+  self.client:get_media_cache():forget(self.kept)
+  self.is_brief, self.was_lost = false, true
   return true
 end
 
 --- The server takes it.
 function Variants:accepted()
   if self.left_out then self.client.left_out[self.left_out] = true end -- it was the field that was wrong
-  if self.kept then self.client:get_media_cache():hold(self.kept) end
+  if not self.kept then return end
+  local cache = self.client:get_media_cache()
+  cache:hold(self.kept)
+  if self.is_brief or self.was_lost then cache:note(self.was_lost) end
 end
 
 return variants

@@ -12,6 +12,8 @@ local json = require "lmm.json"
 ---@field secret string
 ---@field held table<string, true>  the uuids of what the server has, as far as is known
 ---@field count integer  of them
+---@field losses integer  how often in succession the server had not what it should have
+---@field turn integer    of the requests since then
 local MediaCache = {}
 MediaCache.__index = MediaCache
 
@@ -20,9 +22,12 @@ local media_cache = {}
 --- So many uuids are remembered; then all are forgotten, and what is sent again goes whole once.
 local MOST = 100000
 
+--- After so many losses in succession, media are left out once in so many requests only: the server keeps few, or none.
+local MOST_LOSSES = 8
+
 ---@return lmm.MediaCache
 function media_cache.new()
-  return setmetatable({ secret = digest.random(), held = {}, count = 0 }, MediaCache)
+  return setmetatable({ secret = digest.random(), held = {}, count = 0, losses = 0, turn = 0 }, MediaCache)
 end
 
 --- What a server does with a medium by these fields; the same bytes need another uuid where they differ.
@@ -73,6 +78,20 @@ function MediaCache:hold(kept)
       self.held[uuid], self.count = true, self.count + 1
     end
   end
+end
+
+--- Whether the next request is to leave out what the server should have.
+---@return boolean
+function MediaCache:leaves_out()
+  if self.losses < MOST_LOSSES then return true end
+  self.turn = (self.turn + 1) % MOST_LOSSES
+  return self.turn == 0
+end
+
+--- A request that left media out has been answered: at once, or only whole.
+---@param was_lost boolean?
+function MediaCache:note(was_lost)
+  self.losses = was_lost and self.losses + 1 or 0
 end
 
 --- The server has not found a medium of this request: it may have lost any of them.
