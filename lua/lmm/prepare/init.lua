@@ -7,8 +7,6 @@
 -- ({ bytes =, width =, height = }), or nil and an error.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
-local ffmpeg = require "lmm.prepare.ffmpeg"
-local pictures = require "lmm.prepare.pictures"
 
 local prepare = {}
 
@@ -26,7 +24,13 @@ local prepare = {}
 ---@field job table?        while it runs
 ---@field is_done boolean?
 
-local kinds = { image = pictures, video = ffmpeg.film, audio = ffmpeg.sound }
+--- What prepares the parts of a kind, loaded with the first of them: an ask of text alone needs none.
+local load = {
+  image = function() return require "lmm.prepare.pictures" end,
+  video = function() return require "lmm.prepare.ffmpeg".film end,
+  audio = function() return require "lmm.prepare.ffmpeg".sound end,
+}
+local kinds = setmetatable({}, { __index = function(_, kind) return load[kind] and load[kind]() end })
 
 --- Takes out of a part's options what is ours; nil where there is nothing to be done.
 ---@param kind string
@@ -101,7 +105,7 @@ end
 ---@param password string?
 ---@return table? job, lmm.Error? err  result() gives false, then the number, or nil and an error
 function prepare.count_pages(name, source, password)
-  return pictures.start { name = name, source = source, from = "application/pdf", format = "count", page = 1,
+  return kinds.image.start { name = name, source = source, from = "application/pdf", format = "count", page = 1,
     options = { password = password } }
 end
 

@@ -11,7 +11,6 @@
 ---@field regex string[]|string
 ---@field grammar string[]|string
 local errors = require "lmm.errors"
-local schemas = require "lmm.schema"
 
 local structured = {}
 
@@ -53,7 +52,7 @@ local function check_choice(choices)
 end
 
 local function check_schema(schema)
-  local problem = schemas.problem(schema)
+  local problem = require "lmm.schema".problem(schema)
   if problem then errors.misuse("the schema is none: %s", problem) end
 end
 
