@@ -937,7 +937,7 @@ describe("the client", function()
     assert.equal("a", stream:next())
   end)
 
-  it("errors carry what the README promises", function()
+  it("errors carry what the guide promises", function()
     local err = assert.refused("HTTP 429", ask(fake.net { { status = 429, headers = { ["retry-after"] = "600" } } }))
     assert.same({ "receive", 1, 600, "" }, { err.phase, err.attempts, err.retry_after, err.partial })
     assert.matches(" %(the server asks to wait 600 s%)$", err.message)

@@ -186,10 +186,10 @@ describe("limits", function()
 
   it("the defaults are those that are told", function()
     local told, count = settings.of_client("http://h").limits, 0
-    local readme = process.read "README.md":match "### Limits(.-)\n###"
+    local guide = process.read "doc/errors.md":match "## Limits(.*)"
     for name, text in pairs { header = "64 KiB", reply = "64 MiB", event = "64 MiB", depth = "1000", calls = "128",
       choices = "128", error = "2000 bytes" } do
-      local row = readme:match("\n|[^\n|]*`" .. name .. "`[^\n]*")
+      local row = guide:match("\n|[^\n|]*`" .. name .. "`[^\n]*")
       assert.matches("| " .. text .. " |$", row)
       local number, unit = text:match "^(%d+) ?(%a*)"
       assert.equal(number * (({ KiB = 1024, MiB = MIB })[unit] or 1), told[name], name)

@@ -1,4 +1,5 @@
 -- The example of nginx runs as it stands, but for the place where it listens.
+local guides = require "spec.support.guides"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
 local nginx = require "spec.support.nginx"
@@ -240,8 +241,8 @@ describe("nginx's example", function()
     end
   end)
 
-  it("the README's lines", function()
-    local block = process.read "README.md":match "```nginx\n(.-)\n```"
+  it("the guide's lines", function()
+    local block = guides.code("doc/nginx.md", "nginx")[1]
     local readme = start(upstream.url, function(example)
       local head, paths = example:match "^(.-)http {", example:match "\n[^\n]*lua_package_path[^\n]*\n[^\n]*\n"
       block = block:gsub("http {", "%0\n  access_log off;" .. paths:gsub("%%", "%%%%"), 1)

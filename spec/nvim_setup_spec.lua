@@ -1,13 +1,13 @@
 -- How the plugin gets into real editors: by a plugin manager, by hand, without settings, and with what is wrong.
+local guides = require "spec.support.guides"
 local nvim = require "spec.support.nvim"
 local plugin = require "spec.support.nvim_plugin"
 local shell = require "spec.support.shell"
 
 local folder
 
--- The README's examples: for a plugin manager, for the init.lua of an installation by hand, and a task.
-local examples = {}
-for code in shell.read "README.md":gmatch "```lua nvim\n(.-)\n```" do examples[#examples + 1] = code end
+-- The guide's examples: for a plugin manager, for the init.lua of an installation by hand, and a task.
+local examples = guides.code("doc/neovim.md", "lua nvim")
 
 --- A case in each editor.
 local function each(name, fn)
@@ -55,7 +55,7 @@ describe("the plugin is set up", function()
   setup(function() folder = nvim.plugin() end)
   teardown(function() os.execute("rm -rf " .. folder) end)
 
-  each("by the README's entry for a plugin manager", function(editor)
+  each("by the guide's entry for a plugin manager", function(editor)
     local code = LAZY:format(examples[1], folder, folder):gsub("vim%.cmd%.source%(file%)", "vim.cmd('source ' .. file)")
     local opts = { program = editor.program, plugin = "/nowhere", init = "" }
     plugin.run(opts, { plugin.answer "ok" }, function(ed, server)
@@ -68,7 +68,7 @@ describe("the plugin is set up", function()
     end)
   end)
 
-  each("by the README's lines for a clone among the packages", function(editor)
+  each("by the guide's lines for a clone among the packages", function(editor)
     for _, kind in ipairs { "start", "opt" } do
       local home = os.tmpname()
       local packages = home .. "/nvim/site/pack/lmm/" .. kind
@@ -104,7 +104,7 @@ describe("the plugin is set up", function()
       assert.same({ 1, 2 }, ed:lua "return { vim.g.loaded_lmm and 1, vim.fn.exists ':LmmReplace' }")
     end)
 
-  each("and the README's task runs", function(editor)
+  each("and the guide's task runs", function(editor)
     plugin.run({ program = editor.program, plugin = folder }, { plugin.MODELS, plugin.answer("a\n", "b") }, function(ed)
       assert.equal(3, #examples)
       ed:lua(examples[3])

@@ -1,51 +1,85 @@
--- Every example of the README runs as it stands, against the built-in server.
+-- Every example of README.md and of the guides in doc runs as it stands, against the built-in server; their links lead
+-- somewhere.
+local guides = require "spec.support.guides"
 local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
 
 local quote = shell.quote
 local here = shell.output "pwd":match "^[^\n]+"
 local interpreter = arg[-1]
-local folder = os.tmpname()
-os.remove(folder)
+local base = shell.output "mktemp -d":match "^[^\n]+"
+
+-- Which blocks are run elsewhere, and where. Those without a language are for a root's shell, a terminal or another
+-- machine.
+local ELSEWHERE = {
+  ["lua nvim"] = { "doc/neovim.md", "spec/nvim_setup_spec.lua" },
+  nginx = { "doc/nginx.md", "spec/nginx_example_spec.lua" },
+  [""] = {},
+}
 
 --- Runs a script in a folder that holds picture.jpg, with `lmm` in the path; gives all that it printed.
-local function run(script, url)
+local function run(folder, script, url)
   local setup = ([[mkdir -p %s/bin && cd %s && cp %s/examples/picture.jpg . &&
     printf '#!/bin/sh\nexec %s %s/bin/lmm "$@"\n' >bin/lmm && chmod +x bin/lmm &&
-    export PATH="$PWD/bin:$PATH" OPENAI_BASE_URL=%s && ]]):format(folder, folder, here, interpreter, here, url)
+    unset XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME &&
+    export HOME="$PWD" PATH="$PWD/bin:$PATH" OPENAI_BASE_URL=%s && ]]):format(folder, folder, here, interpreter, here,
+    url)
   return shell.output(setup .. "{ " .. script .. "\n} 2>&1; echo \"exit $?\"")
 end
 
-describe("the README", function()
-  local server
+--- What stands behind `-->` in an example as a pattern, `...` being anything.
+local function pattern_of(expected)
+  return (expected:gsub("%s+$", ""):gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0"):gsub("%%%.%%%.%%%.", ".-")
+    :gsub("%s+", " "))
+end
 
-  setup(function() server = assert(mock.start { delay = 0 }) end)
+local server
+setup(function() server = assert(mock.start { delay = 0 }) end)
+teardown(function()
+  server.stop()
+  os.execute("rm -rf " .. quote(base))
+end)
 
-  teardown(function()
-    server.stop()
-    os.execute("rm -rf " .. quote(folder))
-  end)
+for _, file in ipairs(guides.files()) do
+  describe(file, function()
+    -- The examples of a file share a folder, so that one may use what another wrote.
+    local folder = base .. "/" .. file:match "([^/]+)%.md$"
 
-  -- Those for Neovim, "lua nvim", are run by nvim_plugin_spec.lua.
-  local readme = shell.read "README.md"
-  local count = 0
-  for heading, language, code in ("\n" .. readme):gmatch "```([%l ]*)()\n(.-)\n```" do
-    local line = select(2, readme:sub(1, language):gsub("\n", ""))
-    if heading == "lua" or heading == "sh" then
-      count = count + 1
-      it(heading .. " example at line " .. line, function()
-        -- The examples that name the default address mean the server of this spec.
-        local lua = quote(interpreter) .. " -e " .. quote((code:gsub("http://127%.0%.0%.1:8000/v1", server.url)))
-        local text = run(heading == "lua" and lua or "set -e\n" .. code, server.url)
-        assert.matches("exit 0\n$", text)
-        for expected in code:gmatch "%-%->%s*([^\n]+)" do
-          local pattern = expected:gsub("%s+$", ""):gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0")
-            :gsub("%%%.%%%.%%%.", ".-")
-          assert.matches((pattern:gsub("%s+", " ")), (text:gsub("%s+", " ")))
-        end
-      end)
+    for _, block in ipairs(guides.blocks(file)) do
+      local elsewhere = ELSEWHERE[block.language]
+      local name = ("%s example at line %d"):format(block.language, block.line)
+      if block.language == "lua" or block.language == "sh" then
+        it(name, function()
+          -- The examples that name the default address mean the server of this spec.
+          local code = block.code:gsub("http://127%.0%.0%.1:8000/v1", server.url)
+          local script = block.language == "lua" and quote(interpreter) .. " -e " .. quote(code) or "set -e\n" .. code
+          local text = run(folder, script, server.url)
+          assert.matches("exit 0\n$", text)
+          for expected in block.code:gmatch "%-%->%s*([^\n]+)" do
+            assert.matches(pattern_of(expected), (text:gsub("%s+", " ")))
+          end
+        end)
+      elseif not elsewhere or elsewhere[1] and elsewhere[1] ~= file then
+        it(name, function()
+          error(elsewhere and ("%s runs those of %s alone"):format(elsewhere[2], elsewhere[1]) or "no spec runs these")
+        end)
+      end
     end
-  end
 
-  it("has examples", function() assert(count >= 10, count .. " examples found") end)
+    it("leads somewhere by each link", function()
+      for _, target in ipairs(guides.links(file)) do
+        local path, anchor = target:match "^([^#]*)#?(.*)$"
+        path = path == "" and file or (file:match "^.*/" or "") .. path
+        assert(os.rename(path, path), file .. " leads to " .. target .. ", which is not there")
+        assert(anchor == "" or guides.anchors(path)[anchor], file .. " leads to " .. target .. ": no such heading")
+      end
+    end)
+  end)
+end
+
+describe("README.md", function()
+  it("is short", function()
+    local _, lines = shell.read "README.md":gsub("\n", "")
+    assert(lines <= 150, lines .. " lines")
+  end)
 end)
