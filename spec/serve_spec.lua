@@ -207,9 +207,14 @@ describe("a server that does not start", function()
   it("what on_log or on_wait raises is raised, and the server is gone", function()
     for _, name in ipairs { "on_log", "on_wait" } do
       local opts = { command = after("echo $$ | tee " .. scratch .. "; sleep 600") }
-      opts[name] = function() error("on purpose", 0) end
+      local pid
+      opts[name] = function()
+        pid = process.wait_for("its pid", function() return (process.read(scratch) or ""):match "(%d+)\n" end)
+        error("on purpose", 0)
+      end
+      os.remove(scratch)
       assert.equal("on purpose", select(2, pcall(lmm.serve, opts)))
-      process.wait_gone(process.read(scratch):match "%d+")
+      process.wait_gone(pid)
     end
   end)
 end)
