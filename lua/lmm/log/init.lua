@@ -1,0 +1,183 @@
+--- The log of what was asked: exchanges come in, and stay in an SQLite database; they go out again by id, by words, by
+--- picture, by chat, and by what they ask, so that the same request need not be sent twice.
+---
+---     local log = assert(require("lmm.log").open "log.db")
+---     local id = log:add { kind = "chat/completions", server = url, model = "m", request = request, reply = reply }
+---     for _, row in ipairs(log:list { search = "telescope", limit = 10 }) do print(row.id, row.question) end
+---
+--- Media are named by their SHA-256, and never stand in the database: it knows the path of their file, or, with
+--- `media = true`, keeps their bytes as files beside it. No key and no header comes in. Many processes may write at once.
+---
+--- What fails gives nil and an error, as everywhere inside the library; nothing here raises but for misuse.
+local errors = require "lmm.errors"
+local options = require "lmm.options"
+
+--- One exchange, as it is added.
+---@class lmm.Exchange
+---@field kind string?      the endpoint, "chat/completions" unless given, as in "embeddings"
+---@field request table     the fields as they were sent, `messages` among them; parts may stand anywhere in it
+---@field server string     the server's base URL
+---@field model string?     that was asked
+---@field reply table?      a lmm.Reply, or what has some of its fields: `message`, `text`, `reasoning`, `tool_calls`,
+--- `finish_reason`, `usage`, `cost`, `id`, `model`, `request_id`, `attempts`
+---@field err lmm.Error?    in the place of the reply; `err.partial` is kept, too
+---@field time number?      when it began: seconds since 1970 (now)
+---@field first_token number?  seconds
+---@field total number?     seconds
+---@field key string?       by which `find` finds it (that of log.key, where it was answered)
+
+--- One exchange, as it is read. In its `request` and its `reply` stand parts in the place of media.
+---@class lmm.LoggedExchange
+---@field id integer
+---@field chat integer      the id of the exchange that began its conversation: its own, where it is the first
+---@field kind string
+---@field time number       when it began: seconds since 1970
+---@field server string
+---@field model string?     that was asked
+---@field question string   the texts of the last message, a line each
+---@field answer string     the text of the answer, or of what had come of it
+---@field first_token number?
+---@field total number?
+---@field prompt_tokens integer?
+---@field completion_tokens integer?
+---@field cost number?
+---@field finish_reason string?
+---@field error string?     the message, where it failed
+---@field key string?
+---@field request table?    the fields that were sent; of `get` and `find` alone, and so are the rest
+---@field reply table?      `message`, `text`, `reasoning`, `finish_reason`, `usage`, `id`, `model`, `attempts`, ...
+---@field err table?        `kind`, `message`, `status`, `code`, `type`, `param`, `hint`, `attempts`, `elapsed`, `partial`
+---@field media lmm.LoggedMedium[]?  of the request and the reply, in their order
+
+---@class lmm.LoggedMedium
+---@field sha256 string     of the bytes of the file, or of those that were given
+---@field kind string       "image", "video", "audio" or "file"
+---@field mime string?
+---@field size integer?     bytes
+---@field width integer?
+---@field height integer?
+---@field path string?      where its file was seen last, or is kept
+
+---@class lmm.Log
+---@field path string
+local Log = {}
+Log.__index = Log
+Log.__name = "lmm.Log"
+
+local log = {}
+
+--- A module of this room that is needed only now: SQLite is loaded with the first log.
+local function the(name)
+  return require("lmm.log." .. name)
+end
+
+local OPEN = { media = "boolean", wait = "number", create = "boolean" }
+
+--- Opens a log, and makes it where it is not there: a file that its owner alone can read.
+---@param path string
+---@param opts { media: boolean?, wait: number?, create: boolean? }?  media: the bytes of media are kept, too, in the
+--- folder PATH.media; wait: seconds for another process that writes (5); create: false does not make it
+---@return lmm.Log? log, lmm.Error? err  which says what is wrong: locked, damaged, of a newer lmm, not to be written, ...
+function log.open(path, opts)
+  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
+    errors.misuse("a log's path is a text that is not empty, not %s", type(path) == "string" and "this" or type(path))
+  end
+  opts = options.check("log.open", OPEN, opts)
+  local database, err = the("database").open(path, opts.wait or 5, opts.create ~= false)
+  if not database then return nil, err end
+  return setmetatable({ path = path, database = database, keeps_media = opts.media or false }, Log)
+end
+
+--- What names a request, whoever sends it: the same for the same fields, messages, bytes of media, server and model.
+--- Whether it is streamed does not count.
+---@param request table  as for client:chat, parts in it
+---@param opts { server: string, model: string?, kind: string?, salt: string? }  model: where the request names none;
+--- salt: what tells apart what should not be taken for the same, as the third try of a question
+---@return string? key, lmm.Error? err  where a medium cannot be read
+function log.key(request, opts)
+  return the("exchange").key(request, opts)
+end
+
+--- The path of the command's log: $LMM_LOG, where that is a path, else log.db in $XDG_STATE_HOME/lmm, which is
+--- ~/.local/state/lmm unless given.
+---@return string? path, string? message  nil where there is no home directory
+function log.default_path()
+  return the("places").path()
+end
+
+--- Adds an exchange. The messages that an earlier one has brought are not stored again.
+---@param exchange lmm.Exchange
+---@return integer? id, lmm.Error? err
+function Log:add(exchange)
+  return the("writing").add(self, exchange)
+end
+
+--- The exchange with this id, or nil.
+---@param id integer
+---@return lmm.LoggedExchange? exchange, lmm.Error? err
+function Log:get(id)
+  return the("reading").get(self, id)
+end
+
+--- The last exchange that asked what this key stands for and was answered, or nil.
+---@param key string  see log.key
+---@return lmm.LoggedExchange? exchange, lmm.Error? err
+function Log:find(key)
+  return the("reading").find(self, key)
+end
+
+--- The last exchanges, the newest first, without their requests and replies.
+---@param opts { limit: integer?, search: string?, image: string?, model: string?, chat: integer?, before: integer?,
+--- failed: boolean? }?  limit: at most so many (all); search: words that question or answer hold, a beginning is enough;
+--- image: a path, or a SHA-256, of a medium that was asked about; chat: those of one conversation, by the id of any of
+--- them; before: only older ones than this id; failed: only those that failed, or only those that did not
+---@return lmm.LoggedExchange[]? rows, lmm.Error? err
+function Log:list(opts)
+  return the("reading").list(self, opts)
+end
+
+--- What it takes to go on with the conversation of an exchange, up to its answer.
+---@class lmm.LoggedChat
+---@field id integer        of its last exchange
+---@field chat integer      of its first
+---@field messages table[]  for client:conversation { messages = ... }: parts stand in the place of media, to be sent
+--- from their files as long as these are what they were
+---@field fields table      what else each request of it carried, `model` apart
+---@field model string?
+---@field server string
+
+---@param id integer  of any exchange of it that was answered: what followed that one is left out
+---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
+function Log:chat(id)
+  return the("reading").chat(self, id)
+end
+
+--- The same for the last exchange that was answered.
+---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
+function Log:last_chat()
+  return the("reading").last_chat(self)
+end
+
+--- Calls `write` with each exchange as a line of JSON, the oldest first.
+---@param write fun(line: string)
+---@param opts table?  as for `list`
+---@return integer? count, lmm.Error? err
+function Log:export(write, opts)
+  return the("reading").export(self, write, opts)
+end
+
+--- Forgets exchanges, and with them messages and kept media that no other one needs.
+---@param opts { older: number?, id: integer?, all: boolean? }  one of them; older: than so many seconds
+---@return integer? count, lmm.Error? err  how many exchanges are gone
+function Log:prune(opts)
+  return the("pruning").prune(self, opts)
+end
+
+--- Ends it. Further calls of its methods raise.
+function Log:close()
+  self.database:close()
+end
+
+errors.check_self(Log, "log", "add", "get", "find", "list", "chat", "last_chat", "export", "prune", "close")
+
+return log
