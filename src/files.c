@@ -129,6 +129,33 @@ static int replace_file(const char *from, const char *path, lmm_error *error) {
   return code == LMM_OK ? lmm_sync_folder_of(path, error) : code;
 }
 
+/* Makes the folders that lead to `path`, which is changed meanwhile, each for its owner alone. */
+static int make_folders(char *path, lmm_error *error) {
+  for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    int result = mkdir(path, 0700);
+    *slash = '/';
+    if (result != 0 && errno != EEXIST) return fail(error);
+  }
+  return LMM_OK;
+}
+
+/* Makes an empty file, see files_create. */
+static int create_file(const char *path, lmm_error *error) {
+  int fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0 && errno == ENOENT) {
+    char *copy = strdup(path);
+    if (copy == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
+    int code = make_folders(copy, error);
+    free(copy);
+    if (code != LMM_OK) return code;
+    fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  }
+  if (fd < 0 && errno != EEXIST) return fail(error);
+  if (fd >= 0) (void)close(fd);
+  return LMM_OK;
+}
+
 /* Reads up to `capacity` bytes from the beginning; `count` becomes how many, and `size` the file's. */
 static int read_file(const char *path, char *out, size_t capacity, size_t *count, uint64_t *size, lmm_error *error) {
   struct stat status = {.st_size = 0};
@@ -194,6 +221,17 @@ static int files_replace(lua_State *L) {
   return 1;
 }
 
+/* create(path) -> true | nil, why
+ * At `path` is afterwards what was there before, or else an empty file of mode 0600, in folders that were made where they
+ * were missing, of mode 0700. `why` names no path. */
+static int files_create(lua_State *L) {
+  const char *path = check_path(L, 1);
+  lmm_error error = {LMM_OK, ""};
+  if (create_file(path, &error) != LMM_OK) return lmm_push_error(L, &error);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 #define READ_MAX ((lua_Integer)1 << 30)
 
 /* read(path, most) -> at most so many of the first bytes of a file, its size | nil, why, is_missing
@@ -245,6 +283,7 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L);
 LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"absolute", files_absolute},
+      {"create", files_create},
       {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
