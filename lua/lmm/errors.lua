@@ -67,6 +67,7 @@ end
 -- What Debian calls the packages of the Lua modules that not everything needs.
 local packages = {
   argparse = "lua-argparse", cjson = "lua-cjson", luv = "lua-luv", ["openssl.digest"] = "lua-luaossl",
+  ["luasql.sqlite3"] = "lua-sql-sqlite3",
 }
 
 --- A sentence for a module that `require` did not find, with the package that holds it.

@@ -19,7 +19,7 @@ local LAYERS = {
   { "mock", "server", "bulk" },
   { "client", "conversation", "events", "stream" },
   { "call" },
-  { "answer", "pages", "request", "transport", "loop" },
+  { "answer", "log", "pages", "request", "transport", "loop" },
   { "form", "frames", "part", "prepare", "reply" },
   { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
   { "core", "curl", "digest", "files", "vips" }, -- in C

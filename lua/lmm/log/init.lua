@@ -6,7 +6,8 @@
 ---     for _, row in ipairs(log:list { search = "telescope", limit = 10 }) do print(row.id, row.question) end
 ---
 --- Media are named by their SHA-256, and never stand in the database: it knows the path of their file, or, with
---- `media = true`, keeps their bytes as files beside it. No key and no header comes in. Many processes may write at once.
+--- `media = true`, keeps their bytes as files beside it. No key and no header comes in. Many processes may write at
+--- once.
 ---
 --- What fails gives nil and an error, as everywhere inside the library; nothing here raises but for misuse.
 local errors = require "lmm.errors"
@@ -24,7 +25,9 @@ local options = require "lmm.options"
 ---@field time number?      when it began: seconds since 1970 (now)
 ---@field first_token number?  seconds
 ---@field total number?     seconds
----@field key string?       by which `find` finds it (that of log.key, where it was answered)
+---@field key string?       by which `find` finds it (that of log.key)
+---@field options table?    lmm's own that go with the request: `schema`, `choice`, `regex` or `grammar`
+---@field cached boolean?   the answer came from the log
 
 --- One exchange, as it is read. In its `request` and its `reply` stand parts in the place of media.
 ---@class lmm.LoggedExchange
@@ -43,10 +46,13 @@ local options = require "lmm.options"
 ---@field cost number?
 ---@field finish_reason string?
 ---@field error string?     the message, where it failed
+---@field cached boolean?   it was answered from the log
 ---@field key string?
 ---@field request table?    the fields that were sent; of `get` and `find` alone, and so are the rest
+---@field options table?    lmm's own that went with the request: `schema` and the like
 ---@field reply table?      `message`, `text`, `reasoning`, `finish_reason`, `usage`, `id`, `model`, `attempts`, ...
----@field err table?        `kind`, `message`, `status`, `code`, `type`, `param`, `hint`, `attempts`, `elapsed`, `partial`
+---@field err table?        `kind`, `message`, `status`, `code`, `type`, `param`, `hint`, `attempts`, `elapsed`,
+--- `partial`
 ---@field media lmm.LoggedMedium[]?  of the request and the reply, in their order
 
 ---@class lmm.LoggedMedium
@@ -80,7 +86,7 @@ local OPEN = { media = "boolean", wait = "number", create = "boolean" }
 ---@return lmm.Log? log, lmm.Error? err  which says what is wrong: locked, damaged, of a newer lmm, not to be written, ...
 function log.open(path, opts)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
-    errors.misuse("a log's path is a text that is not empty, not %s", type(path) == "string" and "this" or type(path))
+    errors.misuse("log.open takes a path, not %s", type(path) == "string" and "such a text" or "a " .. type(path))
   end
   opts = options.check("log.open", OPEN, opts)
   local database, err = the("database").open(path, opts.wait or 5, opts.create ~= false)
@@ -91,11 +97,43 @@ end
 --- What names a request, whoever sends it: the same for the same fields, messages, bytes of media, server and model.
 --- Whether it is streamed does not count.
 ---@param request table  as for client:chat, parts in it
----@param opts { server: string, model: string?, kind: string?, salt: string? }  model: where the request names none;
---- salt: what tells apart what should not be taken for the same, as the third try of a question
+---@param opts { server: string, model: string?, kind: string?, options: table?, salt: string? }  server: its base URL;
+--- model: where the request names none; options: `schema` and the like, which go with it; salt: what tells apart what should not be taken for the same, as the third try of a question
 ---@return string? key, lmm.Error? err  where a medium cannot be read
 function log.key(request, opts)
-  return the("exchange").key(request, opts)
+  return the("request").key_of(request, opts)
+end
+
+--- Has the calls of a client logged: see lmm.log.recorder.
+---@param opts { path: string, media: boolean?, cache: boolean? }
+---@param loop lmm.Loop
+---@return lmm.log.Recorder
+function log.recorder(opts, loop)
+  return the("recorder").new(opts, loop, log.open)
+end
+
+--- A value without media, and the media: see lmm.log.plain.
+function log.plain(value, opts)
+  return the("plain").of(value, opts)
+end
+
+--- The body in which a server would have sent a logged reply; nil where it had media.
+---@param exchange lmm.LoggedExchange
+---@return string? body
+function log.body(exchange)
+  return exchange.reply and the("answer").body(exchange.reply, exchange.model)
+end
+
+--- Whether the command is to log, and who has said that it is not; and how that is changed for the times to come.
+---@return boolean is_on, string? by  "$LMM_LOG", or the path of a file
+function log.is_on()
+  return the("places").is_on()
+end
+
+---@param is_on boolean
+---@return true? done, string? message
+function log.switch(is_on)
+  return the("places").switch(is_on)
 end
 
 --- The path of the command's log: $LMM_LOG, where that is a path, else log.db in $XDG_STATE_HOME/lmm, which is
@@ -128,9 +166,10 @@ end
 
 --- The last exchanges, the newest first, without their requests and replies.
 ---@param opts { limit: integer?, search: string?, image: string?, model: string?, chat: integer?, before: integer?,
---- failed: boolean? }?  limit: at most so many (all); search: words that question or answer hold, a beginning is enough;
+--- failed: boolean?, older: number? }?  limit: at most so many (all); search: words that question or answer hold, a beginning is enough;
 --- image: a path, or a SHA-256, of a medium that was asked about; chat: those of one conversation, by the id of any of
---- them; before: only older ones than this id; failed: only those that failed, or only those that did not
+--- them; before: only those before this id; older: only those before this time, in seconds since 1970; failed: only
+--- those that failed, or only those that did not
 ---@return lmm.LoggedExchange[]? rows, lmm.Error? err
 function Log:list(opts)
   return the("reading").list(self, opts)
@@ -142,7 +181,8 @@ end
 ---@field chat integer      of its first
 ---@field messages table[]  for client:conversation { messages = ... }: parts stand in the place of media, to be sent
 --- from their files as long as these are what they were
----@field fields table      what else each request of it carried, `model` apart
+---@field fields table      what else its last request carried, `model` apart
+---@field options table     lmm's own that went with it: `schema` and the like
 ---@field model string?
 ---@field server string
 

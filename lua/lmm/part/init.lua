@@ -329,7 +329,7 @@ function part.page(name, source, wanted, options)
     invalid(self, "%s", message)
     return self
   end
-  self.media, self.mime = media, "application/pdf"
+  self.media, self.source, self.mime = media, source, "application/pdf"
   prepare.plan(self, ("page %d of %s"):format(wanted.page, name), source, wanted)
   self.filename = ("page-%d.%s"):format(wanted.page, types.ending(self.mime))
   return self
