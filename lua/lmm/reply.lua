@@ -28,6 +28,7 @@
 --- to follow a regex or a grammar
 ---@field timing { first_token: number?, total: number }  seconds, of all rounds
 ---@field attempts integer  of its own round
+---@field cached boolean?  the answer came from the log, see `cache` of lmm.connect
 ---@field raw table          what the server sent: its object, or the list of a stream's events; nulls are `lmm.null`.
 --- It is decoded when it is first looked at, from the bytes that are kept until then
 local Reply = {}

@@ -201,7 +201,7 @@ function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
-  if self.call then self.call:finish(err) end
+  if self.call then self.call:finish(err, self.result) end
   if self.on_end then self.on_end(not err and self.result or nil, err) end
 end
 
@@ -222,7 +222,7 @@ function Stream:complete()
   if self.after_reply then self.between, err = self.after_reply(result) end
   if err then return self:stop(err) end
   if not self.between then return self:succeed() end
-  call:finish()
+  call:finish(nil, result)
 end
 
 --- The reply of the last exchange is the stream's.

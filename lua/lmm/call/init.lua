@@ -26,6 +26,8 @@ local usage = require "lmm.call.usage"
 ---@field variants lmm.Variants?  the forms in which the request may be sent
 ---@field pool lmm.Pool|false  of several servers: it gives each attempt one of them, whose client `client` is then
 ---@field server lmm.PoolServer?  of the attempt under way
+---@field entry lmm.log.Entry?  that has it logged
+---@field canned lmm.Transfer?  the answer, from the log
 ---@field wanted string?  of such a client: the model that the server must have
 local Call = {}
 Call.__index = Call
@@ -261,6 +263,10 @@ end
 function Call:open()
   self.headers, self.received, self.late_until, self.is_ending = nil, 0, nil, nil
   self.limit, self.time_left = "first", self.timeout.first or math.huge
+  if self.canned then
+    self.transfer, self.headers = self.canned, {}
+    return self.canned:head()
+  end
   local lines, key = self.client:header_lines(self)
   local is_cancelled = self.cancelled or self.client.closed -- while a key was asked for
   if is_cancelled then return nil, self:fail { kind = "cancelled" } end
@@ -388,8 +394,10 @@ end
 
 --- The call is over, for good.
 ---@param err lmm.Error?  how, where that is not well
-function Call:finish(err)
+---@param reply table?
+function Call:finish(err, reply)
   self:close()
+  if self.entry then self.entry:finish(self, err, reply) end
   if self.pool then self.pool:release(self, err) end
   self.client.calls[self] = nil
 end

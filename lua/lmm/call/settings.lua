@@ -14,6 +14,7 @@ local rows = {
   base_url = "string|table", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
   user_agent = "string", dialect = "string|table", media_cache = "boolean", prices = "table",
+  log = "string|boolean", log_media = "boolean", cache = "boolean",
 }
 setmetatable(rows, { __index = { transport = "table" } }) -- for specs: taken, but not among the names that are listed
 
@@ -244,6 +245,26 @@ local function check_servers(opts)
   return servers
 end
 
+--- Where the calls of a client are logged; false: nowhere.
+---@return { path: string, media: boolean?, cache: boolean? }|false
+local function log_settings(opts)
+  local path = opts.log
+  if path == nil then path = opts.cache or opts.log_media end -- which need one
+  if not path then
+    if opts.cache then errors.misuse "lmm.connect: cache = true answers from the log, and log = false" end
+    return false
+  end
+  if path == true then
+    local message
+    path, message = require("lmm.log").default_path()
+    if not path then errors.misuse("lmm.connect: log = true: %s", message) end
+  end
+  if path == "" or path:find("\0", 1, true) then
+    errors.misuse "lmm.connect: log is a path, or true for the usual one"
+  end
+  return { path = path, media = opts.log_media, cache = opts.cache }
+end
+
 --- The settings that a client of several servers has for all of them, and theirs.
 local function of_pool(opts)
   local servers, urls = check_servers(opts), {}
@@ -279,6 +300,7 @@ function settings.of_client(opts)
     keeps_media = opts.media_cache, -- nil: where the server does
     usage = usage.new(),
     prices = opts.prices and usage.prices(opts.prices) or false, -- there, so that it is found at once
+    log = log_settings(opts), -- of which the client makes what logs
   }
   local url = opts.base_url or transport.environment "OPENAI_BASE_URL" or "http://127.0.0.1:8000/v1"
   local base_url, query, host = check_base_url(url, opts.base_url and "base_url" or "$OPENAI_BASE_URL")

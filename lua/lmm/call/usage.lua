@@ -86,7 +86,8 @@ end
 ---@param call lmm.Call
 ---@param reply { usage: table?, model: string? }  model: that it names
 function usage.add(call, reply)
-  if not reply.usage then return end
+  if call.canned then reply.cached = true end
+  if call.canned or not reply.usage then return end
   local prices = call.client.prices
   local prompt, completion = usage.add_tokens(call.client.usage, reply.usage)
   if prices then reply.cost = cost(prices[call.model] or prices[reply.model], prompt, completion) end

@@ -90,7 +90,7 @@ local function write(part, fields, model)
   end
   local body, err, content_type = request.any(forms.new(form))
   if not body then return nil, err end
-  return { body = body, model = model, content_type = content_type, parts = { part } }
+  return { body = body, model = model, content_type = content_type, parts = { part }, fields = form }
 end
 
 ---@return lmm.Part? part, lmm.Error? err

@@ -11,6 +11,7 @@ local variants = require "lmm.client.variants"
 ---@field body userdata?  as far as it can be written before the server is known
 ---@field found lmm.Found?  the media in it
 ---@field unwritten table?  the fields, where it is to be written again once the server is known
+---@field fields table?   what was asked, the caller's own tables; for the log
 ---@field form table?     what the answer is to be, see lmm.request.structured
 ---@field model string?   where one is named
 ---@field needs_model boolean?  where none is, the first that the server lists goes along
@@ -67,7 +68,7 @@ function chat.of_text(text, ours)
     local reason = not text:find "%S" and "it is empty" or message or "it is a " .. what
     return {}, errors.new { kind = "invalid", message = "the request is not a JSON object: " .. reason }
   end
-  return setmetatable({ body = core.body(text), found = nil, form = nil,
+  return setmetatable({ body = core.body(text), found = nil, fields = value, form = nil,
     model = type(value.model) == "string" and value.model or nil, needs_model = false,
     choices = type(value.n) == "number" and value.n or 1, streamed = value.stream == true, wants_usage = false,
     affinity = nil, unwritten = nil }, Chat)
@@ -88,7 +89,8 @@ function chat.new(client, given, ours, streamed, affinity)
   local sent, wants_usage = fields.sent(given, streamed)
   sent.model = sent.model or client.given_model or client.listed_model
   local body, err, found = write(client, sent, form, affinity)
-  local self = setmetatable({ body = body, found = found, form = form, model = sent.model, needs_model = true,
+  local self = setmetatable({ body = body, found = found, fields = client.log and given or nil, form = form,
+    model = sent.model, needs_model = true,
     choices = type(sent.n) == "number" and sent.n or 1, streamed = streamed, wants_usage = wants_usage,
     affinity = affinity, unwritten = nil }, Chat)
   if body and (found or form) and (client.pool or self:needs_dialect(client)) then

@@ -72,6 +72,7 @@ end
 ---@field model string?
 ---@field parts lmm.Part[]?
 ---@field content_type string?  where it is not JSON's
+---@field fields table      which nobody changes any more
 
 --- Whom a request is written for: a server that keeps media does so for chats.
 local function without_cache(client)
@@ -84,7 +85,7 @@ function endpoint.write(client, fields)
   fields.model = fields.model or client.given_model or client.listed_model
   local body, err, found = request.body(fields, without_cache(client))
   if not body then return nil, err end
-  return { body = body, model = fields.model, parts = found and found.parts }
+  return { body = body, model = fields.model, parts = found and found.parts, fields = fields }
 end
 
 --- Sends it, and reads the reply.
@@ -103,12 +104,12 @@ function endpoint.send(client, path, written, opts, read)
   opts.content_type, opts.model = written.content_type, model
   local reply, failure, call = client:fetch("POST", client:url(path), body, opts, function(call, attempt)
     call.model, call.parts = model, written.parts -- of which a refusal may have to say more
+    call.entry = not path:find "^/" and client:begin_entry(path, written.fields)
     return call:run(attempt)
   end, read)
   if not reply then return nil, failure end
   reply.attempts, reply.timing = call.attempts, { total = call.loop:now() - call.started }
   reply.request_id = call.headers["x-request-id"] or call.headers["request-id"]
-  call:add_usage(reply)
   reply.usage = reply.usage or {}
   reply.usage.bytes_sent = call.bytes_sent
   return reply

@@ -12,6 +12,20 @@ for _, rows in ipairs { calls.rows, structured.rows } do
   for name, types in pairs(rows) do fields.rows[name] = types end
 end
 
+--- Those of the options of a request that say what the answer is to be.
+---@param ours table?
+---@return table?
+function fields.answer_options(ours)
+  local out
+  for name in pairs(structured.rows) do
+    if ours and ours[name] ~= nil then
+      out = out or {}
+      out[name] = ours[name]
+    end
+  end
+  return out
+end
+
 --- Names that vLLM took once and would now ignore without a word.
 local removed = { guided_json = "schema", guided_regex = "regex", guided_choice = "choice", guided_grammar = "grammar" }
 

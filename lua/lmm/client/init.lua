@@ -38,6 +38,7 @@ function client.new(opts)
   self.lines = {} -- header lines, by whether there is a body
   self.left_out = {} -- names of fields that the server refuses and that requests can do without
   self.loop = loops.current()
+  if self.log then self.log = require("lmm.log").recorder(self.log, self.loop) end
   if self.loop.transport and not self.pool then self:get_transport() end -- which refuses what it cannot do
   return self
 end
@@ -100,6 +101,16 @@ function Client:header_lines(call)
     .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
 end
 
+--- Begins the record of a call, where the client has a log.
+---@param kind string  the endpoint
+---@param sent any     the fields, if it is a table of them
+---@param ours table?  options
+---@return lmm.log.Entry?
+function Client:begin_entry(kind, sent, ours)
+  if not self.log or type(sent) ~= "table" or require("lmm.form").is(sent) then return nil end
+  return self.log:begin(kind, request.copy(sent), request.copy(fields.answer_options(ours)))
+end
+
 --- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
 ---@param opts lmm.CallOptions
 ---@param read nil|fun(text: string, head: table): any, table?  makes what is given of a body, or nil and a failure
@@ -119,8 +130,13 @@ function Client:fetch(method, url, body, opts, run, read)
   end
   -- What is raised in between (by a function of the caller's, by Ctrl-C) ends the call, too.
   local ok, reply, err = loops.pcall(run or call.run, call, attempt)
-  call:finish()
-  if not ok then error(reply, 0) end
+  if not ok then
+    call:finish()
+    error(reply, 0)
+  end
+  local told = reply and read and (reply.json or reply)
+  if type(told) == "table" and type(told.usage) == "table" then call:add_usage(told) end
+  call:finish(err, reply)
   return reply, err, call
 end
 
@@ -250,18 +266,19 @@ end
 function Client:request(method, path, body, opts)
   local call_opts = call_options(self, "client:request", opts)
   local url = self:url_of("client:request", method, path)
-  local err
+  local entry, err = self:begin_entry(path, body)
   call_opts.model = model_in(body)
   body, err, call_opts.content_type, call_opts.parts = request.any(body)
   if err then return errors.public(nil, err) end
-  local reply, call
-  reply, err, call = self:fetch(method, url, body, call_opts)
-  if not reply then return errors.public(nil, err) end
-  local value, failure = require("lmm.answer").decode(reply.body, self.limits)
-  if failure and failure.kind == "limit" then return errors.public(nil, call:fail(failure)) end
-  reply.json = value
-  if type(value) == "table" and type(value.usage) == "table" then call:add_usage { usage = value.usage } end
-  return reply
+  local reply, failure = self:fetch(method, url, body, call_opts, function(call, attempt)
+    call.entry = entry
+    return call:run(attempt)
+  end, function(text, head)
+    local value, failure = require("lmm.answer").decode(text, self.limits)
+    if failure and failure.kind == "limit" then return nil, failure end
+    return { status = head.status, headers = head.headers, body = text, json = value }
+  end)
+  return errors.public(reply, failure)
 end
 
 --- The events of any endpoint that streams ("responses", "completions"), as an iterator: each decoded, with its name.
@@ -276,13 +293,15 @@ end
 function Client:events(method, path, body, opts)
   local call_opts = call_options(self, "client:events", opts)
   local url = self:url_of("client:events", method, path)
-  local err
+  local entry, err = self:begin_entry(path, body)
   call_opts.model = model_in(body)
   body, err, call_opts.content_type, call_opts.parts = request.any(fields.streamed(body))
   local function prepare()
     if err then return nil, err end
     call_opts.started = self.loop:now() -- the clock starts when they are first read
-    return calls.new(self, method, url, body, call_opts)
+    local call = calls.new(self, method, url, body, call_opts)
+    call.entry = entry
+    return call
   end
   local result = require("lmm.events").new(prepare, self.limits)
   return result, nil, nil, result
@@ -304,6 +323,8 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
   self:check_open()
   local asked, err = chats.new(self, given, ours, streamed, affinity)
   local opts = calls.options(self, ours)
+  local entry = self.log and asked.fields and self:begin_entry(url and "completions" or "chat/completions",
+    asked.fields, ours)
   local function prepare(stream)
     if err then return nil, err end
     stream.started = stream.started or self.loop:now() -- the clock starts when the stream is first read
@@ -316,7 +337,8 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     end
     opts.model = asked.model
     local call = calls.new(self, "POST", url or self.chat_url, nil, opts)
-    call.stream, call.request = stream, asked
+    call.stream, call.request, call.entry = stream, asked, entry
+    if entry and entry:answer(call, asked.model or model) then return call end
     if self.pool then return call end -- which binds it to each server
     err = asked:bind(call, self, model, run)
     if not err then return call end
@@ -387,6 +409,7 @@ function Client:close()
   self.closed = true
   for call in pairs(self.calls) do call:cancel() end
   if self.pool then self.pool:close() end
+  if self.log then self.log:close() end
   if self.transport and self.transport.close then self.transport:close() end
 end
 

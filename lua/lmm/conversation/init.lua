@@ -211,7 +211,7 @@ function Conversation:follow(stream, messages, rounds)
   function stream.on_end(reply, err)
     if current.stream == stream then current.is_open = nil end
     if reply then
-      add_usage(self, reply.usage)
+      if not reply.cached then add_usage(self, reply.usage) end
       for _, step in ipairs(reply.steps or {}) do
         if step.usage ~= reply.usage then add_usage(self, step.usage) end -- unless it is the same reply's
       end
