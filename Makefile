@@ -142,7 +142,7 @@ nvim: ## builds the modules for Neovim and puts them beside the library: a plugi
 	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q
 
 spec: all ## runs the specs, or those in SPEC="spec/a_spec.lua ..."
-	@$(RUN) $(LUA) spec/run.lua $(SPEC)
+	@LMM_LOG=off $(RUN) $(LUA) spec/run.lua $(SPEC)
 
 VLLM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/vllm
 test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR): 7 GB

@@ -65,6 +65,7 @@ function cli.new(environment)
     local lines = {}
     local function export(name, value) lines[#lines + 1] = "export " .. name .. "=" .. quote(value) end
     for _, name in ipairs { "out", "err", "status" } do export(name, program.write(name, "")) end
+    export("LMM_LOG", "off")
     export("LUA_PATH", package.path)
     export("LUA_CPATH", package.cpath)
     for name, value in pairs(environment) do export(name, value) end

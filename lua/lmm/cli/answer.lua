@@ -80,7 +80,7 @@ end
 ---@param recorder table  see lmm.cli.record
 function answer.print_json(reply, message, err, recorder)
   if not reply then return nil, message, err end
-  local text = is_stream(reply) and require "lmm.json".encode(reply.raw) or recorder:body()
+  local text = (is_stream(reply) or reply.cached) and require "lmm.json".encode(reply.raw) or recorder:body()
   console.write(texts.fold(console.chomp(text)) .. "\n")
   return reply
 end
@@ -192,7 +192,8 @@ function answer.describe(reply, err)
     local first = timing.first_token and (", first token after %.3f s"):format(timing.first_token) or ""
     console.note("time: %.3f s%s", timing.total, first)
   end
-  local attempts = (reply or err).attempts
+  if reply and reply.cached then console.note "cached: the answer is from the log, nothing was sent" end
+  local attempts = not (reply and reply.cached) and (reply or err).attempts
   if attempts then console.note("attempts: %d", attempts) end
   if usage.prompt_tokens then
     console.note("usage: %d prompt tokens, %d completion tokens", usage.prompt_tokens, usage.completion_tokens or 0)

@@ -3,6 +3,7 @@ local answer = require "lmm.cli.answer"
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local logging = require "lmm.cli.logging"
 local sources = require "lmm.cli.sources"
 
 local ask = {}
@@ -43,7 +44,8 @@ Examples:
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
-   lmm ask --continue chat.json "And in the background?"]]
+   lmm ask --continue chat.json "And in the background?"
+   lmm ask --again 12 -m other-model]]
 
 --- A whole number from 1 to `most`.
 local function whole(name, most)
@@ -81,6 +83,7 @@ function ask.declare(parser)
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   connection.declare(command)
+  logging.declare(command, true)
   command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, choice,"
     .. " regex, grammar, retry and timeout as the library takes them. May be given several times.")
     :argname("NAME=VALUE"):count("*"):convert(field.parse)
@@ -99,6 +102,9 @@ function ask.declare(parser)
     .. " --save says. Fields that -p sets are saved with it. Where the question is empty, calls that are unanswered"
     .. " are run, with the tools of --tool. -p 'media={\"OLD\":\"NEW\"}' says where folders of media are"
     .. " now."):argname "FILE"
+  command:option("--again", "Ask again what the exchange ID of lmm log has asked: its messages, media and fields, and its"
+    .. " model and server unless others are named. A QUESTION takes the place of its own."):argname("ID")
+    :convert(whole("--again", 2 ^ 53))
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
     :convert(console.seconds)
@@ -110,7 +116,8 @@ end
 
 --- Only one thing can come from standard input, and there is one question.
 local function check(args)
-  local readers = { (args.question[1] or "-") == "-" and "the question" or nil }
+  local asks_again = args.again and not args.question[1]
+  local readers = { (args.question[1] or "-") == "-" and not asks_again and "the question" or nil }
   for _, given in ipairs(args.media or {}) do
     if given.source == "-" then readers[#readers + 1] = given.kind and "a picture" or "a medium" end
   end
@@ -121,6 +128,8 @@ local function check(args)
       readers[1] == "the question" and ": give the question as an argument" or "")
   elseif args["continue"] and args.system then
     console.misuse "-s is for a conversation that begins: the one of --continue has its own system message"
+  elseif args.again and (args.system or args["continue"]) then
+    console.misuse("--again asks what was asked, and %s something else: give one", args.system and "-s" or "--continue")
   end
 end
 
@@ -132,6 +141,7 @@ end
 
 --- The question; nil where there is none, and the conversation is to go on from what is unanswered in it.
 local function read_question(args)
+  if args.again and not args.question[1] then return nil end
   local given = args.question[1] or "-"
   local question
   if given == "-" then
@@ -214,43 +224,65 @@ end
 --- The conversation to ask in, a new one or one that was saved; nil, a message and an error. Where it cannot be saved
 --- afterwards is told before anything is asked.
 ---@param fields table
+---@param again lmm.cli.Again?
 ---@return lmm.Conversation? chat, string? message, lmm.Error? err
-local function open(client, args, fields)
+local function open(client, args, fields, again)
   local err = args.save and require("lmm.conversation").check_target(args.save)
   if err then return nil, err.message, err end
   if args["continue"] then return client:load(args["continue"], fields) end
+  for name, value in pairs(again and again.fields or {}) do
+    if fields[name] == nil then fields[name] = value end
+  end
   return client:conversation(fields)
 end
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
+--- A client for the question.
+---@param again lmm.cli.Again?
+local function connect(args, on_retry, again)
+  local options = logging.apply(connection.options(args), args)
+  options.model, options.timeout, options.retry = args.model, args.timeout, { on_retry = on_retry }
+  options.media_cache = false -- one question sends each medium once
+  if again then
+    options.model = options.model or again.model
+    options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or again.server
+  end
+  return require "lmm".connect(options)
+end
+
+--- What is asked: the question and its media, or those of an exchange before.
+---@return (string|table|lmm.Part)[]
+local function parts_of(args, question, again)
+  local media = sources.parts(args.media or {}, { max_side = args.max_side, pages = args.page, frames = args.frames })
+  local out = again and again.question or { question }
+  for _, part in ipairs(media) do out[#out + 1] = part end
+  return out
+end
+
 function ask.run(args)
   check(args)
   if args.output then answer.check_output(args.output) end
-  local lmm = require "lmm"
   local on_retry, clear = retry_line()
-  local options = connection.options(args)
-  options.model, options.timeout, options.retry = args.model, args.timeout, { on_retry = on_retry }
-  options.media_cache = false -- one question sends each medium once
-  local client = lmm.connect(options)
+  local question = args.again and read_question(args)
+  local again = args.again and require "lmm.cli.again".read(args.again, question)
+  local client = connect(args, on_retry, again)
   local fields = read_fields(args)
   if type(fields.retry) == "table" then fields.retry.on_retry = on_retry end
   if #args.tool > 0 then fields.on_call = on_call(args.verbose) end
-  local chat, message, err = open(client, args, fields)
+  local chat, message, err = open(client, args, fields, again)
   if not chat then return nil, message, err end
   if #args.tool > 0 then require "lmm.cli.tool".add(chat, args.tool) end
-  local question, media = read_question(args), sources.parts(args.media or {},
-    { max_side = args.max_side, pages = args.page, frames = args.frames })
-  local reply
+  local asked, reply = parts_of(args, question or read_question(args), again), nil
   local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
   if args.json or print_value or args.no_stream then
     local recorder = args.json and require "lmm.cli.record".new(client)
-    reply, message, err = chat:ask(question, unpack(media))
+    reply, message, err = chat:ask(unpack(asked))
     clear()
     local print_answer = args.json and answer.print_json or print_value or answer.print_reply
     reply, message, err = print_answer(reply, message, err, recorder)
   else
-    reply, message, err = answer.print_stream((chat:stream(question, unpack(media))), clear)
+    reply, message, err = answer.print_stream((chat:stream(unpack(asked))), clear)
   end
   if reply and not args.json then
     answer.warn(reply)

@@ -3,6 +3,7 @@
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local logging = require "lmm.cli.logging"
 local sources = require "lmm.cli.sources"
 
 local request = {}
@@ -11,6 +12,7 @@ local request = {}
 function request.declare(command)
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   connection.declare(command)
+  logging.declare(command)
   command:option("-p --param", "A field of the request, by the server's name; retry and timeout as the library takes"
     .. " them. VALUE is read as JSON where it is JSON, @FILE stands for what the file holds. May be given several"
     .. " times."):argname("NAME=VALUE"):count("*"):convert(field.parse)
@@ -39,7 +41,7 @@ end
 ---@param reserved table<string, string>?  the fields that options of their own set, each with what to do
 ---@return lmm.Client client, table opts
 function request.client(args, reserved)
-  local options, opts = connection.options(args), {}
+  local options, opts = logging.apply(connection.options(args), args), {}
   options.model = args.model
   for _, given in ipairs(args.param) do
     local instead = reserved and reserved[given.name] or given.name == "headers" and "-H gives them"

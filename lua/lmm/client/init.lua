@@ -333,6 +333,7 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     local model
     if not asked.model and asked.needs_model and not self.pool then
       model, err = require("lmm.client.models").find(self, opts, run)
+      if entry and not model then entry:fail(self, err) end
       if not model then return nil, err end
     end
     opts.model = asked.model

@@ -38,6 +38,7 @@ local options = require "lmm.options"
 ---@field server string
 ---@field model string?     that was asked
 ---@field question string   the texts of the last message, a line each
+---@field media_count integer?  how many media stand in that message
 ---@field answer string     the text of the answer, or of what had come of it
 ---@field first_token number?
 ---@field total number?
@@ -83,7 +84,7 @@ local OPEN = { media = "boolean", wait = "number", create = "boolean" }
 ---@param path string
 ---@param opts { media: boolean?, wait: number?, create: boolean? }?  media: the bytes of media are kept, too, in the
 --- folder PATH.media; wait: seconds for another process that writes (5); create: false does not make it
----@return lmm.Log? log, lmm.Error? err  which says what is wrong: locked, damaged, of a newer lmm, not to be written, ...
+---@return lmm.Log? log, lmm.Error? err  which says what is wrong: locked, damaged, of a newer lmm, ...
 function log.open(path, opts)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
     errors.misuse("log.open takes a path, not %s", type(path) == "string" and "such a text" or "a " .. type(path))
@@ -98,7 +99,8 @@ end
 --- Whether it is streamed does not count.
 ---@param request table  as for client:chat, parts in it
 ---@param opts { server: string, model: string?, kind: string?, options: table?, salt: string? }  server: its base URL;
---- model: where the request names none; options: `schema` and the like, which go with it; salt: what tells apart what should not be taken for the same, as the third try of a question
+--- model: where the request names none; options: `schema` and the like, which go with it; salt: what
+--- tells apart what should not be taken for the same, as the third try of a question
 ---@return string? key, lmm.Error? err  where a medium cannot be read
 function log.key(request, opts)
   return the("request").key_of(request, opts)
@@ -122,6 +124,12 @@ end
 ---@return string? body
 function log.body(exchange)
   return exchange.reply and the("answer").body(exchange.reply, exchange.model)
+end
+
+--- Whether what a log needs is installed: found, but not loaded.
+---@return boolean
+function log.is_installed()
+  return the("places").is_installed()
 end
 
 --- Whether the command is to log, and who has said that it is not; and how that is changed for the times to come.
@@ -166,10 +174,10 @@ end
 
 --- The last exchanges, the newest first, without their requests and replies.
 ---@param opts { limit: integer?, search: string?, image: string?, model: string?, chat: integer?, before: integer?,
---- failed: boolean?, older: number? }?  limit: at most so many (all); search: words that question or answer hold, a beginning is enough;
---- image: a path, or a SHA-256, of a medium that was asked about; chat: those of one conversation, by the id of any of
---- them; before: only those before this id; older: only those before this time, in seconds since 1970; failed: only
---- those that failed, or only those that did not
+--- failed: boolean?, older: number? }?  limit: at most so many (all); search: words that question or answer hold, a
+--- beginning is enough; image: a path, or a SHA-256, of a medium that was asked about; chat: those of one conversation,
+--- by the id of any of them; before: only those before this id; older: only those before this time, in seconds since
+--- 1970; failed: only those that failed, or only those that did not
 ---@return lmm.LoggedExchange[]? rows, lmm.Error? err
 function Log:list(opts)
   return the("reading").list(self, opts)

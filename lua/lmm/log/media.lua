@@ -1,5 +1,6 @@
 --- The media of a log: where the bytes of each were seen last, and those that the log keeps itself.
 local core = require "lmm.core"
+local json = require "lmm.json"
 local plain = require "lmm.log.plain"
 local types = require "lmm.types"
 local version = require "lmm.version"
@@ -70,11 +71,11 @@ end
 --- The media of the messages up to one, the first first.
 ---@return lmm.LoggedMedium[]
 function media.of(log, message)
-  return log.database:rows([[WITH RECURSIVE up (id, depth) AS (SELECT ?, 0 UNION ALL
+  return json.array(log.database:rows([[WITH RECURSIVE up (id, depth) AS (SELECT ?, 0 UNION ALL
     SELECT parent, depth + 1 FROM message JOIN up USING (id) WHERE parent IS NOT NULL)
-    SELECT sha256, kind, mime, size, width, height, path, max(depth) AS depth FROM up
+    SELECT sha256, kind, mime, size, width, height, path FROM up
     JOIN message_medium ON message = up.id JOIN medium ON medium.id = medium
-    GROUP BY medium.id ORDER BY depth DESC, medium.id]], message)
+    GROUP BY medium.id ORDER BY max(depth) DESC, medium.id]], message))
 end
 
 return media

@@ -31,6 +31,20 @@ function places.path()
   return path and path .. "/log.db", message
 end
 
+--- See log.is_installed.
+---@return boolean
+function places.is_installed()
+  if package.loaded["luasql.sqlite3"] then return true end
+  for template in package.cpath:gmatch "[^;]+" do
+    local file = io.open((template:gsub("%?", "luasql/sqlite3")), "rb")
+    if file then
+      file:close()
+      return true
+    end
+  end
+  return false
+end
+
 local function mark()
   local path, message = folder()
   return path and path .. "/log.off", message

@@ -92,17 +92,28 @@ end
 
 -- ---- one call
 
+local function write(self, exchange)
+  self.is_done = true
+  exchange.kind, exchange.request, exchange.options = self.kind, self.request, self.own
+  exchange.time = os.time() - math.floor(exchange.total or 0)
+  self.recorder:write(exchange)
+end
+
 --- The call has ended.
 ---@param call lmm.Call
 ---@param err lmm.Error?
 ---@param reply table?
 function Entry:finish(call, err, reply)
   if self.is_done or call.attempts == 0 then return end -- nothing was sent
-  self.is_done = true
-  local total = call.loop:now() - call.started
-  self.recorder:write { kind = self.kind, request = self.request, options = self.own, server = call.client.base_url,
-    model = call.model, reply = reply, err = err, time = os.time() - math.floor(total), first_token = call.first,
-    total = total, cached = call.canned ~= nil or nil }
+  write(self, { server = call.client.base_url, model = call.model, reply = reply, err = err, first_token = call.first,
+    total = call.loop:now() - call.started, cached = call.canned ~= nil or nil })
+end
+
+--- There was no call, since the server did not say what models it has.
+---@param client lmm.Client
+---@param err lmm.Error
+function Entry:fail(client, err)
+  write(self, { server = client.base_url, err = err, total = err.elapsed })
 end
 
 --- Whether the same request has the same answer each time, as far as servers promise that.
