@@ -102,8 +102,8 @@ function ask.declare(parser)
     .. " --save says. Fields that -p sets are saved with it. Where the question is empty, calls that are unanswered"
     .. " are run, with the tools of --tool. -p 'media={\"OLD\":\"NEW\"}' says where folders of media are"
     .. " now."):argname "FILE"
-  command:option("--again", "Ask again what the exchange ID of lmm log has asked: its messages, media and fields, and its"
-    .. " model and server unless others are named. A QUESTION takes the place of its own."):argname("ID")
+  command:option("--again", "Ask again what the exchange ID of lmm log has asked: its messages, media and fields, and"
+    .. " its model and server unless others are named. A QUESTION takes the place of its own."):argname("ID")
     :convert(whole("--again", 2 ^ 53))
   command:option("--timeout", "How long to wait for the whole answer, all attempts included (default: no limit but"
     .. " 600 until the first piece and 120 between two)."):argname("SECONDS")
@@ -273,7 +273,8 @@ function ask.run(args)
   local chat, message, err = open(client, args, fields, again)
   if not chat then return nil, message, err end
   if #args.tool > 0 then require "lmm.cli.tool".add(chat, args.tool) end
-  local asked, reply = parts_of(args, question or read_question(args), again), nil
+  local asked = parts_of(args, question or read_question(args), again)
+  local reply
   local print_value = args.schema and answer.print_value or args.choice and answer.print_choice
   if args.json or print_value or args.no_stream then
     local recorder = args.json and require "lmm.cli.record".new(client)

@@ -51,7 +51,8 @@ function log.declare(parser)
   command:option("-n --limit", "At most so many (default: 20; of export, all)."):argname("N"):convert(whole)
   command:option("-s --search", "Those with all of these words in their question or answer; the beginning of a word is"
     .. " enough."):argname "WORDS"
-  command:option("-i --image", "Those about this picture, or any other medium, wherever the file is now."):argname "FILE"
+  command:option("-i --image", "Those about this picture, or any other medium, wherever its file was then.")
+    :argname "FILE"
   command:option("-m --model", "Those of this model."):argname "NAME"
   command:option("--chat", "Those of the conversation to which this exchange belongs."):argname("ID"):convert(whole)
   command:flag("--failed", "Those that failed.")
@@ -151,7 +152,7 @@ local function text_of(exchange)
   if reply and reply.reasoning then out[#out + 1] = "reasoning:\n" .. reply.reasoning .. "\n" end
   if reply and reply.message then out[#out + 1] = message_text(reply.message) end
   if exchange.error then
-    if exchange.answer ~= "" then out[#out + 1] = "assistant, up to where it broke off:\n" .. exchange.answer .. "\n" end
+    if exchange.answer ~= "" then out[#out + 1] = "assistant, up to where it broke off:\n" .. exchange.answer end
     out[#out + 1] = "error: " .. exchange.error .. "\n"
   end
   return table.concat(out, "\n")
@@ -248,7 +249,9 @@ function log.run(args)
     console.misuse("there is no lmm log %s%s", words[1], near and ": did you mean " .. near .. "?"
       or " (--search WORDS searches)")
   end
-  if #words > (MOST[words[1]] or 1) then console.misuse("'%s' is too much behind lmm log %s", words[#words], words[1]) end
+  if #words > (MOST[words[1]] or 1) then
+    console.misuse("'%s' is too much behind lmm log %s", words[#words], words[1])
+  end
   return (action or list)(args)
 end
 

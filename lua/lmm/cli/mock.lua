@@ -69,6 +69,8 @@ Examples:
    lmm mock --port 8000
    lmm ask -i picture.jpg "What is shown in the image?"      in another terminal
    lmm ask -p 'mock={"status": 503}' -p retry=false "Busy?"  a fault on demand
+   lmm mock --record http://gpu1:8000/v1 answers.jsonl       see doc/log.md
+   lmm mock --replay answers.jsonl --port 8000
    lmm serve -- lmm mock org/model --start-delay 5 --log-lines 20]]
 
 function mock.declare(parser)
@@ -98,6 +100,13 @@ function mock.declare(parser)
     :argname("N"):convert(count)
   command:option("--capacity", "What it can do at a time: batching:64, slots:1, reject:8 or collapse:32. An answer"
     .. " alone takes 0.1 s then."):argname "MODEL:N"
+  command:option("--record", "Pass requests on to the server at URL, and its answers back; each goes into FILE, a line"
+    .. " of JSON, without keys, media by their SHA-256."):argname({ "URL", "FILE" }):args(2)
+  command:option("--replay", "Answer from such a FILE; a request that is not in it gets a 404 that says how it"
+    .. " differs.")
+    :argname "FILE"
+  command:flag("--closest", "With --replay: answer what is not in it as what is most like it.")
+  command:flag("--timing", "With --replay: take the time that the answers took.")
   command:flag("--no-tools", "Refuse tools, as vLLM does that was started without a parser for their calls.")
   command:option("--start-delay", "Listen only after so many seconds, as a server does that loads a model.")
     :argname("SECONDS"):convert(delay)
@@ -109,12 +118,17 @@ function mock.declare(parser)
 end
 
 function mock.run(args)
-  local given = args.limits or {}
+  local given, record = args.limits or {}, args.record or {}
+  local is_idle = (args.closest or args.timing) and not args.replay
+  if is_idle then
+    require "lmm.cli.console".misuse("%s goes with --replay FILE", args.closest and "--closest" or "--timing")
+  end
   return require "lmm.mock".run({
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
     api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio, like = args.like,
     media_cache = args.media_cache, tools = not args.no_tools, capacity = args.capacity,
+    upstream = record[1], record = record[2], replay = args.replay, closest = args.closest, timing = args.timing,
   }, { delay = args.start_delay, lines = args.log_lines, fails = args.fail_start })
 end
 

@@ -240,73 +240,6 @@ function Client:wait_ready(opts)
   return errors.public(require("lmm.client.ready").wait(self, opts))
 end
 
---- The URL of a path that a caller names.
-function Client:url_of(where, method, path)
-  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
-  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
-  return self:url(path)
-end
-
---- The model that a body names, by which a pool chooses the server.
-local function model_in(body)
-  return type(body) == "table" and type(body.model) == "string" and body.model or nil
-end
-
---- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
---- base URL ("embeddings"). A table is sent as JSON, parts in it replaced; a string as it is; a form (lmm.form) as
---- multipart/form-data.
----@param method string  GET, POST, ...
----@param path string
----@param body table|string|lmm.Form|nil
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
----@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
---- decoded, where it is JSON; a status that is no success is an error
----@return string? message
----@return lmm.Error? err
-function Client:request(method, path, body, opts)
-  local call_opts = call_options(self, "client:request", opts)
-  local url = self:url_of("client:request", method, path)
-  local entry, err = self:begin_entry(path, body)
-  call_opts.model = model_in(body)
-  body, err, call_opts.content_type, call_opts.parts = request.any(body)
-  if err then return errors.public(nil, err) end
-  local reply, failure = self:fetch(method, url, body, call_opts, function(call, attempt)
-    call.entry = entry
-    return call:run(attempt)
-  end, function(text, head)
-    local value, failure = require("lmm.answer").decode(text, self.limits)
-    if failure and failure.kind == "limit" then return nil, failure end
-    return { status = head.status, headers = head.headers, body = text, json = value }
-  end)
-  return errors.public(reply, failure)
-end
-
---- The events of any endpoint that streams ("responses", "completions"), as an iterator: each decoded, with its name.
---- The arguments are those of client:request; `stream = true` goes along with a JSON object that says nothing of it. A
---- failure before the first event is tried again, `[DONE]` ends them, and an error among them ends them as one. Gives
---- them in the form that a `for` loop closes on Lua 5.4.
----@param method string
----@param path string
----@param body table|string|lmm.Form|nil
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
----@return lmm.Events events, nil, nil, lmm.Events
-function Client:events(method, path, body, opts)
-  local call_opts = call_options(self, "client:events", opts)
-  local url = self:url_of("client:events", method, path)
-  local entry, err = self:begin_entry(path, body)
-  call_opts.model = model_in(body)
-  body, err, call_opts.content_type, call_opts.parts = request.any(fields.streamed(body))
-  local function prepare()
-    if err then return nil, err end
-    call_opts.started = self.loop:now() -- the clock starts when they are first read
-    local call = calls.new(self, method, url, body, call_opts)
-    call.entry = entry
-    return call
-  end
-  local result = require("lmm.events").new(prepare, self.limits)
-  return result, nil, nil, result
-end
-
 --- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
 --- written at once; nothing is sent before the stream is read.
 ---@param where string  what the caller called, for messages
@@ -414,7 +347,7 @@ function Client:close()
   if self.transport and self.transport.close then self.transport:close() end
 end
 
-errors.check_self(Client, "client", "models", "health", "servers", "wait_ready", "request", "chat", "stream",
+errors.check_self(Client, "client", "models", "health", "servers", "wait_ready", "chat", "stream",
   "conversation", "load", "close")
 require "lmm.client.late"(Client)
 

@@ -3,6 +3,8 @@
 local errors = require "lmm.errors"
 
 ---@class lmm.Client
+---@field request fun(self, method: string, path: string, body: any, opts: table?): table?, string?, lmm.Error?
+---@field events fun(self, method: string, path: string, body: any, opts: table?): lmm.Events, nil, nil, lmm.Events
 ---@field embed fun(self, given, opts: table?): lmm.Embeddings?, string?, lmm.Error?
 ---@field tokenize fun(self, given: string|table[], opts: table?): lmm.Tokens?, string?, lmm.Error?
 ---@field detokenize fun(self, list: integer[], opts: table?): string?, string?, lmm.Error?
@@ -19,6 +21,7 @@ local FILES = {
   audio = { "transcribe", "translate" },
   completions = { "complete", "stream_completion" },
   ranking = { "score", "rerank" },
+  requests = { "request", "events" },
 }
 
 ---@param Client table

@@ -28,10 +28,13 @@ local function exchange_of(row)
   local answer = row.answer_json and words.of_message(row.answer_json)
   if not answer and row.error then answer = (decode(row.details).err or {}).partial end
   local _, media_count = row.question_json:gsub('"lmm%.medium":', "")
-  return { id = row.id, media_count = media_count > 0 and media_count or nil, chat = row.chat, kind = row.kind, time = row.time, server = row.server, model = row.model,
-    question = words.of_message(row.question_json), answer = answer or "", first_token = row.first_token,
-    total = row.total, prompt_tokens = row.prompt_tokens, completion_tokens = row.completion_tokens, cost = row.cost,
-    finish_reason = row.finish_reason, error = row.error, key = row.key, cached = row.is_cached == 1 or nil }
+  return {
+    id = row.id, chat = row.chat, kind = row.kind, time = row.time, server = row.server, model = row.model,
+    question = words.of_message(row.question_json), media_count = media_count > 0 and media_count or nil,
+    answer = answer or "", first_token = row.first_token, total = row.total, prompt_tokens = row.prompt_tokens,
+    completion_tokens = row.completion_tokens, cost = row.cost, finish_reason = row.finish_reason, error = row.error,
+    key = row.key, cached = row.is_cached == 1 or nil,
+  }
 end
 
 --- The messages up to one, the first first, as they are stored.

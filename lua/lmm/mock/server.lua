@@ -28,7 +28,8 @@ local mock_server = {}
 mock_server.options = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
   limit_image = "number", limit_video = "number", limit_audio = "number", like = "string", media_cache = "number",
-  tools = "boolean", capacity = "string",
+  tools = "boolean", capacity = "string", record = "string", upstream = "string", replay = "string",
+  closest = "boolean", timing = "boolean",
 }
 
 local DEFAULTS = { port = 0, delay = 0.02, model = "mock", max_model_len = 32768, like = "vllm", media_cache = 256 }
@@ -226,15 +227,31 @@ local function new_load(text)
   end })
 end
 
+--- What answers in the mock's place: a recorder, a player, or nothing.
+---@return lmm.mock.Recorder|lmm.mock.Player|nil stand_in, string? message
+local function new_stand_in(settings)
+  if settings.record and settings.replay then return nil, "it either records or replays, not both" end
+  if settings.record and not settings.upstream then return nil, "the server to record is not named" end
+  if settings.record then
+    return require("lmm.mock.recorder").new(settings.upstream, settings.record, function(line)
+      io.stderr:write(line, "\n")
+    end)
+  end
+  if settings.replay then return require("lmm.mock.player").new(settings.replay, settings) end
+end
+
 --- Serves on 127.0.0.1 while the loop runs.
 ---@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
 --- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
---- tools: boolean?, capacity: string? }
+--- tools: boolean?, capacity: string?, record: string?, upstream: string?, replay: string?, closest: boolean?,
+--- timing: boolean? }
 ---  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
 ---  asked of every request below /v1; model: "mock" unless given; max_model_len: tokens of a prompt, or 32768;
 ---  limit_...: how many of a kind a prompt may hold; like: the server that it is like, "vllm" unless given;
 ---  media_cache: how many media it keeps under their uuids, 256 unless given; tools: false refuses them, as vLLM
----  does without a parser; capacity: what it can do at a time, see lmm/mock/capacity.lua, an answer alone takes 0.1 s
+---  does without a parser; capacity: what it can do at a time, see lmm/mock/capacity.lua, an answer alone takes 0.1 s;
+---  record and upstream: a file, and the base URL of a server to which requests are passed on; replay: a file to
+---  answer from; closest: also what was not recorded; timing: in the time that it took
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
 ---@return lmm.mock.Http? server
 ---@return string? message
@@ -253,18 +270,33 @@ function mock_server.serve(opts, log)
   local problem
   settings.load, problem = new_load(settings.capacity)
   if problem then return nil, problem end
+  settings.stand_in, problem = new_stand_in(settings)
+  if problem then return nil, problem end
   if settings.port % 1 ~= 0 or settings.port < 0 or settings.port > 65535 then
     return nil, string.format("port %s is not between 0 and 65535", settings.port)
   end
-  return http.serve {
+  local server
+  server, problem = http.serve {
     port = settings.port,
     on_request = function(request, response)
       response.head = like.head
       response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
-      answer_request(settings, request, response)
+      if settings.stand_in then
+        settings.stand_in:answer(request, response)
+      else
+        answer_request(settings, request, response)
+      end
       if #(request.body or "") > LARGE then collectgarbage() end
     end,
   }
+  if not server then return nil, problem end
+  local close = server.close
+  function server.close()
+    close()
+    if settings.stand_in then settings.stand_in:close() end
+  end
+  server.description = settings.stand_in and settings.stand_in:describe() or ('model "%s"'):format(settings.model)
+  return server
 end
 
 --- Serves in this process until SIGINT or SIGTERM.
@@ -291,8 +323,7 @@ function mock_server.run(opts, plan)
     if problem then return stop(problem) end
     server, problem = mock_server.serve(opts, function(line) io.stderr:write(line, "\n") end)
     if not server then return stop(problem) end
-    local model = opts and opts.model or DEFAULTS.model
-    print(string.format('lmm mock: listening on http://127.0.0.1:%d/v1 (model "%s")', server.port, model))
+    print(string.format("lmm mock: listening on http://127.0.0.1:%d/v1 (%s)", server.port, server.description))
     io.flush()
   end)
   uv.run()
