@@ -6,11 +6,15 @@
  *     late      close fails: EIO
  *     folder    fsync of a folder fails: EIO; "nowhere": EINVAL, as on file systems that do not know it
  *     killed    the process is killed where it renames a file
+ *     log       pwrite into log.db, or its WAL, fails: ENOSPC
+ *     readonly  the file log.db cannot be opened for writing: EROFS
  *     told      each name that is synced or renamed, of whatever file, is a line on standard error
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +52,8 @@ static int fail_with(int code) {
 static unsigned calls;
 
 typedef ssize_t write_fn(int, const void *, size_t);
+typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
+typedef int open_fn(const char *, int, ...);
 typedef int fd_fn(int);
 typedef int rename_fn(const char *, const char *);
 #define NEXT(name, type) (*(type **)(void *)&(void *){dlsym(RTLD_NEXT, name)})
@@ -59,6 +65,22 @@ ssize_t write(int fd, const void *bytes, size_t count) {
     if (is_mode("short") || is_mode("full")) count = 1;
   }
   return NEXT("write", write_fn)(fd, bytes, count);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
+  const char *name = base(path_of(fd));
+  if (is_mode("log") && strncmp(name, "log.db", 6) == 0 && strstr(name, "-shm") == NULL) return fail_with(ENOSPC);
+  return NEXT("pwrite64", pwrite_fn)(fd, bytes, count, offset);
+}
+
+int open64(const char *path, int flags, ...) {
+  va_list more;
+  va_start(more, flags);
+  int mode = (flags & O_CREAT) != 0 ? va_arg(more, int) : 0;
+  va_end(more);
+  int is_log = strcmp(base(path), "log.db") == 0;
+  if (is_mode("readonly") && is_log && (flags & O_ACCMODE) == O_RDWR) return fail_with(EROFS);
+  return NEXT("open64", open_fn)(path, flags, mode);
 }
 
 int fsync(int fd) {

@@ -21,7 +21,7 @@ local MEANINGS = {
   { "not a database", "damaged", "it is no SQLite database, or a damaged one" },
   { "readonly", "readonly", "it cannot be written" },
   { "disk is full", "full", "the disk is full" },
-  { "disk I/O error", "io", "the disk cannot be read or written" },
+  { "disk I/O error", "io", "the disk cannot be read or written, or is full" },
   { "unable to open", "unopened", "it cannot be opened" },
 }
 
@@ -103,15 +103,14 @@ end
 --- Runs `fn` as one transaction that writes: all of it is in the database afterwards, or nothing.
 function Database:transaction(fn)
   self:run "BEGIN IMMEDIATE"
-  local ok, result = pcall(fn)
-  if ok then
-    ok, result = pcall(self.run, self, "COMMIT"), result
-  end
-  if not ok then
-    pcall(self.run, self, "ROLLBACK")
-    error(result, 0)
-  end
-  return result
+  local ok, result = pcall(function()
+    local value = fn()
+    self:run "COMMIT"
+    return value
+  end)
+  if ok then return result end
+  pcall(self.run, self, "ROLLBACK")
+  error(result, 0)
 end
 
 --- What `fn(...)` gives; nil and the error where one is raised in it.

@@ -70,6 +70,7 @@ function pruning.prune(log, opts)
     local gone = db:transaction(function() return sweep(db) end)
     for _, row in ipairs(gone) do os.remove(row.path) end
     if count > 0 then
+      db:run "INSERT INTO words (words) VALUES ('optimize')"
       db:run "VACUUM" -- so that what is forgotten is in the file no more
       db:pragma "wal_checkpoint(TRUNCATE)"
     end
