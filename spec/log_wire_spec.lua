@@ -1,0 +1,124 @@
+-- What is logged of calls to a real server, and that a log which fails takes nothing from the answers.
+local lmm = require "lmm"
+local logs = require "lmm.log"
+local program = require "spec.support.program"
+local shell = require "spec.support.shell"
+
+local PNG = "spec/media/picture.png"
+
+local folder = shell.output "mktemp -d":match "%S+"
+local path = folder .. "/log.db"
+local server
+
+setup(function() server = assert(lmm.mock { delay = 0 }) end)
+
+before_each(function() shell.run("rm -rf %s && mkdir %s", folder, folder) end)
+
+teardown(function()
+  server.stop()
+  os.execute("rm -rf " .. folder)
+end)
+
+local function user(words) return { role = "user", content = words } end
+
+--- What is in the log, the oldest first.
+local function logged()
+  local log = assert(logs.open(path))
+  local rows, out = assert(log:list()), {}
+  for i, row in ipairs(rows) do out[#rows + 1 - i] = assert(log:get(row.id)) end
+  log:close()
+  return out
+end
+
+describe("a client with a log", function()
+  it("logs the other endpoints, each with its name", function()
+    local client = lmm.connect { base_url = server.url, log = path, model = "mock" }
+    assert(client:embed { "one", lmm.image(PNG) })
+    assert(client:complete("once", { max_tokens = 3 }))
+    assert(client:transcribe("spec/media/sound.wav"))
+    assert(client:rerank("query", { "a", "b" }))
+    assert(client:request("POST", "chat/completions", { model = "mock", messages = { user "raw" } }))
+    for _ in client:events("POST", "completions", { model = "mock", prompt = "events" }) do end -- luacheck: ignore
+    assert(client:chat '{"model":"mock","messages":[{"role":"user","content":"as text"}]}')
+    assert(client:models())
+    assert(client:tokenize "not logged")
+    local kinds, questions = {}, {}
+    for i, row in ipairs(logged()) do kinds[i], questions[i] = row.kind, row.question end
+    assert.same({ "embeddings", "embeddings", "completions", "audio/transcriptions", "rerank", "chat/completions",
+      "completions", "chat/completions" }, kinds)
+    assert.same({ "", "one", "once", "", "query\na\nb", "raw", "events", "as text" }, questions)
+    assert.equal("audio/wav", logged()[4].media[1].mime)
+    assert.is_truthy(logged()[6].prompt_tokens)
+    client:close()
+  end)
+
+  it("logs which server of a pool has answered", function()
+    local client = lmm.connect { base_url = { server.url }, log = path, model = "mock" }
+    assert(client:conversation():ask "q")
+    assert.equal(server.url, logged()[1].server)
+    client:close()
+  end)
+
+  it("never logs a key or a header", function()
+    local client = lmm.connect { base_url = server.url, log = path, api_key = "sk-a-secret-key", model = "mock",
+      headers = { ["X-Team"] = "team-secret" } }
+    assert(client:conversation():ask("q", { headers = { Authorization = "Bearer another-secret" } }))
+    assert.is_nil((client:chat { messages = { user "x" }, mock = { status = 401 } }))
+    client:close()
+    assert.equal("", shell.output(("grep -l secret %s*"):format(path)))
+  end)
+end)
+
+describe("a log that fails", function()
+  it("takes nothing from the answers, and is told once in a process", function()
+    for _, prepare in ipairs {
+      function() shell.write(path, ("no database "):rep(1000)) end,
+      function() shell.run("mkdir %s", path) end,
+    } do
+      shell.run("rm -rf %s*", path)
+      prepare()
+      local ended = program.run(([[
+        local lmm = require "lmm"
+        for _ = 1, 2 do
+          local client = lmm.connect { base_url = %q, log = %q, cache = true, model = "mock" }
+          for i = 1, 3 do print(assert(client:conversation { temperature = 0 }:ask("q" .. i))) end
+        end
+      ]]):format(server.url, path))
+      assert.equal(("question: q1\nquestion: q2\nquestion: q3\n"):rep(2), ended.out)
+      assert.matches("^lmm: the log '[^\n]* cannot be used: [^\n]*%(the answers are not affected[^\n]*%)\n$", ended.err)
+      assert.equal(0, ended.status)
+    end
+  end)
+
+  it("because another process writes is written later, where the thread has other things to do", function()
+    local ended = program.run(([[
+      local uv = require "luv"
+      local lmm = require "lmm"
+      lmm.use "luv"
+      local holder = assert(require("lmm.log").open(%q))
+      local client = lmm.connect { base_url = %q, log = %q, model = "mock" }
+      lmm.go(function()
+        assert(client:conversation():ask "one")
+        holder.database:run "BEGIN IMMEDIATE"
+        assert(client:conversation():ask "two")
+        assert(client:conversation():ask "three")
+        holder.database:run "COMMIT"
+        assert(client:conversation():ask "four")
+        client:close()
+        for _, row in ipairs(holder:list()) do print(row.question) end
+      end)
+      uv.run()
+    ]]):format(path, server.url, path))
+    assert.equal("four\nthree\ntwo\none\n", ended.out)
+    assert.matches("^lmm: [^\n]* another program keeps it locked [^\n]*\n$", ended.err)
+  end)
+
+  it("is not loaded where nobody asks for one", function()
+    local ended = program.run(([[
+      local lmm = require "lmm"
+      assert(lmm.connect(%q):conversation():ask "q")
+      print(package.loaded["lmm.log"], package.loaded["luasql.sqlite3"])
+    ]]):format(server.url))
+    assert.equal("nil\tnil\n", ended.out .. ended.err)
+  end)
+end)
