@@ -1,11 +1,30 @@
--- A model server with a flaw: `lua spec/support/model_server.lua FLAW --port N`.
+-- A model server with a flaw: `lua spec/support/model_server.lua FLAW --port N [FILE]`.
 local http = require "lmm.mock.http"
 local uv = require "luv"
 
 local MODELS = '{"object":"list","data":[{"id":"tiny","object":"model"}]}'
 local JSON = { ["content-type"] = "application/json" }
 
-local requests = 0
+local ANSWER = '{"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"yes"}}]}'
+
+local requests, chats = 0, 0
+
+--- Answers two questions, then is ill, as vLLM is when its engine dies: it refuses all with 500, says that it is not
+--- well, and ends a second later. Once it has done so, which a file tells, it is well.
+local function dying(path)
+  local marked = io.open(arg[4], "rb")
+  if marked and chats <= 2 then
+    marked:close()
+    return path:find "chat" and 200 or nil, ANSWER
+  end
+  if path:find "chat" then chats = chats + 1 end
+  if chats <= 2 then return path:find "chat" and 200 or nil, ANSWER end
+  if not marked then
+    io.open(arg[4], "wb"):close()
+    uv.new_timer():start(1500, 0, function() os.exit(1) end)
+  end
+  return path == "/health" and 503 or 500, '{"error":{"message":"EngineCore encountered an issue"}}'
+end
 
 -- What each flaw answers to a path, in place of what is right.
 local flaws = {
@@ -19,6 +38,7 @@ local flaws = {
   guarded = function(path) if path ~= "/health" then return 401, '{"error":"Unauthorized"}' end end,
   noise = function() end,
   stubborn = function() end,
+  dying = dying,
 }
 
 local flaw, port = arg[1], tonumber(arg[3])

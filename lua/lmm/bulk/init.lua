@@ -85,9 +85,12 @@ end
 --- Runs it to its end, and closes its journal.
 ---@param run lmm.Run
 ---@param ordered boolean?
+---@param server lmm.RunServer?  the run's own, which is started and stopped
 ---@return lmm.MapSummary? summary, lmm.Error? err
-function bulk.finish(run, ordered)
+function bulk.finish(run, ordered, server)
+  if server then server:start() end
   local ok, done, err = loops.pcall(run.run, run)
+  if server then server:stop() end
   local summary = bulk.summary(run)
   local journal = run.journal
   if ok and done and ordered then -- as long as nobody else may write it
@@ -142,8 +145,10 @@ function bulk.map(items, fn, opts)
   return errors.public(summary, err)
 end
 
---- For the command: see lmm.bulk.batch and lmm.bulk.merge.
+--- For the command: see lmm.bulk.batch, lmm.bulk.server and lmm.bulk.merge.
 function bulk.prepare(opts) return require("lmm.bulk.batch").prepare(opts) end
+
+function bulk.server(run, opts) return require("lmm.bulk.server").new(run, opts) end
 
 function bulk.status(output) return require("lmm.bulk.batch").status(output) end
 

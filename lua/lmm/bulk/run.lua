@@ -73,6 +73,20 @@ function Run:stop(why)
   if self.cell then self.loop:wake(self.cell) end
 end
 
+--- Begins no row until `resume`; those that run go on.
+---@param why string  what it waits for
+function Run:hold(why)
+  self.is_held, self.waits_for = true, why
+end
+
+--- Goes on, with a client of a server that is new: what the one before has lost or refused counts no more.
+---@param client lmm.Client
+function Run:resume(client)
+  self.is_held, self.waits_for, self.lost_since, self.refused_since = nil, nil, nil, nil
+  self.client, self.loss, self.concurrency.held_until = client, FIRST_LOSS, -math.huge
+  if self.cell then self.loop:wake(self.cell) end
+end
+
 --- How far it is.
 ---@return lmm.Progress
 function Run:state()
@@ -163,7 +177,7 @@ function Run:next(running)
   local is_unknown = self.tokens and not self.has_ended -- how many tokens a row takes
   local most = (self.lost_since or is_unknown) and 1 or control.limit
   if running >= most then return nil, self.tick_at end
-  local begin = math.max(control.held_until, self.rate and self.rate.next_time or now,
+  local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
     self.tokens and self.tokens.next_time or now)
   local is_over = self.is_read and self.again_count == 0
   if begin > now and not is_over then return nil, math.min(begin, self.tick_at) end

@@ -2,6 +2,7 @@
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local serving = require "lmm.cli.serving"
 local signals = require "lmm.cli.signals"
 
 local batch = {}
@@ -22,6 +23,11 @@ that failed, with the number of its line in the input; OUT.run says what the run
 is, and is locked while it runs. How many rows run at a time is found out by
 what the server answers in a second.
 
+With --serve a model server of its own is started first and stopped at the end,
+on a free port, which stands where COMMAND has {port}, else is appended; it asks
+for a key that only this run knows. When it dies it is started again, and the
+rows that ran are run again. Where nothing is left to do, none is started.
+
 Ctrl-C finishes what runs; twice, it ends at once. SIGUSR1 prints how far it is.
 
 Exit status:
@@ -32,6 +38,7 @@ Examples:
    lmm batch in.jsonl -o out.jsonl
    lmm batch --prompt "Describe it." --images 'pictures/*.jpg' -o out.jsonl
    lmm batch --prompt "Is {name} in {city}?" --csv table.csv -o out.jsonl
+   lmm batch in.jsonl -o out.jsonl --serve -- vllm serve MODEL
    lmm batch in.jsonl -o out.$SLURM_ARRAY_TASK_ID.jsonl --shard auto
    lmm batch merge out.*.jsonl -o out.jsonl
    lmm batch status out.jsonl]]
@@ -54,7 +61,7 @@ end
 
 function batch.declare(parser)
   local command = parser:command("batch", DESCRIPTION, EPILOG):summary "Ask about many rows, and keep the answers."
-  command:usage(table.concat({ "Usage: lmm batch [OPTION]... [IN.jsonl] -o OUT.jsonl",
+  command:usage(table.concat({ "Usage: lmm batch [OPTION]... [IN.jsonl] -o OUT.jsonl [--serve -- COMMAND...]",
     "lmm batch merge OUT.*.jsonl -o OUT.jsonl", "lmm batch status OUT.jsonl" }, "\n       "))
   command:argument("words", "IN.jsonl, or what follows merge or status."):args "*"
   command:option("-o --output", "The file of the answers."):argname "OUT.jsonl"
@@ -80,6 +87,11 @@ function batch.declare(parser)
     :argname("SECONDS"):convert(console.seconds)
   command:option("--shard", "Run only these rows: 3/10 is the third of ten shares, auto that of a job array's task.")
     :argname "I/N"
+  command:flag("--serve", "Run with a model server of its own, the command of which comes after --.")
+  command:option("--", "The command of --serve, which is run without a shell."):args("+"):target("serve_command")
+    :argname "COMMAND"
+  command:option("--restarts", "Start the server again so many times (default: 3)."):argname("N"):convert(whole(0))
+  serving.declare(command)
   command:flag("--ordered", "Put the lines in the order of the input at the end.")
   command:flag("--skip-bad", "Go on without lines that are no rows, each of which is an error.")
   command:flag("--retry-errors", "Run the rows that failed, and no others.")
@@ -130,6 +142,20 @@ end
 
 local STATUS = { sigint = 130, sigterm = 143 }
 
+local function check_serve(args)
+  if args.serve and not args.serve_command then
+    console.misuse "--serve takes the server's command: --serve -- vllm serve MODEL"
+  end
+  if args.serve and (args.url[1] or args.url_file) then
+    console.misuse("%s names a server, and --serve starts one: give one", args.url[1] and "--url" or "--url-file")
+  end
+  if args.serve then return end
+  if args.serve_command then console.misuse "a server's command goes with --serve" end
+  for _, name in ipairs { "restarts", "ready_timeout", "log", "port" } do
+    if args[name] then console.misuse("--%s goes with --serve", (name:gsub("_", "-"))) end
+  end
+end
+
 local function check(args)
   local forms = {}
   for _, given in ipairs { { args.words[1], "IN.jsonl" }, { args.images, "--images" },
@@ -152,6 +178,7 @@ local function check(args)
   if not makes and forms[1] ~= "IN.jsonl" then console.misuse("%s goes with --prompt or --request", forms[1]) end
   if not makes and args.param[1] then console.misuse "-p goes with --prompt or --request" end
   if args.system and not args.prompt then console.misuse "-s goes with --prompt" end
+  check_serve(args)
 end
 
 local function options_of(args, client, on_progress)
@@ -167,10 +194,24 @@ local function options_of(args, client, on_progress)
   }
 end
 
-local function connect(args)
+--- How the run's server is reached: options of lmm.connect.
+local function client_options(args)
   local opts = connection.options(args)
   opts.model, opts.timeout, opts.retry = args.model, args.timeout, require "lmm.bulk".retry
-  return require "lmm".connect(opts)
+  return opts
+end
+
+local RESTARTS = 3
+
+--- The server of --serve.
+local function new_server(args, run)
+  local key = os.getenv "OPENAI_API_KEY"
+  if not key or key == "" then key = serving.new_key() end
+  return require "lmm.bulk".server(run, {
+    serve = serving.options(args, args.serve_command, key, client_options(args)),
+    restarts = args.restarts or RESTARTS,
+    on_down = function(message) console.note("lmm: %s", message) end,
+  })
 end
 
 local function print_summary(summary)
@@ -195,10 +236,11 @@ end
 function batch.answer(args)
   check(args)
   local uv, bulk = require "luv", require "lmm.bulk"
-  local client = connect(args)
+  local client = not args.serve and require "lmm".connect(client_options(args)) or nil
   local report, clear = new_reporter()
   local run, problem = bulk.prepare(options_of(args, client, report))
   if not run then return nil, problem.message, problem end
+  local server = args.serve and new_server(args, run)
   if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
   local signal
   local close = signals.listen(uv, { "sigint", "sigterm", "sigusr1" }, function(name)
@@ -206,7 +248,8 @@ function batch.answer(args)
       clear()
       console.note("lmm: %s", describe(run:state()))
     elseif signal then
-      client:close()
+      run.client:close()
+      if server then server:kill() end
     else
       signal = name
       clear()
@@ -215,7 +258,7 @@ function batch.answer(args)
     end
   end)
   local ok, summary, message, err = pcall(signals.run_task, uv, function()
-    return require "lmm.errors".public(bulk.finish(run, args.ordered))
+    return require "lmm.errors".public(bulk.finish(run, args.ordered, server))
   end)
   close()
   clear()

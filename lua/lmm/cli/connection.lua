@@ -1,4 +1,7 @@
---- How a command reaches its server: the options --url, -H and --dialect come in; options of lmm.connect go out.
+--- How a command reaches its server: the options --url, --url-file, -H and --dialect come in; options of lmm.connect go
+--- out.
+local console = require "lmm.cli.console"
+
 local connection = {}
 
 --- For argparse. A value may be a secret, so it stands in no message.
@@ -11,16 +14,32 @@ end
 function connection.declare(command)
   command:option("--url", "The server's base URL, which mostly ends in /v1 (default: $OPENAI_BASE_URL, else"
     .. " http://127.0.0.1:8000/v1). Given several times, one that answers is asked."):argname("URL"):count "*"
+  command:option("--url-file", "The file in which `lmm serve --url-file` tells where its server is, and its key."
+    ):argname "FILE"
   command:option("-H --header", "A header of each request, such as 'X-Team: vision'. May be given several times. The"
     .. " key is better in $OPENAI_API_KEY."):argname("'NAME: VALUE'"):count("*"):convert(header)
   command:option("--dialect", "What the server is, where that cannot be found out: vllm, llama.cpp, ollama, generic ..."
     .. " (default: by its URL or its list of models)."):argname "NAME"
 end
 
-function connection.options(args)
+--- What a file tells of its server.
+---@return lmm.cli.Where
+local function read_where(path)
+  local where, message, is_unread = require "lmm.cli.url_file".read(path)
+  if where and where.url then return where end
+  local advice = (where or is_unread) and " (lmm wait --url-file waits for it)" or ""
+  return console.fail("%s%s", message or ("the server of '%s' is still starting"):format(path), advice)
+end
+
+--- Options of lmm.connect.
+---@param where lmm.cli.Where?  what the file of --url-file tells, where it has been read already
+function connection.options(args, where)
+  if args.url_file and args.url[1] then console.misuse "--url and --url-file both name the server: give one" end
+  where = where or args.url_file and read_where(args.url_file) or {}
   local headers = {}
   for _, given in ipairs(args.header) do headers[given.name] = given.value end
-  return { base_url = args.url[2] and args.url or args.url[1], headers = headers, dialect = args.dialect }
+  return { base_url = where.url or args.url[2] and args.url or args.url[1], api_key = where.key, headers = headers,
+    dialect = args.dialect }
 end
 
 return connection

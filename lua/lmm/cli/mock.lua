@@ -85,7 +85,7 @@ function mock.declare(parser)
   command:option("--model", "The model's name, which wins over MODEL. So does --served-model-name."):argname "NAME"
   command:option("--served-model-name"):argname("NAME"):hidden(true)
   command:option("--api-key", "Refuse requests without this key. Other users of this machine can see it, so invent"
-    .. " one."):argname "KEY"
+    .. " one, or set $VLLM_API_KEY, which is taken, too."):argname "KEY"
   command:option("--max-model-len", "Refuse what has more tokens than N, which the list of models shows"
     .. " (default: 32768)."):argname("N"):convert(count)
   for kind in pairs(KINDS) do
@@ -117,6 +117,12 @@ function mock.declare(parser)
   end
 end
 
+--- The key that vLLM takes from its environment.
+local function key_of_environment()
+  local key = os.getenv "VLLM_API_KEY"
+  return key ~= "" and key or nil
+end
+
 function mock.run(args)
   local given, record = args.limits or {}, args.record or {}
   local is_idle = (args.closest or args.timing) and not args.replay
@@ -125,7 +131,8 @@ function mock.run(args)
   end
   return require "lmm.mock".run({
     port = args.port, delay = args.delay, model = args.model or args.served_model_name or args.MODEL,
-    api_key = args.api_key, max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
+    api_key = args.api_key or key_of_environment(),
+    max_model_len = args.max_model_len, limit_image = args.limit_image or given.image,
     limit_video = args.limit_video or given.video, limit_audio = args.limit_audio or given.audio, like = args.like,
     media_cache = args.media_cache, tools = not args.no_tools, capacity = args.capacity,
     upstream = record[1], record = record[2], replay = args.replay, closest = args.closest, timing = args.timing,

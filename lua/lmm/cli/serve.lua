@@ -2,14 +2,15 @@
 --
 -- The server is started by a task, while this program looks for signals, at the task and at the command.
 local console = require "lmm.cli.console"
+local serving = require "lmm.cli.serving"
 local signals = require "lmm.cli.signals"
+local url_file = require "lmm.cli.url_file"
 
 local serve = {}
 
-local function port(text)
-  local number = text:find "^%d+$" and tonumber(text)
-  if number and number >= 1 and number <= 65535 then return number end
-  return nil, ("'%s' is not a port: a number from 1 to 65535"):format(text)
+local function host(text)
+  if text:find "^[%w._:%[%]-]+$" then return text end
+  return nil, ("'%s' is not the name of a machine"):format(text)
 end
 
 function serve.declare(parser)
@@ -20,6 +21,12 @@ function serve.declare(parser)
 COMMAND is run without a shell. {port} in it stands for the port; where there is
 none, --port N is appended.
 
+A server on a machine that others use answers them, too: --key has it ask for a
+key. The file of --url-file has the mode 0600 and goes when the server ends;
+lmm wait, ask, batch and so on find the server by it, and a shell does by
+set -a; . FILE. For other machines the server has to listen on their network
+(vllm: --host 0.0.0.0), and --url-host is its machine's name there.
+
 Exit status:
    with --with, that of its command, 128 + N where signal N ended it; else 0
    stopped, 1 the server failed, 2 wrong usage; 129, 130 or 143 where SIGHUP,
@@ -29,15 +36,19 @@ Examples:
    lmm serve -- vllm serve Qwen/Qwen3-VL-8B-Instruct --max-model-len 32768
    lmm serve --with 'lmm ask -i picture.jpg "What is it?"' -- vllm serve MODEL
    lmm serve --log vllm.log -- apptainer exec --nv vllm.sif vllm serve MODEL
-   lmm serve -- llama-server -m model.gguf --port {port}]])
+   lmm serve -- llama-server -m model.gguf --port {port}
+   lmm serve --key --url-file server.url --url-host "$(hostname)" -- \
+       vllm serve MODEL --host 0.0.0.0]])
   command:summary "Start a model server, and run a command with it."
   command:usage "Usage: lmm serve [OPTION]... -- COMMAND [ARGUMENT]..."
   command:argument("COMMAND", "The server's command. It comes after --."):args "+"
   command:option("--with", "The command to run once the server answers, by /bin/sh."):argname "COMMAND"
-  command:option("--ready-timeout", "How long the server may take to answer (default: 600)."):argname("SECONDS")
-    :convert(console.seconds)
-  command:option("--log", "The file for what the server says (default: a temporary one)."):argname "FILE"
-  command:option("--port", "The server's port (default: a free one)."):argname("N"):convert(port)
+  serving.declare(command)
+  command:flag("--key", "Have the server ask for a key, which is made at random and told by $VLLM_API_KEY and"
+    .. " $LLAMA_API_KEY. One that stands in $VLLM_API_KEY is taken instead, without this option, too. The command of"
+    .. " --with has it as $OPENAI_API_KEY.")
+  command:option("--url-file", "Write the URL, and the key where there is one, to FILE."):argname "FILE"
+  command:option("--url-host", "The machine in the URL (default: 127.0.0.1)."):argname("NAME"):convert(host)
 end
 
 -- ---- signals -----------------------------------------------------------------------------------------------------
@@ -49,9 +60,9 @@ local SIGNALS = { sighup = 1, sigint = 2, sigterm = 15 }
 --- Starts it by the shell. At a terminal it stays in this program's process group, so that it may read and Ctrl-C
 --- reaches it; elsewhere it leads a group of its own, to which signals are passed on.
 ---@return { status: integer?, signal: fun(name: string) } command  `status` once it has ended
-local function spawn(uv, text, url)
+local function spawn(uv, text, url, key)
   local command, env = {}, uv.os_environ()
-  env.OPENAI_BASE_URL = url
+  env.OPENAI_BASE_URL, env.OPENAI_API_KEY = url, key or env.OPENAI_API_KEY
   local list = {}
   for name, value in pairs(env) do list[#list + 1] = name .. "=" .. value end
   local at_terminal = uv.guess_handle(0) == "tty"
@@ -77,6 +88,9 @@ end
 ---@field starting lmm.Task?      while the server starts
 ---@field server lmm.Server?      once it answers
 ---@field command table?          of --with, while it runs
+---@field key string?             that the server asks for
+---@field url_file string?        the path
+---@field written string?         what has been written to it last
 local Run = {}
 Run.__index = Run
 
@@ -103,11 +117,10 @@ end
 function Run:start_server(args)
   local line, last = require "lmm.cli.progress".new(), ""
   local server, message, err = self:run_task(function()
-    return require "lmm".serve {
-      command = args.COMMAND, ready_timeout = args.ready_timeout, log = args.log, port = args.port,
-      on_log = function(text) last = text:find "%S" and text or last end,
-      on_wait = function(seconds) line:show(seconds, last) end,
-    }
+    local opts = serving.options(args, args.COMMAND, self.key)
+    function opts.on_log(text) last = text:find "%S" and text or last end
+    function opts.on_wait(seconds) line:show(seconds, last) end
+    return require "lmm".serve(opts)
   end, "starting")
   line:clear()
   self.server = server
@@ -118,9 +131,23 @@ function Run:stop_server()
   self:run_task(function() return self.server:stop() end, "stopping")
 end
 
+--- Tells other programs by a file where the server is; `url` is nil while it is still starting. That is written, too:
+--- so the file is known to be one that can be written, and nobody goes by one that an earlier server has left behind.
+function Run:tell(url)
+  if not self.url_file then return end
+  local message
+  self.written, message = url_file.write(self.url_file, { url = url, key = url and self.key, note = self.note })
+  if not self.written then console.fail("%s", message) end
+end
+
+--- The URL, for whoever is on other machines, too.
+function Run:public_url(name)
+  return name and (self.server.url:gsub("127%.0%.0%.1", name)) or self.server.url
+end
+
 --- Until it is stopped, or ends by itself, which is a failure.
-function Run:serve_until_stopped()
-  console.write(self.server.url .. "\n")
+function Run:serve_until_stopped(url)
+  console.write(url .. "\n")
   local problem
   signals.run_until(self.uv, function()
     problem = not self.signal and self.server:problem() or nil
@@ -132,7 +159,7 @@ function Run:serve_until_stopped()
 end
 
 function Run:serve_command(text)
-  self.command = spawn(self.uv, text, self.server.url)
+  self.command = spawn(self.uv, text, self.server.url, self.key)
   signals.run_until(self.uv, function() return self.command.status end)
   local status, problem = self.command.status, self.server:problem()
   self.command = nil
@@ -141,18 +168,32 @@ function Run:serve_command(text)
   return status
 end
 
+--- A key that is set already is what the server asks for, whether this program knows of it or not.
+local function find_key(args)
+  local given = os.getenv "VLLM_API_KEY"
+  if given and given ~= "" then return given end
+  return args.key and serving.new_key() or nil
+end
+
 function serve.run(args)
   local uv = require "luv"
-  local run = setmetatable({ uv = uv }, Run)
+  local run = setmetatable({
+    uv = uv, key = find_key(args), url_file = args.url_file,
+    note = ("a server of process %d on %s"):format(uv.os_getpid(), uv.os_gethostname()),
+  }, Run)
   local close = signals.listen(uv, { "sighup", "sigint", "sigterm" }, function(name) run:on_signal(name) end)
   local ok, status, message, err = pcall(function()
+    run:tell(nil)
     local server, message, err = run:start_server(args)
     if not server and run.signal then return 128 + SIGNALS[run.signal] end
     if not server then return nil, message, err end
+    local url = run:public_url(args.url_host)
+    run:tell(url)
     if args.with and not run.signal then return run:serve_command(args.with) end
-    return run:serve_until_stopped()
+    return run:serve_until_stopped(url)
   end)
   close()
+  if run.written then url_file.remove(run.url_file, run.written) end
   if not ok then error(status, 0) end
   if not status then return nil, message, err end
   if status ~= 0 then error({ status = status }, 0) end

@@ -12,6 +12,13 @@ function server.start(opts)
   return require("lmm.server.serve").start(opts)
 end
 
+--- Keeps a model server running: starts it again when it dies.
+---@param opts lmm.KeeperOptions  see lmm/server/keeper.lua
+---@return lmm.Keeper
+function server.keep(opts)
+  return require("lmm.server.keeper").start(opts)
+end
+
 return setmetatable(server, {
   __index = function(_, name) return name == "child" and require "lmm.server.child" or nil end,
 })

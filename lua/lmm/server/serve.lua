@@ -31,7 +31,15 @@ local POLL_INTERVAL = 0.05 -- seconds between looks at what the guard has report
 local STOP_TIMEOUT = 20    -- seconds; the guard itself kills after 15, and waits no longer than 17
 local MAX_EXCERPT = 2000   -- bytes of the log in a message, as much as a client takes of a server's words
 
-local function check(opts)
+--- The client of a server at `url`; raises where its options are wrong.
+local function new_client(url, opts)
+  local given = { base_url = url }
+  for name, value in pairs(opts or {}) do given[name] = value end
+  return require("lmm.client").new(given)
+end
+
+--- Raises where the options of lmm.serve are wrong.
+function serve.check(opts)
   options.check("lmm.serve", rows, opts)
   if type(opts) ~= "table" or type(opts.command) ~= "table" or #opts.command == 0 then
     errors.misuse "lmm.serve: command is a list of words, like { \"vllm\", \"serve\", model }"
@@ -61,13 +69,7 @@ local function check(opts)
   if opts.ready_timeout and not (opts.ready_timeout > 0) then
     errors.misuse "lmm.serve: ready_timeout is a number of seconds above 0"
   end
-end
-
---- The client of a server at `url`; raises where its options are wrong.
-local function new_client(url, opts)
-  local given = { base_url = url }
-  for name, value in pairs(opts or {}) do given[name] = value end
-  return require("lmm.client").new(given)
+  new_client("http://127.0.0.1/v1", opts.client):close()
 end
 
 --- The arguments of the guard's report that begins with `name`, or nil.
@@ -216,8 +218,7 @@ end
 ---@return lmm.Error? err  its `log` holds the last lines that the server said; where there are more, the file
 --- that holds all is kept
 function serve.start(opts)
-  check(opts)
-  new_client("http://127.0.0.1/v1", opts.client):close() -- raises before anything is started
+  serve.check(opts)
   local loop = loops.current()
   local deadline = loop:now() + (opts.ready_timeout or READY_TIMEOUT)
   local has_name, path = true, opts.log

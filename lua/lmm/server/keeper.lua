@@ -1,0 +1,99 @@
+--- A model server that is kept running: what lmm.serve takes comes in; a task starts the server, watches it, and starts
+--- it again when it dies. Whoever uses it is told each time that it answers, and each time that it is gone.
+local errors = require "lmm.errors"
+local loops = require "lmm.loop"
+local serve = require "lmm.server.serve"
+
+local keeper = {}
+
+local POLL_INTERVAL = 0.1 -- seconds between looks at whether it runs
+
+---@class lmm.KeeperOptions
+---@field serve table        what lmm.serve takes; each start after the first has a log of its own: LOG.2, LOG.3 ...
+---@field restarts integer   how often it is started again
+---@field on_ready fun(server: lmm.Server)            it answers
+---@field on_down fun(err: lmm.Error, count: integer) it has died, and is started again, for the count-th time
+---@field on_end fun(err: lmm.Error)                  it does not run, and is not started again
+
+---@class lmm.Keeper
+---@field server lmm.Server?  while it answers
+---@field starts integer
+local Keeper = {}
+Keeper.__index = Keeper
+
+--- What lmm.serve takes, for the next start.
+local function options_of(self)
+  local out = {}
+  for name, value in pairs(self.opts.serve) do out[name] = value end
+  if out.log and self.starts > 1 then out.log = ("%s.%d"):format(out.log, self.starts) end
+  return out
+end
+
+--- Waits until the server has died; gives why, or nil where the task was cancelled.
+local function watch(server)
+  local loop, cell = loops.current(), {}
+  while server:is_running() do
+    local _, why = loop:wait(cell, loop:now() + POLL_INTERVAL)
+    if why == "cancelled" then return nil end
+  end
+  return server:problem()
+end
+
+--- Starts it and watches it; gives why it does not run any more, or nil where the task was cancelled.
+---@return lmm.Error?
+local function live(self)
+  self.starts = self.starts + 1
+  local server, _, err = serve.start(options_of(self))
+  if not server then return err end
+  self.server = server
+  self.opts.on_ready(server)
+  return watch(server)
+end
+
+--- Where the first start fails there is no other one: the command is wrong, most likely.
+local function run(self)
+  while true do
+    local problem = live(self)
+    if not problem or self.is_stopping then return end
+    local dead = self.server
+    local is_last = self.starts > self.opts.restarts or self.starts == 1 and not dead
+    self.server = nil
+    if is_last then
+      self.opts.on_end(problem)
+    else
+      self.opts.on_down(problem, self.starts)
+    end
+    if dead then dead:stop() end
+    if is_last then return end
+  end
+end
+
+--- Starts to keep a server. Nothing is waited for; raises where the options are wrong.
+---@param opts lmm.KeeperOptions
+---@return lmm.Keeper
+function keeper.start(opts)
+  serve.check(opts.serve)
+  local self = setmetatable({ opts = opts, starts = 0 }, Keeper)
+  self.task = loops.go(function() run(self) end, function(ok, problem)
+    if ok then return end
+    self.raised = { problem }
+    opts.on_end(errors.new { kind = "invalid", message = tostring(problem) })
+  end)
+  return self
+end
+
+--- Kills the server at once; stop is still owed.
+function Keeper:kill()
+  if self.server then self.server:kill() end
+end
+
+--- Ends the server, or its start, and waits until nothing of it is left. Raises what the task has raised.
+function Keeper:stop()
+  self.is_stopping = true
+  self.task:cancel()
+  self.task:wait()
+  if self.server then self.server:stop() end
+  if self.raised then error(self.raised[1], 0) end
+end
+
+return keeper
