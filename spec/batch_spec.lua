@@ -247,7 +247,18 @@ describe("lmm batch", function()
     process.write(OUT, (process.read(OUT):gsub("^[^\n]+\n", "")))
     answered(batch({ input, "--shard", "auto" }, slurm(7, 1, 7))) -- run again by --array=7
     assert.equal(before, #records())
-    complained(batch({ input, "--shard", "auto" }, slurm(8, 1, 8)), 1, "shard was 3/4 and is now 1/1")
+    complained(batch({ input, "--shard", "auto" }, slurm(8, 4, 5)), 1,
+      "the output is that of task 7, which has shard 3/4: task 8 needs another one")
+    local fresh = { input, "--shard", "auto", "-o", file "fresh.jsonl" }
+    complained(batch(fresh, slurm(8, 1, 8)), 1, "the job array has 1 task, which may be some of a larger one")
+    local some = slurm(6, 2, 6)
+    some.SLURM_ARRAY_TASK_MAX = "9"
+    complained(batch(fresh, some), 1, "the job array has 2 tasks that are no row, .*: name the shard, as in 3/10")
+    complained(batch(fresh, slurm(8, 2, 7)), 1,
+      "task 8 would have shard 2/2, but '.*/out.run' beside it is shard 3/4 of the same run: name the shard, as in 3/4")
+    complained(batch(fresh, slurm(2, 4, 0)), 1, "task 2 has shard 3/4, which task 7 has, too: see '.*/out.run'")
+    assert.is_nil(process.read(file "fresh.jsonl"))
+    answered(batch(fresh, slurm(8, 4, 5)))
     clean()
     input = file("in.jsonl", rows(30))
     answered(batch({ input, "--shard", "auto" }, { JOB_COMPLETION_INDEX = "2", JOB_COMPLETIONS = "4" }))

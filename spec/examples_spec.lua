@@ -34,11 +34,12 @@ local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "qu
   .. "turn 2, after 2 messages\n$"
 
 local ways = {
-  { "with vllm", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED },
-  { "with another command", quote(LUA) .. " examples/serve_and_ask.lua " .. CACHED .. " server" },
+  { "with vllm", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED },
+  { "with another command", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED .. " server" },
   { "as a job", ("LUA=%s MODEL=%s bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
-  { "as a job with a container", ("LUA=%s MODEL=%s IMAGE=vllm.sif bash examples/slurm/serve_and_ask.sbatch"):format(
-    quote(LUA), CACHED), "exec --nv vllm.sif vllm serve " .. CACHED },
+  { "as a job with a container", ("LUA=%s MODEL=%s SERVE='apptainer exec --nv vllm.sif vllm serve' "
+    .. "bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED),
+    "exec --nv vllm.sif vllm serve " .. CACHED },
 }
 
 setup(function()
@@ -316,20 +317,20 @@ describe("the examples", function()
 
   it("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
     local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA)
-      .. " examples/serve_and_ask.lua org/name")
+      .. " examples/slurm/serve_and_ask.lua org/name")
     assert.equal(0, status, errors)
     assert.matches("^model: org/name\n", out)
     assert.matches("%-%-tensor%-parallel%-size 1 ", process.read(called))
   end)
 
   it("serve_and_ask says why there is no server", function()
-    local out, errors, status = run(quote(LUA) .. " examples/serve_and_ask.lua org/name server --fail-start")
+    local out, errors, status = run(quote(LUA) .. " examples/slurm/serve_and_ask.lua org/name server --fail-start")
     assert.same({ "", 1 }, { out, status })
     assert.matches("the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory", errors)
   end)
 
   it("serve_and_ask is short, and the job script is sound", function()
-    local _, count = process.read "examples/serve_and_ask.lua":gsub("\n", "")
+    local _, count = process.read "examples/slurm/serve_and_ask.lua":gsub("\n", "")
     assert(count <= 40, count .. " lines")
     assert.equal("", process.shell "for f in examples/slurm/*.sbatch; do bash -n $f; done 2>&1")
   end)
@@ -339,7 +340,7 @@ describe("the examples", function()
       program("lmm", ('exec %s bin/lmm "$@"'):format(quote(LUA)))
       local out, errors, status
       local function task(id, count, first)
-        out, errors, status = run(("export SLURM_SUBMIT_DIR=$PWD MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
+        out, errors, status = run(("export MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
           .. "SLURM_ARRAY_TASK_ID=%d SLURM_ARRAY_TASK_COUNT=%d SLURM_ARRAY_TASK_MIN=%d; "
           .. "bash examples/slurm/caption.sbatch"):format(folder, folder, id, count, first))
         assert.equal(0, status, errors)

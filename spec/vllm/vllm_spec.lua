@@ -574,7 +574,7 @@ describe("the end", function()
     end
   end)
 
-  it("examples/serve_and_ask.lua, from a folder of the hub's cache", function()
+  it("examples/slurm/serve_and_ask.lua, from a folder of the hub's cache", function()
     local snapshot = scratch .. "/hub/models--org--tiny-vlm/snapshots/0123abc"
     run("mkdir -p " .. snapshot .. " && cp " .. model .. "/* " .. snapshot)
     -- Stands where `vllm serve` would, and adds what a machine without a GPU needs.
@@ -584,7 +584,7 @@ describe("the end", function()
     exec '%s/venv/bin/vllm' serve "$@" --dtype float32 --enforce-eager --max-num-seqs 8 --max-model-len %d
 ]]):format(FOLDER, CONTEXT))
     local log = os.getenv "LMM_VLLM_LOG" or scratch .. "/example"
-    local text = run(("SLURM_GPUS_ON_NODE=1 '%s' examples/serve_and_ask.lua %s sh %s 2>%s.example")
+    local text = run(("SLURM_GPUS_ON_NODE=1 '%s' examples/slurm/serve_and_ask.lua %s sh %s 2>%s.example")
       :format(arg[-1], snapshot, command, log))
     -- The answer about the file's picture is 200 tokens of one character each; the other one cannot be fetched here.
     local served, answer, rest = text:match "^model: ([^\n]*)\n([^\n]+)\n(.+)\n$"

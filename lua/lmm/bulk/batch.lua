@@ -3,6 +3,7 @@ local errors = require "lmm.errors"
 local inputs = require "lmm.bulk.inputs"
 local journals = require "lmm.bulk.journal"
 local json = require "lmm.json"
+local merge = require "lmm.bulk.merge"
 local paths = require "lmm.bulk.paths"
 local runs = require "lmm.bulk.run"
 local shards = require "lmm.bulk.shards"
@@ -25,6 +26,26 @@ local function find_shard(opts)
   if not opts.shard then return nil end
   if opts.shard ~= "auto" then return shards.parse(opts.shard) end
   return shards.auto(opts.getenv or os.getenv, (journals.read_run(paths.run(opts.output))))
+end
+
+local MOST_BESIDE = 200 -- of the outputs that are looked at
+
+--- Whether the shard that a job array has given is this task's alone, as the outputs of other tasks in the same folder
+--- tell: those that are parts of the same run.
+local function check_beside(output, shard, description)
+  local folder = (output:match "^(.*/)" or "./"):gsub("'", "'\\''")
+  local listing = io.popen(("ls -1 '%s' 2>/dev/null"):format(folder))
+  local looked, ok, err = 0, true, nil
+  for name in listing:lines() do
+    local path = (output:match "^.*/" or "") .. name
+    local header = looked < MOST_BESIDE and ok and name:find "%.run$" and journals.read_run(path)
+    if header and header.task then
+      looked = looked + 1
+      if not merge.difference(header, description) then ok, err = shards.check_beside(shard, header, path) end
+    end
+  end
+  listing:close()
+  return ok, err
 end
 
 --- The rows of an input, from its beginning.
@@ -74,7 +95,13 @@ function batch.prepare(opts)
   if not input or err then return nil, err end
   found, err = scan(opts, input, shard)
   if not found then return nil, err end
-  journal, err = journals.open(opts.output, describe(opts, input, found, shard),
+  local description, is_fresh = describe(opts, input, found, shard), not journals.read_run(paths.run(opts.output))
+  if shard and shard.task and is_fresh then
+    local ok
+    ok, err = check_beside(opts.output, shard, description)
+    if not ok then return nil, err end
+  end
+  journal, err = journals.open(opts.output, description,
     { force = opts.force, retry_errors = opts.retry_errors })
   if not journal then return nil, err end
   source, err = open_rows(input, shard)

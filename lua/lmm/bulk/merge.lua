@@ -95,7 +95,8 @@ end
 local may_differ = { shard = true, task = true, input = true } -- the same rows may stand in another place
 
 --- What differs between the runs of two outputs that are to be parts of one; nil where nothing does.
-local function other_run(a, b)
+---@return string?
+function merge.difference(a, b)
   for name, value in pairs(a) do
     if not may_differ[name] and b[name] ~= value then return name end
   end
@@ -112,7 +113,7 @@ local function read_runs(files)
     local header = journals.read_run(paths.run(path))
     if not header then return fail("no run has written '%s': there is no '%s'", path, paths.run(path)) end
     local first = runs.header or header
-    local name = other_run(first, header)
+    local name = merge.difference(first, header)
     if name then
       return fail("'%s' and '%s' are parts of different runs: the %s differs", files[1], path, name:gsub("_", " "))
     end

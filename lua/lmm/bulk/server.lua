@@ -67,10 +67,12 @@ function RunServer:start()
     serve = serve, restarts = opts.restarts,
     on_ready = function(kept) run:resume(kept.client) end,
     on_down = function(err, count)
+      if run.stopped then return false end
       run:hold "the server is started again"
       if opts.on_down then
         opts.on_down(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
       end
+      return true
     end,
     on_end = function(err) run:stop(err) end,
   }

@@ -24,8 +24,8 @@ none, --port N is appended.
 A server on a machine that others use answers them, too: --key has it ask for a
 key. The file of --url-file has the mode 0600 and goes when the server ends;
 lmm wait, ask, batch and so on find the server by it, and a shell does by
-set -a; . FILE. For other machines the server has to listen on their network
-(vllm: --host 0.0.0.0), and --url-host is its machine's name there.
+set -a; . FILE. For other machines the server has to listen on their network, as
+vllm does unless it is told --host, and --url-host is its machine's name there.
 
 Exit status:
    with --with, that of its command, 128 + N where signal N ended it; else 0
@@ -38,7 +38,7 @@ Examples:
    lmm serve --log vllm.log -- apptainer exec --nv vllm.sif vllm serve MODEL
    lmm serve -- llama-server -m model.gguf --port {port}
    lmm serve --key --url-file server.url --url-host "$(hostname)" -- \
-       vllm serve MODEL --host 0.0.0.0]])
+       vllm serve MODEL]])
   command:summary "Start a model server, and run a command with it."
   command:usage "Usage: lmm serve [OPTION]... -- COMMAND [ARGUMENT]..."
   command:argument("COMMAND", "The server's command. It comes after --."):args "+"
@@ -150,9 +150,11 @@ function Run:serve_until_stopped(url)
   console.write(url .. "\n")
   local problem
   signals.run_until(self.uv, function()
-    problem = not self.signal and self.server:problem() or nil
+    problem = self.server:problem()
+    if problem then self.uv.run "nowait" end -- whoever ends a whole job, as Slurm does, has sent a signal here, too
     return self.signal or problem
   end)
+  if self.signal then problem = nil end
   self:stop_server()
   if problem then return nil, problem.message, problem end
   return 0

@@ -12,7 +12,8 @@ local POLL_INTERVAL = 0.1 -- seconds between looks at whether it runs
 ---@field serve table        what lmm.serve takes; each start after the first has a log of its own: LOG.2, LOG.3 ...
 ---@field restarts integer   how often it is started again
 ---@field on_ready fun(server: lmm.Server)            it answers
----@field on_down fun(err: lmm.Error, count: integer) it has died, and is started again, for the count-th time
+---@field on_down fun(err: lmm.Error, count: integer): boolean  it has died; whether to start it again, for the
+--- count-th time
 ---@field on_end fun(err: lmm.Error)                  it does not run, and is not started again
 
 ---@class lmm.Keeper
@@ -58,11 +59,8 @@ local function run(self)
     local dead = self.server
     local is_last = self.starts > self.opts.restarts or self.starts == 1 and not dead
     self.server = nil
-    if is_last then
-      self.opts.on_end(problem)
-    else
-      self.opts.on_down(problem, self.starts)
-    end
+    if is_last then self.opts.on_end(problem) end
+    is_last = is_last or not self.opts.on_down(problem, self.starts)
     if dead then dead:stop() end
     if is_last then return end
   end

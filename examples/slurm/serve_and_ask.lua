@@ -1,12 +1,12 @@
--- Starts a model server, asks it about two pictures, and stops it. In a Slurm job: see slurm/serve_and_ask.sbatch.
+-- Starts a model server, asks it about two pictures, and stops it. In a Slurm job: see serve_and_ask.sbatch.
 --
---   lua5.4 examples/serve_and_ask.lua MODEL [COMMAND...]
+--   lua5.4 examples/slurm/serve_and_ask.lua MODEL [COMMAND...]
 --
 -- MODEL is a name, or a folder such as ~/.cache/huggingface/hub/models--ORG--NAME/snapshots/HASH. COMMAND is what comes
 -- before it: `vllm serve` unless given, `apptainer exec --nv vllm.sif vllm serve`, `lmm mock` ...
 local lmm = require "lmm"
 
-local picture = "examples/picture.jpg"
+local picture = (arg[0]:match "^.*/" or "./") .. "../picture.jpg"
 local url = "https://vllm-public-assets.s3.us-west-2.amazonaws.com/vision_model_images/cherry_blossom.jpg"
 
 local model = assert(arg[1], "usage: serve_and_ask.lua MODEL [COMMAND...]")
