@@ -50,7 +50,7 @@ describe("the file of a URL", function()
     local run = while_served({ "--key" }, ([[
       %s >>$out 2>&1; %s >>$out 2>&1
       (set -a; . %s; %s >>$out 2>&1; OPENAI_API_KEY=wrong; %s >>$out 2>&1
-      cat /proc/[0-9]*/cmdline >$out.words; echo "$OPENAI_API_KEY" >$out.key
+      cat /proc/[0-9]*/cmdline >$out.words 2>/dev/null; echo "$OPENAI_API_KEY" >$out.key
       . %s; echo "$OPENAI_API_KEY" >$out.key; grep -cf $out.key $out.words $err >>$out)
       rm $out.words $out.key]]):format(ask, lmm { "wait", "--url-file", FILE }, FILE, lmm { "ask", "Whose?" },
       lmm { "models" }, FILE))

@@ -13,6 +13,7 @@ pids=()
 
 stop() {
   local pid
+  [ -z "${command:-}" ] || kill "$command" 2>/dev/null || true
   if [ -n "${SLURM_CONF:-}" ] && scancel --user="$(id -un)" 2>/dev/null; then
     for _ in $(seq 100); do
       [ -n "$(squeue --noheader 2>/dev/null)" ] || break
@@ -21,6 +22,10 @@ stop() {
   fi
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+  # One that has not told yet how its job ended would try to for a long time. (The brackets keep grep from itself.)
+  for pid in $(grep -sla "${folder%?}[${folder: -1}]" /proc/[0-9]*/environ | cut -d/ -f3); do
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != slurmstepd ] || kill -9 "$pid" 2>/dev/null || true
+  done
   rm -rf "$folder"
 }
 trap stop EXIT
@@ -102,4 +107,6 @@ slurmd -D >"$folder/slurmd.log" 2>&1 &
 pids+=($!)
 wait_for "the node" sh -c 'sinfo -h -o %t | grep -qx idle'
 
-"$@"
+"$@" & # in the background, since a trap waits for what is in front
+command=$!
+wait $command

@@ -90,32 +90,33 @@ echo "caption, as an array of 4, and merge"
 export PICTURES='pictures/*.jpg'
 array=$(sbatch --parsable --array=0-3 "$jobs/caption.sbatch")
 merge=$(sbatch --parsable --dependency=afterany:"$array" "$jobs/merge.sbatch")
-wait_for "task 2" has_lines captions/part.2.jsonl 1
-pid=$(process_of captions/part.2.jsonl)
-wait_for "captions of task 2" has_lines captions/part.2.jsonl 5
+# Its last task, which Slurm calls by the number of the whole array, too.
+wait_for "task 3" has_lines captions/part.3.jsonl 1
+pid=$(process_of captions/part.3.jsonl)
+wait_for "captions of task 3" has_lines captions/part.3.jsonl 5
 kill -9 "$pid"
-before=$(wc -l <captions/part.2.jsonl)
-say "task 2: kill -9 of its process after $before rows"
+before=$(wc -l <captions/part.3.jsonl)
+say "task 3: kill -9 of its process after $before rows"
 ended "$array"
 ended "$merge"
-[ "$(wc -l <captions/part.2.jsonl)" -gt "$before" ] || fail "task 2 was not killed in the middle"
-starts=$(grep -c '"start"' captions/part.2.run)
-[ "$starts" = 2 ] || fail "task 2 was begun $starts times"
-say "task 2 was queued again by itself, and went on: $(lmm batch status captions/part.2.jsonl)"
-for i in 0 1 3; do say "$(lmm batch status captions/part.$i.jsonl)"; done
+[ "$(wc -l <captions/part.3.jsonl)" -gt "$before" ] || fail "task 3 was not killed in the middle"
+starts=$(grep -c '"start"' captions/part.3.run)
+[ "$starts" = 2 ] || fail "task 3 was begun $starts times"
+say "task 3 was queued again by itself, and went on: $(lmm batch status captions/part.3.jsonl)"
+for i in 0 1 2; do say "$(lmm batch status captions/part.$i.jsonl)"; done
 [ ! -s "merge-$merge.out" ] || fail "merge complains"
 check_captions captions/all.jsonl "$PICTURES"
 
-echo "one task again, by --array=2"
-sed -i 1,2d captions/part.2.jsonl
-job=$(sbatch --parsable --array=2 "$jobs/caption.sbatch")
+echo "one task again, by --array=3"
+sed -i 1,2d captions/part.3.jsonl
+job=$(sbatch --parsable --array=3 "$jobs/caption.sbatch")
 ended "$job"
 lmm batch merge captions/part.*.jsonl -o captions/all.jsonl
 check_captions captions/all.jsonl "$PICTURES"
-job=$(OUT=fresh sbatch --parsable --array=2 "$jobs/caption.sbatch")
+job=$(OUT=fresh sbatch --parsable --array=3 "$jobs/caption.sbatch")
 ended "$job"
-say "with a fresh output: $(cat "caption-$job-2.out")"
-grep -q "name the shard" "caption-$job-2.out" || fail "an array of one task is not refused"
+say "with a fresh output: $(cat "caption-$job-3.out")"
+grep -q "name the shard" "caption-$job-3.out" || fail "an array of one task is not refused"
 
 echo "one server for two jobs"
 export URL_HOST=127.0.0.1 SERVE="lmm mock"

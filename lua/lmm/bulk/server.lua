@@ -6,7 +6,7 @@ local errors = require "lmm.errors"
 ---@class lmm.RunServerOptions
 ---@field serve table          what lmm.serve takes
 ---@field restarts integer     how often the server is started again
----@field on_down fun(message: string)?  it has died, and is started again
+---@field on_restart fun(message: string)?  it has died, and is started again
 ---@field on_wait fun(seconds: number, line: string)?  while it loads: the last line of its log
 
 ---@class lmm.RunServer
@@ -66,13 +66,10 @@ function RunServer:start()
   self.keeper = require("lmm.server").keep {
     serve = serve, restarts = opts.restarts,
     on_ready = function(kept) run:resume(kept.client) end,
-    on_down = function(err, count)
-      if run.stopped then return false end
-      run:hold "the server is started again"
-      if opts.on_down then
-        opts.on_down(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
-      end
-      return true
+    on_down = function() run:hold "the server is started again" end,
+    on_restart = function(err, count)
+      if not opts.on_restart then return end
+      opts.on_restart(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
     end,
     on_end = function(err) run:stop(err) end,
   }

@@ -210,7 +210,7 @@ local function new_server(args, run)
   return require "lmm.bulk".server(run, {
     serve = serving.options(args, args.serve_command, key, client_options(args)),
     restarts = args.restarts or RESTARTS,
-    on_down = function(message) console.note("lmm: %s", message) end,
+    on_restart = function(message) console.note("lmm: %s", message) end,
   })
 end
 

@@ -7,13 +7,14 @@ local serve = require "lmm.server.serve"
 local keeper = {}
 
 local POLL_INTERVAL = 0.1 -- seconds between looks at whether it runs
+local RESTART_DELAY = 0.5 -- seconds: whoever ends a whole job, as Slurm does, tells this program, too
 
 ---@class lmm.KeeperOptions
 ---@field serve table        what lmm.serve takes; each start after the first has a log of its own: LOG.2, LOG.3 ...
 ---@field restarts integer   how often it is started again
 ---@field on_ready fun(server: lmm.Server)            it answers
----@field on_down fun(err: lmm.Error, count: integer): boolean  it has died; whether to start it again, for the
---- count-th time
+---@field on_down fun(err: lmm.Error)                it has died, and is to be started again
+---@field on_restart fun(err: lmm.Error, count: integer)  that is done now, for the count-th time
 ---@field on_end fun(err: lmm.Error)                  it does not run, and is not started again
 
 ---@class lmm.Keeper
@@ -30,12 +31,17 @@ local function options_of(self)
   return out
 end
 
+--- Gives nil where the task was cancelled.
+local function wait(seconds)
+  local loop = loops.current()
+  local _, why = loop:wait({}, loop:now() + seconds)
+  return why ~= "cancelled" or nil
+end
+
 --- Waits until the server has died; gives why, or nil where the task was cancelled.
 local function watch(server)
-  local loop, cell = loops.current(), {}
   while server:is_running() do
-    local _, why = loop:wait(cell, loop:now() + POLL_INTERVAL)
-    if why == "cancelled" then return nil end
+    if not wait(POLL_INTERVAL) then return nil end
   end
   return server:problem()
 end
@@ -59,10 +65,10 @@ local function run(self)
     local dead = self.server
     local is_last = self.starts > self.opts.restarts or self.starts == 1 and not dead
     self.server = nil
-    if is_last then self.opts.on_end(problem) end
-    is_last = is_last or not self.opts.on_down(problem, self.starts)
+    if is_last then self.opts.on_end(problem) else self.opts.on_down(problem) end
     if dead then dead:stop() end
-    if is_last then return end
+    if is_last or not wait(RESTART_DELAY) then return end
+    self.opts.on_restart(problem, self.starts)
   end
 end
 
