@@ -116,7 +116,7 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 
 .PHONY: check rooms
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
-LEFT_OUT := nvim% nginx% compat serve% cli% batch% secret install resend parity storm fuzz phase
+LEFT_OUT := nvim% nginx% compat serve% cli% batch% slurm url_file secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))

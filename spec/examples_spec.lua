@@ -1,54 +1,16 @@
--- The examples run as they stand, with the built-in server where a model's would be.
+-- The examples run as they stand, with the built-in server where a model's would be. Those for Slurm: slurm_spec.lua.
 local mock = require "lmm.mock"
 local process = require "spec.support.process"
+local stand_ins = require "spec.support.stand_ins".new()
 
 local LUA = arg[-1]
-local folder = process.shell "mktemp -d":match "%S+"
+local folder, run = stand_ins.folder, stand_ins.run
 local quote = process.quote
-
---- A program in a folder of its own, as `name`; the script is a shell's.
-local function program(name, script)
-  os.execute(("mkdir -p %s/bin"):format(folder))
-  local path = process.write(folder .. "/bin/" .. name, "#!/bin/sh\n" .. script .. "\n")
-  os.execute("chmod +x " .. path)
-  return path
-end
-
---- Runs a shell command with these programs in its path; gives what it printed, its errors and its status apart.
-local function run(command)
-  local errors = folder .. "/errors"
-  local text = process.shell(("PATH=%s/bin:$PATH; %s 2>%s; echo \"status $?\""):format(folder, command, errors))
-  local out, status = text:match "^(.*)status (%d+)\n$"
-  return out, process.read(errors), tonumber(status)
-end
 
 local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
 local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
 
--- Stands where vLLM does: notes how it was called, and as which process.
-local called = folder .. "/called"
-local MOCK = ('echo $$ "$@" >%s; exec %s bin/lmm mock --delay 0 "$@"'):format(called, quote(LUA))
-local CACHED = "/cache/hub/models--Org--A-Name--2/snapshots/0123abc"
-local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%?\n"
-  .. PICTURE:gsub("%p", "%%%0") .. "image 2: by URL https://[^\n]*\nquestion: And what is shown in this one%?\n"
-  .. "turn 2, after 2 messages\n$"
-
-local ways = {
-  { "with vllm", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED },
-  { "with another command", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED .. " server" },
-  { "as a job", ("LUA=%s MODEL=%s bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
-  { "as a job with a container", ("LUA=%s MODEL=%s SERVE='apptainer exec --nv vllm.sif vllm serve' "
-    .. "bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED),
-    "exec --nv vllm.sif vllm serve " .. CACHED },
-}
-
-setup(function()
-  program("server", MOCK)
-  program("vllm", 'shift; . ' .. folder .. "/bin/server")
-  program("apptainer", 'echo "$@" >' .. folder .. "/container; shift 5; . " .. folder .. "/bin/server")
-end)
-
-teardown(function() os.execute("rm -rf " .. quote(folder)) end)
+teardown(stand_ins.remove)
 
 describe("the examples", function()
   it("describe.lua", function()
@@ -300,69 +262,6 @@ describe("the examples", function()
       assert.same({ "", "usage: luv_server.lua [PORT]\n", 2 }, { out, errors, status })
     end
   end)
-
-  for _, row in ipairs(ways) do
-    it("serve_and_ask " .. row[1], function()
-      local out, errors, status = run("export SLURM_GPUS_ON_NODE=4; " .. row[2])
-      assert.equal(0, status, errors)
-      assert.matches(ANSWER, out)
-      assert.matches("^lmm mock: listening on [^\n]*\n$", (errors:gsub("%u+ /%S+ %d+\n", "")))
-      local pid, words = process.read(called):match "^(%d+) (.*)$"
-      assert.matches("^" .. CACHED:gsub("%p", "%%%0") .. " %-%-served%-model%-name Org/A%-Name%-%-2 .*"
-        .. "%-%-tensor%-parallel%-size 4 .*%-%-port %d+\n$", words)
-      assert.same({}, process.group(pid))
-      if row[3] then assert.same(row[3], process.read(folder .. "/container"):sub(1, #row[3])) end
-    end)
-  end
-
-  it("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
-    local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA)
-      .. " examples/slurm/serve_and_ask.lua org/name")
-    assert.equal(0, status, errors)
-    assert.matches("^model: org/name\n", out)
-    assert.matches("%-%-tensor%-parallel%-size 1 ", process.read(called))
-  end)
-
-  it("serve_and_ask says why there is no server", function()
-    local out, errors, status = run(quote(LUA) .. " examples/slurm/serve_and_ask.lua org/name server --fail-start")
-    assert.same({ "", 1 }, { out, status })
-    assert.matches("the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory", errors)
-  end)
-
-  it("serve_and_ask is short, and the job script is sound", function()
-    local _, count = process.read "examples/slurm/serve_and_ask.lua":gsub("\n", "")
-    assert(count <= 40, count .. " lines")
-    assert.equal("", process.shell "for f in examples/slurm/*.sbatch; do bash -n $f; done 2>&1")
-  end)
-
-  it("the job array captions a folder, each task with a server of its own, goes on when it is run again, and merges",
-    function()
-      program("lmm", ('exec %s bin/lmm "$@"'):format(quote(LUA)))
-      local out, errors, status
-      local function task(id, count, first)
-        out, errors, status = run(("export MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
-          .. "SLURM_ARRAY_TASK_ID=%d SLURM_ARRAY_TASK_COUNT=%d SLURM_ARRAY_TASK_MIN=%d; "
-          .. "bash examples/slurm/caption.sbatch"):format(folder, folder, id, count, first))
-        assert.equal(0, status, errors)
-      end
-      os.execute(("mkdir %s/pictures; for i in 1 2 3 4 5 6 7 8 9; do cp examples/picture.jpg %s/pictures/$i.jpg; done")
-        :format(folder, folder))
-      task(0, 2, 0)
-      task(1, 2, 0)
-      os.execute(("sed -i 1d %s/captions/part.1.jsonl"):format(folder))
-      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
-      assert.same({ "", 1 }, { out, status })
-      assert.matches("^lmm: 1 rows are missing in .*all.jsonl, 0 of which failed: lines %d\n$", errors)
-      task(1, 1, 1) -- run again alone, by --array=1
-      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
-      assert.same({ "", "", 0 }, { out, errors, status })
-      local lines = 0
-      for line in process.read(folder .. "/captions/all.jsonl"):gmatch "[^\n]+" do
-        lines = lines + 1
-        assert.truthy(line:find(sum, 1, true) and line:find('"line":' .. lines .. ",", 1, true))
-      end
-      assert.equal(9, lines)
-    end)
 
   it("make names what is missing, and builds nothing", function()
     local command = "env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory core VARIANT=-none "

@@ -66,7 +66,10 @@ function RunServer:start()
   self.keeper = require("lmm.server").keep {
     serve = serve, restarts = opts.restarts,
     on_ready = function(kept) run:resume(kept.client) end,
-    on_down = function() run:hold "the server is started again" end,
+    on_down = function()
+      run:hold "the server is started again"
+      line = ""
+    end,
     on_restart = function(err, count)
       if not opts.on_restart then return end
       opts.on_restart(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))

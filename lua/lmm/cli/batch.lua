@@ -203,14 +203,17 @@ end
 
 local RESTARTS = 3
 
---- The server of --serve.
-local function new_server(args, run)
+--- The server of --serve. `clear` takes the progress line away.
+local function new_server(args, run, clear)
   local key = os.getenv "OPENAI_API_KEY"
   if not key or key == "" then key = serving.new_key() end
   return require "lmm.bulk".server(run, {
     serve = serving.options(args, args.serve_command, key, client_options(args)),
     restarts = args.restarts or RESTARTS,
-    on_restart = function(message) console.note("lmm: %s", message) end,
+    on_restart = function(message)
+      clear()
+      console.note("lmm: %s", message)
+    end,
   })
 end
 
@@ -240,7 +243,7 @@ function batch.answer(args)
   local report, clear = new_reporter()
   local run, problem = bulk.prepare(options_of(args, client, report))
   if not run then return nil, problem.message, problem end
-  local server = args.serve and new_server(args, run)
+  local server = args.serve and new_server(args, run, clear)
   if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
   local signal
   local close = signals.listen(uv, { "sigint", "sigterm", "sigusr1" }, function(name)
