@@ -30,7 +30,7 @@ end
 
 --- The words of `lmm batch` with a server, which first notes its process and runs `script`.
 local function words(options, server, script)
-  local all = { "batch", file "in.jsonl", "-o", file "out.jsonl" }
+  local all = { "batch", file "in.jsonl", "-o", file "out.jsonl" } -- the last -o counts
   for _, word in ipairs(options or {}) do all[#all + 1] = word end
   local shell = ("echo $$ >>%s\n%s\nexec \"$@\""):format(file "pids", script or "")
   for _, word in ipairs { "--serve", "--", "sh", "-c", shell, "sh" } do all[#all + 1] = word end
@@ -131,6 +131,17 @@ describe("lmm batch --serve", function()
     check_once(30)
   end)
 
+  it("starts it once more where it dies as it starts again", function()
+    write_rows(30, 0.05)
+    local dies = ("[ $(wc -l <%s) != 2 ] || exit 5"):format(file "pids")
+    local run = around("batch; lines 10; kill -9 $(server); ended", words({ "--concurrency", "4" }, nil, dies))
+    assert.matches("^lmm: [^\n]* for time 1 of 3\nlmm: the server 'sh' ended with exit code 5 before it was ready; it is "
+      .. "started again, for time 2 of 3\n$", run.err)
+    assert.equal("0\n", run.out)
+    assert.equal(3, starts())
+    check_once(30)
+  end)
+
   it("is told why its server does not start, at once", function()
     write_rows(3, 0)
     cli.complained(program.run(words({}, { "sh", "-c", "echo CUDA out of memory; exit 3" })), 1,
@@ -155,6 +166,13 @@ describe("lmm batch --serve", function()
     cli.answered(program.run(words { "--retry-errors" }))
     assert.equal(1, starts())
     assert.matches("3 done, 0 failed of 3; nobody", program.run { "batch", "status", file "out.jsonl" }.out)
+    os.execute("rm -rf " .. folder .. "/*")
+    write_rows(1, 0)
+    for i = 1, 3 do
+      cli.answered(program.run(words { "-o", file(i .. ".jsonl"), "--shard", i .. "/3" }))
+    end
+    assert.equal(1, starts())
+    cli.answered(program.run { "batch", "merge", file "1.jsonl", file "2.jsonl", file "3.jsonl", "-o", file "all.jsonl" })
   end)
 
   it("stops it on signals, while it loads, too, and leaves none behind when it is killed", function()

@@ -112,7 +112,8 @@ describe("the jobs for Slurm", function()
       local _, errors, status = run(("export MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
         .. "SLURM_ARRAY_JOB_ID=77 SLURM_JOB_ID=77 SLURM_ARRAY_TASK_ID=3 SLURM_ARRAY_TASK_COUNT=2 "
         .. "SLURM_ARRAY_TASK_MIN=2 SERVE='lmm mock --capacity slots:1' %s\n"
-        .. "bash examples/slurm/caption.sbatch & job=$!\nuntil grep -q . $OUT/part.3.jsonl 2>/dev/null; do sleep 0.02; done\n"
+        .. "bash examples/slurm/caption.sbatch & job=$!\n"
+        .. "until grep -q . $OUT/part.3.jsonl 2>/dev/null; do sleep 0.02; done\n"
         .. [[batch=$(sed -n 's/.*"start".*"pid":\([0-9]*\).*/\1/p' $OUT/part.3.run)]] .. "\n%s\nwait $job"):format(
         folder, folder, env or "", action))
       return status, process.read(requeued), errors

@@ -23,10 +23,25 @@ local function files()
   return require("lmm.version").check "lmm.files"
 end
 
---- Writes the file in the place of what is there.
+--- What a file's text tells; nil where it is none of these files.
+---@return lmm.cli.Where?
+local function parse(text)
+  local where = { text = text, note = text:match "^# ([^\n]+)" }
+  for name, value in ("\n" .. text):gmatch "\n([%u_]+)=([^\r\n]*)" do
+    if name == "OPENAI_BASE_URL" then where.url = unquote(value) end
+    if name == "OPENAI_API_KEY" then where.key = unquote(value) end
+  end
+  return (where.url or where.note) and where or nil
+end
+
+--- Writes the file in the place of an earlier one.
 ---@param where { url: string?, key: string?, note: string? }
 ---@return string? text, string? message
 function url_file.write(path, where)
+  local before = files().read(path, MOST)
+  if before and before ~= "" and not parse(before) then
+    return nil, ("'%s' is there, and names no server: name another file"):format(path)
+  end
   local lines = { where.note and "# " .. where.note or nil }
   if where.url then lines[#lines + 1] = "OPENAI_BASE_URL=" .. child.quote(where.url) end
   if where.key then lines[#lines + 1] = "OPENAI_API_KEY=" .. child.quote(where.key) end
@@ -50,12 +65,8 @@ function url_file.read(path)
   if is_open_to_others(path) then
     return nil, ("others can write '%s', and name another server: chmod go-w makes it yours"):format(path)
   end
-  local where = { text = text, note = text:match "^# ([^\n]+)" }
-  for name, value in ("\n" .. text):gmatch "\n([%u_]+)=([^\r\n]*)" do
-    if name == "OPENAI_BASE_URL" then where.url = unquote(value) end
-    if name == "OPENAI_API_KEY" then where.key = unquote(value) end
-  end
-  if where.url or where.note then return where end
+  local where = parse(text)
+  if where then return where end
   return nil, ("'%s' names no server: no line of it begins with OPENAI_BASE_URL="):format(path)
 end
 

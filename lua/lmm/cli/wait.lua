@@ -52,13 +52,14 @@ local function wait_file(args, line)
     if not where and not is_unread then return nil, why end
     if where and where.url then
       local changed
-      local ready, message, err = wait_ready(connection.options(args, where), left() + INTERVAL, line, function()
+      local ready, message, err = wait_ready(connection.options(args, where), math.max(left(), 0.001), line, function()
         changed = has_changed() and require "lmm.errors".new { kind = "cancelled", message = "the file has changed" }
         return changed or nil
       end)
       if ready then console.write(where.url .. "\n") end
-      if ready or not changed and not has_changed() then return ready, message, err end
-      why = message
+      local is_over = ready or err.limit ~= "ready" and not changed and not has_changed()
+      if is_over then return ready, message, err end
+      why = err.last and err.last.message or message
     elseif where then
       why = ("%s is still starting"):format(where.note)
     end
