@@ -34,7 +34,7 @@ local MOST_BESIDE = 200 -- of the outputs that are looked at
 --- tell: those that are parts of the same run.
 local function check_beside(output, shard, description)
   local folder = (output:match "^(.*/)" or "./"):gsub("'", "'\\''")
-  local listing = io.popen(("ls -1 '%s' 2>/dev/null"):format(folder))
+  local listing = io.popen(("ls -1 -- '%s' 2>/dev/null"):format(folder))
   local looked, ok, err = 0, true, nil
   for name in listing:lines() do
     local path = (output:match "^.*/" or "") .. name

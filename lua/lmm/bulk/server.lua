@@ -7,7 +7,6 @@ local errors = require "lmm.errors"
 ---@field serve table          what lmm.serve takes
 ---@field restarts integer     how often the server is started again
 ---@field on_restart fun(message: string)?  it has died, and is started again
----@field on_wait fun(seconds: number, line: string)?  while it loads: the last line of its log
 
 ---@class lmm.RunServer
 local RunServer = {}
@@ -50,6 +49,14 @@ local function has_work(run)
   return journal.done + journal.failed < run.total
 end
 
+--- What a run ends with whose server does.
+local function ended(err, keeper)
+  if not keeper or keeper.starts == 1 then return err end
+  err = errors.copy(err)
+  err.message = ("%s; it had been started again %d times (--restarts)"):format(err.message, keeper.starts - 1)
+  return err
+end
+
 --- Starts the server; the run, which is begun then, is held until it answers. Where nothing is left to do, none is
 --- started.
 function RunServer:start()
@@ -58,10 +65,7 @@ function RunServer:start()
   local serve = {}
   for name, value in pairs(opts.serve) do serve[name] = value end
   function serve.on_log(text) line = text:find "%S" and text or line end
-  function serve.on_wait(seconds)
-    run:hold("the server loads" .. (line ~= "" and ": " .. line or ""))
-    if opts.on_wait then opts.on_wait(seconds, line) end
-  end
+  function serve.on_wait() run:hold("the server loads" .. (line ~= "" and ": " .. line or "")) end
   run:hold "the server is started"
   self.keeper = require("lmm.server").keep {
     serve = serve, restarts = opts.restarts,
@@ -74,7 +78,7 @@ function RunServer:start()
       if not opts.on_restart then return end
       opts.on_restart(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
     end,
-    on_end = function(err) run:stop(err) end,
+    on_end = function(err) run:stop(ended(err, self.keeper)) end,
   }
   run.fn = guard(self, run.fn)
 end

@@ -117,10 +117,11 @@ local function describe(state)
   end
   if state.failed > 0 then words[#words + 1] = ("%d failed"):format(state.failed) end
   words[#words + 1] = ("%d of %d running"):format(state.running, state.concurrency)
-  if state.total and state.per_second > 0 and ended < state.total then
+  if state.waits_for then
+    words[#words + 1] = "waiting: " .. state.waits_for
+  elseif state.total and state.per_second > 0 and ended < state.total then
     words[#words + 1] = duration((state.total - ended) / state.per_second) .. " left"
   end
-  if state.waits_for then words[#words + 1] = "waiting: " .. state.waits_for end
   return table.concat(words, ", ")
 end
 

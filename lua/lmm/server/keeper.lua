@@ -12,10 +12,10 @@ local RESTART_DELAY = 0.5 -- seconds: whoever ends a whole job, as Slurm does, t
 ---@class lmm.KeeperOptions
 ---@field serve table        what lmm.serve takes; each start after the first has a log of its own: LOG.2, LOG.3 ...
 ---@field restarts integer   how often it is started again
----@field on_ready fun(server: lmm.Server)            it answers
----@field on_down fun(err: lmm.Error)                it has died, and is to be started again
+---@field on_ready fun(server: lmm.Server)  it answers
+---@field on_down fun(err: lmm.Error)       it has died, and is to be started again
 ---@field on_restart fun(err: lmm.Error, count: integer)  that is done now, for the count-th time
----@field on_end fun(err: lmm.Error)                  it does not run, and is not started again
+---@field on_end fun(err: lmm.Error)        it does not run, and is not started again
 
 ---@class lmm.Keeper
 ---@field server lmm.Server?  while it answers
