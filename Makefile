@@ -43,7 +43,6 @@ VIPS_PACKAGES  := libvips-dev pkg-config
 MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
@@ -152,6 +151,8 @@ test-vllm: ## the specs against a real vLLM, which is installed into $(VLLM_DIR)
 	@$(MAKE) --no-print-directory all
 	@LMM_VLLM="$(VLLM_DIR)" $(RUN) $(LUA) spec/run.lua spec/vllm/vllm_spec.lua
 
+.PHONY: test-slurm
+SLURM_PACKAGES := slurmctld slurmd slurm-client munge
 test-slurm: ## the jobs of examples/slurm in a real Slurm of one node, which is started and stopped
 	@$(NEED) $(DEMO_PACKAGES) $(SLURM_PACKAGES)
 	@$(MAKE) --no-print-directory all
@@ -284,4 +285,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 
-.PHONY: all core vips install-vips demo nvim test test-vllm test-slurm spec asan valgrind gc storm soak fuzz oom lint bench check-cost install install-command uninstall clean help
+.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm soak fuzz oom lint bench check-cost install install-command uninstall clean help

@@ -4,31 +4,38 @@ local process = require "spec.support.process"
 local stand_ins = require "spec.support.stand_ins".new()
 
 local LUA = arg[-1]
-local folder, program, run = stand_ins.folder, stand_ins.program, stand_ins.run
+local folder, program = stand_ins.folder, stand_ins.program
 local quote = process.quote
+local root = process.shell "pwd":match "[^\n]+"
+local LMM = ("exec %s %s/bin/lmm"):format(quote(LUA), quote(root))
+
+--- Runs a script, which finds the jobs in $jobs, in a folder that is not theirs.
+local function run(script)
+  return stand_ins.run(("cd %s; jobs=%s/examples/slurm; %s"):format(folder, quote(root), script))
+end
 
 local sum = process.shell "sha256sum examples/picture.jpg":match "%x+"
 local PICTURE = "image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes, sha256 " .. sum .. "\n"
 
 -- Stands where vLLM does: notes how it was called, and as which process.
 local called = folder .. "/called"
-local MOCK = ('echo $$ "$@" >%s; exec %s bin/lmm mock --delay 0 "$@"'):format(called, quote(LUA))
+local MOCK = ('echo $$ "$@" >%s; %s mock --delay 0 "$@"'):format(called, LMM)
 local CACHED = "/cache/hub/models--Org--A-Name--2/snapshots/0123abc"
 local ANSWER = "^model: Org/A%-Name%-%-2\n" .. PICTURE:gsub("%p", "%%%0") .. "question: What is shown in the image%?\n"
   .. PICTURE:gsub("%p", "%%%0") .. "image 2: by URL https://[^\n]*\nquestion: And what is shown in this one%?\n"
   .. "turn 2, after 2 messages\n$"
 
 local ways = {
-  { "with vllm", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED },
-  { "with another command", quote(LUA) .. " examples/slurm/serve_and_ask.lua " .. CACHED .. " server" },
-  { "as a job", ("LUA=%s MODEL=%s bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
+  { "with vllm", quote(LUA) .. " $jobs/serve_and_ask.lua " .. CACHED },
+  { "with another command", quote(LUA) .. " $jobs/serve_and_ask.lua " .. CACHED .. " server" },
+  { "as a job", ("LUA=%s MODEL=%s bash $jobs/serve_and_ask.sbatch"):format(quote(LUA), CACHED) },
   { "as a job with a container", ("LUA=%s MODEL=%s SERVE='apptainer exec --nv vllm.sif vllm serve' "
-    .. "bash examples/slurm/serve_and_ask.sbatch"):format(quote(LUA), CACHED),
+    .. "bash $jobs/serve_and_ask.sbatch"):format(quote(LUA), CACHED),
     "exec --nv vllm.sif vllm serve " .. CACHED },
 }
 
 setup(function()
-  program("lmm", ('exec %s bin/lmm "$@"'):format(quote(LUA)))
+  program("lmm", LMM .. ' "$@"')
   program("server", MOCK)
   program("vllm", 'shift; . ' .. folder .. "/bin/server")
   program("apptainer", 'echo "$@" >' .. folder .. "/container; shift 5; . " .. folder .. "/bin/server")
@@ -53,14 +60,14 @@ describe("the jobs for Slurm", function()
 
   it("serve_and_ask takes a model's name as it is, and one GPU where Slurm tells of none", function()
     local out, errors, status = run("unset SLURM_GPUS_ON_NODE; " .. quote(LUA)
-      .. " examples/slurm/serve_and_ask.lua org/name")
+      .. " $jobs/serve_and_ask.lua org/name")
     assert.equal(0, status, errors)
     assert.matches("^model: org/name\n", out)
     assert.matches("%-%-tensor%-parallel%-size 1 ", process.read(called))
   end)
 
   it("serve_and_ask says why there is no server", function()
-    local out, errors, status = run(quote(LUA) .. " examples/slurm/serve_and_ask.lua org/name server --fail-start")
+    local out, errors, status = run(quote(LUA) .. " $jobs/serve_and_ask.lua org/name server --fail-start")
     assert.same({ "", 1 }, { out, status })
     assert.matches("the server 'server' ended with exit code 1 .*CUDA out of memory.*too little memory", errors)
   end)
@@ -75,9 +82,9 @@ describe("the jobs for Slurm", function()
     function()
       local out, errors, status
       local function task(id, count, first)
-        out, errors, status = run(("export MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
+        out, errors, status = run(("export MODEL=m PICTURES='pictures/*.jpg' "
           .. "SLURM_ARRAY_TASK_ID=%d SLURM_ARRAY_TASK_COUNT=%d SLURM_ARRAY_TASK_MIN=%d; "
-          .. "bash examples/slurm/caption.sbatch"):format(folder, folder, id, count, first))
+          .. "bash $jobs/caption.sbatch"):format(id, count, first))
         assert.equal(0, status, errors)
       end
       os.execute(("mkdir %s/pictures; for i in 1 2 3 4 5 6 7 8 9; do cp examples/picture.jpg %s/pictures/$i.jpg; done")
@@ -85,11 +92,11 @@ describe("the jobs for Slurm", function()
       task(0, 2, 0)
       task(1, 2, 0)
       os.execute(("sed -i 1d %s/captions/part.1.jsonl"):format(folder))
-      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
+      out, errors, status = run "bash $jobs/merge.sbatch"
       assert.same({ "", 1 }, { out, status })
       assert.matches("^lmm: 1 rows are missing in .*all.jsonl, 0 of which failed: lines %d\n$", errors)
       task(1, 1, 1) -- run again alone, by --array=1
-      out, errors, status = run(("OUT=%s/captions bash examples/slurm/merge.sbatch"):format(folder))
+      out, errors, status = run "bash $jobs/merge.sbatch"
       assert.same({ "", "", 0 }, { out, errors, status })
       local lines = 0
       for line in process.read(folder .. "/captions/all.jsonl"):gmatch "[^\n]+" do
@@ -109,13 +116,13 @@ describe("the jobs for Slurm", function()
         .. "cp examples/picture.jpg %s/pictures/$i.jpg; done"):format(folder, requeued, folder, folder))
       program("scontrol", ('echo "$@" >>%s'):format(requeued))
       program("squeue", "echo ${STATE:-RUNNING}")
-      local _, errors, status = run(("export MODEL=m PICTURES='%s/pictures/*.jpg' OUT=%s/captions "
+      local _, errors, status = run(("export MODEL=m PICTURES='pictures/*.jpg' OUT=captions "
         .. "SLURM_ARRAY_JOB_ID=77 SLURM_JOB_ID=77 SLURM_ARRAY_TASK_ID=3 SLURM_ARRAY_TASK_COUNT=2 "
         .. "SLURM_ARRAY_TASK_MIN=2 SERVE='lmm mock --capacity slots:1' %s\n"
-        .. "bash examples/slurm/caption.sbatch & job=$!\n"
-        .. "until grep -q . $OUT/part.3.jsonl 2>/dev/null; do sleep 0.02; done\n"
+        .. "bash $jobs/caption.sbatch & job=$!\n"
+        .. "until grep -q . $OUT/part.3.jsonl 2>/dev/null || ! kill -0 $job; do sleep 0.02; done\n"
         .. [[batch=$(sed -n 's/.*"start".*"pid":\([0-9]*\).*/\1/p' $OUT/part.3.run)]] .. "\n%s\nwait $job"):format(
-        folder, folder, env or "", action))
+        env or "", action))
       return status, process.read(requeued), errors
     end
 
@@ -136,10 +143,10 @@ describe("the jobs for Slurm", function()
 
   it("one server answers several jobs, which find it by its file", function()
     os.execute(("mkdir -p %s/pictures; cp examples/picture.jpg %s/pictures/1.jpg"):format(folder, folder))
-    local out, errors, status = run(("export MODEL=m SERVE='lmm mock' URL_HOST=127.0.0.1 URL_FILE=%s/server.url\n"
-      .. "bash examples/slurm/server.sbatch >&2 & server=$!\n"
-      .. "PICTURES='%s/pictures/1.jpg' OUT=%s/client.jsonl bash examples/slurm/client.sbatch; echo $?\n"
-      .. "kill $server; wait $server"):format(folder, folder, folder))
+    local out, errors, status = run("export MODEL=m SERVE='lmm mock' URL_HOST=127.0.0.1\n"
+      .. "bash $jobs/server.sbatch >&2 & server=$!\n"
+      .. "PICTURES='pictures/1.jpg' OUT=client.jsonl timeout 120 bash $jobs/client.sbatch; echo $?\n"
+      .. "kill $server; wait $server")
     assert.matches("^http://127.0.0.1:%d+/v1\n0\n$", out, errors)
     assert.equal(0, status)
     assert.truthy(process.read(folder .. "/client.jsonl"):find(sum, 1, true))
