@@ -31,21 +31,23 @@ end
 local MOST_BESIDE = 200 -- of the outputs that are looked at
 
 --- Whether the shard that a job array has given is this task's alone, as the outputs of other tasks in the same folder
---- tell: those that are parts of the same run.
+--- tell: those that are parts of the same run. An output that is there already has been through this.
+---@return lmm.Error? err
 local function check_beside(output, shard, description)
+  if not shard.task or journals.read_run(paths.run(output)) then return nil end
   local folder = (output:match "^(.*/)" or "./"):gsub("'", "'\\''")
   local listing = io.popen(("ls -1 -- '%s' 2>/dev/null"):format(folder))
-  local looked, ok, err = 0, true, nil
+  local looked, err = 0, nil
   for name in listing:lines() do
     local path = (output:match "^.*/" or "") .. name
-    local header = looked < MOST_BESIDE and ok and name:find "%.run$" and journals.read_run(path)
+    local header = looked < MOST_BESIDE and not err and name:find "%.run$" and journals.read_run(path)
     if header and header.task then
       looked = looked + 1
-      if not merge.difference(header, description) then ok, err = shards.check_beside(shard, header, path) end
+      err = not merge.difference(header, description) and shards.check_beside(shard, header, path) or nil
     end
   end
   listing:close()
-  return ok, err
+  return err
 end
 
 --- The rows of an input, from its beginning.
@@ -95,13 +97,9 @@ function batch.prepare(opts)
   if not input or err then return nil, err end
   found, err = scan(opts, input, shard)
   if not found then return nil, err end
-  local description, is_fresh = describe(opts, input, found, shard), not journals.read_run(paths.run(opts.output))
-  if shard and shard.task and is_fresh then
-    local ok
-    ok, err = check_beside(opts.output, shard, description)
-    if not ok then return nil, err end
-  end
-  journal, err = journals.open(opts.output, description,
+  err = shard and check_beside(opts.output, shard, describe(opts, input, found, shard))
+  if err then return nil, err end
+  journal, err = journals.open(opts.output, describe(opts, input, found, shard),
     { force = opts.force, retry_errors = opts.retry_errors })
   if not journal then return nil, err end
   source, err = open_rows(input, shard)

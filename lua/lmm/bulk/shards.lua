@@ -14,8 +14,12 @@ local shards = {}
 
 local MOST = 1000000
 
-local function fail(format, ...)
-  return nil, errors.new { kind = "invalid", message = format:format(...) }
+local function failure(format, ...)
+  return errors.new { kind = "invalid", message = format:format(...) }
+end
+
+local function fail(...)
+  return nil, failure(...)
 end
 
 local digest
@@ -98,19 +102,18 @@ end
 ---@param shard lmm.Shard  that a job array has given
 ---@param other table  what the run of that output was
 ---@param path string  of that output
----@return true? ok, lmm.Error? err
+---@return lmm.Error? err
 function shards.check_beside(shard, other, path)
   local index, count = tostring(other.shard):match "^(%d+)/(%d+)$"
-  if not index or other.task == shard.task then return true end
+  if not index or other.task == shard.task then return nil end
   if tonumber(count) ~= shard.count then
-    return fail("task %s would have shard %s, but '%s' beside it is shard %s of the same run: name the shard, as in "
-      .. "3/%s", shard.task, shard.text, path, other.shard, count)
+    return failure("task %s would have shard %s, but '%s' beside it is shard %s of the same run: name the shard, as "
+      .. "in 3/%s", shard.task, shard.text, path, other.shard, count)
   end
   if tonumber(index) == shard.index then
-    return fail("task %s has shard %s, which task %s has, too: see '%s'", shard.task, shard.text, tostring(other.task),
-      path)
+    return failure("task %s has shard %s, which task %s has, too: see '%s'", shard.task, shard.text,
+      tostring(other.task), path)
   end
-  return true
 end
 
 return shards
