@@ -47,7 +47,7 @@ TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACK
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples .busted plugin
+ALL_LUA   := lua bin/lmm spec bench examples .busted plugin doc/script
 
 all: $(MODULES) ## builds the C modules into build/; lmm.vips, which prepares pictures, only where libvips is
 core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
@@ -113,7 +113,10 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	@spec/nvim/install.sh "$(NVIM_DIR)"
 	@spec/every.sh $(TESTED)
 
-.PHONY: check rooms
+docs: ## doc/reference, the functions in :help lmm and the tables of doc/servers.md, from the annotations
+	@$(RUN) $(LUA) doc/script/make.lua
+
+.PHONY: check rooms docs
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
 LEFT_OUT := nvim% nginx% compat serve% cli% batch% slurm url_file secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))

@@ -168,6 +168,7 @@ build = {
     ["lmm.loop.nvim"] = "lua/lmm/loop/nvim.lua",
     ["lmm.loop.tasks"] = "lua/lmm/loop/tasks.lua",
     ["lmm.loop.unhandled"] = "lua/lmm/loop/unhandled.lua",
+    ["lmm.meta"] = "lua/lmm/meta.lua",
     ["lmm.mock"] = "lua/lmm/mock/init.lua",
     ["lmm.mock.capacity"] = "lua/lmm/mock/capacity.lua",
     ["lmm.mock.chat"] = "lua/lmm/mock/chat.lua",

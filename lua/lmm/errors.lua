@@ -5,6 +5,7 @@
 
 local text = require "lmm.text"
 
+--- What went wrong. `tostring` and `..` take its message.
 ---@class lmm.Error
 ---@field kind "invalid"|"connect"|"timeout"|"http"|"protocol"|"truncated"|"cancelled"|"limit"
 ---@field message string      a complete sentence on one line, the hint included
@@ -28,6 +29,7 @@ local text = require "lmm.text"
 ---@field retry_after number? seconds that the server asks to wait
 ---@field last lmm.Error?     of wait_ready: what the last try met
 ---@field log string?         of lmm.serve: the last lines that the server said
+---@field summary lmm.MapSummary?  of lmm.map: how far it came
 local Error = {}
 Error.__name = "lmm.Error"
 Error.__tostring = function(err) return err.message end

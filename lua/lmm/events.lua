@@ -4,6 +4,7 @@ local answers = require "lmm.answer"
 local errors = require "lmm.errors"
 local streams = require "lmm.stream"
 
+--- The events of client:events; a `for` loop over them gives each with its name.
 ---@class lmm.Events
 ---@field err lmm.Error?  why they broke off
 ---@overload fun(): any, string?

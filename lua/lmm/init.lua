@@ -6,10 +6,14 @@
 --
 -- Each module, the C ones among them, is loaded with its first use, so that requiring this one costs next to nothing.
 
+---@class lmm
+---@field version string  of the library
+---@field null userdata   stands for a JSON null in a request, and in a reply's `raw`
+---@field json lmm.Json   decodes and encodes JSON exactly
 local lmm = { version = require("lmm.version").number }
 
 --- Makes a client; asks nobody yet. See lmm.Client.
----@param opts string|table|nil  a base URL, or a table of options, or nothing: the environment
+---@param opts string|lmm.ConnectOptions|nil  a base URL, or a table of options, or nothing: the environment
 ---@return lmm.Client
 function lmm.connect(opts, ...)
   if select("#", ...) > 0 and next { ... } ~= nil then
@@ -20,13 +24,11 @@ end
 
 --- Makes an image part of a path, a URL or `{ bytes = ... }`; or of nil and the uuid of what the server has kept.
 ---
---- With one of these options the picture is prepared when it is first sent, which needs lmm.vips (libvips): `max_side`
---- and `max_pixels` shrink it, `convert` is "jpeg", "png" or "webp" (its own of these, PNG for drawings, else JPEG),
---- `quality` 1 to 100 (85), `orient = false` leaves it as it lies, `animated = true` keeps all frames of a GIF or
---- WebP, as WebP. It goes upright, in sRGB of 8 bit, and without metadata. `part.mime`, `width` and `height` say what
---- it will be; `part.converted` is its own type where that becomes another.
----@param source string|table|nil
----@param opts table?  `mime`, `detail`, `uuid`, those above, ...
+--- Where one of the options from `max_side` on is given, the picture is prepared when it is first sent, which needs
+--- lmm.vips (libvips): it goes upright, in sRGB of 8 bit, and without metadata. `part.mime`, `width` and `height` say
+--- what it will be; `part.converted` is its own type where that becomes another.
+---@param source string|lmm.Bytes|nil
+---@param opts lmm.ImageOptions?
 ---@return lmm.Part  always; where it cannot be sent its `err` says why, and `ask` gives that error
 function lmm.image(source, opts)
   return (require("lmm.part").new("image", source, opts))
@@ -38,8 +40,8 @@ end
 ---
 --- With `frames = 8` so many pictures of a film are sent in this form, spread evenly over it, no side longer than
 --- `max_side`; the program ffmpeg takes them when the part is first sent.
----@param source string|table
----@param opts table?
+---@param source string|lmm.Bytes|lmm.Frames|nil
+---@param opts lmm.VideoOptions?
 ---@return lmm.Part
 function lmm.video(source, opts)
   if type(source) == "table" and source.frames ~= nil then return (require("lmm.frames").new(source, opts)) end
@@ -48,16 +50,17 @@ end
 
 --- Makes an audio part. See lmm.image. With `convert = "wav"`, "flac" or "mp3" the program ffmpeg makes that of it,
 --- or of a film's sound, when the part is first sent.
----@param source string|table
----@param opts table?  `format` ("wav", "mp3", ...) sends it as `input_audio`, as OpenAI itself and llama-server take it
+---@param source string|lmm.Bytes|nil
+---@param opts lmm.AudioOptions?  `format` ("wav", "mp3", ...) sends it as `input_audio`, as OpenAI itself and
+--- llama-server take it
 ---@return lmm.Part
 function lmm.audio(source, opts)
   return (require("lmm.part").new("audio", source, opts))
 end
 
 --- Makes a part of any file, a PDF for one, in the form of OpenAI's API. See lmm.image.
----@param source string|table
----@param opts table?  `filename` (the source's own unless given), ...
+---@param source string|lmm.Bytes
+---@param opts lmm.FileOptions?
 ---@return lmm.Part
 function lmm.file(source, opts)
   return (require("lmm.part").new("file", source, opts))
@@ -65,9 +68,8 @@ end
 
 --- Makes image parts of a PDF's pages, each drawn when it is first sent, which needs lmm.vips (libvips). The PDF is
 --- opened at once, for how many pages it has; of more than 1,000 say which, by `first` and `last`.
----@param source string|table  a path or `{ bytes = ... }`
----@param opts { dpi: number?, first: integer?, last: integer?, password: string?, [string]: any }?  dpi: 150; all else
---- as lmm.image takes it, for each page
+---@param source string|lmm.Bytes
+---@param opts lmm.PagesOptions?  what is not of pages is as lmm.image takes it, for each of them
 ---@return lmm.Part[]? pages, string? message, lmm.Error? err
 function lmm.pages(source, opts)
   return require("lmm.pages").open(source, opts)
@@ -77,14 +79,16 @@ end
 --- they are sent: `lmm.form { file = lmm.file "speech.wav", model = "m" }`. Values are texts, numbers, booleans, parts
 --- that have bytes, and lists of these, each item of which is a field of that name. Fields go in the order of their
 --- names; a list of `{ name, value }` keeps an order of its own.
----@param fields table
+---@param fields table<string, any>|{ [1]: string, [2]: any }[]
 ---@return lmm.Form
 function lmm.form(fields)
   return (require("lmm.form").new(fields))
 end
 
 --- Makes a retry policy, to be given as `retry` to a client or a call.
----@param opts table|function|boolean|nil  see lmm.Retry; false: try once
+---@param opts lmm.Retry?  a table of what differs from the defaults; a function `(attempt, err)`, asked after every
+--- failure, that gives seconds or nil; false: try once; true: the defaults
+---@return lmm.Retry
 function lmm.retry(opts)
   return (require("lmm.call").retry(opts))
 end
@@ -102,8 +106,9 @@ end
 
 --- Runs functions as tasks, some at a time, and waits for all.
 ---@param fns (fun(): any)[]
----@param opts { limit: integer? }?
----@return any[]? results, table|string errors, lmm.Error? err  nil, a message and an error where its task was cancelled
+---@param opts lmm.GatherOptions?
+---@return any[]? results, table|string errors, lmm.Error? err  both by the index in `fns`, the errors being error
+--- objects; nil, a message and an error where its task was cancelled
 function lmm.gather(fns, opts)
   return require("lmm.loop").gather(fns, opts)
 end
@@ -111,7 +116,7 @@ end
 --- Runs `fn(item, client)` for each item as tasks, a number of them at a time that finds itself, in constant memory.
 --- With `output` what each row gave is kept in a file of JSON lines, and the same call goes on from there however it
 --- ended.
----@param items table|string|fun(): any  a list, the path of a file of JSON lines, or a function that gives the next
+---@param items any[]|string|(fun(): any)  a list, the path of a file of JSON lines, or a function that gives the next
 --- item
 ---@param fn fun(item: any, client: lmm.Client): any  returns a reply, or any value; nil and a message for a failure
 ---@param opts lmm.MapOptions?
@@ -134,29 +139,35 @@ function lmm.use(loop)
 end
 
 --- Marks a table as an array, so that it is sent as `[]` when it is empty.
+---@param items table?  a new one unless given
+---@return table
 function lmm.array(items)
   return require("lmm.json").array(items)
 end
 
 --- Starts a model server as a child process and waits until it answers. See lmm.Server.
----@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table?, client: table?,
---- on_log: function?, on_wait: function? }
+---@param opts lmm.ServeOptions
 ---@return lmm.Server? server, string? message, lmm.Error? err
 function lmm.serve(opts)
   return require("lmm.server").start(opts)
 end
 
---- Starts the built-in server that needs no model, as a child process.
+--- Starts the built-in server that needs no model, as a child process, and waits until it listens. It answers every
+--- chat request with what it received; a line `call NAME {"argument": 1}` of a question calls a tool of the request,
+--- and a request's own field `mock` asks it for faults.
+---@param opts lmm.MockOptions?
 ---@return lmm.MockServer? server, string? message, lmm.Error? err
 function lmm.mock(opts)
   return require("lmm.mock").start(opts)
 end
 
 --- `lmm.null` stands for a JSON null in a request, and in a reply's `raw`; `lmm.json` decodes and encodes exactly.
-return setmetatable(lmm, { __index = function(_, name)
+setmetatable(lmm, { __index = function(_, name)
   if name ~= "json" and name ~= "null" then return nil end
   local json = require "lmm.json"
   lmm.null = json.null
   lmm.json = { decode = json.decode, encode = json.encode, null = json.null, array = json.array }
   return rawget(lmm, name)
 end })
+
+return lmm

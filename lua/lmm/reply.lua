@@ -6,6 +6,7 @@
 ---@field arguments string  as text
 ---@field args any          decoded; nil where the text is no JSON
 
+--- A whole answer. `tostring` and `..` take its text.
 ---@class lmm.Reply
 ---@field text string
 ---@field reasoning string?

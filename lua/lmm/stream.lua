@@ -14,10 +14,11 @@ local loops = require "lmm.loop"
 --- nil, nil and an error. It may wait
 ---@field cancel fun(self)  ends it; whoever waits in `next` gets a `cancelled` error
 
+--- An answer as it comes. A `for` loop over it gives the pieces of its text. It is sent when it is first read.
 ---@class lmm.Stream
 ---@field err lmm.Error?  why it broke
----@field after_reply nil|fun(reply: lmm.Reply): lmm.Between?, lmm.Error?  called with the reply of each exchange
----@field on_end nil|fun(reply: lmm.Reply?, err: lmm.Error?)  called once
+---@field package after_reply nil|fun(reply: lmm.Reply): lmm.Between?, lmm.Error?  called with each exchange's reply
+---@field package on_end nil|fun(reply: lmm.Reply?, err: lmm.Error?)  called once
 ---@overload fun(): string?
 local Stream = {}
 Stream.__index = Stream
@@ -61,6 +62,7 @@ end
 -- ---- reading
 
 --- Reads until there is content or the reply ends: so far, a failure can be tried again.
+---@package
 function Stream:attempt()
   self.answer = nil
   local head, err = self.call:open()
@@ -80,12 +82,14 @@ end
 
 --- When it must have ended, by the loop's clock. Its time counts from when it was first read on, of all exchanges
 --- together.
+---@package
 ---@return number?
 function Stream:deadline()
   self.started = self.started or loops.current():now()
   return self.total and self.started + self.total
 end
 
+---@package
 function Stream:begin()
   self.begun, self.has_answer, self.answer = true, nil, nil
   local call, err = self.prepare(self)
@@ -97,12 +101,14 @@ function Stream:begin()
 end
 
 --- Runs a call of this stream, so that `cancel` ends it.
+---@package
 function Stream:run(call, attempt, subject)
   self.call = call
   return call:run(attempt, subject)
 end
 
 --- Runs another call while the stream's own stands; `cancel` ends it, too.
+---@package
 function Stream:run_aside(call, attempt, subject)
   local own = self.call
   local value, err = self:run(call, attempt, subject)
@@ -112,6 +118,7 @@ end
 
 --- What comes next, from what has come already or from the wire: a kind and a piece as from Answer:next; nil at the
 --- end; nil and an error.
+---@package
 ---@param is_relayed boolean?  bytes that came are told, too, as a kind of their own
 function Stream:receive(is_relayed)
   local answer, call = self.answer, self.call
@@ -134,6 +141,7 @@ end
 
 --- What comes next: first what the attempt has read, of which the last alone holds content. At the end of an exchange
 --- nil alone.
+---@package
 ---@param only_begins boolean?  nothing of an answer is taken
 function Stream:take(only_begins)
   if self.between then
@@ -159,6 +167,7 @@ function Stream:take(only_begins)
 end
 
 --- Whether somebody waits in it now. A coroutine that a raise has ended does not.
+---@package
 function Stream:is_read()
   local reading = self.reading
   return reading ~= nil and (reading == "main" or coroutine.status(reading) ~= "dead")
@@ -166,6 +175,7 @@ end
 
 --- What comes next, as from `take`; nil at the end, with self.err set where it broke. What is raised in between (by a
 --- function of the caller's, by Ctrl-C) ends the stream and goes on to the caller.
+---@package
 ---@param only_begins boolean?  up to the answer's begin, of which nothing is taken
 ---@return "text"|"content"|"other"|"bytes"|"begun"|"tool_call"|"tool_result"|nil kind, any piece
 function Stream:advance(only_begins)
@@ -197,6 +207,7 @@ end
 -- ---- its end
 
 --- Ends the stream, as a success or with an error, once.
+---@package
 function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
@@ -206,6 +217,7 @@ function Stream:stop(err)
 end
 
 --- The whole reply of an exchange has come, unless the stream was ended meanwhile.
+---@package
 function Stream:complete()
   if self.stopped then return end
   if self.result then return self:succeed() end -- nothing has followed it
@@ -226,6 +238,7 @@ function Stream:complete()
 end
 
 --- The reply of the last exchange is the stream's.
+---@package
 function Stream:succeed()
   local result, call, asked, failure = self.result, self.call, self.opts.structured, nil
   if asked then result.value, failure = self.answer:structured(result, asked) end
@@ -268,6 +281,7 @@ function Stream:__call()
 end
 
 --- The event that came last, decoded, without nulls. Those that the attempt had read are decoded again.
+---@package
 function Stream:event()
   if not self.unread then return self.answer:event() end
   if not self.unread_events then
@@ -323,6 +337,7 @@ end
 local is_json = { json = true, schema = true }
 
 --- What reads pieces on behalf of `values` and `elements`, and the text that was handed out before.
+---@package
 ---@return fun(): string?, boolean? read, string text
 function Stream:begin_json(method)
   local asked = self.opts.structured or { kind = "json" }

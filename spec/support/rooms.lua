@@ -15,7 +15,7 @@ local rooms = {}
 --- as no circle comes of it. The picture leaves out the arrows to the rooms that every one may use.
 local LAYERS = {
   { "cli", "nvim" },
-  { "lmm" }, -- lua/lmm/init.lua
+  { "lmm", "meta" }, -- lua/lmm/init.lua, and what an editor knows of it
   { "mock", "server", "bulk" },
   { "client", "conversation", "events", "stream" },
   { "call" },

@@ -11,7 +11,7 @@ local bulk = {}
 
 ---@class lmm.MapOptions
 ---@field client lmm.Client?     that `fn` gets
----@field url string|table|nil   of the server, where no client is given: one is made that leaves refusals to the run
+---@field url string|(string|lmm.PoolEntry)[]|nil  where no client is given: one is made that leaves refusals to the run
 ---@field output string?         the file of results, OUT.jsonl; beside it OUT.errors.jsonl and OUT.run
 ---@field concurrency integer?   rows at a time; finds itself unless given
 ---@field rate number?           rows that are begun in a second, at most
@@ -24,13 +24,16 @@ local bulk = {}
 ---@field on_progress (fun(progress: lmm.Progress): boolean?)?  called about once a second and at the end; where it
 --- gives false no more rows are begun
 
+--- What a run came to.
 ---@class lmm.MapSummary
----@field done integer, failed integer  rows, those of earlier runs with the same output, too
+---@field done integer          rows that went well, in earlier runs with the same output, too
+---@field failed integer        rows that failed, likewise
 ---@field seconds number
 ---@field prompt_tokens integer
 ---@field completion_tokens integer
 ---@field concurrency integer    rows at a time in the end
----@field results any[]?, errors any[]?  without `output`: what each row gave, by its line
+---@field results any[]?        without `output`: what each row gave, by its line
+---@field errors lmm.Error[]?   without `output`: why rows failed, by their lines
 
 local rows = {
   client = "table", url = "string|table", output = "string", concurrency = "number", rate = "number",

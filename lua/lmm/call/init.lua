@@ -60,9 +60,9 @@ call.rows = { timeout = "number|table", retry = "table|function|boolean", header
 --- The options of one call: what `timeout` and `retry` make of the client's own.
 ---@param client lmm.Client
 ---@param opts { timeout: number|table?, retry: table|function|boolean|nil, headers: table? }
----@return lmm.CallOptions
+---@return lmm.CallSettings
 function call.options(client, opts)
-  ---@class lmm.CallOptions
+  ---@class lmm.CallSettings
   ---@field timeout table
   ---@field policy table|function
   ---@field started number
@@ -85,7 +85,7 @@ end
 ---@param method string
 ---@param url string
 ---@param body userdata?  of lmm.core
----@param opts lmm.CallOptions
+---@param opts lmm.CallSettings
 ---@return lmm.Call
 function call.new(client, method, url, body, opts)
   local self = setmetatable({

@@ -4,14 +4,16 @@ local options = require "lmm.options"
 
 local retry = {}
 
----@class lmm.Retry
----@field attempts integer  tries in all, the first included (3)
----@field base number       seconds before the second try (0.5)
----@field cap number        seconds that the doubling delay stops at (8)
----@field max_wait number   the longest wait a server may ask for; beyond it the call is not retried (120)
----@field clock fun(): number   seconds since 1970, for Retry-After as a date (os.time)
----@field random fun(): number  from [0, 1), takes up to a quarter off a delay (math.random)
----@field on_retry nil|fun(attempt: integer, err: lmm.Error, delay: number)  called before each wait: which attempt
+---@alias lmm.Retry lmm.RetryOptions|(fun(attempt: integer, err: lmm.Error): number?)|boolean
+
+---@class lmm.RetryOptions
+---@field attempts integer?  tries in all, the first included (3)
+---@field base number?       seconds before the second try (0.5)
+---@field cap number?        seconds that the doubling delay stops at (8)
+---@field max_wait number?   the longest wait a server may ask for; beyond it the call is not retried (120)
+---@field clock (fun(): number)?   seconds since 1970, for Retry-After as a date (os.time)
+---@field random (fun(): number)?  from [0, 1), takes up to a quarter off a delay (math.random)
+---@field on_retry (fun(attempt: integer, err: lmm.Error, delay: number))?  called before each wait: which attempt
 --- failed, with what, and the seconds until the next; what it raises ends the call and reaches its caller
 local rows = {
   attempts = "number", base = "number", cap = "number", max_wait = "number", clock = "function", random = "function",

@@ -126,10 +126,8 @@ end
 
 --- The words that are said in a sound, or in the sound of a film.
 ---@param self lmm.Client
----@param source string|lmm.Part  a path, or a part with its bytes
----@param opts table?  `timeout`, `retry` and `headers` are ours; `model`, `language`, `prompt`, `response_format`,
---- `temperature`, `timestamp_granularities` (a list) and every other name go to the server; with `stream = true` it
---- sends the text as it comes, and the reply has all of it
+---@param source lmm.Input  a path, or a part with its bytes
+---@param opts lmm.TranscribeOptions?
 ---@return lmm.Transcription? reply  with `response_format` "text", "srt" or "vtt" its `text` is that
 ---@return string? message
 ---@return lmm.Error? err
@@ -139,8 +137,8 @@ end
 
 --- The same in English.
 ---@param self lmm.Client
----@param source string|lmm.Part
----@param opts table?
+---@param source lmm.Input
+---@param opts lmm.TranscribeOptions?
 ---@return lmm.Transcription? reply, string? message, lmm.Error? err
 function audio.translate(self, source, opts)
   return errors.public(ask(self, "client:translate", "audio/translations", source, opts))

@@ -29,9 +29,8 @@ end
 --- Lets a model go on from a prompt. The reply is that of client:chat; several prompts, and `n`, give as many
 --- `choices`. vLLM ends after 16 tokens unless `max_tokens` says otherwise.
 ---@param self lmm.Client
----@param prompt string|string[]|integer[]|integer[][]
----@param opts table?  `timeout`, `retry`, `schema` and `headers` are ours; `model`, `max_tokens`, `stop`, `echo` and
---- every other name go to the server
+---@param prompt lmm.Prompt
+---@param opts lmm.CompletionOptions?
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function completions.complete(self, prompt, opts)
   return open(self, "client:complete", prompt, opts, false):reply()
@@ -39,8 +38,8 @@ end
 
 --- The same, streamed. Gives the stream in the form that a `for` loop closes on Lua 5.4.
 ---@param self lmm.Client
----@param prompt string|string[]|integer[]|integer[][]
----@param opts table?
+---@param prompt lmm.Prompt
+---@param opts lmm.CompletionOptions?
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function completions.stream_completion(self, prompt, opts)
   local stream = open(self, "client:stream_completion", prompt, opts, true)

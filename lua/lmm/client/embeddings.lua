@@ -119,9 +119,8 @@ end
 --- a part goes in one of its own, one after the other, as a message, the form in which vLLM takes media. They are all
 --- written before the first is sent, and one that fails ends the call.
 ---@param self lmm.Client
----@param given string|lmm.Part|table
----@param opts table?  `timeout`, `retry` and `headers` are ours; `encoding_format = "base64"` has the vectors come as
---- bytes, which are read as numbers again; `model`, `dimensions` and every other name go to the server
+---@param given lmm.Input
+---@param opts lmm.EmbedOptions?
 ---@return lmm.Embeddings? reply  of several requests, `usage`, `cost` and `attempts` are the sums
 ---@return string? message
 ---@return lmm.Error? err

@@ -92,7 +92,7 @@ end
 ---@param client lmm.Client
 ---@param path string
 ---@param written lmm.Written
----@param opts lmm.CallOptions
+---@param opts lmm.CallSettings
 ---@param read fun(text: string, head: table): table?, table?  makes a reply of a body, or nil and a failure
 ---@return table? reply, lmm.Error? err
 function endpoint.send(client, path, written, opts, read)

@@ -9,6 +9,7 @@ local make_lines = require "lmm.client.header_lines"
 local request = require "lmm.request"
 local streams = require "lmm.stream"
 
+--- Where a server is, and how to talk to it: made by lmm.connect.
 ---@class lmm.Client
 ---@field base_url string  without its query
 ---@field usage lmm.Usage  of all calls so far
@@ -19,7 +20,7 @@ Client.__name = "lmm.Client"
 local client = {}
 
 --- Makes a client. See lmm.connect.
----@param opts string|table|nil
+---@param opts string|lmm.ConnectOptions|nil
 ---@return lmm.Client
 function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
@@ -45,17 +46,20 @@ end
 
 -- ---- for the modules that make calls
 
+---@package
 function Client:check_open()
   if self.closed then errors.misuse "this client is closed" end
 end
 
 --- The server's own address: the base URL without its version.
+---@package
 function Client:root()
   return (self.base_url:gsub("/v%d+$", ""))
 end
 
 --- The URL of a path below the base URL, or from the server's root where it begins with "/"; the base URL's query stays
 --- at its end.
+---@package
 ---@param path string
 ---@return string
 function Client:url(path)
@@ -65,6 +69,7 @@ function Client:url(path)
 end
 
 --- The transport, the one that goes with the loop; libcurl is loaded when it is first needed.
+---@package
 ---@return lmm.Transport
 function Client:get_transport()
   self.transport = self.transport or require("lmm.transport").new(self.loop, self)
@@ -72,6 +77,7 @@ function Client:get_transport()
 end
 
 --- Puts another transport in the place of each server's own, from which `wrap` makes it.
+---@package
 ---@param wrap fun(transport: lmm.Transport): lmm.Transport
 function Client:wrap_transport(wrap)
   if not self.pool then self.transport = wrap(self:get_transport()) end
@@ -79,6 +85,7 @@ function Client:wrap_transport(wrap)
 end
 
 --- The header lines of a call; a key may come from a function, asked for each attempt.
+---@package
 ---@param call lmm.Call
 ---@return string[]? lines, table|string|nil key  the key in them, or the failure where there are none
 function Client:header_lines(call)
@@ -102,6 +109,7 @@ function Client:header_lines(call)
 end
 
 --- Begins the record of a call, where the client has a log.
+---@package
 ---@param kind string  the endpoint
 ---@param sent any     the fields, if it is a table of them
 ---@param ours table?  options
@@ -112,7 +120,8 @@ function Client:begin_entry(kind, sent, ours)
 end
 
 --- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.
----@param opts lmm.CallOptions
+---@package
+---@param opts lmm.CallSettings
 ---@param read nil|fun(text: string, head: table): any, table?  makes what is given of a body, or nil and a failure
 ---@return { status: integer, headers: table, body: string }|any reply, lmm.Error? err, lmm.Call call
 function Client:fetch(method, url, body, opts, run, read)
@@ -141,6 +150,7 @@ function Client:fetch(method, url, body, opts, run, read)
 end
 
 --- The same, and the reply is a JSON object or list.
+---@package
 ---@return table? value, lmm.Error? err, lmm.Call? call
 function Client:fetch_json(...)
   local reply, err, call = self:fetch(...)
@@ -151,6 +161,7 @@ function Client:fetch_json(...)
 end
 
 --- What the server says of itself: its models, and the headers that came with them.
+---@package
 ---@param list table[]
 ---@param headers table<string, string>
 function Client:note_models(list, headers)
@@ -159,6 +170,7 @@ function Client:note_models(list, headers)
 end
 
 --- The server's dialect, where it is known: the caller's, by the URL, or by what the server said of itself.
+---@package
 ---@return lmm.Dialect?
 function Client:known_dialect()
   if self.dialect == nil then
@@ -169,6 +181,7 @@ function Client:known_dialect()
 end
 
 --- What is known of the media that the server keeps; nil where it is to keep none.
+---@package
 ---@return lmm.MediaCache?
 function Client:get_media_cache()
   if self.keeps_media == false then return nil end
@@ -181,6 +194,7 @@ function Client:get_media_cache()
 end
 
 --- A better hint for a refusal of this call; may ask the server.
+---@package
 ---@param call lmm.Call
 ---@param failure table
 ---@return string?
@@ -196,8 +210,8 @@ local function call_options(self, where, opts)
 end
 
 --- The models that the server offers, each a table with `id`; of several servers, those of all that answer.
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
----@return table[]? models, string? message, lmm.Error? err
+---@param opts lmm.CallOptions?
+---@return lmm.Model[]? models, string? message, lmm.Error? err
 function Client:models(opts)
   local call_opts = call_options(self, "client:models", opts)
   local models = require "lmm.client.models"
@@ -211,7 +225,7 @@ local function is_well(self, opts)
 end
 
 --- Whether the server says that it is well (GET /health, beside the base URL's /v1), or one of several does.
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
+---@param opts lmm.CallOptions?
 ---@return true? healthy, string? message, lmm.Error? err
 function Client:health(opts)
   local call_opts = call_options(self, "client:health", opts)
@@ -230,10 +244,7 @@ end
 
 --- Waits until the server answers: GET /health, then the list of models, about four times a second; of several servers
 --- until all do, or, with `any = true`, one.
----@param opts { timeout: number?, headers: table?, any: boolean?, on_wait:
---- (fun(seconds: number, err: lmm.Error): lmm.Error?)? }?
---- timeout: seconds (600); on_wait is called after each try that found it not ready, with the reason, and ends the wait
---- with an error that it returns
+---@param opts lmm.WaitOptions?
 ---@return true? ready, string? message, lmm.Error? err  where the time is up, `err.last` is what the last try met
 function Client:wait_ready(opts)
   self:check_open()
@@ -242,6 +253,7 @@ end
 
 --- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
 --- written at once; nothing is sent before the stream is read.
+---@package
 ---@param where string  what the caller called, for messages
 ---@param given table|string
 ---@param ours table?
@@ -284,25 +296,16 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
 end
 
 --- The stream of one request.
+---@package
 ---@return lmm.Stream
 function Client:open_stream(...)
   return streams.new(self:exchange(...))
 end
 
----@class lmm.RequestOptions
----@field timeout number|table|nil  seconds in all, or { connect, first, idle, total }
----@field retry table|function|boolean|nil  see lmm.retry
----@field schema table?  a JSON schema that the answer is to follow: `reply.value` holds it decoded. One of this and
---- the next three
----@field choice string[]?  the answer is to be one of these, and `reply.value` is that one
----@field regex string?  a regular expression, as the server has them, that the answer is to match
----@field grammar string?  a grammar, as the server has them, that the answer is to follow
----@field headers table<string, string>?  more headers, over those of the client
-
 --- One answer to a raw request: `messages` and whatever else the server takes, by its names; parts may stand in it. All
 --- of its fields go to the server, whatever they are called; `stream` is set here. What is ours stands apart. A text is
 --- a request that is JSON already: it goes byte for byte, and says itself whether it asks for a stream.
----@param given table|string
+---@param given lmm.Request|string
 ---@param opts lmm.RequestOptions?
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function Client:chat(given, opts)
@@ -310,7 +313,7 @@ function Client:chat(given, opts)
 end
 
 --- The same, streamed. Gives the stream in the form that a `for` loop closes on Lua 5.4.
----@param given table|string  its own `stream_options` win, `false` leaves them out
+---@param given lmm.Request|string  its own `stream_options` win, `false` leaves them out
 ---@param opts lmm.RequestOptions?
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function Client:stream(given, opts)
@@ -319,8 +322,7 @@ function Client:stream(given, opts)
 end
 
 --- A conversation with this client.
----@param opts { system: string?, messages: table[]?, [string]: any }?  `system`, `messages` to begin with, what is ours
---- (see lmm.RequestOptions), and fields that every request of it is to carry
+---@param opts lmm.ConversationOptions?  its fields of a request go along with every one of it
 ---@return lmm.Conversation
 function Client:conversation(opts)
   self:check_open()
@@ -330,8 +332,7 @@ end
 --- The conversation that chat:save has put into a file. Its media are not looked at before they are needed: a file that
 --- was moved or changed is then an error of `ask`, before anything is sent.
 ---@param path string
----@param opts { media: table<string, string>?, [string]: any }?  `media`: folders that were moved, by what they were;
---- everything else, as for `conversation`, over what was saved
+---@param opts lmm.LoadOptions?  over what was saved
 ---@return lmm.Conversation? chat, string? message, lmm.Error? err
 function Client:load(path, opts)
   self:check_open()

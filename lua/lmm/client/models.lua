@@ -26,7 +26,7 @@ end
 
 --- The models that the server lists; it may have none.
 ---@param client lmm.Client
----@param opts lmm.CallOptions
+---@param opts lmm.CallSettings
 ---@param run nil|fun(call: lmm.Call, attempt: function)  see Client:fetch
 ---@return table[]? list, lmm.Error? err
 function models.list(client, opts, run)
@@ -126,7 +126,7 @@ end
 
 --- The model to ask of a client that has none of its own: the first that the server lists, which is remembered.
 ---@param client lmm.Client
----@param opts lmm.CallOptions
+---@param opts lmm.CallSettings
 ---@param run fun(call: lmm.Call, attempt: function)
 ---@return string? name, lmm.Error? err
 function models.find(client, opts, run)
@@ -144,7 +144,7 @@ local PROBE_INTERVAL = 60 -- seconds, after which a server that took longer is a
 ---@param client lmm.Client
 ---@param timeout table  of the call that it is for
 ---@param headers table<string, string>?  unless the client's own will do
----@return lmm.CallOptions
+---@return lmm.CallSettings
 function models.probe_options(client, timeout, headers)
   local opts = calls.options(client, { retry = false })
   opts.headers = headers or opts.headers
@@ -155,7 +155,7 @@ end
 --- Asks the server for its models, once. One that has no list is noted so; one that is not ready to give it may be so
 --- later.
 ---@param client lmm.Client
----@param opts lmm.CallOptions
+---@param opts lmm.CallSettings
 ---@param run fun(call: lmm.Call, attempt: function)
 ---@return lmm.Error? err
 function models.learn(client, opts, run)

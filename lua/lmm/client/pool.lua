@@ -296,7 +296,7 @@ end
 -- ---- for its holder
 
 --- Asks all servers the same, at once.
----@param fn fun(client: lmm.Client, opts: lmm.CallOptions): any, lmm.Error?
+---@param fn fun(client: lmm.Client, opts: lmm.CallSettings): any, lmm.Error?
 ---@param opts table?  of the call
 ---@return any[]? values, lmm.Error? err  what those that answered gave, in their order; where none did, one error
 function Pool:ask_each(fn, opts)

@@ -55,9 +55,9 @@ local SCORED = { text_1 = true, text_2 = true }
 --- How well two inputs go together; where one of them is a list, each of it with the other; where both are lists of
 --- one length, the first with the first, and so on.
 ---@param self lmm.Client
----@param first string|lmm.Part|table   a text, a part, or a list of these
----@param second string|lmm.Part|table
----@param opts table?  `timeout`, `retry` and `headers` are ours; `model` and every other name go to the server
+---@param first lmm.Input
+---@param second lmm.Input
+---@param opts lmm.EndpointOptions?
 ---@return lmm.Scores? reply, string? message, lmm.Error? err
 function ranking.score(self, first, second, opts)
   local ours, fields = endpoint.split(self, "client:score", opts, SCORED)
@@ -109,10 +109,9 @@ local RANKED = { query = true, documents = true }
 
 --- Ranks documents by how well they answer a query.
 ---@param self lmm.Client
----@param query string|lmm.Part
----@param documents (string|lmm.Part)[]
----@param opts table?  `timeout`, `retry` and `headers` are ours; `top_n` (only the best so many), `model` and every
---- other name go to the server
+---@param query lmm.Input
+---@param documents lmm.Input[]
+---@param opts lmm.RerankOptions?
 ---@return lmm.Ranking? reply, string? message, lmm.Error? err
 function ranking.rerank(self, query, documents, opts)
   local ours, fields = endpoint.split(self, "client:rerank", opts, RANKED)

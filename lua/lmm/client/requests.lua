@@ -32,9 +32,8 @@ end
 ---@param method string  GET, POST, ...
 ---@param path string
 ---@param body table|string|lmm.Form|nil
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
----@return { status: integer, headers: table<string, string>, body: string, json: any }? reply  `json` is the body
---- decoded, where it is JSON; a status that is no success is an error
+---@param opts lmm.CallOptions?
+---@return lmm.Response? reply  a status that is no success is an error
 ---@return string? message
 ---@return lmm.Error? err
 function requests.request(self, method, path, body, opts)
@@ -64,7 +63,7 @@ end
 ---@param method string
 ---@param path string
 ---@param body table|string|lmm.Form|nil
----@param opts { timeout: number|table?, retry: table|function|false?, headers: table? }?
+---@param opts lmm.CallOptions?
 ---@return lmm.Events events, nil, nil, lmm.Events
 function requests.events(self, method, path, body, opts)
   local call_opts = options_of(self, "client:events", opts)

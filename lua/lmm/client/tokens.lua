@@ -41,8 +41,7 @@ end
 --- and media in them counted as they are in a chat; llama-server knows texts only.
 ---@param self lmm.Client
 ---@param given string|table[]
----@param opts table?  `timeout`, `retry` and `headers` are ours; `model`, `add_special_tokens`, `add_generation_prompt`
---- and every other name go to the server
+---@param opts lmm.TokenizeOptions?
 ---@return lmm.Tokens? reply, string? message, lmm.Error? err
 function tokens.tokenize(self, given, opts)
   local ours, fields = endpoint.split(self, "client:tokenize", opts, OWN)
@@ -67,7 +66,7 @@ end
 --- The text that tokens stand for.
 ---@param self lmm.Client
 ---@param list integer[]
----@param opts table?  as for client:tokenize
+---@param opts lmm.EndpointOptions?
 ---@return string? text, string? message, lmm.Error? err
 function tokens.detokenize(self, list, opts)
   local ours, fields = endpoint.split(self, "client:detokenize", opts, OWN)

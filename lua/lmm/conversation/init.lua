@@ -8,10 +8,11 @@ local histories = require "lmm.conversation.history"
 local request = require "lmm.request"
 local usages = require("lmm.call").usage
 
+--- Questions and their answers, which stay as its history. An exchange that fails leaves that as it was. Made by
+--- client:conversation.
 ---@class lmm.Conversation
 ---@field messages table[]  the history in the form that servers take, the system message first
 ---@field usage lmm.Usage  what its answers have taken so far; `requests`: those that were answered
-
 local Conversation = {}
 Conversation.__name = "lmm.Conversation"
 
@@ -143,6 +144,7 @@ local function abandoned(self)
 end
 
 --- Sees to it that nothing is under way: a stream that nobody reads is cancelled, one that somebody waits in raises.
+---@package
 function Conversation:settle()
   local stream = abandoned(self)
   self.current.is_open = nil
@@ -175,6 +177,7 @@ local function refusal(rounds, unanswered, message)
   return call and results.unanswered(call, "answer it by chat:result(call, value), or give its tool by chat:tool")
 end
 
+---@package
 function Conversation:open_stream(streamed, ...)
   local message, given = arguments.read(...)
   local before = abandoned(self)
@@ -202,6 +205,7 @@ function Conversation:open_stream(streamed, ...)
 end
 
 --- Has the history get the messages of an exchange once it has ended well.
+---@package
 function Conversation:follow(stream, messages, rounds)
   local current = self.current
   function stream.after_reply(reply)
@@ -227,6 +231,7 @@ end
 --- asked about, where it ends in a user's message or a tool's result, and calls that nobody has answered are run first;
 --- a last table without `type` holds options for this request: those that are ours (see lmm.RequestOptions and
 --- lmm.ToolRules), and any request field by the server's name.
+---@param ... string|lmm.Part|table|lmm.AskOptions
 ---@return lmm.Reply? reply, string? message, lmm.Error? err  where some of the tools have been run, `err.messages` are
 --- the messages that they belong to: behind the history `chat:ask()` goes on from them
 function Conversation:ask(...)
@@ -234,6 +239,7 @@ function Conversation:ask(...)
 end
 
 --- Asks and gives the answer as it comes: `for piece in chat:stream(...)`. The history has it once the stream ended.
+---@param ... string|lmm.Part|table|lmm.AskOptions
 ---@return lmm.Stream stream, nil, nil, lmm.Stream
 function Conversation:stream(...)
   local stream = self:open_stream(true, ...)
@@ -254,7 +260,8 @@ end
 
 --- Answers a call of the last reply by hand; `chat:ask()` goes on once all are answered.
 ---@param call lmm.ToolCall|string  of `reply.tool_calls`, or its id
----@param value any  as a tool's function returns it; further values, too
+---@param value any  as a tool's function returns it
+---@param ... any    further values that it returns: `nil, message`
 function Conversation:result(call, value, ...)
   local id = call
   if type(call) == "table" then id = call.id end
@@ -303,7 +310,7 @@ function Conversation:edit(n, ...)
 end
 
 --- Asks the last question again. Its answer is replaced once the new one is there; where that fails it stays.
----@param opts table?  for this request, as for `ask`
+---@param opts lmm.AskOptions?  for this request
 ---@return lmm.Reply? reply, string? message, lmm.Error? err  `err.messages` belong behind the question, in the place of
 --- the answer that stays
 function Conversation:retry(opts)
@@ -313,7 +320,7 @@ end
 --- Forgets the oldest turns (a question and all that followed it): all but the last so many, or until what is left has
 --- at most so many tokens. What the system says stays, and so does the last turn. Tokens are counted by the server's
 --- /tokenize; where it has none, four bytes of text count as one, media as none, and `details.is_estimate` says so.
----@param opts { turns: integer?, tokens: integer? }  one of them
+---@param opts lmm.TrimOptions
 ---@return integer? dropped, string|{ tokens: integer, is_estimate: boolean }|nil details_or_message, lmm.Error? err
 --- how many messages were dropped; with `tokens`, how many tokens are left
 function Conversation:trim(opts)
@@ -326,7 +333,7 @@ end
 --- Media are named by path, size and SHA-256; those made of bytes are in the file. What is at the path is replaced in
 --- one step where it is a saved conversation, and else is left alone.
 ---@param path string
----@param opts { inline: boolean? }?  inline: the bytes of all files go into it
+---@param opts lmm.SaveOptions?
 ---@return true? saved, string? message, lmm.Error? err
 function Conversation:save(path, opts)
   return errors.public(require("lmm.conversation.saved").save(self, path, opts))
@@ -335,7 +342,7 @@ end
 --- The conversation as Markdown, which links to its files, or as a list of messages in the form of OpenAI's API, media
 --- as data: URLs; with `media = false` a text stands for each.
 ---@param format "markdown"|"openai"
----@param opts { media: boolean? }?
+---@param opts lmm.ExportOptions?
 ---@return string|table[]|nil exported, string? message, lmm.Error? err
 function Conversation:export(format, opts)
   return errors.public(require("lmm.conversation.export").export(self, format, opts))

@@ -3,6 +3,8 @@
 local errors = require "lmm.errors"
 
 ---@class lmm.Cell              what a wait is for: a table of the one who waits, of which `set` tells that it happened
+
+--- A function that runs beside others: made by lmm.go.
 ---@class lmm.Task
 ---@field cancel fun(self)      makes the current and every later wait in it give "cancelled"
 ---@field wait fun(self): boolean, ...  waits for its end; gives what `pcall` of its function would

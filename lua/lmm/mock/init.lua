@@ -13,6 +13,7 @@ local OPTIONS = {
   closest = "boolean", timing = "boolean", interpreter = "string",
 }
 
+--- The built-in server as a child process. It ends when this is collected, and when the program ends.
 ---@class lmm.MockServer
 ---@field url string     "http://127.0.0.1:PORT/v1"
 ---@field port integer
@@ -22,20 +23,7 @@ local OPTIONS = {
 --- Starts the server and waits until it listens. It answers every chat request with what it received, in the form vLLM
 --- answers in; a line `call NAME {"argument": 1}` of a question calls a tool of the request (lmm/mock/tools.lua tells
 --- more), and a request's own field `mock` asks it for faults (lmm/mock/faults.lua lists them).
----@param opts? { port: integer?, delay: number?, api_key: string?, model: string?, max_model_len: integer?,
---- limit_image: integer?, limit_video: integer?, limit_audio: integer?, like: string?, media_cache: integer?,
---- tools: boolean?, capacity: string?, record: string?, upstream: string?, replay: string?, closest: boolean?,
---- timing: boolean?, interpreter: string? }
----  port: a free one unless given; delay: seconds between the pieces of a streamed answer, 0.02 unless given; api_key:
----  asked of every request, seen by other users of this machine, so invent one; model: its name, "mock" unless given;
----  max_model_len: tokens of a prompt and its answer; limit_...: how many of a kind a prompt may hold, any number
----  unless given; like: the server that it is like, a dialect's name, "vllm" unless given;
----  media_cache: how many media it keeps under their uuids, where that server does, 256 unless given; tools: false
----  refuses them, as vLLM does that was started without a parser; record: a file; with it, requests are passed on to
----  the server at the base URL `upstream`, and answers come back and go into the file; replay: such a file, from which
----  requests are answered; one that is not in it gets a 404, or, with `closest`, the answer to the one that is most
----  like it; timing: an answer takes the time that it took; interpreter: the `lua` to run it with, one that has
----  luv, lua-cjson and luaossl
+---@param opts lmm.MockOptions?
 ---@return lmm.MockServer? server  keep it: the server ends when it is collected
 ---@return string? message
 ---@return lmm.Error? err

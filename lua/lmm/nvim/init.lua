@@ -1,26 +1,26 @@
 --- The Neovim plugin, for people's own mappings and plugins: questions come in, answers go into buffers. Its parts are
 --- loaded with their first use. `:help lmm` describes the commands; plugin/lmm.lua defines them.
+---@class lmm.nvim
 local M = {}
 
 --- Sets what `lmm.connect` takes (`base_url`, `api_key`, `model`, ...); `system`, the system message; and `params`, the
 --- fields that go along with each request, by the server's names. Without it the environment alone decides.
 --- Unknown options raise. It begins a new conversation.
----@param opts table?
+---@param opts lmm.NvimOptions?
 function M.setup(opts)
   require("lmm.nvim.session").setup(opts)
 end
 
 --- Asks in the conversation. The answer is streamed into the split.
 ---@param question string
----@param opts { images: string[]?, text: string[]?, below: integer? }?  images: paths or URLs; text: lines that go
---- along; below: a line of the current buffer, counted from 1, below which the answer goes instead
+---@param opts lmm.NvimAskOptions?
 function M.ask(question, opts)
   require("lmm.nvim.session").ask(question, opts)
 end
 
 --- Asks for what is to stand in the place of some lines of the current buffer, puts it there and shows the difference.
 ---@param question string
----@param opts { first: integer, last: integer, images: string[]? }  the lines, counted from 1
+---@param opts lmm.NvimReplaceOptions
 function M.replace(question, opts)
   local selected = require("lmm.nvim.selection").of_lines(opts.first, opts.last)
   require("lmm.nvim.session").replace(question, selected, opts.images)
@@ -75,13 +75,15 @@ function M.models(lead)
 end
 
 --- Carries out a command of plugin/lmm.lua.
+---@private
 ---@param action string
 ---@param given table  what Neovim hands to a command's function
 function M.run(action, given)
   require("lmm.nvim.command").run(action, given)
 end
 
---- Completes a path in a command. See `:help command-completion-customlist`.
+--- Completes a path in a command, for plugin/lmm.lua. See `:help command-completion-customlist`.
+---@private
 ---@return string[]
 function M.complete(lead, line, position)
   return require("lmm.nvim.command").complete(lead, line, position)

@@ -9,35 +9,37 @@ local prepare = require "lmm.prepare"
 local texts = require "lmm.text"
 local types = require "lmm.types"
 
+--- A picture, a video, a sound or a file, to be sent or that a model made.
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
 ---@field path string?     of its file, as given
 ---@field url string?      what the server is to fetch, or a video as a data URL of frames
 ---@field filename string? the last part of the source's path; a file part always has one
----@field media userdata?  the bytes (lmm.core)
+---@field package media userdata?  the bytes (lmm.core)
 ---@field mime string?     found from the bytes, unless the caller named it
 ---@field size integer?    bytes
 ---@field width integer?   pixels as shown, turned and clapped as the file says; nil where the type does not tell
 ---@field height integer?
 ---@field orientation integer?  how the stored picture was turned for that, 1 to 8 as EXIF counts; nil where none is
 --- told
----@field frames { media: userdata }[]?  of a video that goes as pictures
----@field film lmm.Part?    of a frame: the video that it comes from
----@field options table    what goes beside the source, as given
+---@field package frames { media: userdata }[]?  of a video that goes as pictures
+---@field package film lmm.Part?    of a frame: the video that it comes from
+---@field package options table    what goes beside the source, as given
 ---@field bytes string?     of what a model made
 ---@field transcript string?  of a sound that a model made
 ---@field digest string?    the SHA-256 of the bytes in hex, once they were sent where the server keeps media, or saved
----@field is_unchecked true?  the caller knows better what servers decode
----@field has_no_end true?  a JPEG whose end is missing: some servers refuse it
----@field saved { size: integer, mtime: number, sha256: string }?  what a saved conversation holds of its file
+---@field package is_unchecked true?  the caller knows better what servers decode
+---@field package has_no_end true?  a JPEG whose end is missing: some servers refuse it
+---@field package saved { size: integer, mtime: number, sha256: string }?  what a saved conversation holds of its file
 ---@field converted string?  the type that it had before it was prepared for sending, where that is another
----@field plan lmm.Plan?    how it is prepared when it is first sent; until then its size in bytes is not known
+---@field package plan lmm.Plan?    how it is prepared when it is first sent; until then its size in bytes is not known
 ---@field err lmm.Error?   why the part cannot be sent
 local Part = {}
 Part.__name = "lmm.Part"
 
 local part = { metatable = Part }
 
+---@class lmm.Part
 local methods = {}
 Part.__index = methods
 

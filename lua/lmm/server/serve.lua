@@ -9,6 +9,7 @@ local loops = require "lmm.loop"
 local options = require "lmm.options"
 local text = require "lmm.text"
 
+--- A model server that lmm.serve has started. It ends when this is collected, and when the program ends.
 ---@class lmm.Server
 ---@field url string     the base URL, "http://127.0.0.1:PORT/v1"
 ---@field client lmm.Client
@@ -73,6 +74,7 @@ function serve.check(opts)
 end
 
 --- The arguments of the guard's report that begins with `name`, or nil.
+---@package
 function Server:reported(name)
   for _, line in ipairs(self.guard.reports()) do
     local arguments = line:match("^" .. name .. " ?(.*)$")
@@ -81,6 +83,7 @@ function Server:reported(name)
 end
 
 --- Calls a callback of the caller's. What it raises is raised again once the server is stopped.
+---@package
 function Server:run_callback(fn, ...)
   if not fn or self.raised then return end
   local ok, problem = pcall(fn, ...)
@@ -88,11 +91,13 @@ function Server:run_callback(fn, ...)
 end
 
 --- Reads what the log has gained, and hands it on line by line.
+---@package
 function Server:read_log(is_all)
   self.tail:read(self.on_log and function(line) self:run_callback(self.on_log, line) end, is_all)
 end
 
 --- The last lines of the log, without what must not be in an error.
+---@package
 function Server:log_excerpt()
   local client, said = self.client, self.tail:text()
   return client and require("lmm.call").without_secrets(client, said) or said
@@ -104,6 +109,7 @@ local function ending(said, limit)
 end
 
 --- An error with the end of the log in it.
+---@package
 function Server:failure(fields)
   self:read_log(true)
   local said = self:log_excerpt()
@@ -143,6 +149,7 @@ local function cancelled()
 end
 
 --- Waits until the guard has started the command.
+---@package
 ---@return lmm.Error? err  why it was not started
 function Server:wait_started(loop, deadline)
   local cell = {}
@@ -170,6 +177,7 @@ function Server:wait_started(loop, deadline)
 end
 
 --- Waits until the server answers.
+---@package
 ---@return lmm.Error? err  why it does not
 function Server:wait_ready(loop, deadline, opts)
   local started = loop:now()
@@ -251,6 +259,7 @@ function serve.start(opts)
 end
 
 --- Kills the server and all that it has started at once; stop is still owed.
+---@package
 function Server:kill()
   if self.pid and not self.is_stopped then os.execute(("kill -KILL -%d 2>/dev/null"):format(self.pid)) end
 end
