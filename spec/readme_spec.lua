@@ -77,6 +77,18 @@ for _, file in ipairs(guides.files()) do
   end)
 end
 
+it("each example has a word in a guide", function()
+  local words = {}
+  for _, file in ipairs(guides.files()) do
+    for _, target in ipairs(guides.links(file)) do words[target:match "examples/.*$" or ""] = true end
+  end
+  for path in shell.output "find examples -type f ! -name '*.jpg'":gmatch "[^\n]+" do
+    local at = path
+    while at ~= "examples" and not words[at] do at = at:match "^(.*)/" end
+    assert(words[at], path .. " is in no guide")
+  end
+end)
+
 describe("README.md", function()
   it("is short", function()
     local _, lines = shell.read "README.md":gsub("\n", "")
