@@ -1,18 +1,14 @@
 -- Annotations, functions, guides and reference say the same: what the library takes is annotated, what is annotated is
 -- there, a guide has a word on it, and what is made from the annotations is up to date.
+local annotations = require "doc.script.annotations"
 local guides = require "spec.support.guides"
 local lmm = require "lmm"
 local nvim = require "spec.support.nvim"
+local pages_of = require "doc.script.pages"
 local shell = require "spec.support.shell"
 
-package.path = "doc/script/?.lua;" .. package.path
-local annotations = require "annotations"
-local pages_of = require "pages"
-
 local quote = shell.quote
-local paths = {}
-for path in shell.output "find lua/lmm -name '*.lua' | LC_ALL=C sort":gmatch "[^\n]+" do paths[#paths + 1] = path end
-local classes = annotations.read(paths)
+local classes = annotations.library()
 local pages = pages_of.arrange(classes)
 
 local client = lmm.connect "http://127.0.0.1:9/v1"

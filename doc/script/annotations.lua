@@ -205,4 +205,13 @@ function M.read(paths)
   return classes
 end
 
+--- The classes of the library.
+---@return table<string, Class>
+function M.library()
+  local paths, pipe = {}, io.popen "find lua/lmm -name '*.lua' | LC_ALL=C sort"
+  for path in pipe:lines() do paths[#paths + 1] = path end
+  pipe:close()
+  return M.read(paths)
+end
+
 return M

@@ -1,5 +1,7 @@
 --- The table of doc/servers.md: what each server takes, as its dialect says.
-local dialects = require "lmm.request.dialects"
+local request = require "lmm.request"
+
+local dialects = request.dialects
 
 local M = {}
 
@@ -20,13 +22,9 @@ local function pictures(dialect)
   return table.concat(names, ", ")
 end
 
--- As vLLM has it, by lmm.request.structured.
-local OF_UNKNOWN = { schema = { "response_format" }, choice = { "response_format" },
-  regex = { "structured_outputs", "regex" }, grammar = { "structured_outputs", "grammar" } }
-
 --- The field that asks for one kind of structured answer.
 local function field(dialect, kind)
-  local way = (dialect.structured or OF_UNKNOWN)[kind]
+  local way = (dialect.structured or request.structured.unknown)[kind]
   if type(way) ~= "table" then return "no" end
   return "`" .. table.concat(way, ".") .. "`"
 end

@@ -1,6 +1,6 @@
 --- The reference as a Neovim help: pages of classes come in; the half of doc/lmm.txt that describes functions goes out.
-local pages_of = require "pages"
-local text = require "text"
+local pages_of = require "doc.script.pages"
+local text = require "doc.script.text"
 
 local M = {}
 

@@ -1,14 +1,12 @@
 --- What of doc is made from the sources: doc/reference, the second half of doc/lmm.txt, and the tables of
 --- doc/servers.md.
 ---
----     lua doc/script/make.lua [FOLDER]    from the project's folder; writes into FOLDER in its place
-package.path = "doc/script/?.lua;" .. package.path
-
-local annotations = require "annotations"
-local dialects = require "dialects"
-local help = require "help"
-local pages_of = require "pages"
-local reference = require "reference"
+---     lua doc/script/make.lua [FOLDER]    from the project's folder, which it writes into unless FOLDER is given
+local annotations = require "doc.script.annotations"
+local dialects = require "doc.script.dialects"
+local help = require "doc.script.help"
+local pages_of = require "doc.script.pages"
+local reference = require "doc.script.reference"
 
 local target = arg[1] or "."
 
@@ -33,9 +31,7 @@ local function put(text, first, is_kept, last, new)
   return text:sub(1, is_kept and behind or from - 1) .. new .. text:sub(to)
 end
 
-local paths = {}
-for path in io.popen "find lua/lmm -name '*.lua' | LC_ALL=C sort":lines() do paths[#paths + 1] = path end
-local pages, page_of = pages_of.arrange(annotations.read(paths))
+local pages, page_of = pages_of.arrange(annotations.library())
 
 assert(os.execute(("rm -rf '%s/doc/reference' && mkdir -p '%s/doc/reference'"):format(target, target)))
 for name, text in pairs(reference.files(pages, page_of)) do write("doc/reference/" .. name, text) end

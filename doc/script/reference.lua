@@ -1,6 +1,6 @@
 --- The reference as Markdown: pages of classes come in; the text of each file of doc/reference goes out.
-local pages_of = require "pages"
-local text = require "text"
+local pages_of = require "doc.script.pages"
+local text = require "doc.script.text"
 
 local M = {}
 

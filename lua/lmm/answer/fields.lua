@@ -67,7 +67,7 @@ function adders.reasoning_details(choice, given)
 end
 
 --- Adds a field of a message or a delta that says something.
----@param choices lmm.Choices
+---@param choices table  of lmm.answer.choices
 ---@param choice table
 ---@param name string
 function fields.add(choices, choice, name, value)

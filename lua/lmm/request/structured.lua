@@ -14,7 +14,8 @@ local errors = require "lmm.errors"
 
 local structured = {}
 
-local UNKNOWN = {
+--- How a server of which nothing is known is told; see lmm.StructuredDialect.
+structured.unknown = {
   schema = { "response_format" },
   choice = { "response_format", as = "string" },
   regex = { "structured_outputs", "regex" },
@@ -141,7 +142,7 @@ function structured.add(request, asked, dialect)
     if not ok then return nil, err end
   end
   if not asked then return true end
-  local way = (ways or UNKNOWN)[asked.kind]
+  local way = (ways or structured.unknown)[asked.kind]
   if type(way) ~= "table" then
     return refused("%s has %s", dialect.title or dialect.name, lack(ways, asked.kind))
   end
