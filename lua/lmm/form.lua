@@ -6,7 +6,7 @@ local parts = require "lmm.part"
 local types = require "lmm.types"
 
 ---@class lmm.Form
----@field fields { name: string, value: string|lmm.Part }[]  in the order in which they are sent
+---@field fields { name: string, value: string|lmm.Part }[]  as they are sent, one after the other
 local Form = {}
 Form.__name = "lmm.Form"
 

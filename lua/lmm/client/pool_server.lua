@@ -8,7 +8,7 @@
 ---@field running integer     attempts under way
 ---@field calls table<lmm.Call, true>  the same, weakly held: one that was collected has never said that it ended
 ---@field turn number         see Pool:choose
----@field failures integer    in a row
+---@field failures integer    so many in a row
 ---@field last_error lmm.Error?
 ---@field dead_until number?  by the loop's clock: until then it is asked only where no other server is left
 ---@field names table<string, true>?  the models on `names_of`, its list
@@ -135,7 +135,7 @@ function Server:state()
   ---@field alive boolean  false: it is left alone for a while
   ---@field retry_in number?  for so many seconds, unless no other is left
   ---@field running integer  requests under way
-  ---@field failures integer  in a row
+  ---@field failures integer  so many in a row
   ---@field last_error lmm.Error?  what failed last, however long ago
   ---@field weight number
   ---@field models string[]?  where they are known

@@ -21,7 +21,7 @@ local tools = require "lmm.conversation.tools"
 
 ---@class lmm.ToolStep
 ---@field calls lmm.ToolCall[]
----@field results lmm.ToolResult[]  in the order of the calls
+---@field results lmm.ToolResult[]  ordered as the calls are
 ---@field usage table?              of the reply that made the calls
 
 ---@class lmm.Rounds: lmm.Between

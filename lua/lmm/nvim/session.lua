@@ -77,7 +77,7 @@ end
 
 ---@class lmm.nvim.Answer
 ---@field stream lmm.Stream
----@field log lmm.nvim.Writer   in the split's buffer
+---@field log lmm.nvim.Writer   of the split's buffer
 ---@field target lmm.nvim.Writer|lmm.nvim.Replacement  where it is to go: the same, or elsewhere
 ---@field waiting lmm.nvim.Waiting
 ---@field restore_keys fun()
