@@ -167,6 +167,28 @@ describe("the guides", function()
     table.sort(missing)
     assert.same({}, missing)
   end)
+
+  it("tell of each kind of error", function()
+    local told = guides.anchors "doc/errors.md"
+    for _, field in ipairs(classes["lmm.Error"].fields) do
+      for kind in (field.name == "kind" and field.type or ""):gmatch "%l+" do assert(told[kind], kind) end
+    end
+  end)
+
+  it("tell of each fault of the built-in server", function()
+    local _, problem = require("lmm.mock.faults").read { mock = { [NO_OPTION] = 1 } }
+    local guide = shell.read "doc/mock.md"
+    for name in problem.message:match "%(there are: ([^)]*)%)":gmatch "[%w_]+" do
+      assert(guide:find("`" .. name .. "`", 1, true), name)
+    end
+  end)
+
+  it("have a word on each command", function()
+    local help = shell.output(quote(arg[-1]) .. " bin/lmm help")
+    for name in help:match "\nCommands:\n(.-)\n\n":gmatch "\n   (%l+)" do
+      assert(text:find("lmm " .. name .. "%f[%W]"), "lmm " .. name)
+    end
+  end)
 end)
 
 describe("what is made", function()
