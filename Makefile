@@ -17,7 +17,7 @@ BUILD   := build/lua$(LUA_ABI)$(VARIANT)
 CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
-FILES   := error journal files
+FILES   := error ids journal files
 VIPS    := fit prepare pool vips
 # The optional module: built where libvips' headers are. IN_SHELL: asked for once they have been installed.
 VIPS_FLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags vips 2>/dev/null))

@@ -41,7 +41,7 @@ build = {
       libdirs = { "$(CRYPTO_LIBDIR)" },
     },
     ["lmm.files"] = {
-      sources = { "src/error.c", "src/journal.c", "src/files.c" },
+      sources = { "src/error.c", "src/ids.c", "src/journal.c", "src/files.c" },
       defines = { "_GNU_SOURCE" },
     },
     ["lmm"] = "lua/lmm/init.lua",

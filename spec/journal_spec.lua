@@ -84,15 +84,60 @@ describe("a journal", function()
 end)
 
 describe("a set of ids", function()
+  before_each(clean)
+
   it("keeps flags by text, many of them", function()
-    local ids = core.ids()
-    assert.equal(0, ids:get "x")
-    for i = 1, 20000 do assert.equal(0, ids:add("id" .. i, i % 15 + 1)) end
-    for i = 1, 20000 do assert.equal(i % 15 + 1, ids:get("id" .. i)) end
-    assert.equal(0, ids:get "id20001")
-    assert.same({ 2, 3 }, { ids:add("id1", 1), ids:get "id1" })
+    local ids
+    for _, count in ipairs { 0, 5000, 100000 } do
+      ids = core.ids(path, count)
+      assert.equal(0, ids:get "x")
+      for i = 1, 20000 do assert.equal(0, ids:add("id" .. i, i % 15 + 1)) end
+      for i = 1, 20000 do assert.equal(i % 15 + 1, ids:get("id" .. i)) end
+      assert.equal(0, ids:get "id20001")
+    end
+    assert.same({ 2, 3, 3, 3 }, { ids:add("id1", 1), ids:get "id1", ids:add("id1", 2), ids:get "id1" })
     assert.raises("1 to 15", ids.add, ids, "x", 16)
     assert.raises("1 to 15", ids.add, ids, "x", 0)
+    ids:close()
+    ids:close()
+    assert.raises("closed set of ids", ids.get, ids, "x")
+  end)
+
+  it("leaves no name in its folder, and takes no memory for what it holds", function()
+    local ended = program.run([[
+      local ids = require("lmm.files").journal.ids(...)
+      local function memory() return tonumber(io.open("/proc/self/status"):read("*a"):match "VmRSS:%s+(%d+)") end
+      local before
+      for i = 1, 200000 do
+        ids:add("row " .. i, 1)
+        if i == 1000 then
+          collectgarbage()
+          before = memory()
+        end
+      end
+      collectgarbage()
+      collectgarbage()
+      print(memory() - before)
+    ]], { path })
+    assert.same({ 0, "" }, { ended.status, ended.err })
+    assert(tonumber(ended.out) <= 1024, ended.out .. " KiB")
+    assert.equal("", shell.output("ls -A " .. folder))
+  end)
+
+  it("says that the disk is full", function()
+    local ended = program.run([[
+      local ids = require("lmm.files").journal.ids(...)
+      local at, why = 0, nil
+      repeat
+        at = at + 1
+        local flags
+        flags, why = ids:add("row " .. at, 1)
+      until not flags
+      print(why, at > 500)
+    ]], { path }, "trap '' XFSZ; ulimit -f 60;")
+    assert.equal("the ids of the rows cannot be kept: File too large\ttrue\n", ended.out)
+    local ids, why = core.ids(folder .. "/none/x")
+    assert.same({ false, "the ids of the rows cannot be kept: No such file or directory" }, { ids or false, why })
   end)
 end)
 

@@ -92,6 +92,25 @@ int lmm_sync_folder_of(const char *path, lmm_error *error) {
   return code;
 }
 
+int lmm_open_temporary(const char *path) {
+  char *name = folder_of(path, sizeof TEMPORARY);
+  if (name == NULL) return -1;
+#ifdef O_TMPFILE
+  int fd = open(name, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+#else
+  int fd = -1;
+#endif
+  if (fd < 0) { /* not every file system knows files that never had a name */
+    memcpy(name + strlen(name), TEMPORARY, sizeof TEMPORARY);
+    fd = mkostemp(name, O_CLOEXEC);
+    if (fd >= 0) (void)unlink(name);
+  }
+  int why = errno;
+  free(name);
+  errno = why;
+  return fd;
+}
+
 /* Writes the temporary file, whose name `temporary` is made into, and puts it in its place. */
 static int write_beside(char *temporary, const char *path, const char *text, size_t length, lmm_source *source,
                         lmm_error *error) {

@@ -1,5 +1,5 @@
-/* journal.c: lmm.files.journal, files that a run adds whole lines to, and the set of ids that it has met. Lines come in; what
- * is in the file is at every moment whole lines, but perhaps for the last, which opening it again takes away. */
+/* journal.c: lmm.files.journal, files that a run adds whole lines to. Lines come in; what is in the file is at every moment
+ * whole lines, but perhaps for the last, which opening it again takes away. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -99,65 +99,11 @@ static int sync_journal(journal *self, lmm_error *error) {
   return result != 0 && errno != EINVAL && errno != ENOTSUP ? fail(error) : LMM_OK;
 }
 
-/* ---- ids: a set of texts, each with four flags ------------------------------------------------------------------- */
-
-/* A text is known by 60 bits of its hash: two of a million texts are taken for one with a chance of one in two million.
- * So an id costs 16 bytes on average, whatever its length. */
-#define FLAGS ((uint64_t)15)
-#define MOST_IDS ((size_t)1 << 28)
-
-typedef struct ids {
-  uint64_t *slots; /* hash | flags; 0: free */
-  size_t capacity; /* a power of 2 */
-  size_t count;
-} ids;
-
-/* FNV-1a, its bits mixed at the end, since slots are chosen by them. */
-static uint64_t hash(const char *text, size_t length) {
-  uint64_t h = 14695981039346656037u;
-  for (size_t i = 0; i < length; i++) h = (h ^ (unsigned char)text[i]) * 1099511628211u;
-  h = (h ^ (h >> 33)) * 0xff51afd7ed558ccdu;
-  h = (h ^ (h >> 33)) * 0xc4ceb9fe1a85ec53u;
-  h = (h ^ (h >> 33)) & ~FLAGS;
-  return h != 0 ? h : FLAGS + 1;
-}
-
-/* The slot of a hash, or the free one where it belongs. */
-static uint64_t *find(const ids *self, uint64_t h) {
-  size_t at = (size_t)(h >> 8) & (self->capacity - 1);
-  while (self->slots[at] != 0 && (self->slots[at] & ~FLAGS) != h) at = (at + 1) & (self->capacity - 1);
-  return &self->slots[at];
-}
-
-static int grow(ids *self) {
-  ids larger = {NULL, self->capacity > 0 ? 2 * self->capacity : 1024, self->count};
-  if (self->count >= MOST_IDS) return LMM_LIMIT;
-  larger.slots = calloc(larger.capacity, sizeof *larger.slots);
-  if (larger.slots == NULL) return LMM_NOMEM;
-  for (size_t i = 0; i < self->capacity; i++)
-    if (self->slots[i] != 0) *find(&larger, self->slots[i] & ~FLAGS) = self->slots[i];
-  free(self->slots);
-  *self = larger;
-  return LMM_OK;
-}
-
-/* Adds flags to those of a text; `before` becomes what it had. */
-static int add_flags(ids *self, const char *text, size_t length, uint64_t flags, uint64_t *before) {
-  int code = 4 * (self->count + 1) > 3 * self->capacity ? grow(self) : LMM_OK;
-  if (code != LMM_OK) return code;
-  uint64_t h = hash(text, length), *slot = find(self, h);
-  *before = *slot & FLAGS;
-  if (*slot == 0) self->count++;
-  *slot = h | *before | flags;
-  return LMM_OK;
-}
-
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
 
 #include "binding.h"
 
 #define LMM_JOURNAL "lmm.journal"
-#define LMM_IDS "lmm.ids"
 
 static journal *check_journal(lua_State *L) {
   journal *self = luaL_checkudata(L, 1, LMM_JOURNAL);
@@ -235,60 +181,14 @@ static int journal_close(lua_State *L) {
   return 0;
 }
 
-static ids *check_ids(lua_State *L) { return luaL_checkudata(L, 1, LMM_IDS); }
-
-/* ids() -> a set of texts, each with flags: a sum of 1, 2, 4 and 8 */
-static int ids_new(lua_State *L) {
-  ids *self = lmm_new_userdata(L, sizeof *self);
-  *self = (ids){NULL, 0, 0};
-  luaL_getmetatable(L, LMM_IDS);
-  lua_setmetatable(L, -2);
-  return 1;
-}
-
-/* ids:add(text, flags) -> the flags that it had, 0 where it was not there | nil, message */
-static int ids_add(lua_State *L) {
-  ids *self = check_ids(L);
-  size_t length;
-  const char *text = luaL_checklstring(L, 2, &length);
-  lua_Integer flags = luaL_checkinteger(L, 3);
-  uint64_t before = 0;
-  luaL_argcheck(L, flags >= 1 && flags <= (lua_Integer)FLAGS, 3, "1 to 15");
-  int code = add_flags(self, text, length, (uint64_t)flags, &before);
-  if (code == LMM_NOMEM) return luaL_error(L, "not enough memory");
-  if (code != LMM_OK) {
-    lua_pushnil(L);
-    lua_pushliteral(L, "there are more than 268435456 ids");
-    return 2;
-  }
-  lua_pushinteger(L, (lua_Integer)before);
-  return 1;
-}
-
-/* ids:get(text) -> its flags, 0 where it is not there */
-static int ids_get(lua_State *L) {
-  const ids *self = check_ids(L);
-  size_t length;
-  const char *text = luaL_checklstring(L, 2, &length);
-  lua_pushinteger(L, self->capacity > 0 ? (lua_Integer)(*find(self, hash(text, length)) & FLAGS) : 0);
-  return 1;
-}
-
-static int ids_close(lua_State *L) {
-  ids *self = check_ids(L);
-  free(self->slots);
-  *self = (ids){NULL, 0, 0};
-  return 0;
-}
-
 int lmm_journal_open(lua_State *L) {
-  static const luaL_Reg functions[] = {{"open", journal_open}, {"is_open", journal_is_open}, {"ids", ids_new}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"open", journal_open}, {"is_open", journal_is_open}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
       {"add", journal_add}, {"sync", journal_sync}, {"size", journal_size}, {"close", journal_close}, {NULL, NULL}};
-  static const luaL_Reg ids_methods[] = {{"add", ids_add}, {"get", ids_get}, {NULL, NULL}};
   lmm_new_type(L, LMM_JOURNAL, methods, journal_close);
-  lmm_new_type(L, LMM_IDS, ids_methods, ids_close);
-  lua_pop(L, 2);
+  lua_pop(L, 1);
   luaL_newlib(L, functions);
+  (void)lmm_ids_open(L);
+  lua_setfield(L, -2, "ids");
   return 1;
 }

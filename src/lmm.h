@@ -22,7 +22,7 @@ struct lua_State;
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "12" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "13" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -558,6 +558,7 @@ int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
 int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
+int lmm_ids_open(struct lua_State *L);     /* of lmm.files.journal: ids(path) */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */
 void lmm_write_open(struct lua_State *L);
 
@@ -566,5 +567,7 @@ void lmm_write_open(struct lua_State *L);
 /* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder may
  * be one that nobody can read: both are passed over. */
 int lmm_sync_folder_of(const char *path, lmm_error *error);
+/* A descriptor of an empty file without a name beside `path`, which is gone with it; -1: errno tells why. */
+int lmm_open_temporary(const char *path);
 
 #endif

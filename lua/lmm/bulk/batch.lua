@@ -61,9 +61,14 @@ end
 local function scan(opts, input, shard)
   local source, err, reader = open_rows(input, shard)
   if not source then return nil, err end
-  local found
-  found, err = sources.scan(source, function() return opts.skip_bad or false end)
+  local ids, found
+  ids, err = journals.open_ids(opts.output)
+  if ids then
+    found, err = sources.scan(source, ids, function() return opts.skip_bad or false end)
+    ids:close()
+  end
   reader:close()
+  if not ids then return nil, err end
   if err and not opts.skip_bad then
     return nil, errors.new { kind = "invalid", message = err.message,
       hint = "nothing was sent; --skip-bad goes on without such lines" }
@@ -100,7 +105,7 @@ function batch.prepare(opts)
   err = shard and check_beside(opts.output, shard, describe(opts, input, found, shard))
   if err then return nil, err end
   journal, err = journals.open(opts.output, describe(opts, input, found, shard),
-    { force = opts.force, retry_errors = opts.retry_errors })
+    { force = opts.force, retry_errors = opts.retry_errors, rows = found.rows })
   if not journal then return nil, err end
   source, err = open_rows(input, shard)
   if not source then return nil, err end
@@ -123,19 +128,14 @@ function batch.status(output)
     return nil, errors.new { kind = "invalid", message = ("no run has written '%s': there is no '%s'"):format(output,
       run_path) }
   end
-  local core = require("lmm.version").check("lmm.files").journal
-  local ids, done, failed = core.ids(), 0, 0
-  local ok, err = journals.each(output, function(id)
-    if ids:add(id, 1) == 0 then done = done + 1 end
-  end)
-  if ok then
-    ok, err = journals.each(paths.errors(output), function(id)
-      if ids:add(id, 2) == 0 then failed = failed + 1 end
-    end)
-  end
-  if not ok then return nil, err end
-  return { done = done, failed = failed, rows = not header.shard and header.rows or nil, shard = header.shard,
-    is_running = core.is_open(run_path), start = start }
+  local ids, err = journals.open_ids(output)
+  if not ids then return nil, err end
+  local counts
+  counts, err = journals.count(ids, output)
+  ids:close()
+  if not counts then return nil, err end
+  return { done = counts.done, failed = counts.failed, rows = not header.shard and header.rows or nil, shard = header.shard,
+    is_running = journals.is_open(run_path), start = start }
 end
 
 return batch

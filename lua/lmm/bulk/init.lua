@@ -133,7 +133,8 @@ function bulk.map(items, fn, opts)
   local client = opts.client or require("lmm.client").new { base_url = opts.url, retry = bulk.retry }
   if has_output then
     local what = { items = type(items) == "string" and items or "a " .. type(items) }
-    journal, err = journals.open(opts.output, what, { force = opts.force, retry_errors = opts.retry_errors })
+    journal, err = journals.open(opts.output, what, { force = opts.force, retry_errors = opts.retry_errors,
+      rows = type(items) == "table" and #items or nil })
     if not journal then return errors.public(nil, err) end
   end
   local run = runs.new {

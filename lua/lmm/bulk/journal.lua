@@ -32,12 +32,13 @@ local function fail(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
 
-local files
+local function core() return require("lmm.version").check "lmm.files" end
 
-local function open(path)
-  files = files or require("lmm.version").check "lmm.files"
-  return files.journal.open(path)
-end
+local function open(path) return core().journal.open(path) end
+
+--- Whether a process runs what this file tells of.
+---@param run_path string  OUT.run
+function journal.is_open(run_path) return core().journal.is_open(run_path) end
 
 -- ---- what the run is ------------------------------------------------------------------------------------------
 
@@ -120,15 +121,34 @@ function journal.each(path, fn)
   return true
 end
 
---- Notes the ids of what has ended.
-local function load_ids(self)
-  local ok, err = journal.each(self.path, function(id)
-    if not has(self.ids:add(id, DONE), DONE) then self.done = self.done + 1 end
-  end)
-  if not ok then return nil, err end
-  return journal.each(self.errors_path, function(id)
-    if self.ids:add(id, FAILED) == 0 then self.failed = self.failed + 1 end
-  end)
+--- A set of ids (src/ids.c), in a file without a name beside the output, or where temporary files are where nobody may
+--- write there, as when somebody else's run is looked at.
+---@param path string  of the output
+---@param rows integer?  how many there will be, where that is known
+---@return table? ids, lmm.Error? err
+function journal.open_ids(path, rows)
+  local new, why = core().journal.ids, nil
+  local ids = new(path, rows)
+  if not ids then ids, why = new((os.getenv "TMPDIR" or "/tmp") .. "/ids", rows) end
+  if ids then return ids end
+  return fail("%s", why)
+end
+
+--- Counts the ids of what has ended, each once.
+---@param ids table  of journal.open_ids
+---@param path string  of the output
+---@return { done: integer, failed: integer }? counts, lmm.Error? err
+function journal.count(ids, path)
+  local counts, why = { done = 0, failed = 0 }, nil
+  local function add(id, flag, name)
+    local flags, problem = ids:add(id, flag)
+    why = why or problem
+    if flags == 0 then counts[name] = counts[name] + 1 end
+  end
+  local ok, err = journal.each(path, function(id) add(id, DONE, "done") end)
+  if ok then ok, err = journal.each(paths.errors(path), function(id) add(id, FAILED, "failed") end) end
+  if why then return fail("%s", why) end
+  return ok and counts, err
 end
 
 local function open_file(self, name, path)
@@ -173,7 +193,7 @@ end
 --- Opens the files of a run, for it alone.
 ---@param path string  OUT.jsonl
 ---@param description table<string, string|number|boolean>  what the run is: another one is refused
----@param opts { force: boolean?, retry_errors: boolean? }
+---@param opts { force: boolean?, retry_errors: boolean?, rows: integer? }  rows: how many there are, if that is known
 ---@return lmm.Journal? journal, lmm.Error? err
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
@@ -184,11 +204,16 @@ function journal.open(path, description, opts)
   if ok then ok, err = open_file(self, "results", path) end
   if ok then ok, err = open_file(self, "errors", self.errors_path) end
   if ok then ok, err = note_start(self, description, is_new) end
+  local counts
   if ok then
-    self.ids, self.errors_begin = files.journal.ids(), self.errors:size()
-    ok, err = load_ids(self)
+    self.errors_begin = self.errors:size()
+    self.ids, err = journal.open_ids(path, opts.rows)
+    if self.ids then counts, err = journal.count(self.ids, path) end
   end
-  if ok then return self end
+  if counts then
+    self.done, self.failed = counts.done, counts.failed
+    return self
+  end
   self:close_files()
   return nil, err
 end
@@ -210,7 +235,9 @@ local function add(self, file, path, line, row, flag)
   if not ok then
     return fail("cannot write '%s': %s: what ended so far is kept, and the same command goes on from there", path, why)
   end
-  local flags = self.ids:add(row.id, has(self.ids:get(row.id), FAILED) and flag + AGAIN or flag)
+  local flags, problem = self.ids:add(row.id, flag)
+  if flags and has(flags, FAILED) and not has(flags, AGAIN) then _, problem = self.ids:add(row.id, AGAIN) end
+  if problem then return fail("%s: what ended so far is kept, and the same command goes on from there", problem) end
   return true, flags
 end
 
@@ -256,20 +283,23 @@ local function compact_errors(self)
   if not out then return fail("cannot write '%s': %s", temporary, why) end
   local ok, err = true, nil
   local read, problem = journal.each(self.errors_path, function(id, _, text, offset)
-    local flags = self.ids:get(id)
-    local is_old = has(flags, AGAIN) and offset < self.errors_begin
-    if ok and not has(flags, DONE) and not is_old then ok, err = out:add(text .. "\n") end
+    local flags, failure = self.ids:get(id)
+    if not flags then
+      ok, err = nil, failure
+    elseif ok and not has(flags, DONE) and not (has(flags, AGAIN) and offset < self.errors_begin) then
+      ok, err = out:add(text .. "\n")
+    end
   end)
   out:close()
   if not read then return nil, problem end
-  if ok then ok, err = files.replace(temporary, self.errors_path) end
+  if ok then ok, err = core().replace(temporary, self.errors_path) end
   if ok then return true end
   os.remove(temporary)
   return fail("cannot write '%s': %s", self.errors_path, err)
 end
 
 function Journal:close_files()
-  for _, name in ipairs { "results", "errors", "run" } do
+  for _, name in ipairs { "ids", "results", "errors", "run" } do
     if self[name] then self[name]:close() end
     self[name] = nil
   end

@@ -121,10 +121,10 @@ end
 
 --- Reads all rows once, before anything is sent.
 ---@param source lmm.RowSource  of sources.rows, with ids
+---@param ids table  an empty set: see journal.open_ids
 ---@param on_bad fun(err: lmm.Error): boolean?  false ends it
 ---@return { rows: integer, own: integer, digest: string }? found, lmm.Error? err  own: rows of this shard
-function sources.scan(source, on_bad)
-  local ids = require("lmm.version").check("lmm.files").journal.ids()
+function sources.scan(source, ids, on_bad)
   local digest, count, own = new_digest(), 0, 0
   source.digest = digest
   while true do
