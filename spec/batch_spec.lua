@@ -4,6 +4,7 @@ local cli = require "spec.support.cli"
 local json = require "lmm.json"
 local mock = require "lmm.mock"
 local process = require "spec.support.process"
+local raw = require "spec.support.raw"
 
 local server = assert(mock.start { delay = 0 })
 local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
@@ -339,6 +340,35 @@ describe("lmm batch refuses", function()
     assert.matches("process %d+ on %S+ runs it since", answered(batch { "status", OUT }))
     held:close()
     refuses({ "status", file "none.jsonl" }, 1, "no run has written")
+  end)
+
+  it("answers of another model, the first that the server lists, before any row asks it", function()
+    local input = file("in.jsonl", rows(3))
+    local more = file("more.jsonl", rows(2) .. line("named", "q", { body = { model = "mock",
+      messages = { { role = "user", content = "q" } } } }))
+    answered(batch { input })
+    assert.equal("mock", records()[1].response.body.model)
+    local other = assert(mock.start { delay = 0, model = "other" })
+    process.write(input, rows(3))
+    os.execute("sed -i 2d " .. OUT)
+    for _, words in ipairs { { input, "--url", other.url }, { input, "--url", other.url, "--url", other.url } } do
+      refuses(words, 1, "'.*out.jsonl' belongs to another run: the model was mock and is now other: name another output")
+      assert.equal(2, #records())
+    end
+    answered(batch { input, "--url", other.url, "--force" })
+    assert.equal("other", records()[2].response.body.model)
+    answered(batch { more, "--url", server.url, "--url", server.url, "-o", file "both.jsonl" })
+    answered(program.run { "batch", "merge", OUT, "-o", file "all.jsonl" })
+    other.stop()
+  end)
+
+  it("a server that lists no model, by one sentence", function()
+    local body = '{"object":"list","data":[]}'
+    local none = raw.start { { { await = "head" }, { send = ("HTTP/1.1 200 OK\r\nConnection: close\r\n"
+      .. "Content-Length: %d\r\n\r\n%s"):format(#body, body) }, { close = true } } }
+    refuses({ file("in.jsonl", rows(9)), "--url", none.url }, 1, "no model is named, and .* lists none .name the model")
+    none:stop()
+    assert.same({ "", "" }, { process.read(OUT), process.read(file "out.errors.jsonl") })
   end)
 
   it("words that make no sense", function()

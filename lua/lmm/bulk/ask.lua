@@ -100,16 +100,31 @@ local function chat(client, body)
   return stream:reply()
 end
 
+--- A request with its model: a row that names none asks the same one as the run's others.
+---@param journal lmm.Journal
+---@return table? body, string? message, lmm.Error? err
+local function with_model(body, client, journal)
+  if body.model ~= nil then return body end
+  local model, err = client:default_model()
+  if not model then
+    err = errors.copy(err)
+    err.ends_run = not err.retryable -- no row that names none could be asked
+    return errors.public(nil, err)
+  end
+  local is_kept
+  is_kept, err = journal:keep_model(model)
+  if not is_kept then return errors.public(nil, err) end
+  local named = { model = model }
+  for name, value in pairs(body) do named[name] = value end
+  return named
+end
+
 --- Asks what a line of the batch format asks. For lmm.map.
----@param model string?  where the line names none
-function ask.of_batch(model)
-  return function(record, client)
-    local body = record.body
-    if body.model == nil and model then
-      body = {}
-      for name, value in pairs(record.body) do body[name] = value end
-      body.model = model
-    end
+---@return fun(record: any, client: lmm.Client, journal: lmm.Journal)
+function ask.of_batch()
+  return function(record, client, journal)
+    local body, problem, why = with_model(record.body, client, journal)
+    if not body then return nil, problem, why end
     if record.url == CHAT then return chat(client, body) end
     local reply, message, err = client:request("POST", ENDPOINTS[record.url], body)
     if not reply then return nil, message, err end
@@ -121,8 +136,9 @@ end
 --- Asks what a function makes of a record: a chat request, in which parts may stand.
 ---@param build fun(record: any): table?, string?
 ---@param fields table  of every request, where it has none of its own
+---@return fun(record: any, client: lmm.Client, journal: lmm.Journal)
 function ask.of_builder(build, fields)
-  return function(record, client)
+  return function(record, client, journal)
     local ok, made, why = pcall(build, record)
     if not ok then return fail("the request cannot be made: %s", tostring(made)) end
     if type(made) ~= "table" then
@@ -132,7 +148,9 @@ function ask.of_builder(build, fields)
     for name, value in pairs(fields) do body[name] = value end
     for name, value in pairs(made) do body[name] = value end
     if type(body.messages) ~= "table" then return fail "the request has no messages" end
-    return chat(client, body)
+    local named, problem, err = with_model(body, client, journal)
+    if not named then return nil, problem, err end
+    return chat(client, named)
   end
 end
 

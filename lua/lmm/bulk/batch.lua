@@ -110,7 +110,8 @@ function batch.prepare(opts)
   source, err = open_rows(input, shard)
   if not source then return nil, err end
   return runs.new {
-    source = source, fn = input.fn, client = opts.client, journal = journal, total = found.own,
+    source = source, client = opts.client, journal = journal, total = found.own,
+    fn = function(record, client) return input.fn(record, client, journal) end,
     concurrency = opts.concurrency, rate = opts.rate, max_errors = opts.max_errors,
     max_tokens_per_minute = opts.max_tokens_per_minute, server_timeout = opts.server_timeout,
     on_progress = opts.on_progress,
@@ -134,8 +135,8 @@ function batch.status(output)
   counts, err = journals.count(ids, output)
   ids:close()
   if not counts then return nil, err end
-  return { done = counts.done, failed = counts.failed, rows = not header.shard and header.rows or nil, shard = header.shard,
-    is_running = journals.is_open(run_path), start = start }
+  return { done = counts.done, failed = counts.failed, rows = not header.shard and header.rows or nil,
+    shard = header.shard, is_running = journals.is_open(run_path), start = start }
 end
 
 return batch

@@ -108,7 +108,7 @@ end
 
 ---@class lmm.BatchInput
 ---@field open fun(): lmm.RecordReader?, lmm.Error?  from the beginning, each time
----@field fn fun(record: any, client: lmm.Client): any
+---@field fn fun(record: any, client: lmm.Client, journal: lmm.Journal): any
 ---@field check (fun(record: any): string?)?
 ---@field name string  for who runs it again
 ---@field columns string?  of a table, which its rows do not tell
@@ -143,7 +143,7 @@ function inputs.find(opts)
       return type(record) ~= "table" and "it is no JSON object, of which a prompt can name the fields" or nil
     end
   else
-    input.check, input.fn = ask.problem, ask.of_batch(opts.model)
+    input.check, input.fn = ask.problem, ask.of_batch()
   end
   return input
 end

@@ -42,21 +42,23 @@ function journal.is_open(run_path) return core().journal.is_open(run_path) end
 
 -- ---- what the run is ------------------------------------------------------------------------------------------
 
---- The first line of OUT.run and the last that tells of a start. nil where there is none.
----@return table? header, table? start, table? last
+--- What OUT.run tells: what the run is, its last start, its last line, and the model that rows without one asked. nil
+--- where there is none.
+---@return table? header, table? start, table? last, string? asked
 function journal.read_run(path)
   local reader = lines.open(path)
   if not reader then return nil end
-  local header, start, last
+  local header, start, last, asked
   for line in function() return reader:next() end do
     local value = json.clean((json.decode(line)))
     if type(value) == "table" then
       last, start = value, value.start or start
-      if type(value.run) == "table" then header = value.run end
+      asked = value.asked or asked
+      if type(value.run) == "table" then header, asked = value.run, nil end
     end
   end
   reader:close()
-  return header, start, last
+  return header, start, last, asked
 end
 
 local function show(value)
@@ -164,18 +166,23 @@ function Journal:note(value)
   return self.run:add(json.encode(value) .. "\n")
 end
 
+local function other_run(path, changed)
+  return fail("'%s' belongs to another run: %s: name another output, or pass force (--force) to go on all the same",
+    path, changed)
+end
+
 --- Whether this run may go on with what is there. Asked before the results are opened, which takes a line that was cut
 --- short away: a file that is none of ours stays as it is.
 ---@return true? ok, lmm.Error? err, boolean? is_new  the description is to be noted
 local function check_run(self, description, force)
-  local header = journal.read_run(self.run_path)
+  local header, _, _, asked = journal.read_run(self.run_path)
+  self.asked = asked
   if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
     return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
   end
   local changed = header and difference(header, description)
   if changed and not force then
-    return fail("'%s' belongs to another run: %s: name another output, or pass force (--force) to go on all the same",
-      self.path, changed)
+    return other_run(self.path, changed)
   end
   return true, nil, not header or changed ~= nil
 end
@@ -197,7 +204,7 @@ end
 ---@return lmm.Journal? journal, lmm.Error? err
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
-    failed = 0, retries = opts.retry_errors or false }, Journal)
+    failed = 0, retries = opts.retry_errors or false, force = opts.force or false }, Journal)
   local is_new
   local ok, err = open_file(self, "run", self.run_path)
   if ok then ok, err, is_new = check_run(self, description, opts.force) end
@@ -215,6 +222,24 @@ function journal.open(path, description, opts)
     return self
   end
   self:close_files()
+  return nil, err
+end
+
+--- Rows that name no model ask this one: it is kept, and another one than before ends the run.
+---@param model string
+---@return true? ok, lmm.Error? err
+function Journal:keep_model(model)
+  if self.asked == model then return true end
+  local err
+  if self.asked and not self.force then
+    err = select(2, other_run(self.path, ("the model was %s and is now %s"):format(show(self.asked), show(model))))
+  else
+    self.asked = model
+    local noted, why = self:note { asked = model }
+    err = not noted and select(2, fail("cannot write '%s': %s", self.run_path, why)) or nil
+  end
+  if not err then return true end
+  err.ends_run = true
   return nil, err
 end
 
@@ -236,7 +261,7 @@ local function add(self, file, path, line, row, flag)
     return fail("cannot write '%s': %s: what ended so far is kept, and the same command goes on from there", path, why)
   end
   local flags, problem = self.ids:add(row.id, flag)
-  if flags and has(flags, FAILED) and not has(flags, AGAIN) then _, problem = self.ids:add(row.id, AGAIN) end
+  if flags and has(flags, FAILED) and not has(flags, AGAIN) then problem = select(2, self.ids:add(row.id, AGAIN)) end
   if problem then return fail("%s: what ended so far is kept, and the same command goes on from there", problem) end
   return true, flags
 end

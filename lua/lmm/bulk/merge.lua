@@ -110,8 +110,9 @@ end
 local function read_runs(files)
   local runs = { shards = {} }
   for _, path in ipairs(files) do
-    local header = journals.read_run(paths.run(path))
+    local header, _, _, asked = journals.read_run(paths.run(path))
     if not header then return fail("no run has written '%s': there is no '%s'", path, paths.run(path)) end
+    header.model = header.model or asked
     local first = runs.header or header
     local name = merge.difference(first, header)
     if name then

@@ -219,6 +219,8 @@ function Run:is_servers(row, err, now)
     self:put_back(row, now, self.lost_since, self.server_timeout, err)
   elseif err.kind == "http" and (is_quota[err.code] or is_quota[err.type] or err.status == 401) then
     self:stop(err)
+  elseif err.ends_run then
+    self:stop(err)
   elseif err.kind == "http" and is_load[err.status] then
     self.lost_since, self.refused_since = nil, self.refused_since or now
     self.concurrency:refuse(row, now, err.retry_after)

@@ -193,6 +193,13 @@ function Client:get_media_cache()
   return self.media_cache
 end
 
+--- The model of a request that names none; of several servers, the first that one of them lists.
+---@return string? model, lmm.Error? err
+function Client:default_model()
+  self:check_open()
+  return require("lmm.client.models").default(self)
+end
+
 --- A better hint for a refusal of this call; may ask the server.
 ---@package
 ---@param call lmm.Call

@@ -137,6 +137,22 @@ function models.find(client, opts, run)
   return client.listed_model
 end
 
+--- The same for a client that may have a model of its own, or several servers: then it is the first that one of them
+--- lists.
+---@param client lmm.Client
+---@return string? name, lmm.Error? err
+function models.default(client)
+  local name = client.given_model or client.common_model
+  if name then return name end
+  if not client.pool then
+    return models.find(client, calls.options(client, {}), function(call, attempt) return call:run(attempt) end)
+  end
+  local list, err = models.union(client.pool:ask_each(models.list))
+  if not list or not list[1] then return nil, nameless(client, err) or err end
+  client.common_model = client.common_model or list[1].id -- requests that name none still ask each server's own
+  return client.common_model
+end
+
 local PROBE_TIMEOUT = 5   -- seconds
 local PROBE_INTERVAL = 60 -- seconds, after which a server that took longer is asked again
 
