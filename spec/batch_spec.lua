@@ -175,6 +175,30 @@ describe("lmm batch", function()
     assert.matches("'reject:0' is no capacity: there are batching:64, slots:1, reject:8 and collapse:32", message)
   end)
 
+  it("runs no more rows at a time than the process may have files open", function()
+    local pictures = {}
+    for i = 1, 60 do pictures[i] = PICTURE end
+    local list = file("list.txt", table.concat(pictures, "\n"))
+    for _, more in ipairs { {}, { "--concurrency", "50" } } do
+      clean()
+      file("list.txt", table.concat(pictures, "\n"))
+      local words = { "batch", "--prompt", "q", "--image-list", list, "-o", OUT, "-p", "mock={\"first_delay\":0.05}" }
+      for _, word in ipairs(more) do words[#words + 1] = word end
+      local run = program.shell("ulimit -n 40; " .. program.command(words) .. " >$out 2>$err; echo $? >$status")
+      assert.equal(0, run.status)
+      assert.matches(more[1] and "^lmm: %d+ rows at a time, not 50: the process may have no more files open %(ulimit %-n%)\n$"
+        or "^$", run.err)
+      assert.equal(60, #records())
+    end
+    local none_left = [[table.insert(package.searchers or package.loaders, 1,
+      function(name)
+        local file = name == 'lmm.bulk'
+        while file do file = io.open '/dev/null' kept = { kept, file } end
+      end)]]
+    complained(batch({ list }, { LUA_INIT = none_left }), 1,
+      "^lmm: the Lua module 'lmm.bulk' cannot be loaded: Too many open files\n$")
+  end)
+
   it("holds back for a busy server, and loses no row", function()
     local busy = { body = { messages = { { role = "user", content = "q" } },
       mock = { status = 503, fail_times = 2, key = folder .. "busy", retry_after = 1 } } }
@@ -356,7 +380,12 @@ describe("lmm batch refuses", function()
       assert.equal(2, #records())
     end
     answered(batch { input, "--url", other.url, "--force" })
-    assert.equal("other", records()[2].response.body.model)
+    local asked = {}
+    for _, record in ipairs(records()) do
+      local model = record.response.body.model
+      asked[model] = (asked[model] or 0) + 1
+    end
+    assert.same({ mock = 2, other = 1 }, asked)
     answered(batch { more, "--url", server.url, "--url", server.url, "-o", file "both.jsonl" })
     answered(program.run { "batch", "merge", OUT, "-o", file "all.jsonl" })
     other.stop()

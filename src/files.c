@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -297,13 +298,25 @@ static int files_absolute(lua_State *L) {
   return 1;
 }
 
+#define LOOKED_AT 4096 /* descriptors; where a process may have more, it hardly has */
+
+/* room() -> how many more files this process may have open at a time */
+static int files_room(lua_State *L) {
+  struct rlimit limit;
+  bool is_limited = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  lua_Number most = is_limited ? (lua_Number)limit.rlim_cur : 1e6;
+  for (int fd = 0; fd < LOOKED_AT; fd++)
+    if (fcntl(fd, F_GETFD) != -1) most--;
+  lua_pushnumber(L, most > 0 ? most : 0);
+  return 1;
+}
+
 LMM_EXPORT int luaopen_lmm_files(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"absolute", files_absolute},
-      {"create", files_create},
-      {NULL, NULL}};
+      {"create", files_create}, {"room", files_room}, {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);

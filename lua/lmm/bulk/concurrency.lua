@@ -42,10 +42,11 @@ local concurrency = {}
 
 --- Makes it. With `fixed` the limit stays; refusals hold back all the same.
 ---@param fixed integer?
----@param most integer?  that the limit never goes beyond (512)
+---@param room integer?  that neither goes beyond
 ---@return lmm.Concurrency
-function concurrency.new(fixed, most)
-  most = math.min(most or MOST, MOST)
+function concurrency.new(fixed, room)
+  local most = math.min(room or MOST, MOST)
+  fixed = fixed and math.min(fixed, room or fixed)
   local self = setmetatable({
     fixed = fixed, most = most, limit = fixed or math.min(INITIAL, most), epoch = 0, held_until = -math.huge,
     hold = FIRST_HOLD, ceiling = most, ceiling_rest = FIRST_REST, decreased_at = -math.huge,

@@ -42,6 +42,13 @@ Run.__index = Run
 
 local run = {}
 
+local KEPT_FREE, EACH = 16, 2 -- descriptors: for everything else, and of a row, which has a socket and may have a medium
+
+--- How many rows can run at a time without running out of files that the process may have open.
+local function most_rows()
+  return math.max(1, math.floor((require("lmm.version").check("lmm.files").room() - KEPT_FREE) / EACH))
+end
+
 --- Makes a run.
 ---@param opts { source: lmm.RowSource, fn: fun(item: any, client: lmm.Client): any, client: lmm.Client?,
 --- journal: lmm.Journal?, concurrency: integer?, rate: number?, max_tokens_per_minute: number?, max_errors: integer?,
@@ -52,7 +59,7 @@ function run.new(opts)
   local now = loop:now()
   return setmetatable({
     loop = loop, source = opts.source, fn = opts.fn, client = opts.client, journal = opts.journal, total = opts.total,
-    concurrency = concurrency.new(opts.concurrency), max_errors = opts.max_errors or math.huge,
+    concurrency = concurrency.new(opts.concurrency, most_rows()), max_errors = opts.max_errors or math.huge,
     rate = opts.rate and pace.new(opts.rate, now),
     tokens = opts.max_tokens_per_minute and pace.new(opts.max_tokens_per_minute / 60, now),
     on_progress = opts.on_progress, server_timeout = opts.server_timeout or SERVER_TIMEOUT,

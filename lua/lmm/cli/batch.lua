@@ -246,6 +246,11 @@ function batch.answer(args)
   if not run then return nil, problem.message, problem end
   local server = args.serve and new_server(args, run, clear)
   if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
+  local limit = run:state().concurrency
+  if args.concurrency and limit < args.concurrency then
+    console.note("lmm: %d rows at a time, not %d: the process may have no more files open (ulimit -n)", limit,
+      args.concurrency)
+  end
   local signal
   local close = signals.listen(uv, { "sigint", "sigterm", "sigusr1" }, function(name)
     if name == "sigusr1" then

@@ -67,6 +67,8 @@ local function explain(problem)
   if misuse then return 2, require "lmm.cli.advice".of(misuse) end
   local missing = text:match "module '([^']+)' not found"
   if missing then
+    local _, why = io.open "/dev/null"
+    if why then return 1, ("the Lua module '%s' cannot be loaded: %s"):format(missing, why:gsub("^/dev/null: ", "")) end
     local message = require "lmm.errors".missing_package(text)
     return 1, message or ("the Lua module '%s' is not installed for %s"):format(missing, _VERSION)
   end
