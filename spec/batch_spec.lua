@@ -186,8 +186,8 @@ describe("lmm batch", function()
       for _, word in ipairs(more) do words[#words + 1] = word end
       local run = program.shell("ulimit -n 40; " .. program.command(words) .. " >$out 2>$err; echo $? >$status")
       assert.equal(0, run.status)
-      assert.matches(more[1] and "^lmm: %d+ rows at a time, not 50: the process may have no more files open %(ulimit %-n%)\n$"
-        or "^$", run.err)
+      assert.matches(more[1] and "^lmm: %d+ rows at a time, not 50: the process may have no more files open "
+        .. "%(ulimit %-n%)\n$" or "^$", run.err)
       assert.equal(60, #records())
     end
     local none_left = [[table.insert(package.searchers or package.loaders, 1,
@@ -376,7 +376,7 @@ describe("lmm batch refuses", function()
     process.write(input, rows(3))
     os.execute("sed -i 2d " .. OUT)
     for _, words in ipairs { { input, "--url", other.url }, { input, "--url", other.url, "--url", other.url } } do
-      refuses(words, 1, "'.*out.jsonl' belongs to another run: the model was mock and is now other: name another output")
+      refuses(words, 1, "'.*out.jsonl' belongs to another run: the model was mock and is now other: name another")
       assert.equal(2, #records())
     end
     answered(batch { input, "--url", other.url, "--force" })

@@ -153,7 +153,7 @@ describe("map", function()
       sleep(1)
       return nil, "key", { kind = "http", status = 401, message = "the key is refused" }
     end)
-    assert.same({ "the key is refused", 4 }, { message, count })
+    assert.same({ "the key is refused", 16 }, { message, count })
   end)
 
   it("holds all rows back for as long as a refusal asks", function()
@@ -242,23 +242,10 @@ local function judge(text, count, seed, limit, is_out)
 end
 
 describe("the concurrency that finds itself", function()
-  local ROWS = 10000
-  -- The model, its best concurrency, and between which two it has 0.95 of that one's throughput.
-  local models = {
-    { "batching:64", 64, 60 }, { "slots:1", 1, 1, 8 }, { "reject:8", 8, 8, 8 }, { "collapse:32", 32, 30, 33 },
-  }
-  for _, row in ipairs(models) do
-    it(("comes to 0.95 of the best for %s, within the first rows"):format(row[1]), function()
-      for seed = 1, 2 do
-        local best = judge(row[1], ROWS, seed, row[2])
-        local found, limits = judge(row[1], ROWS, seed)
-        local settled
-        for _, at in ipairs(limits) do
-          if not settled and at.done >= ROWS / 20 then settled = at.limit end
-        end
-        assert(best / found >= 0.95, ("%s, seed %d: %g of the best"):format(row[1], seed, best / found))
-        assert(settled >= row[3] and settled <= (row[4] or math.huge), "settled at " .. settled)
-      end
+  for _, row in ipairs { { "batching:64", 64 }, { "slots:1", 1 }, { "reject:8", 8 }, { "collapse:32", 32 } } do
+    it(("comes to 0.95 of the best for %s"):format(row[1]), function() -- more of them: spec/concurrency_spec.lua
+      local best, found = judge(row[1], 10000, 1, row[2]), judge(row[1], 10000, 1)
+      assert(best / found >= 0.95, ("%g of the best"):format(best / found))
     end)
   end
 

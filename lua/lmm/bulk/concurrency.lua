@@ -4,17 +4,20 @@
 --- The rule. A server like vLLM refuses nothing: it queues. So nothing but its throughput tells whether more rows at a
 --- time do any good, and nothing but their latency tells what they cost.
 ---
---- 1. A measure is taken of rows that start while the limit is reached, so that the limit is what bounds the run. By
----    Little's law `n` rows at a time of `L` seconds each are a throughput of n / L; the mean of some dozen latencies
----    says it sooner and with less noise than counting what comes out, and its standard error is known with it.
---- 2. Growing: the limit begins at 4 and doubles as long as that gains 15 % of throughput; else it goes back to the
----    best so far. Half of a limit's rows are measured each time: that is quick, and the step is so large that noise
----    matters little.
---- 3. Steady: the limit is measured, then a limit a quarter above or below it, in turn, each with twice its rows. Up is
----    taken where throughput gains 3 % and more than twice the standard error. Down is taken where it loses less than
----    2 %: of two limits with the same throughput the lower has the shorter latency, so that is the brake against
----    queues that only grow. What was taken is tried further in the same direction; what was not doubles the rows until
----    the next try in that direction: a run that has found its place is left alone, one whose rows change is not.
+--- 1. By Little's law, n rows at a time of L seconds each are a throughput of n / L. So each row that ends tells it:
+---    by how long it took, and how many ran when it began. A measure is the mean of some dozen such rows, of those
+---    that began when nearly as many ran as may; its standard error is known with it. It tells sooner than counting what
+---    comes out, and it holds for rows that queue and for those that run at once.
+--- 2. Growing: the limit begins at 16, goes to 64, and doubles from there as long as that gains 15 % of throughput;
+---    else it goes back to the best so far. Four times as much is to gain more, or twice as much is tried. A dozen rows are
+---    measured each time: the steps are so large that noise matters little. No step is taken by which a row would wait
+---    longer than four minutes if it gained nothing: a slot that takes a minute for each row gets no 64 of them.
+--- 3. Steady: the limit is measured, then a limit a quarter above or below it, in turn, each until its standard error is
+---    4 %, or twelve times as long as it takes at least. Up is taken where throughput gains 3 % and more than twice the
+---    standard error. Down is taken where it loses 5 % at most, the standard error counted against it: of two limits
+---    with the same throughput the lower has the shorter latency, so that is the brake against queues that only grow.
+---    What was taken is tried further in the same direction, by half; what was not doubles the rows until the next try
+---    in that direction: a run that has found its place is left alone, one whose rows change is not.
 --- 4. A try ends as soon as it is plain that it will not be taken: when what it has measured so far is worse by more
 ---    than twice the standard error, or has lost a third of the throughput. A server that collapses is not asked to the
 ---    end.
@@ -25,11 +28,16 @@
 
 local MOST = 512 -- rows at a time, which nothing goes beyond: each has a socket
 
-local INITIAL = 4
-local GAIN, STEP_GAIN, STEP_LOSS, COLLAPSE = 1.15, 0.03, 0.02, 1.5
-local ROWS = 24 -- that a measure has at least, in the steady phase
+local INITIAL, STEEP = 16, 32 -- below the second the limit grows by 4
+local GAIN, STEEP_GAIN = 1.15, 2.2 -- of a step by 2, and of one by 4
+local LONGEST_WAIT = 240 -- seconds, well below the ten minutes that a call waits for its first word
+local STEP_GAIN, STEP_LOSS, COLLAPSE = 0.03, 0.05, 1.5
+local NEAR = 0.75 -- of the limit: a row that begins when more run is measured
+local GROWING_ROWS = 12 -- that a measure takes at most, while growing
+local ROWS, LONGER = 24, 12 -- that one has at least in the steady phase, and how many times as many at most
+local PRECISION = 0.04 -- standard error at which it is enough
 local FEW = 8 -- that tell at the earliest that a try has failed
-local FIRST_REST, LONGEST_REST = 2, 64 -- measures between two tries in a direction
+local FIRST_REST, LONGEST_REST = 4, 64 -- measures between two tries in a direction
 local FIRST_HOLD, LONGEST_HOLD = 0.1, 8 -- seconds
 
 ---@class lmm.Concurrency
@@ -48,25 +56,31 @@ function concurrency.new(fixed, room)
   local most = math.min(room or MOST, MOST)
   fixed = fixed and math.min(fixed, room or fixed)
   local self = setmetatable({
-    fixed = fixed, most = most, limit = fixed or math.min(INITIAL, most), epoch = 0, held_until = -math.huge,
-    hold = FIRST_HOLD, ceiling = most, ceiling_rest = FIRST_REST, decreased_at = -math.huge,
+    fixed = fixed, most = most, limit = fixed or math.min(INITIAL, most), epoch = 0, above = 0,
+    held_until = -math.huge, hold = FIRST_HOLD, ceiling = most, ceiling_rest = FIRST_REST, decreased_at = -math.huge,
     best = nil,    -- growing: the measure of the best limit so far
+    furthest = nil, -- growing: the limit that it is not to go beyond, since four times as much was too much
     steady = nil,  -- the measure of the limit from which another one is tried
     trial = nil,   -- +1 or -1 while another limit is tried
     direction = 1, -- that is tried first
     measures = 0, rests = nil, due = nil, -- by direction: measures between two tries, and at which the next one is
     ceiling_left = 0,
   }, Concurrency)
+  self.above = math.floor(self.limit / 2)
   self:set_limit(self.limit)
   return self
 end
 
 --- Begins a measure of a limit.
 function Concurrency:set_limit(limit)
-  if limit ~= self.limit then self.epoch = self.epoch + 1 end
+  if limit ~= self.limit then
+    -- Rows that began when no more ran than before tell of the limit before.
+    self.above = math.min(limit - 1, math.max(self.limit, math.floor(NEAR * limit)))
+    self.epoch = self.epoch + 1
+  end
   self.limit = limit
   self.count, self.sum, self.squares = 0, 0, 0
-  self.need = self.is_steady and math.max(ROWS, 2 * limit) or math.max(3, math.ceil(limit / 2))
+  self.need = self.is_steady and math.max(ROWS, 2 * limit) or math.max(3, math.min(limit / 4, GROWING_ROWS))
 end
 
 --- A row starts: notes on it what its end is to be judged by.
@@ -74,15 +88,21 @@ end
 ---@param running integer  rows that run, with this one
 function Concurrency:start(row, running, now)
   row.started, row.running, row.epoch = now, running, self.epoch
-  row.is_measured = not self.fixed and running >= self.limit
+  row.is_measured = not self.fixed and running > self.above
 end
 
---- What the rows measured so far say.
+--- What the rows measured so far say; each counts as the seconds that the server took for it alone.
 local function measure(self)
   local mean = self.sum / self.count
   local variance = math.max(0, self.squares / self.count - mean * mean)
-  return { limit = self.limit, throughput = self.limit / mean,
+  return { limit = self.limit, throughput = 1 / mean,
     error = math.sqrt(variance / math.max(1, self.count - 1)) / mean } -- relative to it
+end
+
+--- Whether there are enough of them.
+local function is_enough(self)
+  if self.count < self.need then return false end
+  return not self.is_steady or self.count >= LONGER * self.need or measure(self).error <= PRECISION
 end
 
 --- Both directions are to be tried soon.
@@ -100,20 +120,23 @@ local function settle(self, limit)
 end
 
 local function grow(self)
-  local found = measure(self)
-  local best = self.best
-  if best and found.throughput < GAIN * best.throughput then
-    return settle(self, found.throughput > best.throughput and found.limit or best.limit)
+  local found, best = measure(self), self.best
+  local is_steep = best and found.limit > 2 * best.limit
+  if best and found.throughput < (is_steep and STEEP_GAIN or GAIN) * best.throughput then
+    if not is_steep then return settle(self, best.limit) end
+    self.furthest = 2 * best.limit
+    return self:set_limit(self.furthest)
   end
   self.best = found
-  local limit = math.min(2 * self.limit, self.ceiling)
+  local limit = (self.limit < STEEP and 4 or 2) * self.limit
+  limit = math.min(limit, self.ceiling, self.furthest or limit, math.floor(found.throughput * LONGEST_WAIT))
   if limit <= self.limit then return settle(self, self.limit) end
   self:set_limit(limit)
 end
 
---- The limit to try next in a direction; nil where there is none.
-local function neighbour(self, direction)
-  local limit = self.limit + direction * math.max(1, math.floor(self.limit / 4))
+--- The limit to try next in a direction, a part of it away; nil where there is none.
+local function neighbour(self, direction, part)
+  local limit = self.limit + direction * math.max(1, math.floor(self.limit * part))
   limit = math.min(limit, self.ceiling)
   if limit < 1 or limit == self.limit then return nil end
   return limit
@@ -129,21 +152,22 @@ local function begin_trial(self)
   self.measures = self.measures + 1
   local direction
   for _, way in ipairs { self.direction, -self.direction } do
-    if not direction and self.due[way] <= self.measures and neighbour(self, way) then direction = way end
+    if not direction and self.due[way] <= self.measures and neighbour(self, way, 1 / 4) then direction = way end
   end
   if not direction then return self:set_limit(self.limit) end
   self.trial = direction
-  self:set_limit(neighbour(self, direction))
+  self:set_limit(neighbour(self, direction, 1 / 4))
 end
 
 --- Whether the limit that is tried is to be taken; nil: that cannot be told yet.
 local function verdict(self)
-  local found, steady, direction = measure(self), self.steady, self.trial
-  local noise = 2 * math.sqrt(found.error ^ 2 + steady.error ^ 2)
+  local found, steady, is_up = measure(self), self.steady, self.trial > 0
   local gain = found.throughput / steady.throughput - 1
-  local least = direction > 0 and STEP_GAIN or -STEP_LOSS
-  if self.count >= self.need then return gain > math.max(least, direction > 0 and noise or least) end
-  if self.count >= FEW and self.count >= self.limit / 4 and gain + noise < least then return false end
+  local least, noise = is_up and STEP_GAIN or -STEP_LOSS, math.sqrt(found.error ^ 2 + steady.error ^ 2)
+  if self.count >= FEW and self.count >= self.limit / 4 and gain + 2 * noise < least then return false end
+  if not is_enough(self) then return nil end
+  if is_up then return gain > math.max(least, 2 * noise) end
+  return gain - noise > least
 end
 
 local function end_trial(self, is_taken)
@@ -151,7 +175,7 @@ local function end_trial(self, is_taken)
   if is_taken then
     try_soon(self)
     self.steady, self.direction = measure(self), way
-    local further = neighbour(self, way)
+    local further = neighbour(self, way, 1 / 2)
     self.trial = further and way or nil
     return self:set_limit(further or self.limit)
   end
@@ -165,12 +189,12 @@ end
 local function is_collapsing(self)
   local before = self.trial and self.steady or not self.is_steady and self.best
   if not before or self.count < 3 or self.count < self.limit / 8 then return false end
-  return self.limit / (self.sum / self.count) < before.throughput / COLLAPSE
+  return self.count / self.sum < before.throughput / COLLAPSE
 end
 
 --- Refusals whose reason was no concurrency, such as a server that loads its model, are over.
 local function grow_again(self)
-  self.was_out, self.is_steady, self.best, self.trial, self.ceiling = nil, nil, nil, nil, self.most
+  self.was_out, self.is_steady, self.best, self.furthest, self.trial, self.ceiling = nil, nil, nil, nil, nil, self.most
   self:set_limit(self.limit)
 end
 
@@ -181,9 +205,9 @@ function Concurrency:succeed(row, now)
     if self.was_out then grow_again(self) end
   end
   if not row.is_measured or row.epoch ~= self.epoch then return end
-  local latency = math.max(now - row.started, 1e-6)
-  self.count, self.sum, self.squares = self.count + 1, self.sum + latency, self.squares + latency * latency
-  local is_full, collapses = self.count >= self.need, is_collapsing(self)
+  local seconds = math.max(now - row.started, 1e-6) / row.running
+  self.count, self.sum, self.squares = self.count + 1, self.sum + seconds, self.squares + seconds * seconds
+  local is_full, collapses = is_enough(self), is_collapsing(self)
   if self.trial then
     local is_taken = not collapses and verdict(self)
     if is_taken ~= nil then end_trial(self, is_taken) end

@@ -42,7 +42,7 @@ Run.__index = Run
 
 local run = {}
 
-local KEPT_FREE, EACH = 16, 2 -- descriptors: for everything else, and of a row, which has a socket and may have a medium
+local KEPT_FREE, EACH = 16, 2 -- descriptors: for all else, and of a row, which has a socket and may have a medium
 
 --- How many rows can run at a time without running out of files that the process may have open.
 local function most_rows()

@@ -25,8 +25,8 @@ local slowdowns = {
 
 --- Makes a model of "batching:64" and the like.
 ---@param text string
----@param opts { seconds: number, after: fun(seconds: number, fn: fun()), random: (fun(): number)? }  seconds: what a
---- row takes alone; after: calls a function later
+---@param opts { seconds: number, after: fun(seconds: number, fn: fun()), random: (fun(): number)?, noise: number? }
+--- seconds: what a row takes alone; after: calls a function later; noise: how much rows differ (0.3)
 ---@return lmm.mock.Capacity? model, string? message
 function capacity.new(text, opts)
   local kind, most = text:match "^(%l+):(%d+)$"
@@ -35,7 +35,8 @@ function capacity.new(text, opts)
     return nil, ("'%s' is no capacity: there are batching:64, slots:1, reject:8 and collapse:32"):format(text)
   end
   return setmetatable({
-    kind = kind, most = most, seconds = opts.seconds, after = opts.after, random = opts.random or math.random,
+    kind = kind, most = most, seconds = opts.seconds, noise = opts.noise or NOISE,
+    after = opts.after, random = opts.random or math.random,
     running = 0, first = 1, last = 0, waiting = {}, -- waiting[first .. last]
   }, Capacity)
 end
@@ -47,7 +48,7 @@ end
 function Capacity:start(fn)
   self.running = self.running + 1
   local seconds = self.seconds * slowdowns[self.kind](self.running, self.most)
-  self.after(seconds * math.exp(NOISE * normal(self.random) - NOISE ^ 2 / 2), function()
+  self.after(seconds * math.exp(self.noise * normal(self.random) - self.noise ^ 2 / 2), function()
     self.running = self.running - 1
     local next_fn = self.waiting[self.first]
     if next_fn then
