@@ -320,6 +320,55 @@ function groups.prepare()
   report("200 of them in a gather: memory of the process", peak / 1024, 64, false, "MiB")
 end
 
+--- A file of rows, each about a picture.
+local function write_rows(count, picture)
+  local path = built .. "/rows.jsonl"
+  local file = assert(io.open(path, "w"))
+  for i = 1, count do
+    file:write(([[{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{]]
+      .. [["role":"user","content":[{"type":"text","text":"What is this?"},{"type":"image_url","image_url":{"url":"%s"}}]}]}}]]
+      .. "\n"):format(i, picture))
+  end
+  file:close()
+  return path
+end
+
+--- The command `lmm batch` over such rows, 64 at a time.
+local function batch(count, picture)
+  local path = write_rows(count, picture)
+  return ("rm -f %s/out.*; %s bin/lmm batch %s -o %s/out.jsonl --concurrency 64 --url %s/v1"):format(built,
+    quote(interpreter), path, built, root)
+end
+
+function groups.batch()
+  local large = file_of("1MB.jpg", 999996, "{ printf '\\377\\330\\377\\340'; head -c %d /dev/urandom; } >%s")
+  for _, row in ipairs { { "104 KB", "examples/picture.jpg", 2000 }, { "1 MB", large, 500 } } do
+    local size, picture, count = row[1], row[2], row[3]
+    -- What a row takes: of so many more of them, since the command's start and its first look at the rows are once.
+    local many, few, alone = interleaved(5, {
+      function() return cpu_of(batch(2 * count, picture)) end,
+      function() return cpu_of(batch(count, picture)) end,
+      function() return (bare("pictures", root .. chat, picture, count, 64)) end,
+    })
+    report(("lmm batch, CPU a row with a picture of %s / libcurl that reads and encodes it"):format(size),
+      (many - few) / alone, 1.5)
+  end
+  local python = built .. "/venv/bin/python"
+  output(("test -e %s/venv/done || { python3 -m venv %s/venv && %s -m pip install -q openai && touch %s/venv/done; } >&2")
+    :format(built, built, python, built))
+  local words = ("%s bench/cookbook.py %s/v1 %s/rows.jsonl %s/cookbook.jsonl 64"):format(python, root, built, built)
+  local ours, theirs = interleaved(3, {
+    function() return cpu_of(batch(2000, "examples/picture.jpg")) end,
+    function() return cpu_of(words) end,
+  })
+  report("lmm batch over 2,000 such rows, CPU of the process / openai-python with asyncio", ours / theirs, 0.2)
+  ours, theirs = interleaved(3, {
+    function() return seconds_of(batch(2000, "examples/picture.jpg")) end,
+    function() return seconds_of(words) end,
+  })
+  report("the same, time", ours / theirs, 0.5)
+end
+
 function groups.start()
   local function start(module)
     local command = "for i in 1 2 3 4 5 6 7 8 9 10; do %s -e 'require \"%s\"'; done"
@@ -364,7 +413,7 @@ function groups.gateway()
 end
 
 local names = { "base64", "upload", "asks", "streams", "values", "crowd", "map", "turns", "saved", "texts", "pictures",
-  "prepare", "gateway", "start" }
+  "batch", "prepare", "gateway", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

@@ -81,12 +81,17 @@ describe("lmm batch", function()
     local steps, seed = {}, 20261129
     for i = 1, KILLS do
       seed = (seed * 16807) % 2147483647
-      -- Some before the first row, most within; each third time the last line is cut short, as a power cut would.
-      steps[i] = ("batch; sleep %.3f; kill -9 $batch; ended; %s"):format(0.02 + 0.2 * seed / 2147483647,
+      -- Each fifth before the first row or soon after, the others all over the run; each third time the last line is cut
+      -- short, as a power cut would.
+      local random, is_early = seed / 2147483647, i % 5 == 0
+      steps[i] = ("batch; %s sleep %.3f; kill -9 $batch; ended; %s"):format(
+        is_early and "" or ("at_lines %d;"):format(math.floor(i * ROWS / (KILLS + 4))),
+        is_early and 0.02 + 0.2 * random or 0.05 * random,
         i % 3 == 0 and "printf '{\"id\":\"lmm-1\",\"custom_id\":\"r1' >>" .. quote(file "out.jsonl") or "")
     end
     local run = with_server(table.concat(steps, "\n") .. "\nbatch; ended", { "--concurrency", tostring(AT_ONCE) })
-    assert.equal("", (run.err:gsub("lmm: a last line that was cut short is dropped, and its row run again\n", "")))
+    local told = run.err:gsub("lmm: a last line that was cut short is dropped, and its row run again\n", "")
+    assert.equal("", (told:gsub("lmm: %d+/%d+ rows, [^\n]* left\n", "")))
     assert.equal(("137 "):rep(KILLS) .. "0\n", run.out)
     check_once(ROWS, ROWS + KILLS * AT_ONCE)
   end)
@@ -118,6 +123,27 @@ describe("lmm batch", function()
     local seen = process.read(file "log.seen")
     assert.matches("^\r\27%[K1 s  %d+/30 rows, %d+%.%d/s, %d+ tokens/s, 2 of 2 running, %d s left\r", seen)
     assert.matches("\r\27%[K%d s  30/30 rows, %d+%.%d/s, %d+ tokens/s, 0 of 2 running\r\27%[K$", seen)
+  end)
+
+  it("ends where the disk is full, says so, and goes on once there is room", function()
+    local disk = file "disk"
+    local mounted = process.shell(("mkdir %s && mount -t tmpfs -o size=128k none %s && echo done"):format(disk, disk))
+    if not mounted:find "done" then return pending "no small file system can be mounted here: that takes root" end
+    write_rows(400, 0.001)
+    local run = with_server(([[
+      trap 'kill $server; wait $server 2>/dev/null; umount %s' EXIT
+      batch_command="$batch_command -o %s/out.jsonl"
+      batch; ended
+      batch; ended
+      mount -o remount,size=4m %s
+      batch; ended
+      cp %s/out.jsonl %s]]):format(disk, disk, disk, disk, quote(file "out.jsonl")),
+      { "--concurrency", tostring(AT_ONCE) })
+    assert.equal("1 1 0\n", run.out)
+    local full = "lmm: cannot write '[^\n]*out.jsonl': No space left on device: what ended so far is kept, and the same "
+      .. "command goes on from there\n"
+    assert.matches("^" .. full .. "lmm: [^\n]*No space left on device[^\n]*\n$", run.err)
+    check_once(400, 400 + 3 * AT_ONCE)
   end)
 
   it("goes on when its server is killed and there again, and loses no row", function()
