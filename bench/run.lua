@@ -325,9 +325,9 @@ local function write_rows(count, picture)
   local path = built .. "/rows.jsonl"
   local file = assert(io.open(path, "w"))
   for i = 1, count do
-    file:write(([[{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{]]
-      .. [["role":"user","content":[{"type":"text","text":"What is this?"},{"type":"image_url","image_url":{"url":"%s"}}]}]}}]]
-      .. "\n"):format(i, picture))
+    file:write(([[{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[]]
+      .. [[{"role":"user","content":[{"type":"text","text":"What is this?"},]]
+      .. [[{"type":"image_url","image_url":{"url":"%s"}}]}]}}]] .. "\n"):format(i, picture))
   end
   file:close()
   return path
@@ -354,8 +354,9 @@ function groups.batch()
       (many - few) / alone, 1.5)
   end
   local python = built .. "/venv/bin/python"
-  output(("test -e %s/venv/done || { python3 -m venv %s/venv && %s -m pip install -q openai && touch %s/venv/done; } >&2")
-    :format(built, built, python, built))
+  local made = built .. "/venv/made"
+  output(("test -e %s || { python3 -m venv %s/venv && %s -m pip install -q openai && touch %s; } >&2"):format(made,
+    built, python, made))
   local words = ("%s bench/cookbook.py %s/v1 %s/rows.jsonl %s/cookbook.jsonl 64"):format(python, root, built, built)
   local ours, theirs = interleaved(3, {
     function() return cpu_of(batch(2000, "examples/picture.jpg")) end,

@@ -81,8 +81,8 @@ describe("lmm batch", function()
     local steps, seed = {}, 20261129
     for i = 1, KILLS do
       seed = (seed * 16807) % 2147483647
-      -- Each fifth before the first row or soon after, the others all over the run; each third time the last line is cut
-      -- short, as a power cut would.
+      -- Each fifth before the first row or soon after, the others all over the run; each third time the last line is
+      -- cut short, as a power cut would.
       local random, is_early = seed / 2147483647, i % 5 == 0
       steps[i] = ("batch; %s sleep %.3f; kill -9 $batch; ended; %s"):format(
         is_early and "" or ("at_lines %d;"):format(math.floor(i * ROWS / (KILLS + 4))),
@@ -140,8 +140,8 @@ describe("lmm batch", function()
       cp %s/out.jsonl %s]]):format(disk, disk, disk, disk, quote(file "out.jsonl")),
       { "--concurrency", tostring(AT_ONCE) })
     assert.equal("1 1 0\n", run.out)
-    local full = "lmm: cannot write '[^\n]*out.jsonl': No space left on device: what ended so far is kept, and the same "
-      .. "command goes on from there\n"
+    local full = "lmm: cannot write '[^\n]*out.jsonl': No space left on device: what ended so far is kept, and the "
+      .. "same command goes on from there\n"
     assert.matches("^" .. full .. "lmm: [^\n]*No space left on device[^\n]*\n$", run.err)
     check_once(400, 400 + 3 * AT_ONCE)
   end)

@@ -155,6 +155,20 @@ describe("lmm batch", function()
     assert.same({ 2, "" }, { #records(), process.read(file "out.errors.jsonl") })
   end)
 
+  it("does the others where a row in a hundred is bad, and says of each why", function()
+    local lines, bad = {}, { [50] = "{no json\n", [150] = line("gone", { { type = "image_url",
+      image_url = { url = file "gone.jpg" } } }), [250] = line("refused", "q", { body = { mock = { status = 400 },
+      messages = { { role = "user", content = "q" } } } }) }
+    for i = 1, 300 do lines[i] = bad[i] or line("r" .. i, "q" .. i) end
+    complained(batch { file("in.jsonl", table.concat(lines)), "--skip-bad" }, 1, "3 of 300 rows failed")
+    assert.same({ 297, 3 }, { #records(), #failed() })
+    local said = {}
+    for i, record in ipairs(failed()) do said[i] = record.line .. ": " .. record.error.message end
+    assert.matches("^50: line 50 of '.*' is no JSON", said[1])
+    assert.matches("^150: cannot read '.*gone.jpg': No such file", said[2])
+    assert.matches("^250: .*The mock was asked to answer 400", said[3])
+  end)
+
   it("asks for vectors and completions, too", function()
     local vector = { url = "/v1/embeddings", body = { input = "a cat", model = "mock" } }
     local completion = { url = "/v1/completions", body = { prompt = "Once", max_tokens = 3 } }

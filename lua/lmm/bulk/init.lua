@@ -79,9 +79,9 @@ end
 function bulk.summary(run)
   local state = run:state()
   return {
-    done = state.done, failed = state.failed, seconds = state.seconds, prompt_tokens = state.prompt_tokens,
-    completion_tokens = state.completion_tokens, concurrency = state.concurrency, results = run.results,
-    errors = run.failures,
+    done = state.done, failed = state.failed, seconds = math.floor(state.seconds * 1000 + 0.5) / 1000,
+    prompt_tokens = state.prompt_tokens, completion_tokens = state.completion_tokens,
+    concurrency = state.concurrency, results = run.results, errors = run.failures,
   }
 end
 
