@@ -401,7 +401,11 @@ describe("lmm batch refuses", function()
     end
     assert.same({ mock = 2, other = 1 }, asked)
     answered(batch { more, "--url", server.url, "--url", server.url, "-o", file "both.jsonl" })
-    answered(program.run { "batch", "merge", OUT, "-o", file "all.jsonl" })
+    process.write(input, rows(9))
+    answered(batch { input, "--shard", "1/2", "-o", file "part.1.jsonl" })
+    answered(batch { input, "--shard", "2/2", "-o", file "part.2.jsonl", "--url", other.url })
+    complained(program.run { "batch", "merge", file "part.1.jsonl", file "part.2.jsonl", "-o", file "all.jsonl" }, 1,
+      "are parts of different runs: one asked mock, the other other")
     other.stop()
   end)
 

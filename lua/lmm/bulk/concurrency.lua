@@ -4,20 +4,20 @@
 --- The rule. A server like vLLM refuses nothing: it queues. So nothing but its throughput tells whether more rows at a
 --- time do any good, and nothing but their latency tells what they cost.
 ---
---- 1. By Little's law, n rows at a time of L seconds each are a throughput of n / L. So each row that ends tells it:
----    by how long it took, and how many ran when it began. A measure is the mean of some dozen such rows, of those
----    that began when nearly as many ran as may; its standard error is known with it. It tells sooner than counting what
+--- 1. By Little's law, n rows at a time of L seconds each are a throughput of n / L. So each row that ends tells it: by
+---    how long it took, and how many ran when it began. A measure is the mean of some dozen such rows, of those that
+---    began when nearly as many ran as may; its standard error is known with it. It tells sooner than counting what
 ---    comes out, and it holds for rows that queue and for those that run at once.
 --- 2. Growing: the limit begins at 16, goes to 64, and doubles from there as long as that gains 15 % of throughput;
----    else it goes back to the best so far. Four times as much is to gain more, or twice as much is tried. A dozen rows are
----    measured each time: the steps are so large that noise matters little. No step is taken by which a row would wait
----    longer than four minutes if it gained nothing: a slot that takes a minute for each row gets no 64 of them.
---- 3. Steady: the limit is measured, then a limit a quarter above or below it, in turn, each until its standard error is
----    4 %, or twelve times as long as it takes at least. Up is taken where throughput gains 3 % and more than twice the
----    standard error. Down is taken where it loses 5 % at most, the standard error counted against it: of two limits
----    with the same throughput the lower has the shorter latency, so that is the brake against queues that only grow.
----    What was taken is tried further in the same direction, by half; what was not doubles the rows until the next try
----    in that direction: a run that has found its place is left alone, one whose rows change is not.
+---    else it goes back to the best so far. Four times as much is to gain more, or twice as much is tried. A dozen rows
+---    are measured each time: the steps are so large that noise matters little. No step is taken by which a row would
+---    wait longer than four minutes if it gained nothing: a slot that takes a minute for each row gets no 64 of them.
+--- 3. Steady: the limit is measured, then a limit a quarter above or below it, in turn, each until its standard error
+---    is 4 %, or twelve times as long as it takes at least. Up is taken where throughput gains 3 % and more than twice
+---    the standard error. Down is taken where it loses 5 % at most, the standard error counted against it: of two
+---    limits with the same throughput the lower has the shorter latency, so that is the brake against queues that only
+---    grow. What was taken is tried further in the same direction, by half; what was not doubles the rows until the
+---    next try in that direction: a run that has found its place is left alone, one whose rows change is not.
 --- 4. A try ends as soon as it is plain that it will not be taken: when what it has measured so far is worse by more
 ---    than twice the standard error, or has lost a third of the throughput. A server that collapses is not asked to the
 ---    end.

@@ -112,13 +112,16 @@ local function read_runs(files)
   for _, path in ipairs(files) do
     local header, _, _, asked = journals.read_run(paths.run(path))
     if not header then return fail("no run has written '%s': there is no '%s'", path, paths.run(path)) end
-    header.model = header.model or asked
     local first = runs.header or header
     local name = merge.difference(first, header)
     if name then
       return fail("'%s' and '%s' are parts of different runs: the %s differs", files[1], path, name:gsub("_", " "))
     end
-    runs.header = first
+    if runs.asked and asked and asked ~= runs.asked then
+      return fail("'%s' and '%s' are parts of different runs: one asked %s, the other %s", files[1], path, runs.asked,
+        asked)
+    end
+    runs.header, runs.asked = first, runs.asked or asked -- a shard without rows has asked nobody
     local i, n = tostring(header.shard or "1/1"):match "^(%d+)/(%d+)$"
     i, n = tonumber(i), tonumber(n)
     if runs.count and runs.count ~= n then
