@@ -187,25 +187,36 @@ function measures.gather(count)
   print(("%.1f"):format((fns.at_end - before) / #fns))
 end
 
---- map COUNT OUTPUT: rows with results of 40 bytes; the KiB by which the process grew from the thousandth row to the
+--- The KiB by which a map over so many rows grows from the thousandth to the last: the least of what the last three
+--- thousands say, since the uploads under way take more or less.
+local function growth(count, fn, opts)
+  local at, seen = 0, {}
+  assert(lmm.map(function()
+    at = at + 1
+    if at % 1000 == 0 then
+      collectgarbage() -- each time, so that the heap is as full of what is free
+      collectgarbage()
+      seen[#seen + 1] = memory "VmRSS"
+    end
+    return at <= count and { n = at } or nil
+  end, fn, opts))
+  return math.min(seen[#seen], seen[#seen - 1], seen[#seen - 2]) - seen[1]
+end
+
+--- map COUNT OUTPUT: rows with results of 40 bytes; the KiB by which the process grows from the thousandth row to the
 --- last, without an output and with one.
 function measures.map(count, output)
-  local grown, last = {}, tonumber(count)
-  for i, path in ipairs { false, output } do
-    local at, before = 0, nil
-    assert(lmm.map(function()
-      at = at + 1
-      if at == 1000 or at == last then
-        collectgarbage()
-        collectgarbage()
-        before, grown[i] = before or memory "VmRSS", memory "VmRSS" - (before or 0)
-      end
-      return at <= last and { n = at } or nil
-    end, function(item)
-      if path then return ("x"):rep(40) .. item.n end
-    end, { output = path or nil, concurrency = 16 }))
-  end
-  print(("%d %d"):format(grown[1], grown[2]))
+  count = tonumber(count)
+  print(("%d %d"):format(growth(count, function() end, { concurrency = 16 }),
+    growth(count, function(item) return ("x"):rep(40) .. item.n end, { output = output, concurrency = 16 })))
+end
+
+--- map_pictures URL FILE COUNT OUTPUT: the same of rows that each ask about a picture's file.
+function measures.map_pictures(url, path, count, output)
+  local client = connect(url)
+  print(growth(tonumber(count), function()
+    return client:conversation():ask("What is this?", lmm.image(path))
+  end, { client = client, output = output, concurrency = 16 }))
 end
 
 --- merge OUTPUT PATH: the KiB that the process has at most.

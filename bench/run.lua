@@ -75,6 +75,10 @@ end
 local filled = "head -c %d /dev/urandom >%s"
 local sparse = "truncate -s %d %s"
 
+local function large_picture()
+  return file_of("1MB.jpg", 999996, "{ printf '\\377\\330\\377\\340'; head -c %d /dev/urandom; } >%s")
+end
+
 -- The server ends with its standard input, which is this pipe.
 local address = os.tmpname()
 local server = assert(io.popen(built .. "/server >" .. address, "w"))
@@ -243,6 +247,10 @@ function groups.map()
   local without, with = measure("map", 1000000, results)
   report("a map over 1,000,000 rows: memory from the thousandth row to the last", without, 1024, false, "KiB")
   report("the same with an output, whose ids are kept", with, 1024, false, "KiB")
+  local pictures = built .. "/map_pictures.jsonl"
+  os.execute(("rm -f %s/map_pictures.*"):format(built))
+  local grown = measure("map_pictures", root .. "/v1", large_picture(), 5000, pictures)
+  report("the same over 5,000 rows with pictures of 1 MB", grown, 1024, false, "KiB")
   local merged = measure("merge", results, built .. "/map.all.jsonl")
   report("a merge of 1,000,000 lines: memory of the process", merged / 1024, 64, false, "MiB")
   os.execute(("rm -f %s/map.*"):format(built))
@@ -341,8 +349,7 @@ local function batch(count, picture)
 end
 
 function groups.batch()
-  local large = file_of("1MB.jpg", 999996, "{ printf '\\377\\330\\377\\340'; head -c %d /dev/urandom; } >%s")
-  for _, row in ipairs { { "104 KB", "examples/picture.jpg", 2000 }, { "1 MB", large, 500 } } do
+  for _, row in ipairs { { "104 KB", "examples/picture.jpg", 2000 }, { "1 MB", large_picture(), 500 } } do
     local size, picture, count = row[1], row[2], row[3]
     -- What a row takes: of so many more of them, since the command's start and its first look at the rows are once.
     local many, few, alone = interleaved(5, {

@@ -120,7 +120,9 @@ describe("a set of ids", function()
       print(memory() - before)
     ]], { path })
     assert.same({ 0, "" }, { ended.status, ended.err })
-    assert(tonumber(ended.out) <= 1024, ended.out .. " KiB")
+    if os.getenv "LMM_TEST_WRAP" == nil then -- what looks at the memory keeps what is given back
+      assert(tonumber(ended.out) <= 1024, ended.out .. " KiB")
+    end
     assert.equal("", shell.output("ls -A " .. folder))
   end)
 
