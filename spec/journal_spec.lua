@@ -194,11 +194,11 @@ describe("map with an output", function()
       if item == 2 then return item end
       return client:chat { messages = { { role = "user", content = "q" } } }
     end
-    local net = fake.net { { hang = true }, { hang = true } }
-    assert.raises("^boom$", lmm.map, { 1, 2, 3 }, fn, { output = path, concurrency = 3, client = net:connect() })
+    local opts = { output = path, concurrency = 3, client = fake.net({ { hang = true }, { hang = true } }):connect() }
+    assert.raises("^boom$", lmm.map, { 1, 2, 3 }, fn, opts)
     assert.same({ 1, 0 }, { #records(), #records(folder .. "/out.errors.jsonl") })
     is_well = true
-    local summary = assert(lmm.map({ 1, 2, 3 }, fn, { output = path }))
+    local summary = assert(lmm.map({ 1, 2, 3 }, fn, opts))
     assert.same({ 3, 0 }, { summary.done, summary.failed })
   end)
 
@@ -259,6 +259,9 @@ describe("map with an output", function()
     _, message = lmm.map(function() end, function() end, { output = path })
     assert.matches("belongs to another run: items was a table and is now a function: name another output", message)
     assert(lmm.map(function() end, function() end, { output = path, force = true }))
+    local client = lmm.connect { base_url = "http://127.0.0.1:9/v1", model = "other" }
+    _, message = lmm.map(function() end, function() end, { output = path, client = client })
+    assert.matches("belongs to another run: model was none and is now other: name another output", message)
   end)
 
   it("ends where it cannot write, says so, and goes on later", function()

@@ -489,12 +489,12 @@ describe("many, and ends", function()
     assert(count > 16, count .. " different answers")
   end)
 
-  --- Rows a second of a map with pictures, for so many seconds and so many rows at least.
-  local function speed(seconds, count, limit)
+  --- Rows a second of a map with pictures that begins rows for so many seconds.
+  local function speed(seconds, limit)
     local began, at = core.now(), 0
     local summary = assert(lmm.map(function()
       at = at + 1
-      return (at <= count or core.now() - began < seconds) and at or nil
+      return core.now() - began < seconds and at or nil
     end, function(item)
       return ask("Number " .. item .. "?", lmm.image { bytes = item % 2 == 0 and RED or BLUE })
     end, { client = client, concurrency = limit }))
@@ -504,14 +504,18 @@ describe("many, and ends", function()
 
   it("does a bulk of rows at 0.9 of the speed of the best fixed concurrency, which it finds itself", function()
     local best, of = 0, nil
-    speed(3, 1, 8) -- so that all of it has run once
-    for _ = 1, 2 do
-      for _, limit in ipairs { 1, 4, 8, 16, 32 } do
-        local found = speed(5, 1, limit)
-        if found > best then best, of = found, limit end
-      end
+    speed(3, 8) -- so that all of it has run once
+    for _, limit in ipairs { 1, 4, 8, 16, 32 } do
+      local found = speed(5, limit)
+      if found > best then best, of = found, limit end
     end
-    local found, limit = speed(30, 600)
+    local found, limit = 0, nil
+    best = 0
+    for _ = 1, 3 do -- in turn, since the machine may have other things to do
+      best = math.max(best, (speed(10, of)))
+      local now, ended = speed(20)
+      if now > found then found, limit = now, ended end
+    end
     print(("  %.1f rows a second, ending with %d at a time; at best %.1f, with %d"):format(found, limit, best, of))
     assert(found >= 0.9 * best)
   end)

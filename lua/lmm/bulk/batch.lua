@@ -61,16 +61,18 @@ end
 local function scan(opts, input, shard)
   local source, err, reader = open_rows(input, shard)
   if not source then return nil, err end
-  local ids, found
+  local ids, found, refused
   ids, err = journals.open_ids(opts.output)
   if ids then
-    found, err = sources.scan(source, ids, function() return opts.skip_bad or false end)
+    found, err = sources.scan(source, ids, function(bad)
+      refused = not opts.skip_bad and bad or nil
+      return not refused
+    end)
     ids:close()
   end
   reader:close()
-  if not ids then return nil, err end
-  if err and not opts.skip_bad then
-    return nil, errors.new { kind = "invalid", message = err.message,
+  if refused then
+    return nil, errors.new { kind = "invalid", message = refused.message,
       hint = "nothing was sent; --skip-bad goes on without such lines" }
   end
   if found and found.rows == 0 then

@@ -132,7 +132,7 @@ function bulk.map(items, fn, opts)
   if not reader then return errors.public(nil, err) end
   local client = opts.client or require("lmm.client").new { base_url = opts.url, retry = bulk.retry }
   if has_output then
-    local what = { items = type(items) == "string" and items or "a " .. type(items) }
+    local what = { items = type(items) == "string" and items or "a " .. type(items), model = client.given_model }
     journal, err = journals.open(opts.output, what, { force = opts.force, retry_errors = opts.retry_errors,
       rows = type(items) == "table" and #items or nil })
     if not journal then return errors.public(nil, err) end
