@@ -49,7 +49,7 @@ local function judge(text, count, opts)
   local events = new_events()
   local model = assert(capacity.new(text, { seconds = opts.seconds or 1, noise = opts.noise,
     random = seeded(opts.seed or 1), after = events.after }))
-  local control = concurrency.new(opts.fixed)
+  local control = concurrency.new(opts.fixed, nil, opts.timeout)
   local begun, running, done, again, early, most, longest = 0, 0, 0, {}, nil, 0, 0
 
   local function begin(row)
@@ -121,9 +121,11 @@ describe("the concurrency that finds itself", function()
     end
   end
 
-  it("lets no row wait for minutes where rows take long", function()
+  it("lets no row wait too long where rows take long, or time is short", function()
     local _, _, most, longest = judge("slots:1", 400, { seconds = 30 })
     assert(most <= 16 and longest < 600, ("%d at a time, %g s"):format(most, longest))
+    _, _, most, longest = judge("slots:1", 400, { seconds = 2, timeout = 60 })
+    assert(most <= 16 and longest < 60, ("%d at a time, %g s"):format(most, longest))
     _, _, most = judge("batching:64", 2000, { seconds = 30 })
     assert(most >= 64, ("%d at a time"):format(most))
   end)

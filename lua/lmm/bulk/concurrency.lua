@@ -11,7 +11,8 @@
 --- 2. Growing: the limit begins at 16, goes to 64, and doubles from there as long as that gains 15 % of throughput;
 ---    else it goes back to the best so far. Four times as much is to gain more, or twice as much is tried. A dozen rows
 ---    are measured each time: the steps are so large that noise matters little. No step is taken by which a row would
----    wait longer than four minutes if it gained nothing: a slot that takes a minute for each row gets no 64 of them.
+---    wait longer than two fifths of its time limit if it gained nothing: with the limit of ten minutes a slot that
+---    takes a minute for each row gets no 64 of them.
 --- 3. Steady: the limit is measured, then a limit a quarter above or below it, in turn, each until its standard error
 ---    is 4 %, or twelve times as long as it takes at least. Up is taken where throughput gains 3 % and more than twice
 ---    the standard error. Down is taken where it loses 5 % at most, the standard error counted against it: of two
@@ -30,7 +31,7 @@ local MOST = 512 -- rows at a time, which nothing goes beyond: each has a socket
 
 local INITIAL, STEEP = 16, 32 -- below the second the limit grows by 4
 local GAIN, STEEP_GAIN = 1.15, 2.2 -- of a step by 2, and of one by 4
-local LONGEST_WAIT = 240 -- seconds, well below the ten minutes that a call waits for its first word
+local TIMEOUT, LONGEST_WAIT = 600, 0.4 -- seconds that a row may take, unless told; the part of them that it may queue
 local STEP_GAIN, STEP_LOSS, COLLAPSE = 0.03, 0.05, 1.5
 local NEAR = 0.75 -- of the limit: a row that begins when more run is measured
 local GROWING_ROWS = 12 -- that a measure takes at most, while growing
@@ -51,8 +52,9 @@ local concurrency = {}
 --- Makes it. With `fixed` the limit stays; refusals hold back all the same.
 ---@param fixed integer?
 ---@param room integer?  that neither goes beyond
+---@param timeout number?  seconds after which a call fails (600)
 ---@return lmm.Concurrency
-function concurrency.new(fixed, room)
+function concurrency.new(fixed, room, timeout)
   local most = math.min(room or MOST, MOST)
   fixed = fixed and math.min(fixed, room or fixed)
   local self = setmetatable({
@@ -67,6 +69,7 @@ function concurrency.new(fixed, room)
     ceiling_left = 0,
   }, Concurrency)
   self.above = math.floor(self.limit / 2)
+  self.longest_wait = LONGEST_WAIT * math.min(timeout or TIMEOUT, TIMEOUT)
   self:set_limit(self.limit)
   return self
 end
@@ -129,7 +132,7 @@ local function grow(self)
   end
   self.best = found
   local limit = (self.limit < STEEP and 4 or 2) * self.limit
-  limit = math.min(limit, self.ceiling, self.furthest or limit, math.floor(found.throughput * LONGEST_WAIT))
+  limit = math.min(limit, self.ceiling, self.furthest or limit, math.floor(found.throughput * self.longest_wait))
   if limit <= self.limit then return settle(self, self.limit) end
   self:set_limit(limit)
 end

@@ -49,6 +49,12 @@ local function most_rows()
   return math.max(1, math.floor((require("lmm.version").check("lmm.files").room() - KEPT_FREE) / EACH))
 end
 
+--- Seconds after which a call of a client's fails for good.
+local function timeout_of(client)
+  local timeout = client and client.timeout or {}
+  return math.min(timeout.first or math.huge, timeout.total or math.huge)
+end
+
 --- Makes a run.
 ---@param opts { source: lmm.RowSource, fn: fun(item: any, client: lmm.Client): any, client: lmm.Client?,
 --- journal: lmm.Journal?, concurrency: integer?, rate: number?, max_tokens_per_minute: number?, max_errors: integer?,
@@ -59,7 +65,8 @@ function run.new(opts)
   local now = loop:now()
   return setmetatable({
     loop = loop, source = opts.source, fn = opts.fn, client = opts.client, journal = opts.journal, total = opts.total,
-    concurrency = concurrency.new(opts.concurrency, most_rows()), max_errors = opts.max_errors or math.huge,
+    concurrency = concurrency.new(opts.concurrency, most_rows(), timeout_of(opts.client)),
+    max_errors = opts.max_errors or math.huge,
     rate = opts.rate and pace.new(opts.rate, now),
     tokens = opts.max_tokens_per_minute and pace.new(opts.max_tokens_per_minute / 60, now),
     on_progress = opts.on_progress, server_timeout = opts.server_timeout or SERVER_TIMEOUT,
