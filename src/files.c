@@ -93,15 +93,21 @@ int lmm_sync_folder_of(const char *path, lmm_error *error) {
   return code;
 }
 
+/* A file that never had a name, which not every file system knows: -1. */
+static int open_nameless(const char *folder) {
+#ifdef O_TMPFILE
+  return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+#else
+  (void)folder;
+  return -1;
+#endif
+}
+
 int lmm_open_temporary(const char *path) {
   char *name = folder_of(path, sizeof TEMPORARY);
   if (name == NULL) return -1;
-#ifdef O_TMPFILE
-  int fd = open(name, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-#else
-  int fd = -1;
-#endif
-  if (fd < 0) { /* not every file system knows files that never had a name */
+  int fd = open_nameless(name);
+  if (fd < 0) {
     memcpy(name + strlen(name), TEMPORARY, sizeof TEMPORARY);
     fd = mkostemp(name, O_CLOEXEC);
     if (fd >= 0) (void)unlink(name);
