@@ -108,13 +108,17 @@ local function describe_medium(part)
   return names[part.kind] .. (#facts > 0 and " (" .. table.concat(facts, ", ") .. ")" or "")
 end
 
---- Says on standard error what came beside the text.
-function answer.tell_media(reply)
+--- What the model made, in words.
+function answer.media_words(reply)
   local said = {}
   for i, part in ipairs(media_of(reply)) do said[i] = describe_medium(part) end
-  if #said > 0 then
-    console.note("lmm: the model made %s: -o FILE saves what came", table.concat(said, ", "))
-  end
+  return table.concat(said, ", ")
+end
+
+--- Says on standard error what came beside the text.
+function answer.tell_media(reply)
+  local words = answer.media_words(reply)
+  if words ~= "" then console.note("lmm: the model made %s: -o FILE saves what came", words) end
 end
 
 local extensions = {
@@ -166,19 +170,21 @@ end
 -- ---- what is said of it on standard error ------------------------------------------------------------------------
 
 --- What nobody would see in the text that was printed.
-function answer.warn(reply)
+---@param note nil|fun(format: string, ...)  says it; on standard error unless given
+function answer.warn(reply, note)
+  note = note or console.note
   if reply.finish_reason == "length" then
-    console.note "lmm: the answer is cut: it reached the most tokens (-p max_tokens=N)"
+    note "lmm: the answer is cut: it reached the most tokens (-p max_tokens=N)"
   elseif reply.finish_reason == "content_filter" then
-    console.note "lmm: the answer is cut: the server's content filter ended it"
+    note "lmm: the answer is cut: the server's content filter ended it"
   elseif not reply.finish_reason and is_stream(reply) then
-    console.note "lmm: the server did not say why the answer ended (no finish_reason): it may be cut"
+    note "lmm: the server did not say why the answer ended (no finish_reason): it may be cut"
   end
-  if reply.refusal then console.note("lmm: the model refuses: %s", texts.line(reply.refusal)) end
+  if reply.refusal then note("lmm: the model refuses: %s", texts.line(reply.refusal)) end
   local calls = reply.tool_calls and #reply.tool_calls
-  if calls then console.note("lmm: the model calls %d tool%s (--json shows all)", calls, calls > 1 and "s" or "") end
+  if calls then note("lmm: the model calls %d tool%s (--json shows all)", calls, calls > 1 and "s" or "") end
   if #reply.choices > 1 then
-    console.note("lmm: this is the first of %d answers (--json shows all)", #reply.choices)
+    note("lmm: this is the first of %d answers (--json shows all)", #reply.choices)
   end
 end
 

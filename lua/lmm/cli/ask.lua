@@ -162,17 +162,6 @@ end
 local reserved = { system = "-s gives it", stream = "see --no-stream", messages = "QUESTION, -i and -s make them",
   headers = "-H gives them", on_call = "it is a function", stop_when = "it is a function" }
 
-local function read_schema(path)
-  local schema, message = require "lmm.json".decode(console.read_file(path, "the schema"))
-  local is_list = type(schema) == "table" and (schema[1] ~= nil or getmetatable(schema) ~= nil)
-  if type(schema) ~= "table" or is_list or message then
-    console.misuse("the schema in %s is no JSON object%s", path, message and ": " .. message or "")
-  end
-  local problem = require "lmm.schema".problem(schema)
-  if problem then console.misuse("the schema in %s is none: %s", path, problem) end
-  return schema
-end
-
 --- The texts between commas, without the blanks around them.
 local function read_choice(words)
   local choices = {}
@@ -181,7 +170,7 @@ local function read_choice(words)
 end
 
 --- The options that say what the answer is to be.
-local readers = { schema = read_schema, choice = read_choice }
+local readers = { schema = require "lmm.cli.schema_file".read, choice = read_choice }
 
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)
@@ -198,18 +187,6 @@ local function read_fields(args)
   end
   if args.system then fields.system = console.text(args.system, "the system message") end
   return fields
-end
-
---- Says on a terminal that another attempt is waited for; `clear` takes that away.
----@return fun(attempt: integer, err: lmm.Error, delay: number) on_retry, fun() clear
-local function retry_line()
-  local line
-  return function(_, err, delay)
-    line = line or require "lmm.cli.progress".new()
-    line:show(math.ceil(delay), "until the next attempt: " .. err.message)
-  end, function()
-    if line then line:clear() end
-  end
 end
 
 --- Called before each tool is run.
@@ -263,7 +240,7 @@ end
 function ask.run(args)
   check(args)
   if args.output then answer.check_output(args.output) end
-  local on_retry, clear = retry_line()
+  local on_retry, clear = require "lmm.cli.progress".retries()
   local question = args.again and read_question(args)
   local again = args.again and require "lmm.cli.again".read(args.again, question)
   local client = connect(args, on_retry, again)

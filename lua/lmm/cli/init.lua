@@ -4,7 +4,7 @@
 -- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: the
 -- stand-alone lua turns it into an error that is raised wherever the program happens to be.
 
-local COMMANDS = { "ask", "batch", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock" }
+local COMMANDS = { "ask", "chat", "batch", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock" }
 
 local DESCRIPTION = "Talk to multimodal models on servers with an OpenAI-compatible API."
 
@@ -19,6 +19,7 @@ Exit status:
 
 Examples:
    lmm ask -i picture.jpg "What is shown in the image?"
+   lmm chat -i picture.jpg
    lmm models --url http://gpu1:8000/v1
    lmm serve --with 'lmm ask -i picture.jpg "What is it?"' -- vllm serve MODEL
    lmm mock --port 8000
@@ -44,7 +45,7 @@ local function run(words)
   parser.error = refuse
   for _, name in ipairs(COMMANDS) do require("lmm.cli." .. name).declare(parser) end
   if words[1] == "help" then words = words[2] and { words[2], "--help" } or { "--help" } end
-  if words[1] == "ask" then words = require "lmm.cli.sources".spread(words) end
+  if words[1] == "ask" or words[1] == "chat" then words = require "lmm.cli.sources".spread(words) end
   local args = parser:parse(words)
   return require("lmm.cli." .. args.command).run(args)
 end

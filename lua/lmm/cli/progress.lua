@@ -43,4 +43,16 @@ function progress.new()
   return setmetatable({ width = width and width > 0 and width or WIDTH }, Progress)
 end
 
+--- Says on a terminal that another attempt is waited for; `clear` takes that away.
+---@return fun(attempt: integer, err: lmm.Error, delay: number) on_retry, fun() clear
+function progress.retries()
+  local line
+  return function(_, err, delay)
+    line = line or progress.new()
+    line:show(math.ceil(delay), "until the next attempt: " .. err.message)
+  end, function()
+    if line then line:clear() end
+  end
+end
+
 return progress

@@ -1,20 +1,42 @@
 --- Going back in a conversation: a question is put in the place of an earlier one, or asked once more.
 local arguments = require "lmm.conversation.arguments"
 local errors = require "lmm.errors"
+local request = require "lmm.request"
 local turns = require "lmm.conversation.turns"
 
 local edit = {}
+
+--- The place of a question in the history, or nil, and how many there are.
+local function place_of(chat, n)
+  local places = turns.places(chat.history)
+  return type(n) == "number" and places[n < 0 and #places + 1 + n or n] or nil, #places
+end
+
+--- See Conversation:question.
+---@param chat lmm.Conversation
+---@param n integer
+---@return (string|lmm.Part|table)[]?
+function edit.question(chat, n)
+  if type(n) ~= "number" then errors.misuse("chat:question takes a number, not a %s", type(n)) end
+  local place = place_of(chat, n)
+  local content = place and chat.history:at(place).content
+  if type(content) ~= "table" then return place and { content } end
+  local out = {}
+  for i, part in ipairs(content) do
+    local is_text = part.type == "text" and type(part.text) == "string" and next(part, next(part, next(part))) == nil
+    out[i] = is_text and part.text or request.copy(part)
+  end
+  return out
+end
 
 --- See Conversation:edit.
 ---@param chat lmm.Conversation
 ---@param n integer
 function edit.edit(chat, n, ...)
   local message, opts = arguments.read(...)
-  local places = turns.places(chat.history)
-  local place = type(n) == "number" and places[n < 0 and #places + 1 + n or n]
+  local place, count = place_of(chat, n)
   if not place then
-    errors.misuse("chat:edit: there is no question %s, there %s", tostring(n),
-      #places == 1 and "is 1" or "are " .. #places)
+    errors.misuse("chat:edit: there is no question %s, there %s", tostring(n), count == 1 and "is 1" or "are " .. count)
   end
   if not message then errors.misuse "chat:edit: pass the question that is to stand there" end
   if next(opts) ~= nil then errors.misuse "chat:edit takes no options: give them to the ask that follows" end

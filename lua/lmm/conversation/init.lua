@@ -281,13 +281,17 @@ function Conversation:cancel()
 end
 
 --- Another conversation with the same history and tools, which goes its own way from here.
+---@param client lmm.Client?  the one that it asks, where that is to be another
 ---@return lmm.Conversation
-function Conversation:fork()
-  local other = conversation.new(self.client)
+function Conversation:fork(client)
+  if client ~= nil and (type(client) ~= "table" or type(client.exchange) ~= "function") then
+    errors.misuse("chat:fork takes a client, not a %s", type(client))
+  end
+  local other = conversation.new(client or self.client)
   other.opts, other.fields = arguments.copy(self.opts), arguments.copy(self.fields)
   other.rules = self.rules -- which is never changed
   other.tools = self.tools and self.tools:copy()
-  other.history, other.affinity.server = self.history:fork(), self.affinity.server
+  other.history, other.affinity.server = self.history:fork(), not client and self.affinity.server or nil
   return other
 end
 
@@ -307,6 +311,13 @@ end
 ---@param ... string|lmm.Part|table  the question, as for `ask`, without options
 function Conversation:edit(n, ...)
   require("lmm.conversation.edit").edit(self, n, ...)
+end
+
+--- The parts of an earlier question, so that it can be asked again as it was or changed: texts are strings.
+---@param n integer  which question, from 1; from the end where it is negative
+---@return (string|lmm.Part|table)[]? parts  nil where there is no such question
+function Conversation:question(n)
+  return require("lmm.conversation.edit").question(self, n)
 end
 
 --- Asks the last question again. Its answer is replaced once the new one is there; where that fails it stays.
@@ -329,6 +340,14 @@ function Conversation:trim(opts)
   return dropped, details
 end
 
+--- Changes what every request from now on carries: an option that is ours, a field by the server's name, or `system`,
+--- the system message.
+---@param name string
+---@param value any  nil takes it away
+function Conversation:set(name, value)
+  require("lmm.conversation.changes").set(self, name, value)
+end
+
 --- Saves it in a file, for its owner alone: messages, the fields of its requests and its schema; no header and no key.
 --- Media are named by path, size and SHA-256; those made of bytes are in the file. What is at the path is replaced in
 --- one step where it is a saved conversation, and else is left alone.
@@ -349,6 +368,6 @@ function Conversation:export(format, opts)
 end
 
 errors.check_self(Conversation, "chat", "ask", "stream", "tool", "result", "cancel", "fork", "undo", "edit", "retry",
-  "trim", "save", "export")
+  "question", "set", "trim", "save", "export")
 
 return conversation

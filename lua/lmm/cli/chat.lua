@@ -1,0 +1,205 @@
+--- `lmm chat`: questions and answers in the terminal, with media, until it is ended.
+local connection = require "lmm.cli.connection"
+local console = require "lmm.cli.console"
+local field = require "lmm.cli.field"
+local sources = require "lmm.cli.sources"
+
+local chat = {}
+
+local DESCRIPTION = [[
+Talk with a model in the terminal: questions with pictures and other media, answers as they come.]]
+
+local EPILOG = [[
+A line is a question, or a command that begins with /. A line that ends in \ is
+continued in the next one; what stands between """ and """ is one question, and
+so is what is pasted. A path or a URL alone on a line is attached, once you
+agree. Ctrl-C stops an answer, and keeps the chat; Ctrl-D ends it. Tab completes
+commands, paths, models and names.
+
+Where the standard input is no terminal, each line of it is a question.
+
+Line editing is lua-readline's. The history is in $XDG_STATE_HOME/lmm/history; a
+line that begins with a space is not kept there.
+
+Commands:
+%s
+
+Examples:
+   lmm chat
+   lmm chat -i picture.jpg -s "Answer in one sentence."
+   lmm chat --continue
+   lmm chat --load chat.json -m other-model]]
+
+local PICTURES = { auto = true, kitty = true, iterm = true, sixel = true, none = true }
+
+local function picture_protocol(word)
+  if PICTURES[word] then return word end
+  return nil, ("--pictures takes auto, kitty, iterm, sixel or none, not '%s'"):format(word)
+end
+
+--- The commands are looked at only where the help is.
+local function add_epilog(command)
+  local get_help = command.get_help
+  function command:get_help(...)
+    local list = require("lmm.cli.chat.commands").help(76):gsub("[^\n]+", "   %0")
+    self:epilog((EPILOG:gsub("%%s", function() return list end)))
+    return get_help(self, ...)
+  end
+end
+
+function chat.declare(parser)
+  local command = parser:command("chat", DESCRIPTION):summary "Talk with a model in the terminal."
+  command:usage "Usage: lmm chat [OPTION]..."
+  command:option("-i --image", "A picture for the first question: a path, or an http:, https:, file: or data: URL. May"
+    .. " be given several times."):argname("SOURCE"):count("*"):action(sources.add "image")
+  command:option("-a --attach", "A medium of any kind for it, told by its bytes."):argname("SOURCE"):count("*")
+    :action(sources.add())
+  command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
+  command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
+  connection.declare(command)
+  command:option("-p --param", "A field of the requests, by the server's name, such as temperature=0. May be given"
+    .. " several times; /set changes it."):argname("NAME=VALUE"):count("*"):convert(field.parse)
+  command:option("--tool", "A file in Lua that returns a tool, or a list of them, for the model to call; see lmm ask"
+    .. " --help. May be given several times."):argname("FILE.lua"):count("*")
+  command:flag("--continue", "Go on with the last conversation in the log (see lmm log).")
+  command:option("--load", "Go on with the conversation that was saved in FILE."):argname "FILE"
+  command:option("--pictures", "How pictures are shown: kitty, iterm, sixel (by chafa), none or auto, which finds out"
+    .. " what the terminal can (default: auto)."):argname("HOW"):convert(picture_protocol)
+  command:option("--timeout", "How long to wait for a whole answer, all attempts included (default: no limit but 600"
+    .. " until the first piece and 120 between two)."):argname("SECONDS"):convert(console.seconds)
+  command:flag("-v --verbose", "Say after each answer which model gave it, how long it took and how many tokens it"
+    .. " has.")
+  add_epilog(command)
+end
+
+local RESERVED = { stream = true, messages = true, system = true, headers = true, on_call = true, stop_when = true }
+
+local function read_fields(args)
+  local fields = {}
+  for _, given in ipairs(args.param) do
+    if RESERVED[given.name] then console.misuse("-p does not set '%s'", given.name) end
+    fields[given.name] = given.value
+  end
+  if args.system then fields.system = console.text(args.system, "the system message") end
+  return fields
+end
+
+--- The conversation to begin with.
+local function open(client, args)
+  local fields = read_fields(args)
+  if args["continue"] and args.load then console.misuse "--continue and --load say both where to begin: give one" end
+  if args.system and (args["continue"] or args.load) then
+    console.misuse "-s is for a conversation that begins: /system changes that of another one"
+  end
+  for _, given in ipairs(args.media or {}) do
+    if given.source == "-" then console.misuse "the standard input is where the questions come from, not a medium" end
+  end
+  if args.load then return client:load(args.load, fields) end
+  if args["continue"] then
+    local last, message = require("lmm.cli.chat.log").last_chat()
+    if not last then console.fail("--continue: %s", message) end
+    for name, value in pairs(last.fields) do
+      if fields[name] == nil and not RESERVED[name] then fields[name] = value end
+    end
+    fields.messages = last.messages
+    if not args.model then fields.model = last.model end
+  end
+  return client:conversation(fields)
+end
+
+--- A function that makes the client of a server: of its URL, or its name; nil is that of the arguments. Another one
+--- takes away what is said of an attempt that is waited for.
+---@return fun(server: string?): lmm.Client connect, fun() clear
+local function connector(args)
+  local lmm = require "lmm"
+  local on_retry, clear = require "lmm.cli.progress".retries()
+  return function(server)
+    local given = {}
+    for name, value in pairs(args) do given[name] = value end
+    if server and server:find "://" then
+      given.url, given.server, given.dialect, given.header = { server }, nil, nil, {}
+    elseif server then
+      given.url, given.server, given.dialect, given.header = {}, server, nil, {}
+    end
+    local options = connection.options(given)
+    options.timeout, options.retry = args.timeout, { on_retry = on_retry }
+    if server and not options.base_url then
+      console.misuse("there is no server '%s': a URL begins with http:// or https://", server)
+    end
+    if not server then options.model = args.model end
+    return lmm.connect(options)
+  end, clear
+end
+
+--- Lines by lua-readline where somebody sits at a terminal that can, else as they come.
+local function new_reader(session, input)
+  local readers = require "lmm.cli.chat.reader"
+  if not input.is_terminal or os.getenv "TERM" == "dumb" then return readers.plain(input) end
+  local history, problem = require("lmm.cli.chat.history").open(session.uv, require("lmm.cli.chat.history").path())
+  local complete = require("lmm.cli.chat.completion").new(session)
+  local reader = readers.readline(input, complete, history)
+  if not reader then
+    session.screen:note "[there is no line editing: the Lua module readline is missing (apt install lua-readline)]"
+    return readers.plain(input)
+  end
+  if problem then session.screen:note("[the history is not kept: %s]", problem) end
+  return reader
+end
+
+local function is_terminal()
+  local ok = os.execute "test -t 1 -a -t 2" -- 0 on Lua 5.1, true later
+  return ok == 0 or ok == true
+end
+
+--- What it begins with, on the screen.
+local function greet(session)
+  if not session.reader.is_interactive then return end
+  session.screen:note("[%s; /help lists the commands]", require("lmm.text").without_user(session.client.base_url))
+  local last = session:chat():question(-1)
+  if last then session.screen:note("[the last question was: %s]", require("lmm.text").line(tostring(last[1]), 200)) end
+end
+
+local SIGNALS = { sighup = 1, sigint = 2, sigterm = 15 }
+
+local function converse(session, args, input)
+  if #args.tool > 0 then require "lmm.cli.tool".add(session:chat(), args.tool) end
+  local reader = new_reader(session, input)
+  session.reader = reader
+  greet(session)
+  for _, given in ipairs(args.media or {}) do
+    for _, part in ipairs(session.attached:add(given.source, given.kind)) do session.pictures:show(part) end
+  end
+  if args.media then session.screen:note("%s", session.attached:listing()) end
+  local ok, signal = pcall(require("lmm.cli.chat.loop").run, session, reader)
+  reader:close()
+  if not ok then error(signal, 0) end
+  if signal then error({ status = 128 + SIGNALS[signal] }, 0) end
+  if session.has_failed and not reader.is_interactive then error({ status = 1 }, 0) end
+  return true
+end
+
+function chat.run(args)
+  local uv = require "luv"
+  local connect, clear = connector(args)
+  local client = connect()
+  local conversation, message, err = open(client, args)
+  if not conversation then return nil, message, err end
+  local screen = require("lmm.cli.chat.screen").new { is_terminal = is_terminal(), term = os.getenv "TERM",
+    no_color = os.getenv "NO_COLOR" }
+  local session = require("lmm.cli.chat.session").new { uv = uv, client = client, chat = conversation, screen = screen,
+    connect = connect, clear = clear, is_verbose = args.verbose }
+  session.pictures = require("lmm.cli.chat.pictures").new(screen, function(fn) return session:wait(fn) end,
+    args.pictures ~= "auto" and args.pictures or nil)
+  local input = require("lmm.cli.chat.input").new(uv)
+  local close = require("lmm.cli.signals").listen(uv, { "sighup", "sigint", "sigterm" }, function(name)
+    if name ~= "sigint" then session.ended_by = name end
+    if not session:on_signal() then input:on_signal(name) end
+  end)
+  local ok, done, why, problem = pcall(converse, session, args, input)
+  input:close()
+  close()
+  if not ok then error(done, 0) end
+  return done, why, problem
+end
+
+return chat

@@ -1,0 +1,26 @@
+--- Advice in the chat's words: that for the shell comes in.
+local shell = require "lmm.cli.advice"
+
+local advice = {}
+
+local rows = {
+  { "%-p '?([%w_]+)=([^%s)']+)'?", "/set %1 %2" },
+  { "%-m NAME", "/model NAME" },
+  { "lmm models lists", "/model lists" },
+  { "give its tool by %-%-tool", "give its tool by /tool FILE" },
+  { "%-%-timeout sets", "/set timeout SECONDS sets" },
+  { " ?%(%-a takes any medium, %-i only pictures%)", "" },
+}
+
+--- The message for who types in a chat.
+---@param message string
+---@param err lmm.Error?
+---@return string
+function advice.of(message, err)
+  message = shell.of(message, err)
+  if err and not err.hint and err.kind ~= "invalid" then return message end -- a server's own words
+  for _, row in ipairs(rows) do message = message:gsub(row[1], row[2]) end
+  return message
+end
+
+return advice

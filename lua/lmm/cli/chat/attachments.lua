@@ -1,0 +1,97 @@
+--- What goes along with the next question: paths and URLs as people type them come in; parts go out, and lines that say
+--- what they are.
+local parts = require "lmm.part"
+local sources = require "lmm.cli.sources"
+local texts = require "lmm.text"
+
+---@class lmm.chat.Attachments
+---@field parts lmm.Part[]
+local Attachments = {}
+Attachments.__index = Attachments
+
+local attachments = {}
+
+---@return lmm.chat.Attachments
+function attachments.new()
+  return setmetatable({ parts = {} }, Attachments)
+end
+
+local function is_there(path)
+  return parts.new("file", path).err == nil
+end
+
+--- A path as the system knows it: ~ is the home directory, and quotes and backslashes of a shell go, as in what a
+--- terminal types for a file that is dropped on it.
+---@param text string
+---@return string
+function attachments.path(text)
+  text = text:match "^%s*(.-)%s*$"
+  if is_there(text) then return text end
+  local quoted = text:match "^'(.*)'$" or text:match '^"(.*)"$'
+  text = quoted or (text:gsub("\\(.)", "%1"))
+  local home = os.getenv "HOME"
+  if home and not quoted then text = text:gsub("^~/", function() return home .. "/" end) end
+  return text
+end
+
+--- Whether a line is nothing but a URL, or the path of a file that is there.
+---@param line string
+---@return boolean
+function attachments.is_source(line)
+  if line:find "\n" then return false end
+  if line:find "^%s*https?://[^%s/]+/%S+%s*$" then return true end
+  return line:find "[./]" ~= nil and is_there(attachments.path(line))
+end
+
+--- Digits in groups of three.
+local function grouped(number)
+  local text = ("%d"):format(number)
+  local head = #text % 3
+  return (text:sub(1, head) .. text:sub(head + 1):gsub("%d%d%d", ",%0")):gsub("^,", "")
+end
+
+--- What a part is: "picture.jpg: image/jpeg, 640 x 480 pixels, 12,345 bytes".
+---@param part lmm.Part
+---@return string
+function attachments.describe(part)
+  local facts = { part.mime or part.kind }
+  if part.width then facts[#facts + 1] = ("%d x %d pixels"):format(part.width, part.height) end
+  if part.size then facts[#facts + 1] = grouped(part.size) .. " bytes" end
+  if part.url and not part.media then facts[#facts + 1] = "fetched by the server" end
+  return texts.line(part.path or part.url or part.filename or part.kind, 200) .. ": " .. table.concat(facts, ", ")
+end
+
+--- Adds what is at a path or a URL. It raises where that cannot be sent.
+---@param source string
+---@param kind "image"|nil  told by its bytes unless given
+---@return lmm.Part[] added
+function Attachments:add(source, kind)
+  local added = sources.parts { { source = source, kind = kind } }
+  for _, part in ipairs(added) do
+    if part.err then error({ status = 1, message = part.err.message }, 0) end
+  end
+  for _, part in ipairs(added) do table.insert(self.parts, part) end
+  return added
+end
+
+--- What is attached, in words.
+---@return string
+function Attachments:listing()
+  if #self.parts == 0 then return "nothing is attached" end
+  local lines = { "attached to the next question:" }
+  for i, part in ipairs(self.parts) do lines[i + 1] = ("  %d  %s"):format(i, attachments.describe(part)) end
+  return table.concat(lines, "\n")
+end
+
+--- Takes one away.
+---@param n integer
+---@return lmm.Part? part  nil where there is no such one
+function Attachments:remove(n)
+  return table.remove(self.parts, self.parts[n] and n or #self.parts + 1)
+end
+
+function Attachments:clear()
+  self.parts = {}
+end
+
+return attachments

@@ -1,0 +1,65 @@
+--- Commands: what was used, and what was asked.
+local console = require "lmm.cli.console"
+local texts = require "lmm.text"
+
+local function tokens(session)
+  local chat, client, used = session:chat():fork(), session.client, session.used
+  local reply, message, err = session:wait(function()
+    return client:tokenize(chat.messages, { timeout = 30, retry = false, model = chat.fields.model })
+  end)
+  if reply then
+    session.screen:print(("the conversation has %d tokens%s"):format(reply.count, reply.max_model_len
+      and (", of at most %d"):format(reply.max_model_len) or ""))
+  elseif err.status then
+    session.screen:note "this server counts no tokens of conversations"
+  else
+    console.fail("%s", message)
+  end
+  session.screen:print(("used so far: %d tokens of prompts and %d of answers, in %d answer%s"):format(used.prompt,
+    used.completion, used.answers, used.answers == 1 and "" or "s"))
+end
+
+local MILLION = 1000000
+
+--- The prices of a million tokens.
+local function read_price(text)
+  local input, output = text:match "^(%S+)%s+(%S+)$"
+  input, output = tonumber(input), tonumber(output)
+  if not (input and output and input >= 0 and output >= 0 and input + output < math.huge) then
+    console.misuse "/cost takes what a million tokens of prompts cost, and of answers, as in /cost 0.15 0.60"
+  end
+  return { input = input, output = output }
+end
+
+local function cost(session, text)
+  if text ~= "" then session.price = read_price(text) end
+  local used, price = session.used, session.price
+  local sum = price and (used.prompt * price.input + used.completion * price.output) / MILLION or used.cost
+  session.screen:print(("%d tokens of prompts, %d of answers%s"):format(used.prompt, used.completion,
+    sum and (": %.6f"):format(sum):gsub("0+$", ""):gsub("%.$", "") or ""))
+  if not sum then
+    session.screen:note "prices are not known: /cost IN OUT tells what a million tokens cost"
+  end
+end
+
+local function log(session, text)
+  local most = text == "" and 10 or text:find "^%d+$" and tonumber(text)
+  if not most or most < 1 then console.misuse "/log takes how many exchanges to show" end
+  local rows, message = require("lmm.cli.chat.log").last(most)
+  if not rows then console.fail("%s", message) end
+  if #rows == 0 then return session.screen:note "the log is empty" end
+  local lines = {}
+  for i = #rows, 1, -1 do
+    local row = rows[i]
+    lines[#lines + 1] = texts.line(("%d  %s  %s"):format(row.id, os.date("%Y-%m-%d %H:%M", math.floor(row.time)),
+      texts.line(row.question or "", 200)), session.screen:width())
+  end
+  session.screen:print(table.concat(lines, "\n"))
+end
+
+return {
+  { name = "tokens", run = tokens, help = "Say how many tokens the conversation has, and how many were used." },
+  { name = "cost", args = "[IN OUT]", run = cost, help = "Say what the answers of this chat cost; IN and OUT are the "
+    .. "prices of a million tokens of prompts and of answers." },
+  { name = "log", args = "[N]", run = log, help = "Show the last exchanges in the log (see lmm log)." },
+}

@@ -1,0 +1,141 @@
+--- Where lines come from: a prompt comes in, a line goes out. A reader is whatever has `read` and `remember`; the loop
+--- is handed one, so that it runs by lua-readline, without it, and in a spec.
+local console = require "lmm.cli.console"
+
+---@class lmm.chat.Reader
+---@field is_interactive boolean  somebody sits there, who can be asked
+---@field read fun(self, prompt: string): string?, string?  a line, which holds line ends where it was pasted; nil at
+--- the end; nil and the name of a signal
+---@field remember fun(self, entry: string)  keeps what was entered in the history
+---@field close fun(self)
+
+local reader = {}
+
+-- ---- plain --------------------------------------------------------------------------------------------------------
+
+local Plain = {}
+Plain.__index = Plain
+
+--- Reads standard input as it is. On a terminal the system's own line editing is all there is.
+---@param input lmm.chat.Input
+---@return lmm.chat.Reader
+function reader.plain(input)
+  return setmetatable({ input = input, is_interactive = input.is_terminal, rest = "", is_over = false }, Plain)
+end
+
+--- The next line of what has been read, if it is there.
+function Plain:take()
+  local line, after = self.rest:match "^([^\n]*)\n()"
+  if line then
+    self.rest = self.rest:sub(after)
+  elseif self.is_over and self.rest ~= "" then
+    line, self.rest = self.rest, ""
+  end
+  return line and (line:gsub("\r$", ""))
+end
+
+--- Reads on; false where a signal came.
+function Plain:fill()
+  local ok, signal = self.input:wait()
+  if not ok then return false, signal end
+  local bytes = self.input:read()
+  if bytes then self.rest = self.rest .. bytes else self.is_over = true end
+  return true
+end
+
+--- Lines that come at once, once somebody was waited for, were pasted, and are one entry.
+function Plain:take_pasted(line)
+  local lines = { line }
+  while not self.is_over and (self.rest ~= "" or self.input:is_readable()) do
+    if not self.rest:find "\n" and not self:fill() then break end
+    lines[#lines + 1] = self:take()
+  end
+  return table.concat(lines, "\n")
+end
+
+function Plain:read(prompt)
+  if self.is_interactive then console.write(prompt) end
+  local is_waited = self.is_interactive and self.rest == "" and not self.input:is_readable()
+  local line = self:take()
+  while not line and not self.is_over do
+    local ok, signal = self:fill()
+    if not ok then
+      self.rest = ""
+      return nil, signal
+    end
+    line = self:take()
+  end
+  if not line and self.is_interactive then console.write "\n" end
+  return line and is_waited and self:take_pasted(line) or line
+end
+
+function Plain:remember() end
+
+function Plain:close() end
+
+-- ---- lua-readline -------------------------------------------------------------------------------------------------
+
+local Readline = {}
+Readline.__index = Readline
+
+--- readline's own interface for completion: what stands in the place of the last word of a line. What is raised in it
+--- would go through readline's C.
+local function completer(complete)
+  return function(line, from, to)
+    local out = {}
+    pcall(function()
+      local candidates, start, is_open = complete(line:sub(1, to))
+      for i, candidate in ipairs(candidates) do out[i] = candidate:sub(from - start + 1) end
+      if is_open then require "readline".set_completion_append_character "" end
+    end)
+    return out
+  end
+end
+
+--- Line editing by lua-readline; nil where it is not installed.
+---@param input lmm.chat.Input
+---@param complete fun(line: string): string[], integer, boolean?  what the end of a line may become, from which byte
+--- on, and whether more will follow
+---@param history lmm.chat.History
+---@return lmm.chat.Reader?
+function reader.readline(input, complete, history)
+  local ok, module = pcall(require, "readline")
+  if not ok then return nil end
+  os.setlocale("", "ctype") -- so that a character of several bytes is one
+  module.set_options { histfile = "", auto_add = false }
+  module.set_readline_name "lmm"
+  module.set_complete_function(completer(complete))
+  for _, entry in ipairs(history:entries()) do module.add_history(entry) end
+  return setmetatable({ input = input, module = module, history = history, is_interactive = true }, Readline)
+end
+
+function Readline:read(prompt)
+  local module, line, is_over = self.module, nil, false
+  module.handler_install(prompt, function(text)
+    line, is_over = text, true
+    module.handler_remove()
+  end)
+  while not is_over do
+    local ok, signal = self.input:wait()
+    if not ok then
+      if module.sigcleanup then module.sigcleanup() end
+      module.handler_remove()
+      console.write "\n"
+      return nil, signal
+    end
+    module.read_char()
+  end
+  if not line then console.write "\n" end
+  return line
+end
+
+function Readline:remember(entry)
+  self.module.add_history(entry)
+  self.history:add(entry)
+end
+
+function Readline:close()
+  self.history:close()
+end
+
+return reader
