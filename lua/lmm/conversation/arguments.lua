@@ -73,13 +73,13 @@ end
 ---@return table? message  nil where there is no part
 ---@return table opts
 function arguments.read(...)
-  local content, opts = {}, nil
+  local content, opts, text = {}, nil, nil
   local count = select("#", ...)
   while count > 0 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
   for i = 1, count do
     local value = select(i, ...)
     if type(value) == "string" then
-      content[#content + 1] = { type = "text", text = value }
+      content[#content + 1], text = { type = "text", text = value }, value
     elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
       content[#content + 1] = request.copy(value)
     elseif type(value) == "table" and value[1] ~= nil then
@@ -92,9 +92,7 @@ function arguments.read(...)
     end
   end
   if #content == 0 then return nil, opts or {} end
-  local only = content[1]
-  if #content == 1 and only.type == "text" and type(only.text) == "string" then content = only.text end
-  return { role = "user", content = content }, opts or {}
+  return { role = "user", content = #content == 1 and text or content }, opts or {}
 end
 
 return arguments

@@ -61,6 +61,7 @@ function Plain:read(prompt)
     local ok, signal = self:fill()
     if not ok then
       self.rest = ""
+      if self.is_interactive then console.write "\n" end
       return nil, signal
     end
     line = self:take()

@@ -14,16 +14,32 @@ local screen = {}
 
 local WIDTH, NARROWEST = 80, 20 -- columns: where they are not known, and fewer are taken for no terminal's
 
----@param opts { is_terminal: boolean, term: string?, no_color: string? }  term, no_color: of the environment
+local function say(text)
+  io.stderr:write(text)
+  io.stderr:flush()
+end
+
+--- What is handed in takes the place of standard output and standard error.
+---@class lmm.chat.ScreenOptions
+---@field is_terminal boolean
+---@field term string?      $TERM
+---@field no_color string?  $NO_COLOR
+---@field write nil|fun(text: string)
+---@field say nil|fun(text: string)
+---@field columns integer?
+
+---@param opts lmm.chat.ScreenOptions
 ---@return lmm.chat.Screen
 function screen.new(opts)
-  local has_styles = opts.is_terminal and opts.term ~= "dumb" and (opts.no_color or "") == ""
-  return setmetatable({ is_terminal = opts.is_terminal, has_styles = has_styles, write = console.write }, Screen)
+  return setmetatable({
+    is_terminal = opts.is_terminal, columns = opts.columns, write = opts.write or console.write, say = opts.say or say,
+    has_styles = opts.is_terminal and opts.term ~= "dumb" and (opts.no_color or "") == "",
+  }, Screen)
 end
 
 --- How many columns there are now.
 function Screen:width()
-  local width = self.is_terminal and require "lmm.cli.progress".new().width
+  local width = self.columns or self.is_terminal and require "lmm.cli.progress".new().width
   return width and math.max(width, NARROWEST) or WIDTH
 end
 
@@ -34,14 +50,12 @@ end
 
 --- Says something of our own: no answer.
 function Screen:note(format, ...)
-  io.stderr:write(self:dim(safe.text(format:format(...))), "\n")
-  io.stderr:flush()
+  self.say(self:dim(safe.text(format:format(...))) .. "\n")
 end
 
 --- Says what went wrong.
 function Screen:fail(message)
-  io.stderr:write("lmm: ", safe.text(texts.fold(message)), "\n")
-  io.stderr:flush()
+  self.say("lmm: " .. safe.text(texts.fold(message)) .. "\n")
 end
 
 --- Prints lines that were asked for.
