@@ -4,7 +4,8 @@ local console = require "lmm.cli.console"
 local editor = {}
 
 --- What a shell runs: it may hold options, as in "code --wait".
-local function command()
+---@return string
+function editor.command()
   for _, name in ipairs { "VISUAL", "EDITOR" } do
     local words = os.getenv(name)
     if words and words:find "%S" then return words end
@@ -25,14 +26,15 @@ function editor.edit(text, uv)
   local file = assert(io.open(path, "wb"))
   file:write(text, "\n")
   file:close()
-  local ok = os.execute(command() .. " '" .. path:gsub("'", "'\\''") .. "'")
+  local ok = os.execute(editor.command() .. " '" .. path:gsub("'", "'\\''") .. "'")
   local after = io.open(path, "rb")
   local edited = after and after:read "*a"
   if after then after:close() end
   os.remove(path)
   uv.fs_rmdir(folder)
   if not (ok == 0 or ok == true) then
-    console.fail("the editor '%s' ended with a failure: nothing is asked ($VISUAL or $EDITOR names another)", command())
+    console.fail("the editor '%s' ended with a failure: nothing is asked ($VISUAL or $EDITOR names another)",
+      editor.command())
   end
   return console.chomp(edited or "")
 end

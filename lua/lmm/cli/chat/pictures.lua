@@ -137,11 +137,17 @@ function draw.iterm(self, bytes, columns, rows)
     columns, rows, core.base64.encode(bytes)))
 end
 
-function draw.sixel(_, bytes, columns, rows)
-  local pipe = io.popen(("chafa -f sixel -s %dx%d - 2>/dev/null"):format(columns, rows), "w")
-  if not pipe then return end
-  pipe:write(bytes)
+--- chafa draws from a file.
+function draw.sixel(self, bytes, columns, rows)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "wb"))
+  file:write(bytes)
+  file:close()
+  local pipe = io.popen(("chafa -f sixel -s %dx%d '%s' 2>/dev/null"):format(columns, rows, path))
+  local drawn = pipe:read "*a"
   pipe:close()
+  os.remove(path)
+  if drawn ~= "" then self.screen.write(drawn) end
 end
 
 --- Shows a picture, where that can be done.
