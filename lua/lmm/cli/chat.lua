@@ -191,9 +191,10 @@ function chat.run(args)
   session.pictures = require("lmm.cli.chat.pictures").new(screen, function(fn) return session:wait(fn) end,
     args.pictures ~= "auto" and args.pictures or nil)
   local input = require("lmm.cli.chat.input").new(uv)
-  local close = require("lmm.cli.signals").listen(uv, { "sighup", "sigint", "sigterm" }, function(name)
-    if name ~= "sigint" then session.ended_by = name end
-    if not session:on_signal() then input:on_signal(name) end
+  local close = require("lmm.cli.signals").listen(uv, { "sigcont", "sighup", "sigint", "sigterm" }, function(name)
+    if SIGNALS[name] and name ~= "sigint" then session.ended_by = name end
+    local has_ended = SIGNALS[name] and session:on_signal()
+    if not has_ended then input:on_signal(name) end
   end)
   local ok, done, why, problem = pcall(converse, session, args, input)
   input:close()

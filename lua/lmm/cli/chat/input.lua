@@ -23,13 +23,14 @@ function input.new(uv)
   local fd = POLLED[kind] and uv.fs_open("/dev/stdin", "r", 0) or STDIN
   return setmetatable({
     uv = uv, is_terminal = kind == "tty", fd = fd, poll = POLLED[kind] and uv.new_poll(fd) or nil, signal = nil,
+    is_continued = false,
   }, Input)
 end
 
 --- To be called when a signal comes.
 ---@param name string
 function Input:on_signal(name)
-  self.signal = name
+  if name == "sigcont" then self.is_continued = true else self.signal = name end
 end
 
 --- The signal that came, once.
@@ -40,11 +41,17 @@ function Input:take_signal()
 end
 
 --- Waits until there is something to read, or the end of it.
+---@param on_continue fun()?  called where the program goes on after Ctrl-Z, when the shell has used the terminal
 ---@return true? readable, string? signal
-function Input:wait()
+function Input:wait(on_continue)
   local uv, is_readable = self.uv, self.poll == nil
+  self.is_continued = false
   if self.poll then self.poll:start("r", function() is_readable = true end) end
-  while not is_readable and not self.signal do uv.run "once" end
+  while not is_readable and not self.signal do
+    uv.run "once"
+    if self.is_continued and on_continue then on_continue() end
+    self.is_continued = false
+  end
   if self.poll then self.poll:stop() end
   if self.signal then return nil, self:take_signal() end
   return true

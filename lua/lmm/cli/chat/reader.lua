@@ -93,6 +93,27 @@ local function completer(complete)
   end
 end
 
+--- What the terminal is to be like at the end.
+local function terminal_modes()
+  local pipe = io.popen "stty -g </dev/tty 2>/dev/null"
+  local modes = pipe:read "*l"
+  pipe:close()
+  return modes
+end
+
+--- Where a signal came while a line was read, lua-readline cannot put the terminal in order: its handler_remove closes
+--- the stream to the terminal first, and is safe in a handler alone. So after Ctrl-C the next line is begun on top of
+--- the one that is dropped, and at the end of the program this does it.
+local function restore(modes)
+  console.write "\27[?2004l" -- what is pasted is no longer marked
+  if modes and modes:find "^[%x:]+$" then os.execute("stty " .. modes .. " </dev/tty 2>/dev/null") end
+end
+
+--- What readline needs of the terminal while it reads a line.
+local function prepare()
+  os.execute "stty -icanon -echo min 1 time 0 </dev/tty 2>/dev/null"
+end
+
 --- Line editing by lua-readline; nil where it is not installed.
 ---@param input lmm.chat.Input
 ---@param complete fun(line: string): string[], integer, boolean?  what the end of a line may become, from which byte
@@ -107,25 +128,26 @@ function reader.readline(input, complete, history)
   module.set_readline_name "lmm"
   module.set_complete_function(completer(complete))
   for _, entry in ipairs(history:entries()) do module.add_history(entry) end
-  return setmetatable({ input = input, module = module, history = history, is_interactive = true }, Readline)
+  return setmetatable({ input = input, module = module, history = history, is_interactive = true,
+    is_installed = false, modes = terminal_modes() }, Readline)
 end
 
 function Readline:read(prompt)
   local module, line, is_over = self.module, nil, false
+  self.is_installed = true
   module.handler_install(prompt, function(text)
     line, is_over = text, true
     module.handler_remove()
   end)
   while not is_over do
-    local ok, signal = self.input:wait()
+    local ok, signal = self.input:wait(prepare)
     if not ok then
-      if module.sigcleanup then module.sigcleanup() end
-      module.handler_remove()
       console.write "\n"
       return nil, signal
     end
     module.read_char()
   end
+  self.is_installed = false
   if not line then console.write "\n" end
   return line
 end
@@ -136,6 +158,7 @@ function Readline:remember(entry)
 end
 
 function Readline:close()
+  if self.is_installed then restore(self.modes) end
   self.history:close()
 end
 

@@ -1,0 +1,254 @@
+-- `lmm chat` as it is: in a terminal, which tmux plays, and with lines from a pipe or a file.
+local cli = require "spec.support.cli"
+local mock = require "lmm.mock"
+local process = require "spec.support.process"
+local shell = require "spec.support.shell"
+local terminal = require "spec.support.terminal"
+
+local PICTURE = "examples/picture.jpg"
+
+local server, program
+
+setup(function()
+  server = assert(mock.start { delay = 0.02 })
+  program = cli.new { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "", LMM_LOG = "off" }
+end)
+
+teardown(function()
+  server.stop()
+  program.remove()
+end)
+
+--- Calls `fn` with a terminal in which a chat runs that waits for its first line.
+local function chat(words, opts, fn)
+  opts.env = opts.env or {}
+  for name, value in pairs { OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "", LUA_PATH = package.path,
+    LUA_CPATH = package.cpath, LMM_LOG = "off" } do opts.env[name] = opts.env[name] or value end
+  table.insert(words, 1, "chat")
+  local screen = terminal.start(program.command(words), opts)
+  local ok, problem = pcall(function()
+    screen:wait_for "> ?$"
+    fn(screen)
+  end)
+  local shown = not ok and screen:text()
+  screen:stop()
+  if not ok then error(tostring(problem) .. "\n" .. shown, 0) end
+end
+
+--- Waits for the next prompt behind a text.
+local function wait_prompt(screen, text)
+  return screen:wait_for(text:gsub("[%^%$%(%)%%%.%[%]%*%+%-%?]", "%%%0") .. "[^\n]*\n> ?$")
+end
+
+local function in_terminal(name, words, opts, fn)
+  it(name, function() chat(words, opts, fn) end)
+end
+
+describe("lmm chat in a terminal", function()
+  in_terminal("completes, attaches, asks and ends", {}, {}, function(screen)
+    screen:type "/att"
+    screen:press "Tab"
+    screen:wait_for "> /attach"
+    screen:type "examples/pict"
+    screen:press("Tab", "Enter")
+    screen:wait_for "1  examples/picture.jpg: image/jpeg, 1280 x 854 pixels, 104,316 bytes\n%+1 >"
+    screen:enter "What?"
+    wait_prompt(screen, "question: What?")
+    screen:enter "And?"
+    wait_prompt(screen, "turn 2, after 2 messages")
+    screen:press "C-d"
+    assert.equal(0, screen:status())
+    assert.matches(" echo .*", shell.read(screen.folder .. "/stty"))
+    assert.matches(" icanon", shell.read(screen.folder .. "/stty"))
+  end)
+
+  in_terminal("Ctrl-C stops answers and drops lines, again and again", {}, {}, function(screen)
+    for i = 1, 3 do
+      screen:enter(("begin%d "):format(i) .. ("and go on "):rep(40))
+      screen:wait_for(("question: begin%d and"):format(i))
+      screen:press "C-c"
+      process.wait_for("the stop", function()
+        return select(2, screen:text():gsub("%[stopped: what came stays", "")) == i
+      end)
+      screen:type "dropped"
+      screen:wait_for "> dropped$"
+      screen:press "C-c"
+      process.wait_for("the drop", function()
+        return select(2, screen:text():gsub("> dropped[^\n]*\n%[Ctrl%-D or /quit ends the chat", "")) == i
+      end)
+    end
+    screen:enter "last"
+    assert.falsy(wait_prompt(screen, "turn 4, after 6 messages"):find "question: dropped")
+    screen:enter "/quit"
+    assert.equal(0, screen:status())
+  end)
+
+  in_terminal("takes what is pasted as one question", {}, {}, function(screen)
+    screen:paste "one\n/undo\n\tthree"
+    screen:wait_for "three"
+    screen:press "Enter"
+    assert.matches("question: one\n/undo\n", wait_prompt(screen, "three"))
+    screen:paste "a\27b"
+    screen:press "Enter"
+    screen:wait_for "question: a"
+    screen:enter "/quit"
+    screen:status()
+  end)
+
+  it("keeps a history for its owner alone", function()
+    local state = os.tmpname()
+    os.remove(state)
+    chat({}, { env = { XDG_STATE_HOME = state } }, function(screen)
+      screen:enter "first"
+      wait_prompt(screen, "question: first")
+      screen:paste "two\nlines"
+      screen:press "Enter"
+      wait_prompt(screen, "turn 2, after 2 messages")
+      screen:enter " secret"
+      wait_prompt(screen, "turn 3, after 4 messages")
+      screen:enter "/quit"
+      screen:status()
+    end)
+    chat({}, { env = { XDG_STATE_HOME = state } }, function(screen)
+      screen:press("Up", "Up", "Enter")
+      assert.matches("question: two\nlines", screen:wait_for "question: two\nlines")
+      screen:press "C-d"
+      screen:status()
+    end)
+    local path = state .. "/lmm/history"
+    assert.equal("first\ntwo\\nlines\n/quit\ntwo\\nlines\n", shell.read(path))
+    assert.equal("600\n", shell.output("stat -c %a " .. path))
+    shell.run("rm -rf %s", state)
+  end)
+
+  in_terminal("says once that the history cannot be kept", {}, { env = { XDG_STATE_HOME = "/dev/null" } }, function(screen)
+    screen:enter "one"
+    local text = wait_prompt(screen, "question: one")
+    assert.equal(1, select(2, text:gsub("%[the history is not kept: '/dev/null/lmm/history' cannot be written: not a "
+      .. "directory%]", "")))
+  end)
+
+  in_terminal("copies the answer", {}, {}, function(screen)
+    screen:tmux "set -s set-clipboard on"
+    screen:enter "one"
+    wait_prompt(screen, "question: one")
+    screen:enter "/copy"
+    screen:wait_for "copied: 13 bytes"
+    process.wait_for("the buffer", function() return screen:tmux "show-buffer" == "question: one" end)
+  end)
+
+  it("edits by $VISUAL", function()
+    local editor = program.write("editor", "#!/bin/sh\nsed -i 's/one/two/' \"$2\"\n")
+    chat({}, { env = { VISUAL = "sh " .. editor .. " -x" } }, function(screen)
+      screen:enter "one"
+      wait_prompt(screen, "question: one")
+      screen:enter "/edit"
+      wait_prompt(screen, "question: two")
+    end)
+  end)
+
+  in_terminal("help fits into 40 columns", {}, { width = 40, height = 100 }, function(screen)
+    screen:enter "/help"
+    screen:wait_for "/quit\n    End the chat"
+    for line in screen:tmux("capture-pane -p"):gmatch "[^\n]+" do assert(#line < 40 or line:find "^%[", line) end
+  end)
+
+  for _, row in ipairs { { "TERM=dumb", env = { TERM = "dumb" } }, { "without lua-readline", is_missing = true } } do
+    it("reads plain lines: " .. row[1], function()
+      local env = row.env or {}
+      if row.is_missing then
+        local path = program.write("readline.lua", "error \"module 'readline' not found\"")
+        env.LUA_PATH = path:gsub("readline%.lua$", "?.lua") .. ";" .. package.path
+      end
+      chat({}, { env = env }, function(screen)
+        if row.is_missing then screen:wait_for "no line editing: the Lua module readline is missing" end
+        screen:enter("begin " .. ("and go on "):rep(20))
+        screen:wait_for "question: begin and"
+        screen:press "C-c"
+        screen:wait_for "%[stopped"
+        screen:type "dropped"
+        screen:wait_for "> dropped$"
+        screen:press "C-c"
+        screen:wait_for "Ctrl%-D or /quit"
+        screen:paste "two\nlines\n"
+        wait_prompt(screen, "question: two\nlines\nturn 2, after 2 messages")
+        screen:press "C-d"
+        assert.equal(0, screen:status())
+      end)
+    end)
+  end
+
+  for _, row in ipairs { { true, {} }, { false, { NO_COLOR = "1" } } } do
+    in_terminal(row[1] and "dims what is no answer" or "has no styles with NO_COLOR", {}, { env = row[2] }, function(screen)
+      assert.equal(row[1], screen:text(true):find "\27%[2m" ~= nil)
+    end)
+  end
+
+  for _, row in ipairs { { "TERM", 143 }, { "HUP", 129 } } do
+    in_terminal("ends in good order by SIG" .. row[1], {}, {}, function(screen)
+      screen:enter "one"
+      wait_prompt(screen, "question: one")
+      screen:type "begun"
+      screen:wait_for "> begun"
+      shell.run("kill -%s $(ps -o pid= --ppid $(tmux -S %s/tmux display -p '#{pane_pid}'))", row[1], screen.folder)
+      assert.equal(row[2], screen:status())
+      assert.matches(" icanon", shell.read(screen.folder .. "/stty"))
+    end)
+  end
+end)
+
+describe("lmm chat without a terminal", function()
+  it("takes each line as a question", function()
+    local run = program.run({ "chat" }, "one\n/undo\ntwo\n" .. PICTURE .. "\n")
+    assert.equal("question: one\nquestion: two\nquestion: " .. PICTURE .. "\nturn 2, after 2 messages\n", run.out)
+    assert.equal("taken back: one\nthe conversation is empty\n", run.err)
+    assert.equal(0, run.status)
+  end)
+
+  it("goes on behind what fails, and ends with 1", function()
+    local run = program.run({ "chat", "-p", "retry=false" }, '/nothing\n/set mock {"status":400}\na\n/set mock\nb\n')
+    assert.equal("question: b\n", run.out)
+    assert.matches("^lmm: there is no command /nothing[^\n]*\nlmm: HTTP 400[^\n]*\nmock is the server's to choose\n$",
+      run.err)
+    assert.equal(1, run.status)
+  end)
+
+  it("refuses what is no text", function()
+    local run = program.shell(program.command { "chat" } .. " <" .. PICTURE .. " >$out 2>$err; echo $? >$status")
+    assert.equal("", cli.complained(run, 1, "holds bytes that are no text, and is not asked: /attach PATH sends a file"))
+  end)
+
+  it("reads a pipe as it comes", function()
+    local run = program.shell("{ echo one; sleep 0.1; printf two; } | " .. program.command { "chat" }
+      .. " >$out 2>$err; echo $? >$status")
+    assert.equal("question: one\nquestion: two\nturn 2, after 2 messages\n", cli.answered(run))
+    assert.equal("", cli.answered(program.shell(program.command { "chat" } .. " </dev/null >$out 2>$err; echo $? >$status")))
+  end)
+
+  it("has media, a system message and fields from the beginning", function()
+    local run = program.run({ "chat", "-i", PICTURE, "-s", "Be brief.", "-p", "max_tokens=3", "-m", "mock", "-v" }, "What?\n")
+    assert.equal("image 1: image/jpeg, \n", run.out)
+    assert.matches("attached to the next question:\n  1  examples/picture.jpg: image/jpeg", run.err)
+    assert.matches("%[mock, %d+%.%d s, %d+ %+ 3 tokens%]\n$", run.err)
+  end)
+
+  it("goes on with what was saved", function()
+    local path = program.write("saved.json", "")
+    assert.equal(0, program.run({ "chat" }, "one\n/save " .. path .. "\n").status)
+    assert.equal("question: two\nturn 2, after 2 messages\n", cli.answered(program.run({ "chat", "--load", path }, "two\n")))
+    cli.complained(program.run({ "chat", "--load", path, "-s", "x" }, ""), 2, "/system changes that")
+    cli.complained(program.run({ "chat", "--load", path, "--continue" }, ""), 2, "give one")
+    cli.complained(program.run({ "chat", "--load", "gone" }, ""), 1, "cannot load")
+    cli.complained(program.run({ "chat", "-i", "-" }, ""), 2, "where the questions come from")
+    cli.complained(program.run({ "chat", "-i", "gone.jpg" }, ""), 1, "cannot read 'gone.jpg'")
+    cli.complained(program.run({ "chat", "--pictures", "big" }, ""), 2, "takes auto, kitty")
+  end)
+
+  it("has the commands in its help", function()
+    local help = cli.answered(program.run({ "chat", "--help" }))
+    for _, command in ipairs(require("lmm.cli.chat.commands").list()) do
+      assert(help:find("\n   /" .. command.name, 1, true), command.name)
+    end
+    for line in help:gmatch "[^\n]+" do assert(#line <= 80, line) end
+  end)
+end)
