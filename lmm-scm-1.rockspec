@@ -113,6 +113,7 @@ build = {
     ["lmm.cli.chat.screen"] = "lua/lmm/cli/chat/screen.lua",
     ["lmm.cli.chat.session"] = "lua/lmm/cli/chat/session.lua",
     ["lmm.cli.schema_file"] = "lua/lmm/cli/schema_file.lua",
+    ["lmm.cli.chat.start"] = "lua/lmm/cli/chat/start.lua",
     ["lmm.cli.connection"] = "lua/lmm/cli/connection.lua",
     ["lmm.cli.console"] = "lua/lmm/cli/console.lua",
     ["lmm.cli.embed"] = "lua/lmm/cli/embed.lua",

@@ -2,6 +2,7 @@
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local logging = require "lmm.cli.logging"
 local sources = require "lmm.cli.sources"
 
 local chat = {}
@@ -57,6 +58,7 @@ function chat.declare(parser)
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
   connection.declare(command)
+  logging.declare(command)
   command:option("-p --param", "A field of the requests, by the server's name, such as temperature=0. May be given"
     .. " several times; /set changes it."):argname("NAME=VALUE"):count("*"):convert(field.parse)
   command:option("--tool", "A file in Lua that returns a tool, or a list of them, for the model to call; see lmm ask"
@@ -70,65 +72,6 @@ function chat.declare(parser)
   command:flag("-v --verbose", "Say after each answer which model gave it, how long it took and how many tokens it"
     .. " has.")
   add_epilog(command)
-end
-
-local RESERVED = { stream = true, messages = true, system = true, headers = true, on_call = true, stop_when = true }
-
-local function read_fields(args)
-  local fields = {}
-  for _, given in ipairs(args.param) do
-    if RESERVED[given.name] then console.misuse("-p does not set '%s'", given.name) end
-    fields[given.name] = given.value
-  end
-  if args.system then fields.system = console.text(args.system, "the system message") end
-  return fields
-end
-
---- The conversation to begin with.
-local function open(client, args)
-  local fields = read_fields(args)
-  if args["continue"] and args.load then console.misuse "--continue and --load say both where to begin: give one" end
-  if args.system and (args["continue"] or args.load) then
-    console.misuse "-s is for a conversation that begins: /system changes that of another one"
-  end
-  for _, given in ipairs(args.media or {}) do
-    if given.source == "-" then console.misuse "the standard input is where the questions come from, not a medium" end
-  end
-  if args.load then return client:load(args.load, fields) end
-  if args["continue"] then
-    local last, message = require("lmm.cli.chat.log").last_chat()
-    if not last then console.fail("--continue: %s", message) end
-    for name, value in pairs(last.fields) do
-      if fields[name] == nil and not RESERVED[name] then fields[name] = value end
-    end
-    fields.messages = last.messages
-    if not args.model then fields.model = last.model end
-  end
-  return client:conversation(fields)
-end
-
---- A function that makes the client of a server: of its URL, or its name; nil is that of the arguments. Another one
---- takes away what is said of an attempt that is waited for.
----@return fun(server: string?): lmm.Client connect, fun() clear
-local function connector(args)
-  local lmm = require "lmm"
-  local on_retry, clear = require "lmm.cli.progress".retries()
-  return function(server)
-    local given = {}
-    for name, value in pairs(args) do given[name] = value end
-    if server and server:find "://" then
-      given.url, given.server, given.dialect, given.header = { server }, nil, nil, {}
-    elseif server then
-      given.url, given.server, given.dialect, given.header = {}, server, nil, {}
-    end
-    local options = connection.options(given)
-    options.timeout, options.retry = args.timeout, { on_retry = on_retry }
-    if server and not options.base_url then
-      console.misuse("there is no server '%s': a URL begins with http:// or https://", server)
-    end
-    if not server then options.model = args.model end
-    return lmm.connect(options)
-  end, clear
 end
 
 --- Lines by lua-readline where somebody sits at a terminal that can, else as they come.
@@ -180,14 +123,12 @@ end
 
 function chat.run(args)
   local uv = require "luv"
-  local connect, clear = connector(args)
-  local client = connect()
-  local conversation, message, err = open(client, args)
-  if not conversation then return nil, message, err end
+  local start, message, err = require("lmm.cli.chat.start").start(args)
+  if not start then return nil, message, err end
   local screen = require("lmm.cli.chat.screen").new { is_terminal = is_terminal(), term = os.getenv "TERM",
     no_color = os.getenv "NO_COLOR" }
-  local session = require("lmm.cli.chat.session").new { uv = uv, client = client, chat = conversation, screen = screen,
-    connect = connect, clear = clear, is_verbose = args.verbose }
+  local session = require("lmm.cli.chat.session").new { uv = uv, client = start.client, chat = start.chat,
+    screen = screen, connect = start.connect, clear = start.clear, is_verbose = args.verbose }
   session.pictures = require("lmm.cli.chat.pictures").new(screen, function(fn) return session:wait(fn) end,
     args.pictures ~= "auto" and args.pictures or nil)
   local input = require("lmm.cli.chat.input").new(uv)

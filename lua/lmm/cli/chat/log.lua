@@ -15,11 +15,25 @@ local function with_log(fn)
   return value
 end
 
---- The last exchanges, the newest first.
+--- Where a question stands in the log: its conversation.
+local function chat_of(opened, question)
+  local rows, err = opened:list { limit = 50 }
+  for _, row in ipairs(question and rows or {}) do
+    if row.question == question then return row.chat end
+  end
+  return nil, err
+end
+
+--- The last exchanges of a conversation, the newest first; of all of them where it has none yet.
 ---@param most integer
+---@param question string?  the texts of its last question, a line each
 ---@return lmm.LoggedExchange[]? rows, string? message
-function log.last(most)
-  return with_log(function(opened) return opened:list { limit = most } end)
+function log.last(most, question)
+  return with_log(function(opened)
+    local chat, err = chat_of(opened, question)
+    if err then return nil, err end
+    return opened:list { limit = most, chat = chat }
+  end)
 end
 
 --- What it takes to go on with the last conversation.

@@ -45,7 +45,11 @@ end
 local function log(session, text)
   local most = text == "" and 10 or text:find "^%d+$" and tonumber(text)
   if not most or most < 1 then console.misuse "/log takes how many exchanges to show" end
-  local rows, message = require("lmm.cli.chat.log").last(most)
+  local asked = {}
+  for _, part in ipairs(session:chat():question(-1) or {}) do
+    if type(part) == "string" then asked[#asked + 1] = part end
+  end
+  local rows, message = require("lmm.cli.chat.log").last(most, asked[1] and table.concat(asked, "\n"))
   if not rows then console.fail("%s", message) end
   if #rows == 0 then return session.screen:note "the log is empty" end
   local lines = {}
@@ -61,5 +65,6 @@ return {
   { name = "tokens", run = tokens, help = "Say how many tokens the conversation has, and how many were used." },
   { name = "cost", args = "[IN OUT]", run = cost, help = "Say what the answers of this chat cost; IN and OUT are the "
     .. "prices of a million tokens of prompts and of answers." },
-  { name = "log", args = "[N]", run = log, help = "Show the last exchanges in the log (see lmm log)." },
+  { name = "log", args = "[N]", run = log, help = "Show what the log holds of this conversation, at most"
+    .. " N exchanges (10); see lmm log." },
 }
