@@ -42,8 +42,9 @@ VIPS_PACKAGES  := libvips-dev pkg-config
 # What the specs of preparation make their pictures and films by.
 MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
+CHAT_PACKAGES  := lua-readline tmux chafa
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(NGINX_PACKAGES)
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')

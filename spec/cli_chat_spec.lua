@@ -111,7 +111,7 @@ describe("lmm chat in a terminal", function()
     end)
     chat({}, { env = { XDG_STATE_HOME = state } }, function(screen)
       screen:press("Up", "Up", "Enter")
-      assert.matches("question: two\nlines", screen:wait_for "question: two\nlines")
+      wait_prompt(screen, "question: two\nlines")
       screen:press "C-d"
       screen:status()
     end)
@@ -121,10 +121,11 @@ describe("lmm chat in a terminal", function()
     shell.run("rm -rf %s", state)
   end)
 
-  in_terminal("says once that the history cannot be kept", {}, { env = { XDG_STATE_HOME = "/dev/null" } }, function(screen)
+  in_terminal("says once that the history cannot be kept", {}, { env = { XDG_STATE_HOME = "/dev/null" } },
+  function(screen)
     screen:enter "one"
     local text = wait_prompt(screen, "question: one")
-    assert.equal(1, select(2, text:gsub("%[the history is not kept: '/dev/null/lmm/history' cannot be written: not a "
+    assert.equal(1, select(2, text:gsub("%[the history is not kept: '/dev/null/lmm/history' cannot be written: Not a "
       .. "directory%]", "")))
   end)
 
@@ -179,7 +180,8 @@ describe("lmm chat in a terminal", function()
   end
 
   for _, row in ipairs { { true, {} }, { false, { NO_COLOR = "1" } } } do
-    in_terminal(row[1] and "dims what is no answer" or "has no styles with NO_COLOR", {}, { env = row[2] }, function(screen)
+    in_terminal(row[1] and "dims what is no answer" or "has no styles with NO_COLOR", {}, { env = row[2] },
+    function(screen)
       assert.equal(row[1], screen:text(true):find "\27%[2m" ~= nil)
     end)
   end
@@ -190,7 +192,8 @@ describe("lmm chat in a terminal", function()
       wait_prompt(screen, "question: one")
       screen:type "begun"
       screen:wait_for "> begun"
-      shell.run("kill -%s $(ps -o pid= --ppid $(tmux -S %s/tmux display -p '#{pane_pid}'))", row[1], screen.folder)
+      local around = screen:tmux "display-message -p '#{pane_pid}'":match "%d+"
+      shell.run("kill -%s %d", row[1], process.children(around)[1])
       assert.equal(row[2], screen:status())
       assert.matches(" icanon", shell.read(screen.folder .. "/stty"))
     end)
@@ -215,18 +218,21 @@ describe("lmm chat without a terminal", function()
 
   it("refuses what is no text", function()
     local run = program.shell(program.command { "chat" } .. " <" .. PICTURE .. " >$out 2>$err; echo $? >$status")
-    assert.equal("", cli.complained(run, 1, "holds bytes that are no text, and is not asked: /attach PATH sends a file"))
+    local out = cli.complained(run, 1, "holds bytes that are no text, and is not asked: /attach PATH sends a file")
+    assert.equal("", out)
   end)
 
   it("reads a pipe as it comes", function()
     local run = program.shell("{ echo one; sleep 0.1; printf two; } | " .. program.command { "chat" }
       .. " >$out 2>$err; echo $? >$status")
     assert.equal("question: one\nquestion: two\nturn 2, after 2 messages\n", cli.answered(run))
-    assert.equal("", cli.answered(program.shell(program.command { "chat" } .. " </dev/null >$out 2>$err; echo $? >$status")))
+    run = program.shell(program.command { "chat" } .. " </dev/null >$out 2>$err; echo $? >$status")
+    assert.equal("", cli.answered(run))
   end)
 
   it("has media, a system message and fields from the beginning", function()
-    local run = program.run({ "chat", "-i", PICTURE, "-s", "Be brief.", "-p", "max_tokens=3", "-m", "mock", "-v" }, "What?\n")
+    local run = program.run({ "chat", "-i", PICTURE, "-s", "Be brief.", "-p", "max_tokens=3", "-m", "mock", "-v" },
+      "What?\n")
     assert.equal("image 1: image/jpeg, \n", run.out)
     assert.matches("attached to the next question:\n  1  examples/picture.jpg: image/jpeg", run.err)
     assert.matches("%[mock, %d+%.%d s, %d+ %+ 3 tokens%]\n$", run.err)
@@ -235,13 +241,28 @@ describe("lmm chat without a terminal", function()
   it("goes on with what was saved", function()
     local path = program.write("saved.json", "")
     assert.equal(0, program.run({ "chat" }, "one\n/save " .. path .. "\n").status)
-    assert.equal("question: two\nturn 2, after 2 messages\n", cli.answered(program.run({ "chat", "--load", path }, "two\n")))
+    local run = program.run({ "chat", "--load", path }, "two\n")
+    assert.equal("question: two\nturn 2, after 2 messages\n", cli.answered(run))
     cli.complained(program.run({ "chat", "--load", path, "-s", "x" }, ""), 2, "/system changes that")
     cli.complained(program.run({ "chat", "--load", path, "--continue" }, ""), 2, "give one")
     cli.complained(program.run({ "chat", "--load", "gone" }, ""), 1, "cannot load")
     cli.complained(program.run({ "chat", "-i", "-" }, ""), 2, "where the questions come from")
     cli.complained(program.run({ "chat", "-i", "gone.jpg" }, ""), 1, "cannot read 'gone.jpg'")
     cli.complained(program.run({ "chat", "--pictures", "big" }, ""), 2, "takes auto, kitty")
+  end)
+
+  it("goes on with the last conversation in the log, its picture and fields", function()
+    if not pcall(require, "luasql.sqlite3") then return pending "lua-sql-sqlite3 is not installed for this Lua" end
+    local log = { LMM_LOG = program.write("log.db", "") }
+    os.remove(log.LMM_LOG)
+    cli.complained(program.run({ "chat", "--continue" }, "", log), 1, "^lmm: %-%-continue: .*nothing has been logged")
+    cli.complained(program.run({ "chat" }, "/log\n", log), 1, "nothing has been logged")
+    local run = program.run({ "chat", "-i", PICTURE, "-p", "temperature=0.5", "-s", "Be brief." }, "What?\n/log\n", log)
+    assert.matches("\nquestion: What%?\n1  [^\n]*  What%?\n$", run.out)
+    run = program.run({ "chat", "--continue", "--no-log" }, "/set\nAnd?\n/export\n", log)
+    assert.matches("^temperature 0.5\nimage 1: image/jpeg, .*\nquestion: And%?\nturn 2, after 3 messages\n## System\n\n"
+      .. "Be brief.\n", run.out)
+    assert.equal("", run.err)
   end)
 
   it("has the commands in its help", function()

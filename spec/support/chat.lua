@@ -2,10 +2,17 @@
 local lmm = require "lmm"
 local loop = require "lmm.cli.chat.loop"
 local pictures = require "lmm.cli.chat.pictures"
+local raw = require "spec.support.raw"
+local replies = require "spec.support.replies"
 local screens = require "lmm.cli.chat.screen"
 local sessions = require "lmm.cli.chat.session"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local chat = {}
+
+chat.HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+chat.END = replies.delta({}, "stop") .. replies.event "[DONE]"
 
 --- A reader of these lines. A table in their place is a signal: { "sigint" }; a function is called, and gives a line.
 local function reader_of(lines, opts)
@@ -54,6 +61,35 @@ function chat.run(url, lines, opts)
   local ended = loop.run(session, reader)
   session.client:close()
   return { out = table.concat(out), said = table.concat(said), session = session, reader = reader, ended = ended }
+end
+
+--- Asks a server that answers with these deltas.
+---@param deltas (string|table)[]
+---@param opts table?  as for `run`; more: the lines behind the question
+---@return lmm.spec.Chat
+function chat.answered(deltas, opts)
+  local bytes = chat.HEAD
+  for _, delta in ipairs(deltas) do bytes = bytes .. replies.delta(delta) end
+  local server = raw.start { { { await = "request" }, { send = bytes .. chat.END } } }
+  opts = opts or {}
+  opts.client = { model = "m", dialect = "generic" }
+  local ok, result = pcall(chat.run, server.url, { "q", unpack(opts.more or {}) }, opts)
+  server:stop()
+  return ok and result or error(result, 0)
+end
+
+--- The first items of a list.
+function chat.first(list, n)
+  local out = {}
+  for i = 1, n do out[i] = list[i] end
+  return out
+end
+
+--- How many questions the conversation of a session has.
+function chat.count(session)
+  local n = 0
+  while session:chat():question(n + 1) do n = n + 1 end
+  return n
 end
 
 return chat

@@ -29,6 +29,17 @@ function process.group(leader)
   return found
 end
 
+--- The processes that a process has started and that run.
+---@return integer[]
+function process.children(parent)
+  local found = {}
+  for line in process.shell "cat /proc/[0-9]*/stat 2>/dev/null":gmatch "[^\n]+" do
+    local pid, state, of = line:match "^(%d+) %(.*%) (%a) (%d+)"
+    if tonumber(of) == tonumber(parent) and state ~= "Z" then found[#found + 1] = tonumber(pid) end
+  end
+  return found
+end
+
 --- Looks until `fn` gives a true value, and gives it.
 function process.wait_for(what, fn)
   local deadline = os.time() + TIMEOUT

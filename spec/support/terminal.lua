@@ -39,8 +39,8 @@ function terminal.start(command, opts)
 end
 
 function Terminal:tmux(words)
-  return shell.output("env -u TMUX LC_ALL=C.UTF-8 TERM=xterm-256color tmux -u -f /dev/null -S " .. self.folder .. "/tmux "
-    .. words .. " 2>&1")
+  return shell.output("env -u TMUX LC_ALL=C.UTF-8 TERM=xterm-256color tmux -u -f /dev/null -S " .. self.folder
+    .. "/tmux " .. words .. " 2>&1")
 end
 
 --- Types a text.

@@ -38,18 +38,14 @@ local function picture_protocol(word)
   return nil, ("--pictures takes auto, kitty, iterm, sixel or none, not '%s'"):format(word)
 end
 
---- The commands are looked at only where the help is.
-local function add_epilog(command)
-  local get_help = command.get_help
-  function command:get_help(...)
-    local list = require("lmm.cli.chat.commands").help(76):gsub("[^\n]+", "   %0")
-    self:epilog((EPILOG:gsub("%%s", function() return list end)))
-    return get_help(self, ...)
-  end
+--- What is said below the options: the commands, as their table has them.
+local function epilog()
+  local list = require("lmm.cli.chat.commands").help(76):gsub("[^\n]+", "   %0")
+  return (EPILOG:gsub("%%s", function() return list end))
 end
 
 function chat.declare(parser)
-  local command = parser:command("chat", DESCRIPTION):summary "Talk with a model in the terminal."
+  local command = parser:command("chat", DESCRIPTION, epilog()):summary "Talk with a model in the terminal."
   command:usage "Usage: lmm chat [OPTION]..."
   command:option("-i --image", "A picture for the first question: a path, or an http:, https:, file: or data: URL. May"
     .. " be given several times."):argname("SOURCE"):count("*"):action(sources.add "image")
@@ -71,14 +67,13 @@ function chat.declare(parser)
     .. " until the first piece and 120 between two)."):argname("SECONDS"):convert(console.seconds)
   command:flag("-v --verbose", "Say after each answer which model gave it, how long it took and how many tokens it"
     .. " has.")
-  add_epilog(command)
 end
 
 --- Lines by lua-readline where somebody sits at a terminal that can, else as they come.
 local function new_reader(session, input)
   local readers = require "lmm.cli.chat.reader"
   if not input.is_terminal or os.getenv "TERM" == "dumb" then return readers.plain(input) end
-  local history, problem = require("lmm.cli.chat.history").open(session.uv, require("lmm.cli.chat.history").path())
+  local history, problem = require("lmm.cli.chat.history").open(require("lmm.cli.chat.history").path())
   local complete = require("lmm.cli.chat.completion").new(session)
   local reader = readers.readline(input, complete, history)
   if not reader then

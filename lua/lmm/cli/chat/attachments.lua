@@ -26,6 +26,7 @@ end
 ---@return string
 function attachments.path(text)
   text = text:match "^%s*(.-)%s*$"
+  if text == "-" then text = "./-" end -- it is not the standard input
   if is_there(text) then return text end
   local quoted = text:match "^'(.*)'$" or text:match '^"(.*)"$'
   text = quoted or (text:gsub("\\(.)", "%1"))
@@ -66,7 +67,8 @@ end
 ---@param kind "image"|nil  told by its bytes unless given
 ---@return lmm.Part[] added
 function Attachments:add(source, kind)
-  local added = sources.parts { { source = source, kind = kind } }
+  local is_picture = source:find "^https?://" and not parts.kind_of(source) -- mostly, where its name does not tell
+  local added = sources.parts { { source = source, kind = kind or is_picture and "image" or nil } }
   for _, part in ipairs(added) do
     if part.err then error({ status = 1, message = part.err.message }, 0) end
   end

@@ -8,8 +8,6 @@ History.__index = History
 local history = {}
 
 local MOST, KEPT = 2000, 1000 -- entries: with more than the first, the file is cut down to the second
-local OWNER_ALONE = 384 -- 0600
-local FOLDER_MODE = 448 -- 0700
 
 --- Where it is; nil where there is no home directory.
 ---@return string?
@@ -27,13 +25,6 @@ local function decode(line)
   return (line:gsub("\\(.)", { ["\\"] = "\\", n = "\n", r = "\r" }))
 end
 
---- Makes the folders that lead to a path.
-local function make_folders(uv, path)
-  for folder in path:gmatch "()/" do
-    if folder > 1 then uv.fs_mkdir(path:sub(1, folder - 1), FOLDER_MODE) end
-  end
-end
-
 local function read_lines(path)
   local file, lines = io.open(path, "rb"), {}
   if not file then return lines end
@@ -42,25 +33,29 @@ local function read_lines(path)
   return lines
 end
 
---- Opens it, and makes it where it is not there.
+--- The last lines of a file that has become long, which then has no others.
+local function cut(path, lines)
+  local kept = {}
+  for i = #lines - KEPT + 1, #lines do kept[#kept + 1] = lines[i] end
+  require("lmm.files").write(path, table.concat(kept, "\n") .. "\n")
+  return kept
+end
+
+--- Opens it, and makes it where it is not there, of mode 0600.
 ---@param path string?
 ---@return lmm.chat.History history, string? problem  where nothing can be kept
-function history.open(uv, path)
-  local self = setmetatable({ uv = uv, lines = {}, fd = nil }, History)
+function history.open(path)
+  local self = setmetatable({ lines = {}, file = nil }, History)
   if not path then return self, "there is no home directory" end
-  make_folders(uv, path)
-  self.lines = read_lines(path)
-  local message
-  if #self.lines > MOST then
-    local kept = {}
-    for i = #self.lines - KEPT + 1, #self.lines do kept[#kept + 1] = self.lines[i] end
-    self.lines = kept
-    require("lmm.files").write(path, table.concat(kept, "\n") .. "\n")
+  local ok, why = require("lmm.files").create(path)
+  if ok then
+    self.lines = read_lines(path)
+    if #self.lines > MOST then self.lines = cut(path, self.lines) end
+    self.file, why = io.open(path, "ab")
   end
-  self.fd, message = uv.fs_open(path, "a", OWNER_ALONE)
-  if self.fd then uv.fs_fchmod(self.fd, OWNER_ALONE) end
-  return self, not self.fd and ("'%s' cannot be written: %s"):format(path, tostring(message):match "^%u+: ([^:]+)"
-    or tostring(message)) or nil
+  if not self.file then return self, ("'%s' cannot be written: %s"):format(path, (why:gsub("^.*: ", ""))) end
+  self.file:setvbuf "no"
+  return self
 end
 
 --- What was entered before, the oldest first.
@@ -81,12 +76,12 @@ function History:add(entry)
   local line = encode(entry)
   if is_private(entry) or line == self.lines[#self.lines] then return end
   self.lines[#self.lines + 1] = line
-  if self.fd then self.uv.fs_write(self.fd, line .. "\n", -1) end
+  if self.file then self.file:write(line .. "\n") end
 end
 
 function History:close()
-  if self.fd then self.uv.fs_close(self.fd) end
-  self.fd = nil
+  if self.file then self.file:close() end
+  self.file = nil
 end
 
 return history

@@ -17,14 +17,14 @@ local function guarded(session, fn, ...)
   session.screen:fail(require("lmm.cli.advice").of(message))
 end
 
---- Whether a path or a URL that stands alone was meant to be attached; then it is.
+--- Whether a path or a URL that stands alone was meant to be attached, and is, or was dropped.
 local function is_attached(session, text)
   if not session.reader.is_interactive or not attachments.is_source(text) then return false end
   local is_url = text:find "^%s*https?://"
   local source = is_url and text:match "^%s*(.-)%s*$" or attachments.path(text)
-  if not session:confirm(("attach %s?"):format(source), true) then return false end
-  guarded(session, commands.find "attach".run, session, source)
-  return true
+  local agrees = session:confirm(("attach %s?"):format(source), true)
+  if agrees then guarded(session, commands.find "attach".run, session, source) end
+  return agrees ~= false
 end
 
 --- Does what an entry says.

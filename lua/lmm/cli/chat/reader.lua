@@ -1,6 +1,5 @@
 --- Where lines come from: a prompt comes in, a line goes out. A reader is whatever has `read` and `remember`; the loop
 --- is handed one, so that it runs by lua-readline, without it, and in a spec.
-local console = require "lmm.cli.console"
 
 ---@class lmm.chat.Reader
 ---@field is_interactive boolean  somebody sits there, who can be asked
@@ -10,6 +9,12 @@ local console = require "lmm.cli.console"
 ---@field close fun(self)
 
 local reader = {}
+
+--- What is no answer does not stand among the answers.
+local function say(text)
+  io.stderr:write(text)
+  io.stderr:flush()
+end
 
 -- ---- plain --------------------------------------------------------------------------------------------------------
 
@@ -54,19 +59,19 @@ function Plain:take_pasted(line)
 end
 
 function Plain:read(prompt)
-  if self.is_interactive then console.write(prompt) end
+  if self.is_interactive then say(prompt) end
   local is_waited = self.is_interactive and self.rest == "" and not self.input:is_readable()
   local line = self:take()
   while not line and not self.is_over do
     local ok, signal = self:fill()
     if not ok then
       self.rest = ""
-      if self.is_interactive then console.write "\n" end
+      if self.is_interactive then say "\n" end
       return nil, signal
     end
     line = self:take()
   end
-  if not line and self.is_interactive then console.write "\n" end
+  if not line and self.is_interactive then say "\n" end
   return line and is_waited and self:take_pasted(line) or line
 end
 
@@ -105,8 +110,9 @@ end
 --- the stream to the terminal first, and is safe in a handler alone. So after Ctrl-C the next line is begun on top of
 --- the one that is dropped, and at the end of the program this does it.
 local function restore(modes)
-  console.write "\27[?2004l" -- what is pasted is no longer marked
-  if modes and modes:find "^[%x:]+$" then os.execute("stty " .. modes .. " </dev/tty 2>/dev/null") end
+  local is_known = modes and modes:find "^[%x:]+$"
+  os.execute("exec 2>/dev/null </dev/tty >/dev/tty; " .. (is_known and "stty " .. modes .. "; " or "")
+    .. "printf '\\033[?2004l'") -- what is pasted is no longer marked
 end
 
 --- What readline needs of the terminal while it reads a line.
@@ -142,13 +148,13 @@ function Readline:read(prompt)
   while not is_over do
     local ok, signal = self.input:wait(prepare)
     if not ok then
-      console.write "\n"
+      say "\n"
       return nil, signal
     end
     module.read_char()
   end
   self.is_installed = false
-  if not line then console.write "\n" end
+  if not line then say "\n" end
   return line
 end
 

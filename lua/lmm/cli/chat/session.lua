@@ -70,11 +70,13 @@ end
 --- Asks who sits there; nobody does not agree.
 ---@param question string
 ---@param is_likely boolean?  Enter alone says yes
+---@return boolean? agrees  nil where Ctrl-C answers
 function Session:confirm(question, is_likely)
   if not self.reader.is_interactive then return false end
   local line = self.reader:read(require("lmm.text").line(question) .. (is_likely and " [Y/n] " or " [y/N] "))
-  if line and not line:find "%S" then return is_likely == true end
-  return line ~= nil and line:find "^%s*[yY]" ~= nil
+  if not line then return nil end
+  if not line:find "%S" then return is_likely == true end
+  return line:find "^%s*[yY]" ~= nil
 end
 
 -- ---- waiting ------------------------------------------------------------------------------------------------------

@@ -30,33 +30,30 @@ local function read_fields(args)
   return fields
 end
 
---- A function that makes the client of a server, of its URL or its name; nil is that of the arguments. Headers are not
---- sent to another one.
----@param last lmm.LoggedChat?  whose server it is, where nothing else says so
----@return fun(server: string?): lmm.Client connect, fun() clear  clear: takes away what is said of an attempt that is
---- waited for
-local function connector(args, last)
-  local on_retry, clear = require "lmm.cli.progress".retries()
-  return function(server)
-    local given = {}
-    for name, value in pairs(args) do given[name] = value end
-    if server then
-      local is_url = server:find "://" ~= nil
-      given.url, given.server = { is_url and server or nil }, not is_url and server or nil
-      given.header, given.dialect = {}, nil
-    end
-    local options = logging.apply(connection.options(given), args)
-    options.timeout, options.retry = args.timeout, { on_retry = on_retry }
-    if server then
-      if not options.base_url then
-        console.misuse("there is no server '%s': a URL begins with http:// or https://", server)
-      end
-    else
-      options.model = args.model or last and last.model
-      options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or last and last.server
-    end
-    return require "lmm".connect(options)
-  end, clear
+--- The client that the arguments name. What they stand for in the user's configuration is in them afterwards.
+---@param args table
+---@param last lmm.LoggedChat?  whose server and model it is, where nothing else says so
+local function connect(args, last, on_retry)
+  local options = logging.apply(connection.options(args), args)
+  options.timeout, options.retry = args.timeout, { on_retry = on_retry }
+  options.model = args.model or options.model or last and last.model
+  options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or last and last.server
+  return require "lmm".connect(options)
+end
+
+--- The client of another server, of its URL or its name. Headers are not sent there.
+---@param server string
+local function connect_other(args, server, on_retry)
+  local is_url, given = server:find "://" ~= nil, {}
+  for name, value in pairs(args) do given[name] = value end
+  given.url, given.server = { is_url and server or nil }, not is_url and server or nil
+  given.header, given.param, given.model, given.dialect = {}, {}, nil, nil
+  local options = logging.apply(connection.options(given), args)
+  if not options.base_url then
+    console.misuse("there is no server '%s': a URL begins with http:// or https://", server)
+  end
+  options.timeout, options.retry, options.model = args.timeout, { on_retry = on_retry }, given.model
+  return require "lmm".connect(options)
 end
 
 --- The conversation of the log.
@@ -80,24 +77,27 @@ end
 ---@return lmm.chat.Start? start, string? message, lmm.Error? err
 function start.start(args)
   check(args)
-  local fields, last = read_fields(args), nil
+  local last
   if args["continue"] then
     local message
     last, message = require("lmm.cli.chat.log").last_chat()
     if not last then console.fail("--continue: %s", message) end
   end
-  local connect, clear = connector(args, last)
-  local client = connect()
+  local on_retry, clear = require "lmm.cli.progress".retries()
+  local client = connect(args, last, on_retry)
+  local fields = read_fields(args)
   local chat, message, err
   if last then
     chat = continued(client, last, fields)
   elseif args.load then
+    fields.model = fields.model or args.model
     chat, message, err = client:load(args.load, fields)
   else
     chat = client:conversation(fields)
   end
   if not chat then return nil, message, err end
-  return { client = client, chat = chat, connect = connect, clear = clear }
+  return { client = client, chat = chat, clear = clear,
+    connect = function(server) return connect_other(args, server, on_retry) end }
 end
 
 return start
