@@ -5,8 +5,11 @@ local advice = {}
 
 local rows = {
   { "%-p '?([%w_]+)=([^%s)']+)'?", "/set %1 %2" },
+  { " %(%-%-json shows all%)", "" },
   { "%-m NAME", "/model NAME" },
   { "lmm models lists", "/model lists" },
+  { "have its tool run by lmm ask .*$", "give its tool by /tool FILE and ask again by /retry, or take the question "
+    .. "back by /undo" },
   { "give its tool by %-%-tool", "give its tool by /tool FILE" },
   { "%-%-timeout sets", "/set timeout SECONDS sets" },
   { " ?%(%-a takes any medium, %-i only pictures%)", "" },

@@ -66,15 +66,17 @@ function History:entries()
   return out
 end
 
+local LONGEST = 65536 -- bytes of an entry: nobody goes back through a pasted file
+
 --- A password in a URL is not kept, nor what begins with a space.
-local function is_private(entry)
-  return entry:find "^%s" ~= nil or entry:find "://[^/%s]*@" ~= nil
+local function is_left_out(entry)
+  return #entry > LONGEST or entry:find "^%s" ~= nil or entry:find "://[^/%s]*@" ~= nil
 end
 
 ---@param entry string
 function History:add(entry)
   local line = encode(entry)
-  if is_private(entry) or line == self.lines[#self.lines] then return end
+  if is_left_out(entry) or line == self.lines[#self.lines] then return end
   self.lines[#self.lines + 1] = line
   if self.file then self.file:write(line .. "\n") end
 end

@@ -124,6 +124,11 @@ function View:break_line()
   if self.last ~= "\n" then self:write "\n" end
 end
 
+--- To be called where somebody else has ended the line, on a terminal.
+function View:note_line()
+  if self.screen.is_terminal then self.last = "\n" end
+end
+
 --- Where words cannot be dim, a line says what follows.
 local function heading(view, kind)
   if not view.screen.has_styles then view:write(kind == "reasoning" and "[reasoning]\n" or "[answer]\n") end

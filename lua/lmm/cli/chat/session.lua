@@ -43,7 +43,7 @@ function session.new(opts)
     is_verbose = opts.is_verbose, pictures = nil, reader = nil, price = nil,
     chats = { [session.FIRST] = opts.chat }, name = session.FIRST, attached = attachments.new(),
     used = { answers = 0, prompt = 0, completion = 0, cost = nil },
-    task = nil, -- what is waited for
+    task = nil, view = nil, -- what is waited for, and shown
   }, Session)
 end
 
@@ -89,10 +89,13 @@ function Session:wait(fn)
   return value, message, err
 end
 
---- To be called when a signal comes: whether it has ended something.
+--- To be called when a signal comes: whether it has ended something. The terminal has shown ^C then, so that what
+--- follows begins a line.
 function Session:on_signal()
   if not self.task then return false end
   self.task:cancel()
+  if self.screen.is_terminal then self.screen.say "\n" end
+  if self.view then self.view:note_line() end
   return true
 end
 
@@ -103,6 +106,7 @@ end
 ---@return lmm.Reply? reply, string? message, lmm.Error? err, string shown  the text that had come
 local function show_answer(self, open)
   local view, stream, shown = self.screen:view(), nil, {}
+  self.view = view
   local ok, reply, message, err = pcall(self.wait, self, function()
     stream = open()
     local pieces = stream:pieces()
@@ -116,6 +120,7 @@ local function show_answer(self, open)
     until not kind
     return stream:reply()
   end)
+  self.view = nil
   self.clear()
   view:break_line()
   if not ok then
@@ -174,6 +179,7 @@ local function ask(self, chat, parts)
   if err.kind == "cancelled" and text ~= "" then
     keep(chat, err.messages or parts[1] and { { role = "user", content = session.content(parts) } } or {}, text)
     self:use(chat)
+    self.last = { text = text }
     self.screen:note "[stopped: what came stays in the chat; /undo takes it back]"
     return true
   end
@@ -191,7 +197,7 @@ end
 
 local function report(self, message, err)
   if err.kind == "cancelled" then
-    self.screen:note "[stopped: nothing came; /retry asks again]"
+    self.screen:note "[stopped: the chat is as it was; /retry asks again]"
   else
     self.has_failed = true
     self.screen:fail(advice.of(message, err))
