@@ -34,10 +34,12 @@ end
 ---@param args table
 ---@param last lmm.LoggedChat?  whose server and model it is, where nothing else says so
 local function connect(args, last, on_retry)
+  local is_named = args.model ~= nil
   local options = logging.apply(connection.options(args), args)
   options.timeout, options.retry = args.timeout, { on_retry = on_retry }
-  options.model = args.model or options.model or last and last.model
   options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or last and last.server
+  local is_same = last and not is_named and options.base_url == last.server
+  options.model = is_same and last.model or args.model
   return require "lmm".connect(options)
 end
 
