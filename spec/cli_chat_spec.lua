@@ -222,6 +222,12 @@ describe("lmm chat without a terminal", function()
     assert.equal("", out)
   end)
 
+  it("refuses a line without an end", function()
+    local run = program.shell("timeout 60 " .. program.command { "chat" }
+      .. " </dev/zero >$out 2>$err; echo $? >$status")
+    cli.complained(run, 1, "more than 16 MiB")
+  end)
+
   it("reads a pipe as it comes", function()
     local run = program.shell("{ echo one; sleep 0.1; printf two; } | " .. program.command { "chat" }
       .. " >$out 2>$err; echo $? >$status")

@@ -1,5 +1,6 @@
 --- Where lines come from: a prompt comes in, a line goes out. A reader is whatever has `read` and `remember`; the loop
 --- is handed one, so that it runs by lua-readline, without it, and in a spec.
+local console = require "lmm.cli.console"
 
 ---@class lmm.chat.Reader
 ---@field is_interactive boolean  somebody sits there, who can be asked
@@ -9,6 +10,8 @@
 ---@field close fun(self)
 
 local reader = {}
+
+local LONGEST = 16 * 1024 * 1024 -- bytes of a line: more is no question
 
 --- What is no answer does not stand among the answers.
 local function say(text)
@@ -25,16 +28,17 @@ Plain.__index = Plain
 ---@param input lmm.chat.Input
 ---@return lmm.chat.Reader
 function reader.plain(input)
-  return setmetatable({ input = input, is_interactive = input.is_terminal, rest = "", is_over = false }, Plain)
+  return setmetatable({ input = input, is_interactive = input.is_terminal, rest = "", searched = 1,
+    is_over = false }, Plain)
 end
 
 --- The next line of what has been read, if it is there.
 function Plain:take()
-  local line, after = self.rest:match "^([^\n]*)\n()"
-  if line then
-    self.rest = self.rest:sub(after)
+  local stop, line = self.rest:find("\n", self.searched, true), nil
+  if stop then
+    line, self.rest, self.searched = self.rest:sub(1, stop - 1), self.rest:sub(stop + 1), 1
   elseif self.is_over and self.rest ~= "" then
-    line, self.rest = self.rest, ""
+    line, self.rest, self.searched = self.rest, "", 1
   end
   return line and (line:gsub("\r$", ""))
 end
@@ -44,7 +48,9 @@ function Plain:fill()
   local ok, signal = self.input:wait()
   if not ok then return false, signal end
   local bytes = self.input:read()
+  self.searched = #self.rest + 1 -- there is no line end before it
   if bytes then self.rest = self.rest .. bytes else self.is_over = true end
+  if #self.rest > LONGEST then console.fail "a line of more than 16 MiB is no question: /attach PATH sends a file" end
   return true
 end
 
@@ -65,7 +71,7 @@ function Plain:read(prompt)
   while not line and not self.is_over do
     local ok, signal = self:fill()
     if not ok then
-      self.rest = ""
+      self.rest, self.searched = "", 1
       if self.is_interactive then say "\n" end
       return nil, signal
     end
