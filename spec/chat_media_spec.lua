@@ -49,6 +49,14 @@ describe("attachments", function()
     end)
   end
 
+  it("may be several", function()
+    local parts = run({ ("/attach %s '%s/a picture.png' %s/a\\ picture.png https://example.org/x.png"):format(PICTURE,
+      folder, folder) }).session.attached.parts
+    local other = folder .. "/a picture.png"
+    assert.same({ PICTURE, other, other, 4 }, { parts[1].path, parts[2].path, parts[3].path, #parts })
+    assert.matches("^lmm: cannot read '[^']* gone.png'", run({ "/attach " .. PICTURE .. " gone.png" }).said)
+  end)
+
   it("are asked about where it is a URL", function()
     for _, url in ipairs { "https://example.org/a.png", "http://example.org/a?b=c" } do
       local chat = run { url, "" }

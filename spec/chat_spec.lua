@@ -229,6 +229,13 @@ describe("the commands", function()
     assert.matches("there is no terminal", run({ "one", "/copy" }).said)
   end)
 
+  it("are advised where the model calls a tool that is not there", function()
+    local call = { index = 0, id = "a", type = "function", ["function"] = { name = "f", arguments = "{}" } }
+    local chat = chats.answered({ { tool_calls = { call } } }, { more = { "next", "/undo" } })
+    assert.matches("%[the model calls 1 tool%]\nlmm: [^\n]* give its tool by /tool FILE and ask again by /retry, or "
+      .. "take the question back by /undo\ntaken back: q\n", chat.said)
+  end)
+
   it("quit", function() assert.equal("", run({ "/quit", "one" }).out) end)
 end)
 

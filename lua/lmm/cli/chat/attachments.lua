@@ -35,6 +35,44 @@ function attachments.path(text)
   return text
 end
 
+--- The words of a line as a shell would part them: at spaces outside of quotes, without a backslash before them.
+local function words_of(text)
+  local words, word, at = {}, nil, 1
+  while at <= #text do
+    local quoted, after = text:match("^'([^']*)'()", at)
+    if not quoted then quoted, after = text:match('^"([^"]*)"()', at) end
+    if not quoted then quoted, after = text:match("^\\(.)()", at) end
+    if quoted then
+      word, at = (word or "") .. quoted, after
+    elseif text:find("^%s", at) then
+      words[#words + 1], word, at = word, nil, at + 1
+    else
+      word, at = (word or "") .. text:sub(at, at), at + 1
+    end
+  end
+  words[#words + 1] = word
+  return words
+end
+
+local function is_url(text)
+  return text:find "^%a[%w+.-]*:/" ~= nil
+end
+
+--- The paths and URLs of a line: one, in which there may be spaces, or several where all of them are there.
+---@param text string
+---@return string[]
+function attachments.sources(text)
+  if is_url(text) and not text:find "%s" then return { text } end
+  local whole = attachments.path(text)
+  if is_there(whole) then return { whole } end
+  local words, found = words_of(text), {}
+  for i, word in ipairs(words) do
+    found[i] = is_url(word) and word or attachments.path(word)
+    if not (is_url(word) or is_there(found[i])) then return { whole } end
+  end
+  return #words > 1 and found or { whole }
+end
+
 --- Whether a line is nothing but a URL, or the path of a file that is there.
 ---@param line string
 ---@return boolean

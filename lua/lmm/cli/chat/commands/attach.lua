@@ -4,8 +4,9 @@ local console = require "lmm.cli.console"
 
 local function attach(session, text)
   if text ~= "" then
-    local source = text:find "^%a[%w+.-]*:/" and text or attachments.path(text)
-    for _, part in ipairs(session.attached:add(source)) do session.pictures:show(part) end
+    for _, source in ipairs(attachments.sources(text)) do
+      for _, part in ipairs(session.attached:add(source)) do session.pictures:show(part) end
+    end
   end
   session.screen:note("%s", session.attached:listing())
 end
@@ -26,7 +27,7 @@ local function detach(session, text)
 end
 
 return {
-  { name = "attach", args = "[PATH|URL]", complete = "path", run = attach,
+  { name = "attach", args = "[PATH|URL]...", complete = "path", run = attach,
     help = "Attach a picture, a video, a sound, a PDF or a text file to the next question; alone, list what is "
       .. "attached." },
   { name = "detach", args = "N|all", run = detach, help = "Take one of them away, or all." },
