@@ -222,6 +222,14 @@ describe("lmm chat without a terminal", function()
     assert.equal("", out)
   end)
 
+  it("is ended by Ctrl-C, with what had come", function()
+    local questions = program.write("questions", ("one and "):rep(200) .. "\ntwo\n")
+    local run = program.shell(program.command { "chat" } .. " <" .. questions .. [[ >$out 2>$err & pid=$!
+      until grep -q question $out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]])
+    assert.equal(130, run.status)
+    assert.matches("^question: one [^\n]*\n$", run.out)
+  end)
+
   it("refuses a line without an end", function()
     local run = program.shell("timeout 60 " .. program.command { "chat" }
       .. " </dev/zero >$out 2>$err; echo $? >$status")

@@ -94,7 +94,9 @@ local function greet(session)
   if not session.reader.is_interactive then return end
   session.screen:note("[%s; /help lists the commands]", require("lmm.text").without_user(session.client.base_url))
   local last = session:chat():question(-1)
-  if last then session.screen:note("[the last question was: %s]", require("lmm.text").line(tostring(last[1]), 200)) end
+  if last and type(last[1]) == "string" then
+    session.screen:note("[the last question was: %s]", require("lmm.text").line(last[1], 200))
+  end
 end
 
 local SIGNALS = { sighup = 1, sigint = 2, sigterm = 15 }
@@ -128,7 +130,8 @@ function chat.run(args)
     args.pictures ~= "auto" and args.pictures or nil)
   local input = require("lmm.cli.chat.input").new(uv)
   local close = require("lmm.cli.signals").listen(uv, { "sigcont", "sighup", "sigint", "sigterm" }, function(name)
-    if SIGNALS[name] and name ~= "sigint" then session.ended_by = name end
+    local is_end = SIGNALS[name] and (name ~= "sigint" or not input.is_terminal)
+    if is_end then session.ended_by = name end
     local has_ended = SIGNALS[name] and session:on_signal()
     if not has_ended then input:on_signal(name) end
   end)
