@@ -194,6 +194,7 @@ function Client:get_media_cache()
 end
 
 --- The model of a request that names none; of several servers, the first that one of them lists.
+---@package
 ---@return string? model, lmm.Error? err
 function Client:default_model()
   self:check_open()
