@@ -117,7 +117,11 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 docs: ## doc/reference, the functions in :help lmm and the tables of doc/servers.md, from the annotations
 	@$(RUN) $(LUA) doc/script/make.lua
 
-.PHONY: check rooms docs
+chat-picture: all ## doc/pictures/chat.svg, of the real program in a real terminal
+	@$(NEED) $(DEMO_PACKAGES) tmux
+	@$(RUN) $(LUA) doc/script/chat_picture.lua
+
+.PHONY: check rooms docs chat-picture
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
 LEFT_OUT := nvim% nginx% compat serve% cli% batch% slurm url_file secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
