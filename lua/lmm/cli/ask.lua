@@ -223,7 +223,8 @@ local function connect(args, on_retry, again)
   options.media_cache = false -- one question sends each medium once
   if again then
     options.model = options.model or again.model
-    options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or again.server
+    local usual = os.getenv "OPENAI_BASE_URL"
+    options.base_url = options.base_url or usual ~= "" and usual or again.server
   end
   return require "lmm".connect(options)
 end

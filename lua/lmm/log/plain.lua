@@ -12,7 +12,7 @@ local plain = {}
 
 local MEDIUM = "lmm.medium"
 
---- Texts shorter than this stay where they are: a medium is longer. Bytes.
+--- Base64 shorter than this stays where it is, unless it is in a data: URL: it may be a word. Bytes.
 local SHORTEST = 200
 
 --- The fields in which base64 stands without a data: URL around it.
@@ -105,9 +105,9 @@ end
 
 --- A text, or what stands for the medium that is all of it.
 local function of_text(text, state, name)
-  if #text < SHORTEST then return text end
   local head, base64 = text:match "^(data:[^,]*;base64,)()"
-  if not head and not (holds_base64[name] and not text:find "[^%w+/=]") then return text end
+  local is_base64 = head or #text >= SHORTEST and holds_base64[name] and not text:find "[^%w+/=]"
+  if not is_base64 then return text end
   base64 = base64 and text:sub(base64) or text
   local bytes = core.base64.decode(base64)
   if not bytes and not head then return text end

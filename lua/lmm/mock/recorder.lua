@@ -72,18 +72,12 @@ local function relay(self, transfer, response)
   local begun = loop:now()
   while not response.closed do
     local bytes, failure = transfer:read(loop:now() + TIMEOUT)
+    if response.closed then break end
     if not bytes then return table.concat(pieces), times, failure end
     size = size + #bytes
     pieces[#pieces + 1], times[#times + 1] = bytes, { size, math.floor((loop:now() - begun) * 1000 + 0.5) / 1000 }
     response:write(bytes)
   end
-end
-
---- The key of a request is in no line of a recording, whatever a server writes into its answers.
-local function without_key(text, request)
-  local key = (request.headers.authorization or ""):match "^%a+ +(%S+)$"
-  if not key or #key < 8 then return text end
-  return (text:gsub(key:gsub("%p", "%%%0"), function() return ("*"):rep(#key) end)) -- so that the places stay
 end
 
 local function forward(self, request, response)
@@ -112,7 +106,7 @@ local function forward(self, request, response)
   local body, pieces, broken = relay(self, transfer, response)
   transfer:close()
   if not body then return end -- whoever asked has gone: this is no answer
-  body = without_key(body, request)
+  body = recording.without_key(body, request)
   local is_text = not core.utf8(body)
   local ok, message = self.file:add { request = asked, response = { status = head.status, headers = recorded,
     body = is_text and body or nil, base64 = not is_text and core.base64.encode(body) or nil,

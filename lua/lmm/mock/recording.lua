@@ -14,6 +14,7 @@ local version = require "lmm.version"
 local recording = {}
 
 local FORMAT, VERSION = "lmm.recording", 1
+local SHORTEST_KEY = 8 -- bytes: what is shorter stands for none
 local MOST = 1024 * 1024 * 1024 -- bytes of a file
 
 ---@class lmm.mock.Recorded
@@ -51,6 +52,14 @@ local function resolve(value, media)
   return is_missing
 end
 
+--- A text without the key that came with a request, in as many bytes.
+---@return string
+function recording.without_key(text, request)
+  local key = (request.headers.authorization or ""):match "^%a+ +(%S+)$"
+  if not key or #key < SHORTEST_KEY then return text end
+  return (text:gsub(key:gsub("%p", "%%%0"), function() return ("*"):rep(#key) end))
+end
+
 --- What a request asks, without what differs from run to run.
 ---@param request lmm.mock.Request
 ---@param media table<string, table>  what has come under each uuid so far; grows
@@ -59,7 +68,7 @@ function recording.request(request, media)
   local asked = { method = request.method, path = request.path }
   if request.body == "" then return asked, false end
   local content_type = request.headers["content-type"] or ""
-  local value, message = core.decode(request.body, { depth = json.MAX_DEPTH })
+  local value, message = core.decode(recording.without_key(request.body, request), { depth = json.MAX_DEPTH })
   if message or content_type:find "^multipart/" then
     local boundary = content_type:match 'boundary="?([^";]+)'
     local body = boundary and request.body:gsub(boundary:gsub("%p", "%%%0"), "boundary") or request.body
