@@ -374,6 +374,16 @@ function measures.prepare(url, path, count)
   print(("%.3f %.3f %d"):format(first, longest_of(tonumber(count) - 1), memory "VmHWM"))
 end
 
+--- logged URL COUNT PATH?: wall-clock seconds of so many asks about a picture in one conversation, with a log or not.
+function measures.logged(url, count, path)
+  local client = lmm.connect { base_url = url, model = "m", log = path }
+  local chat = client:conversation()
+  assert(chat:ask("What is this?", lmm.image "examples/picture.jpg"))
+  local before = core.now()
+  for i = 1, tonumber(count) do assert(chat:ask("And " .. i)) end
+  print(("%.6f"):format(core.now() - before))
+end
+
 --- encode COUNT: base64 of 1 MiB, so many times.
 function measures.encode(count)
   local bytes = ("\0\16\131\255"):rep(2 ^ 18)

@@ -1,9 +1,9 @@
 -- usage: LUA bench/run.lua [GROUP...]      from the project's folder, by `make bench`, which builds what this needs
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
--- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, prepare, gateway,
--- start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound was
--- missed.
+-- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, batch, prepare,
+-- gateway, log, start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound
+-- was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -388,7 +388,7 @@ function groups.start()
   report("start: libcurl is loaded by require \"lmm\" (0 no, 1 yes)",
     output(maps:format(interpreter)):find "libcurl" and 1 or 0, 0)
   local ten = "for i in 1 2 3 4 5 6 7 8 9 10; do %s >/dev/null; done"
-  local command = ("env OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m hello"):format(root, interpreter)
+  local command = ("env LMM_LOG=off OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m hello"):format(root, interpreter)
   local first, ask, curl = interleaved(10, {
     function() return seconds_of(ten:format(interpreter .. " bench/measure.lua first " .. root .. "/v1")) end,
     function() return seconds_of(ten:format(command)) end,
@@ -410,6 +410,26 @@ function groups.start()
   report("start: nvim with lmm / without", (with - without) / 10 * 1000, 5, false, "ms more")
 end
 
+--- What the log adds to an ask, in milliseconds.
+function groups.log()
+  if output("find /usr/lib /usr/local/lib -path '*luasql/sqlite3.so' 2>/dev/null"):match "^%s*$" then return end
+  local path = built .. "/log.db"
+  output(("rm -f %s %s-wal %s-shm"):format(path, path, path))
+  local command = "env LMM_LOG=%s OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m -i examples/picture.jpg hello >/dev/null"
+  local function ask_with(log)
+    return seconds_of(command:format(log, root, interpreter))
+  end
+  ask_with(path) -- makes it
+  local with, without = interleaved(100, { function() return ask_with(path) end, function() return ask_with "off" end })
+  report("the log: the command lmm ask about a picture, with / without", (with - without) * 1000, 5, false, "ms more")
+  local logged, plain = interleaved(5, {
+    function() return (measure("logged", root .. "/v1", 100, path)) end,
+    function() return (measure("logged", root .. "/v1", 100)) end,
+  })
+  report("the log: an ask of a process that goes on, with / without", (logged - plain) / 100 * 1000, 5, false,
+    "ms more")
+end
+
 function groups.gateway()
   if output("command -v nginx; true") == "" then return end
   local first, later, at_once, one_by_one, plain_first, plain_later, plain_at_once, plain_one_by_one =
@@ -421,7 +441,7 @@ function groups.gateway()
 end
 
 local names = { "base64", "upload", "asks", "streams", "values", "crowd", "map", "turns", "saved", "texts", "pictures",
-  "batch", "prepare", "gateway", "start" }
+  "batch", "prepare", "gateway", "log", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

@@ -21,7 +21,7 @@ local ELSEWHERE = {
 local function run(folder, script, url)
   local setup = ([[mkdir -p %s/bin && cd %s && cp %s/examples/picture.jpg . &&
     printf '#!/bin/sh\nexec %s %s/bin/lmm "$@"\n' >bin/lmm && chmod +x bin/lmm &&
-    unset XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME &&
+    unset LMM_LOG XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_STATE_HOME &&
     export HOME="$PWD" PATH="$PWD/bin:$PATH" OPENAI_BASE_URL=%s && ]]):format(folder, folder, here, interpreter, here,
     url)
   return shell.output(setup .. "{ " .. script .. "\n} 2>&1; echo \"exit $?\"")

@@ -291,8 +291,11 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     end
     opts.model = asked.model
     local call = calls.new(self, "POST", url or self.chat_url, nil, opts)
-    call.stream, call.request, call.entry = stream, asked, entry
-    if entry and entry:answer(call, asked.model or model) then return call end
+    call.stream, call.request = stream, asked
+    if entry then
+      call.entry = entry
+      if entry:answer(call, asked.model or model) then return call end
+    end
     if self.pool then return call end -- which binds it to each server
     err = asked:bind(call, self, model, run)
     if not err then return call end

@@ -3,11 +3,8 @@
 ---
 --- Where `cache` is asked for, a request that was answered before, at temperature 0 or with a seed, is answered from
 --- the log.
-local answers = require "lmm.log.answer"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
-local media = require "lmm.log.media"
-local requests = require "lmm.log.request"
 
 ---@class lmm.log.Recorder
 ---@field path string
@@ -126,6 +123,8 @@ end
 ---@param servers string[]
 ---@return string?
 local function find_body(self, log, servers, model)
+  local answers, media = require "lmm.log.answer", require "lmm.log.media"
+  local requests = require "lmm.log.request"
   local function known(path, size, mtime) return media.known(log, path, size, mtime) end
   local asked = requests.read(self.request, { kind = self.kind, model = model, options = self.own, known = known,
     is_strict = true })

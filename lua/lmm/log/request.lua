@@ -12,7 +12,8 @@ local request = {}
 ---@field kind string
 ---@field model string?
 ---@field fields string     JSON
----@field messages string[] JSON of each
+---@field messages (string|userdata)[]  JSON of each, or the body that holds it; see request.text
+---@field digests string[]  each names a message with all that come before it
 ---@field media table<integer, lmm.log.Medium[]>  of each message, by its place; those in fields count to the last one
 ---@field last_answer integer?  the place of the last message that an assistant said
 
@@ -31,13 +32,34 @@ local function digest(...)
 end
 request.digest = digest
 
---- The JSON of what core.write has written.
-local function text_of(body)
+--- The JSON of a message.
+---@param body string|userdata
+---@return string
+function request.text(body)
+  if type(body) == "string" then return body end
   body:rewind()
   local pieces = {}
   for piece in function() return body:read(65536) end do pieces[#pieces + 1] = piece end
   body:rewind()
   return table.concat(pieces)
+end
+
+--- What names the messages up to this one.
+local function link(before, text)
+  local is_answer = text:find('"role":"assistant"', 1, true) ~= nil
+  return { before = before, digest = digest(before, text), is_answer = is_answer }
+end
+
+--- The same of bodies, which conversations keep from turn to turn, so that a turn costs the same whatever came before.
+local links = setmetatable({}, { __mode = "k" })
+
+local function link_of_body(before, body)
+  local known = links[body]
+  if not known or known.before ~= before then
+    known = link(before, request.text(body))
+    links[body] = known
+  end
+  return known
 end
 
 local function is_messages(value)
@@ -58,15 +80,20 @@ function request.read(given, opts)
   if not is_chat then
     plain_fields, rest = {}, { json.text(plain_fields) }
   end
-  local asked = { kind = opts.kind or CHAT, model = given.model or opts.model, messages = rest, media = {} }
+  local asked = { kind = opts.kind or CHAT, model = given.model or opts.model, messages = rest, media = {},
+    digests = { [0] = "" } }
   for i, message in ipairs(is_chat and given.messages or {}) do
     if type(message) == "userdata" then
-      rest[i] = text_of(message)
+      rest[i] = message
     else
       local value, found = plain.of(message, opts)
       rest[i], asked.media[i] = json.text(value) or "null", found[1] and found or nil
     end
-    if rest[i]:find('"role":"assistant"', 1, true) then asked.last_answer = i end
+  end
+  for i, message in ipairs(rest) do
+    local known = (type(message) == "string" and link or link_of_body)(asked.digests[i - 1], message)
+    asked.digests[i] = known.digest
+    if known.is_answer then asked.last_answer = i end
   end
   if opts.options and next(opts.options) ~= nil then plain_fields[request.OPTIONS] = plain.of(opts.options) end
   asked.fields = json.text(plain_fields) or "{}"
@@ -76,13 +103,13 @@ function request.read(given, opts)
   return asked
 end
 
---- What names all of it. `path` and order of names do not count, the bytes of media do.
+--- What names all of it. Paths and the order of names do not count, the bytes of media do.
 ---@param asked lmm.log.Asked
 ---@param server string
 ---@param salt string?
 ---@return string
 function request.key(asked, server, salt)
-  return digest("lmm", server, asked.model, asked.kind, salt, asked.fields, table.concat(asked.messages, "\n"))
+  return digest("lmm", server, asked.model, asked.kind, salt, asked.fields, asked.digests[#asked.messages])
 end
 
 local ROWS = { server = "string", model = "string", kind = "string", salt = "string", options = "table" }

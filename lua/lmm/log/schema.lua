@@ -61,11 +61,9 @@ schema.statements = {
     is_cached INTEGER NOT NULL DEFAULT 0,
     key TEXT,
     details TEXT NOT NULL)]],
+  -- No more indexes than each new exchange needs: each costs it a page.
   "CREATE INDEX exchange_key ON exchange (key) WHERE key IS NOT NULL",
   "CREATE INDEX exchange_answer ON exchange (answer)",
-  "CREATE INDEX exchange_question ON exchange (question)",
-  "CREATE INDEX exchange_chat ON exchange (chat)",
-  "CREATE INDEX exchange_fields ON exchange (fields)",
 
   -- The words of each exchange, under its id; the texts themselves stand in the messages.
   "CREATE VIRTUAL TABLE words USING fts5 (question, answer, content = '', tokenize = 'unicode61 remove_diacritics 2')",

@@ -13,23 +13,22 @@ local ROWS = { kind = "string", request = "table", server = "string", model = "s
 
 --- The ids of the messages from the root on, of which those that are missing are added.
 ---@param log lmm.Log
----@param texts string[]  JSON of each
----@param found table<integer, lmm.log.Medium[]>  in which of them
----@return integer[] ids
-local function add_messages(log, texts, found)
-  local db, digests, ids = log.database, { [0] = "" }, {}
-  for i, text in ipairs(texts) do digests[i] = requests.digest(digests[i - 1], text) end
-  local known = #texts
+---@param asked lmm.log.Asked
+---@return table<integer, integer> ids  of the last one, and of some before it
+local function add_messages(log, asked)
+  local db, digests, ids = log.database, asked.digests, {}
+  local known = #asked.messages
   while known > 0 do
     ids[known] = db:value("SELECT id AS value FROM message WHERE digest = ?", digests[known])
     if ids[known] then break end
     known = known - 1
   end
-  for i = known + 1, #texts do
-    ids[i] = db:insert("INSERT INTO message (parent, digest, json) VALUES (?, ?, ?)", ids[i - 1], digests[i], texts[i])
-    media.link(log, ids[i], found[i])
+  for i = known + 1, #digests do
+    ids[i] = db:insert("INSERT INTO message (parent, digest, json) VALUES (?, ?, ?)", ids[i - 1], digests[i],
+      requests.text(asked.messages[i]))
+    media.link(log, ids[i], asked.media[i])
   end
-  return ids, digests
+  return ids
 end
 
 --- The id of a message behind another one.
@@ -50,10 +49,10 @@ local function add_fields(db, text)
 end
 
 --- The conversation that a request goes on with: that of the exchange whose answer is the last one in it.
-local function chat_of(db, asked, ids, digests)
+local function chat_of(db, asked, ids)
   local at = asked.last_answer
   if not at then return nil end
-  local id = ids[at] or db:value("SELECT id AS value FROM message WHERE digest = ?", digests[at])
+  local id = ids[at] or db:value("SELECT id AS value FROM message WHERE digest = ?", asked.digests[at])
   return id and db:value("SELECT chat AS value FROM exchange WHERE answer = ? ORDER BY id DESC LIMIT 1", id)
 end
 
@@ -66,10 +65,9 @@ end
 
 local function add_exchange(log, exchange, asked, brought)
   local db, reply = log.database, exchange.reply or {}
-  local ids, digests = add_messages(log, asked.messages, asked.media)
-  local last = #asked.messages
-  local answer = add_answer(log, ids[last], digests[last], brought)
-  local chat = chat_of(db, asked, ids, digests)
+  local ids, last = add_messages(log, asked), #asked.messages
+  local answer = add_answer(log, ids[last], asked.digests[last], brought)
+  local chat = chat_of(db, asked, ids)
   local id = db:insert([[INSERT INTO exchange (chat, kind, time, server, model, fields, question, answer, first_token,
     total, prompt_tokens, completion_tokens, cost, finish_reason, error, is_cached, key, details)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]], chat, asked.kind, exchange.time or os.time(),
@@ -79,7 +77,8 @@ local function add_exchange(log, exchange, asked, brought)
     exchange.err and exchange.err.message, exchange.cached or false,
     exchange.key or requests.key(asked, exchange.server), brought.details)
   if not chat then db:run("UPDATE exchange SET chat = id WHERE id = ?", id) end
-  words.add(db, id, words.of_message(asked.messages[last]), words.of_answer(brought.message, brought.details))
+  words.add(db, id, words.of_message(requests.text(asked.messages[last])),
+    words.of_answer(brought.message, brought.details))
   return id
 end
 
