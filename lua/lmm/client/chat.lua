@@ -12,6 +12,7 @@ local variants = require "lmm.client.variants"
 ---@field found lmm.Found?  the media in it
 ---@field unwritten table?  the fields, where it is to be written again once the server is known
 ---@field fields table?   what was asked, the caller's own tables; for the log
+---@field entry lmm.log.Entry?  that has it logged
 ---@field form table?     what the answer is to be, see lmm.request.structured
 ---@field model string?   where one is named
 ---@field needs_model boolean?  where none is, the first that the server lists goes along

@@ -276,8 +276,7 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
   self:check_open()
   local asked, err = chats.new(self, given, ours, streamed, affinity)
   local opts = calls.options(self, ours)
-  local entry = self.log and asked.fields and self:begin_entry(url and "completions" or "chat/completions",
-    asked.fields, ours)
+  if self.log then asked.entry = self:begin_entry(url and "completions" or "chat/completions", asked.fields, ours) end
   local function prepare(stream)
     if err then return nil, err end
     stream.started = stream.started or self.loop:now() -- the clock starts when the stream is first read
@@ -286,15 +285,15 @@ function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
     local model
     if not asked.model and asked.needs_model and not self.pool then
       model, err = require("lmm.client.models").find(self, opts, run)
-      if entry and not model then entry:fail(self, err) end
+      if asked.entry and not model then asked.entry:fail(self, err) end
       if not model then return nil, err end
     end
     opts.model = asked.model
     local call = calls.new(self, "POST", url or self.chat_url, nil, opts)
     call.stream, call.request = stream, asked
-    if entry then
-      call.entry = entry
-      if entry:answer(call, asked.model or model) then return call end
+    if asked.entry then
+      call.entry = asked.entry
+      if call.entry:answer(call, asked.model or model) then return call end
     end
     if self.pool then return call end -- which binds it to each server
     err = asked:bind(call, self, model, run)
