@@ -44,7 +44,7 @@ MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 CHAT_PACKAGES  := lua-readline tmux chafa
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES)
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted lua-sql-sqlite3 curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
@@ -129,7 +129,7 @@ CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
 CHANGED_C   = $(if $(filter src/%.h,$(CHANGED)),$(wildcard src/*.c),$(filter src/%.c,$(CHANGED)))
 check: ## what to run all day: the linters on what differs from main, then the quick specs on one Lua
-	@$(NEED) $(DEMO_PACKAGES) $(VIPS_PACKAGES) lua-busted lua-check curl openssl
+	@$(NEED) $(DEMO_PACKAGES) $(VIPS_PACKAGES) lua-busted lua-sql-sqlite3 lua-check curl openssl
 	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) $(VIPS_FLAGS_IN_SHELL) -O2 -Werror -c -o /dev/null $$file || exit 1; done
 	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
 	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
