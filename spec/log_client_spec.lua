@@ -73,12 +73,14 @@ describe("a client with a log", function()
     local call = fake.whole ""
     call.json.choices[1].message.tool_calls = { { id = "c", type = "function", ["function"] = { name = "now",
       arguments = "{}" } } }
-    local chat = client_of({ call, fake.whole "noon" }):conversation()
+    local prices = { m = { input = 1e6, output = 1e6 } }
+    local chat = client_of({ call, fake.whole "noon" }, { prices = prices }):conversation()
     chat:tool({ name = "now" }, function() return "12" end)
     assert(chat:ask "time?")
     local one, two = (table.unpack or unpack)(logged()) -- luacheck: ignore
     assert.same({ "noon", one.id, "12" }, { two.answer, two.chat, two.request.messages[3].content })
     assert.equal("now", one.reply.message.tool_calls[1]["function"].name)
+    assert.same({ 7, 7 }, { one.cost, two.cost }) -- each its own
   end)
 
   it("logs what an answer was to be, and one that is not that", function()

@@ -234,6 +234,35 @@ describe("a log's media", function()
     end
   end)
 
+  it("that cannot be read any more when they are logged say so", function()
+    local part = lmm.image(PNG)
+    part.source = folder .. "/gone.png"
+    local id = add({ user(text "q", part) }, "A")
+    assert.equal("the image could not be read any more when it was logged",
+      log:get(id).request.messages[1].content[2].err.message)
+  end)
+
+  it("that are not ours come back as they were", function()
+    local raw = { type = "image_url", image_url = { url = "data:image/png;base64," .. core.base64.encode(
+      shell.read(PNG)) } }
+    local keeper = assert(logs.open(path, { media = true }))
+    local id = assert(keeper:add { request = { messages = { user(text "q", raw) } }, server = SERVER })
+    local got = keeper:get(id).request.messages[1].content[2]
+    assert.equal(json.encode(raw), json.encode(got))
+    keeper:close()
+    local other = add({ user(text "lost", { type = "image_url", image_url = { url = "data:image/png;base64,AAAA" } }) },
+      "x")
+    local body, err = require("lmm.request").body(log:get(other).request)
+    assert.is_nil(body)
+    assert.matches("not in the log", err.message)
+  end)
+
+  it("of a server to fetch, or that it knows, stay what they are", function()
+    local id = add({ user(lmm.image "http://x/a.png", lmm.image(nil, { uuid = "u-1" })) }, "A")
+    local content = log:get(id).request.messages[1].content
+    assert.same({ "http://x/a.png", "u-1" }, { content[1].url, content[2].options.uuid })
+  end)
+
   it("are kept as files where that is asked for, each once, until nobody needs them", function()
     local keeper = assert(logs.open(path, { media = true }))
     for i = 1, 3 do

@@ -230,6 +230,7 @@ function Stream:complete()
   result.usage = result.usage or {}
   result.usage.bytes_sent = call.bytes_sent
   self.result, self.ready = result, nil
+  if call.entry then call.entry.cost = result.cost end -- of this round alone
   local err
   if self.after_reply then self.between, err = self.after_reply(result) end
   if err then return self:stop(err) end

@@ -90,6 +90,12 @@ local function describe_part(part)
   return ("[%s: %s]"):format(part.kind, texts.line(table.concat(facts, ", "), 500))
 end
 
+--- A medium that no part stands for: what the server was to fetch, or what a caller wrote himself.
+local function describe_raw(kind, url)
+  if require "lmm.part".is(url) then return describe_part(url) end
+  return ("[%s: %s]"):format(kind, type(url) == "string" and texts.line(url, 200) or "its bytes are kept")
+end
+
 --- The texts and media of a message's content.
 local function content_lines(content, out)
   local parts, json = require "lmm.part", require "lmm.json"
@@ -99,6 +105,8 @@ local function content_lines(content, out)
     out[#out + 1] = describe_part(content)
   elseif type(content) == "table" and type(content.text) == "string" then
     out[#out + 1] = content.text
+  elseif type(content) == "table" and type(content[content.type]) == "table" and content[content.type].url ~= nil then
+    out[#out + 1] = describe_raw(content.type, content[content.type].url)
   elseif type(content) == "table" and content[1] == nil and next(content) ~= nil then
     out[#out + 1] = texts.line(json.text(content) or "", 500)
   elseif type(content) == "table" then

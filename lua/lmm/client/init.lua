@@ -108,6 +108,12 @@ function Client:header_lines(call)
     .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
 end
 
+--- Whether a field of a request may stand in a log: no header does, nor a text whose name says that it is a secret.
+local function is_public(name, value)
+  if type(name) ~= "string" then return true end
+  return not name:lower():find "headers$" and (type(value) ~= "string" or not calls.is_secret_name(name))
+end
+
 --- Begins the record of a call, where the client has a log.
 ---@package
 ---@param kind string  the endpoint
@@ -116,7 +122,11 @@ end
 ---@return lmm.log.Entry?
 function Client:begin_entry(kind, sent, ours)
   if not self.log or type(sent) ~= "table" or require("lmm.form").is(sent) then return nil end
-  return self.log:begin(kind, request.copy(sent), request.copy(fields.answer_options(ours)))
+  local public = {}
+  for name, value in pairs(sent) do
+    if is_public(name, value) then public[name] = request.copy(value) end
+  end
+  return self.log:begin(kind, public, request.copy(fields.answer_options(ours)))
 end
 
 --- One call whose reply is read whole. `run(call, attempt)` runs it, where someone else is to be able to end it.

@@ -25,6 +25,7 @@ local options = require "lmm.options"
 ---@field time number?      when it began: seconds since 1970 (now)
 ---@field first_token number?  seconds
 ---@field total number?     seconds
+---@field cost number?      that of the reply unless given
 ---@field key string?       by which `find` finds it (that of log.key)
 ---@field options table?    lmm's own that go with the request: `schema`, `choice`, `regex` or `grammar`
 ---@field cached boolean?   the answer came from the log

@@ -177,8 +177,12 @@ local function part_of(fields, find)
   if fields.frames then return frames_of(fields, find) end
   local url = fields.url and restored(fields.url, find)
   if parts.is(url) then return lost(fields, "%s", url.err.message) end
+  local is_known = fields.options and fields.options.uuid ~= nil
+  if not (url or fields.sha256 or is_known) then
+    return lost(fields, "the %s could not be read any more when it was logged", fields.kind)
+  end
   if url or not fields.sha256 then
-    local opts = { trust_uuid = fields.options and fields.options.uuid and url ~= nil or nil }
+    local opts = { trust_uuid = is_known and url ~= nil or nil }
     for name, value in pairs(fields.options or {}) do opts[name] = value end
     return (parts.new(fields.kind, url, opts))
   end

@@ -17,6 +17,7 @@ local Recorder = {}
 Recorder.__index = Recorder
 
 ---@class lmm.log.Entry  one call
+---@field cost number?  where it is another one than the reply's
 local Entry = {}
 Entry.__index = Entry
 
@@ -102,8 +103,8 @@ end
 ---@param reply table?
 function Entry:finish(call, err, reply)
   if self.is_done or call.attempts == 0 then return end -- nothing was sent
-  write(self, { server = call.client.base_url, model = call.model, reply = reply, err = err, first_token = call.first,
-    total = call.loop:now() - call.started, cached = call.canned ~= nil or nil })
+  write(self, { server = call.client.base_url, model = call.model, reply = reply, err = err, cost = self.cost,
+    first_token = call.first, total = call.loop:now() - call.started, cached = call.canned ~= nil or nil })
 end
 
 --- There was no call, since the server did not say what models it has.

@@ -9,7 +9,8 @@ local words = require "lmm.log.words"
 local writing = {}
 
 local ROWS = { kind = "string", request = "table", server = "string", model = "string", reply = "table", err = "table",
-  time = "number", first_token = "number", total = "number", key = "string", options = "table", cached = "boolean" }
+  time = "number",
+  first_token = "number", total = "number", cost = "number", key = "string", options = "table", cached = "boolean" }
 
 --- The ids of the messages from the root on, of which those that are missing are added.
 ---@param log lmm.Log
@@ -73,7 +74,7 @@ local function add_exchange(log, exchange, asked, brought)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)]], chat, asked.kind, exchange.time or os.time(),
     exchange.server, asked.model or reply.model, add_fields(db, asked.fields), ids[last], answer,
     exchange.first_token, exchange.total, token_count(reply, "prompt_tokens", "input_tokens"),
-    token_count(reply, "completion_tokens", "output_tokens"), reply.cost, reply.finish_reason,
+    token_count(reply, "completion_tokens", "output_tokens"), exchange.cost or reply.cost, reply.finish_reason,
     exchange.err and exchange.err.message, exchange.cached or false,
     exchange.key or requests.key(asked, exchange.server), brought.details)
   if not chat then db:run("UPDATE exchange SET chat = id WHERE id = ?", id) end

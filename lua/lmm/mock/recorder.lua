@@ -24,7 +24,7 @@ for name in ([[host connection keep-alive proxy-connection te trailer transfer-e
   accept-encoding]]):gmatch "%S+" do own[name] = true end
 
 --- Headers of an answer that are not recorded besides those.
-local not_recorded = { ["set-cookie"] = true, date = true, server = false }
+local not_recorded = { ["set-cookie"] = true, date = true }
 
 --- Makes a recorder.
 ---@param upstream string  the base URL of the server
