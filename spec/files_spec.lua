@@ -162,6 +162,36 @@ describe("writing a file", function()
   end)
 end)
 
+describe("creating a file", function()
+  it("makes it, and its folders, for its owner alone", function()
+    local deep = folder .. "/a/b/c/file"
+    assert.is_true(files.create(deep))
+    assert.same({ "", "600", "700", "700" }, { shell.read(deep), mode(deep), mode(folder .. "/a"),
+      mode(folder .. "/a/b/c") })
+    local ended = program.run([[
+      local files = require "lmm.files"
+      print(files.create "plain", files.create "plain")
+    ]], {}, under("umask 777; cd " .. folder))
+    assert.equal("true\ttrue\n", ended.out)
+    assert.equal("600", mode(folder .. "/plain"))
+  end)
+
+  it("leaves what is there as it is", function()
+    shell.write(path, "old")
+    shell.run("chmod 644 %s", path)
+    assert.is_true(files.create(path))
+    assert.same({ "old", "644" }, { shell.read(path), mode(path) })
+  end)
+
+  it("says why it cannot", function()
+    shell.write(path, "old")
+    assert.same({ nil, "Not a directory" }, { files.create(path .. "/x") })
+    assert.same({ nil, "Not a directory" }, { files.create(path .. "/x/y") })
+    assert.raises("a path cannot hold a NUL byte", files.create, "a\0b")
+    assert.is_nil((files.create ""))
+  end)
+end)
+
 describe("reading a file", function()
   it("gives so many of its bytes, and its size", function()
     shell.write(path, "12345")

@@ -80,6 +80,7 @@ describe("a client with a log", function()
     local one, two = (table.unpack or unpack)(logged()) -- luacheck: ignore
     assert.same({ "noon", one.id, "12" }, { two.answer, two.chat, two.request.messages[3].content })
     assert.equal("now", one.reply.message.tool_calls[1]["function"].name)
+    assert.same({ { id = "c", name = "now", arguments = "{}", args = {} } }, one.reply.tool_calls)
     assert.same({ 7, 7 }, { one.cost, two.cost }) -- each its own
   end)
 

@@ -291,6 +291,9 @@ describe("a log's media", function()
       return file(...)
     end
     add({ user(lmm.image(folder .. "/a.png")) }, "B")
+    local request = { messages = { user(lmm.image(folder .. "/a.png")) } }
+    local key = assert(log:key(request, { server = SERVER, model = "m" }))
+    assert.equal(2, log:find(key).id)
     digest.file = file
     assert.equal(0, count)
     assert.same({ 2, 1 }, ids { image = PNG })

@@ -177,9 +177,10 @@ static int create_file(const char *path, lmm_error *error) {
     if (code != LMM_OK) return code;
     fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   }
-  if (fd < 0 && errno != EEXIST) return fail(error);
-  if (fd >= 0) (void)close(fd);
-  return LMM_OK;
+  if (fd < 0) return errno == EEXIST ? LMM_OK : fail(error);
+  int code = fchmod(fd, 0600) == 0 ? LMM_OK : fail(error); /* whatever the umask has taken away */
+  (void)close(fd);
+  return code;
 }
 
 /* Reads up to `capacity` bytes from the beginning; `count` becomes how many, and `size` the file's. */

@@ -100,9 +100,9 @@ function Database:insert(sql, ...)
   return math.floor(self.connection:getlastautoid())
 end
 
---- Runs `fn` as one transaction that writes: all of it is in the database afterwards, or nothing.
-function Database:transaction(fn)
-  self:run "BEGIN IMMEDIATE"
+--- Runs `fn` as one transaction: all that it writes is in the database afterwards, or nothing.
+local function transact(self, begin, fn)
+  self:run(begin)
   local ok, result = pcall(function()
     local value = fn()
     self:run "COMMIT"
@@ -111,6 +111,18 @@ function Database:transaction(fn)
   if ok then return result end
   pcall(self.run, self, "ROLLBACK")
   error(result, 0)
+end
+
+--- Runs `fn`, which writes. Nobody else writes meanwhile.
+function Database:transaction(fn)
+  return transact(self, "BEGIN IMMEDIATE", fn)
+end
+
+--- What `fn()` gives, which only reads: all of it as it stands at one moment, and under one lock; nil and the error
+--- where one is raised in it.
+---@return any value, lmm.Error? err
+function Database:snapshot(fn)
+  return self:guard(transact, self, "BEGIN", fn)
 end
 
 --- What `fn(...)` gives; nil and the error where one is raised in it.

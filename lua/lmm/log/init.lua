@@ -152,6 +152,14 @@ function log.default_path()
   return the("places").path()
 end
 
+--- The same as log.key. A file that the log knows and that has not changed since is not read for it.
+---@param request table
+---@param opts { server: string, model: string?, kind: string?, options: table?, salt: string? }
+---@return string? key, lmm.Error? err
+function Log:key(request, opts)
+  return the("request").key_of(request, opts, the("media").known_by(self))
+end
+
 --- Adds an exchange. The messages that an earlier one has brought are not stored again.
 ---@param exchange lmm.Exchange
 ---@return integer? id, lmm.Error? err
@@ -227,6 +235,6 @@ function Log:close()
   self.database:close()
 end
 
-errors.check_self(Log, "log", "add", "get", "find", "list", "chat", "last_chat", "export", "prune", "close")
+errors.check_self(Log, "log", "key", "add", "get", "find", "list", "chat", "last_chat", "export", "prune", "close")
 
 return log

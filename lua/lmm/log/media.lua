@@ -7,11 +7,13 @@ local version = require "lmm.version"
 
 local media = {}
 
---- The SHA-256 of a file that has not changed since it was found out.
----@return string?
-function media.known(log, path, size, mtime)
-  return log.database:value("SELECT sha256 AS value FROM medium WHERE path = ? AND size = ? AND mtime = ?", path, size,
-    mtime)
+--- What gives the SHA-256 of a file that has not changed since it was found out.
+---@return fun(path: string, size: integer, mtime: number): string?
+function media.known_by(log)
+  return function(path, size, mtime)
+    return log.database:value("SELECT sha256 AS value FROM medium WHERE path = ? AND size = ? AND mtime = ?", path,
+      size, mtime)
+  end
 end
 
 --- The path of a medium that the log keeps.
@@ -42,13 +44,14 @@ end
 function media.link(log, message, list)
   local db = log.database
   for _, medium in ipairs(list or {}) do
-    local row = db:row("SELECT id, is_kept FROM medium WHERE sha256 = ?", medium.sha256)
+    local row = db:row("SELECT id, is_kept, path, mtime FROM medium WHERE sha256 = ?", medium.sha256)
     local id = row and row.id
+    local is_elsewhere = row and medium.path and (medium.path ~= row.path or medium.mtime ~= row.mtime)
     if not row then
       id = db:insert([[INSERT INTO medium (sha256, kind, mime, size, width, height, path, mtime, is_kept)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)]], medium.sha256, medium.kind, medium.mime, medium.size, medium.width,
         medium.height, medium.path, medium.mtime, medium.is_kept or false)
-    elseif medium.path and (medium.is_kept or row.is_kept == 0) then
+    elseif is_elsewhere and (medium.is_kept or row.is_kept == 0) then
       db:run("UPDATE medium SET path = ?, size = ?, mtime = ?, is_kept = ? WHERE id = ?", medium.path, medium.size,
         medium.mtime, medium.is_kept or false, id)
     end

@@ -55,6 +55,19 @@ local function fields_of(log, id)
   return fields, own
 end
 
+--- The calls of a message as a reply has them.
+---@return lmm.ToolCall[]?
+local function calls_of(message)
+  local calls
+  for _, call in json.items(message.tool_calls) do
+    local fn = type(call["function"]) == "table" and call["function"] or {}
+    calls = calls or {}
+    calls[#calls + 1] = { id = call.id, name = fn.name, arguments = fn.arguments,
+      args = type(fn.arguments) == "string" and json.decode(json.arguments(fn.arguments)) or nil }
+  end
+  return calls
+end
+
 --- The whole of an exchange, without parts.
 local function whole(log, row)
   local exchange = exchange_of(row)
@@ -70,7 +83,7 @@ local function whole(log, row)
   if row.answer_json then
     local message = decode(row.answer_json)
     details.message, details.finish_reason = message, row.finish_reason
-    details.text = words.of_message(row.answer_json)
+    details.text, details.tool_calls = words.of_message(row.answer_json), calls_of(message)
   end
   exchange.request, exchange.options, exchange.reply = request, own, next(details) and details or nil
   exchange.media = media.of(log, row.answer_id or row.question_id)
@@ -100,13 +113,13 @@ end
 --- See Log:get.
 function reading.get(log, id)
   check_id("log:get", id)
-  return log.database:guard(function() return restored(log, row_of(log, id)) end)
+  return log.database:snapshot(function() return restored(log, row_of(log, id)) end)
 end
 
 --- See Log:find.
 function reading.find(log, key)
   if type(key) ~= "string" then errors.misuse("log:find takes a key, not a %s", type(key)) end
-  return log.database:guard(function()
+  return log.database:snapshot(function()
     return restored(log, log.database:row("SELECT " .. COLUMNS
       .. " WHERE key = ? AND error IS NULL ORDER BY exchange.id DESC LIMIT 1", key))
   end)
@@ -161,7 +174,7 @@ end
 --- See Log:list.
 function reading.list(log, opts)
   opts = options.check("log:list", LIST, opts)
-  return log.database:guard(function()
+  return log.database:snapshot(function()
     local rows = rows_for(log, opts, "DESC")
     for i, row in ipairs(rows) do rows[i] = exchange_of(row) end
     return rows
@@ -171,7 +184,7 @@ end
 --- See Log:export.
 function reading.export(log, write, opts)
   opts = options.check("log:export", LIST, opts)
-  return log.database:guard(function()
+  return log.database:snapshot(function()
     local rows = rows_for(log, opts, "ASC")
     for _, row in ipairs(rows) do write(json.encode(whole(log, row))) end
     return #rows
@@ -194,14 +207,14 @@ local ANSWERED = "SELECT " .. COLUMNS .. [[
 --- See Log:chat.
 function reading.chat(log, id)
   check_id("log:chat", id)
-  return log.database:guard(function()
+  return log.database:snapshot(function()
     return chat_of(log, log.database:row(ANSWERED .. " AND exchange.id = ?", id))
   end)
 end
 
 --- See Log:last_chat.
 function reading.last_chat(log)
-  return log.database:guard(function()
+  return log.database:snapshot(function()
     return chat_of(log, log.database:row(ANSWERED .. " ORDER BY exchange.id DESC LIMIT 1"))
   end)
 end

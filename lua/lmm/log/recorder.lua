@@ -126,9 +126,8 @@ end
 local function find_body(self, log, servers, model)
   local answers, media = require "lmm.log.answer", require "lmm.log.media"
   local requests = require "lmm.log.request"
-  local function known(path, size, mtime) return media.known(log, path, size, mtime) end
-  local asked = requests.read(self.request, { kind = self.kind, model = model, options = self.own, known = known,
-    is_strict = true })
+  local asked = requests.read(self.request, { kind = self.kind, model = model, options = self.own, is_strict = true,
+    known = media.known_by(log) })
   for _, server in ipairs(servers) do
     local exchange, err = log:find(requests.key(asked, server))
     if err then error(err, 0) end

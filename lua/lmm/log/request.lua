@@ -114,14 +114,15 @@ end
 
 local ROWS = { server = "string", model = "string", kind = "string", salt = "string", options = "table" }
 
---- See log.key.
+--- See log.key and Log:key.
+---@param known function?  see plain.of
 ---@return string? key, lmm.Error? err
-function request.key_of(given, opts)
+function request.key_of(given, opts, known)
   opts = options.check("log.key", ROWS, opts)
   if type(given) ~= "table" then errors.misuse("log.key takes a request, not a %s", type(given)) end
   if not opts.server then errors.misuse "log.key needs the server: its base URL" end
   local ok, asked = pcall(request.read, given, { kind = opts.kind, model = opts.model, options = opts.options,
-    is_strict = true })
+    known = known, is_strict = true })
   if ok then return request.key(asked, opts.server, opts.salt) end
   if errors.is(asked) then return nil, asked end
   error(asked, 0)

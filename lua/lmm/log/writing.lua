@@ -84,9 +84,8 @@ local function add_exchange(log, exchange, asked, brought)
 end
 
 local function add(log, exchange)
-  local function known(path, size, mtime) return media.known(log, path, size, mtime) end
   local asked = requests.read(exchange.request, { kind = exchange.kind, model = exchange.model,
-    options = exchange.options, known = known })
+    options = exchange.options, known = media.known_by(log) })
   local brought = answers.read(exchange)
   if log.keeps_media then
     for _, list in pairs(asked.media) do media.keep(log, list) end
