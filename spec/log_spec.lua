@@ -493,7 +493,7 @@ describe("a log that cannot be used", function()
         local request = { messages = { { role = "user", content = "z" } } }
         if log then id, err = log:add { request = request, server = "s" } end
         print(err.code, err.message)
-      ]]):format(path), {}, ("LMM_SPEC_DISK=%s LD_PRELOAD=%s"):format(mode, disk))
+      ]]):format(path), {}, ('LMM_SPEC_DISK=%s LD_PRELOAD="$LD_PRELOAD %s"'):format(mode, disk))
       os.remove(disk)
       assert.equal(("%s\tthe log '%s' cannot be used: %s\n"):format(row[1], path, row[2]), ended.out .. ended.err)
       log = assert(logs.open(path))

@@ -157,6 +157,7 @@ static int replace_file(const char *from, const char *path, lmm_error *error) {
 
 /* Makes the folders that lead to `path`, which is changed meanwhile, each for its owner alone. */
 static int make_folders(char *path, lmm_error *error) {
+  if (*path == '\0') return LMM_OK;
   for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
     *slash = '\0';
     int result = mkdir(path, 0700);
