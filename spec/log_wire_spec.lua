@@ -70,28 +70,44 @@ describe("a client with a log", function()
   end)
 end)
 
-describe("a log that fails", function()
-  it("takes nothing from the answers, and is told once in a process", function()
-    for _, prepare in ipairs {
-      function() shell.write(path, ("no database "):rep(1000)) end,
-      function() shell.run("mkdir %s", path) end,
-    } do
-      shell.run("rm -rf %s*", path)
-      prepare()
+describe("a log that fails,", function()
+  --- A log with one exchange in it.
+  local function make()
+    local log = assert(logs.open(path))
+    assert(log:add { request = { messages = { user "x" } }, server = "s" })
+    return log
+  end
+
+  for name, row in pairs {
+    ["is no database"] = { function() shell.write(path, ("no database "):rep(1000)) end, "or a damaged one" },
+    ["is a folder"] = { function() shell.run("mkdir %s", path) end, "it is a directory" },
+    ["is of a newer lmm"] = { function()
+      local log = make()
+      log.database:pragma "user_version = 99"
+      log:close()
+    end, "a newer lmm has written it" },
+    ["is on a full disk"] = { function() make():close() end, "the disk is full", "log" },
+    ["cannot be written"] = { function() make():close() end, "it cannot be written", "readonly" },
+  } do
+    it("since it " .. name .. " takes nothing from the answers, and is told once in a process", function()
+      row[1]()
+      local disk = row[3] and program.library "disk"
       local ended = program.run(([[
         local lmm = require "lmm"
         for _ = 1, 2 do
           local client = lmm.connect { base_url = %q, log = %q, cache = true, model = "mock" }
           for i = 1, 3 do print(assert(client:conversation { temperature = 0 }:ask("q" .. i))) end
         end
-      ]]):format(server.url, path))
+      ]]):format(server.url, path), {}, disk and ('LMM_SPEC_DISK=%s LD_PRELOAD="$LD_PRELOAD %s"'):format(row[3], disk))
+      if disk then os.remove(disk) end
       assert.equal(("question: q1\nquestion: q2\nquestion: q3\n"):rep(2), ended.out)
       assert.matches("^lmm: the log '[^\n]* cannot be used: [^\n]*%(the answers are not affected[^\n]*%)\n$", ended.err)
+      assert.matches(row[2], ended.err)
       assert.equal(0, ended.status)
-    end
-  end)
+    end)
+  end
 
-  it("because another process writes is written later, where the thread has other things to do", function()
+  it("because another process writes, is written later, where the thread has other things to do", function()
     local ended = program.run(([[
       local uv = require "luv"
       local lmm = require "lmm"
