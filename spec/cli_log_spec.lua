@@ -145,6 +145,7 @@ describe("lmm log", function()
     for line in lines:gmatch "[^\n]+" do questions[#questions + 1] = lmm_library.json.decode(line).question end
     assert.same({ "q1", "q2", "q3" }, questions)
     assert.equal(lines:match "^[^\n]*\n", answered(lmm { "log", "--json", "-s", "q1" }))
+    assert.equal(lines:match "^[^\n]*\n(.*)", answered(lmm { "log", "--json", "-n", "2" }))
   end)
 
   it("forgets", function()

@@ -197,6 +197,14 @@ describe("a log's lists", function()
     assert.equal(sum_of(PNG), value.media[1].sha256)
     assert.equal("A cat.", value.reply.text)
   end)
+
+  it("are exported all, however many", function()
+    for i = 1, 450 do add({ user("q" .. i) }, "a") end
+    local ended = {}
+    assert.equal(450, log:export(function(line) ended[#ended + 1] = json.decode(line).id end))
+    for i = 1, 450 do assert.equal(i, ended[i]) end
+    assert.equal(0, log:export(error, { search = "nothing" }))
+  end)
 end)
 
 describe("a log's media", function()

@@ -217,7 +217,7 @@ end
 
 --- Calls `write` with each exchange as a line of JSON, the oldest first.
 ---@param write fun(line: string)
----@param opts table?  as for `list`
+---@param opts table?  as for `list`; with `limit`, the last so many
 ---@return integer? count, lmm.Error? err
 function Log:export(write, opts)
   return the("reading").export(self, write, opts)

@@ -153,6 +153,7 @@ local CONDITIONS = {
   model = function(_, model) return "model = ?", model end,
   chat = function(_, id) return "chat = (SELECT chat FROM exchange WHERE id = ?)", id end,
   before = function(_, id) return "exchange.id < ?", id end,
+  after = function(_, id) return "exchange.id > ?", id end,
   older = function(_, time) return "time < ?", time end,
   failed = function(_, failed) return failed and "error IS NOT NULL" or "error IS NULL" end,
 }
@@ -181,14 +182,34 @@ function reading.list(log, opts)
   end)
 end
 
+local PAGE = 200 -- exchanges that are in memory at a time
+
+--- The id before that of the first exchange to export: of so many, the last ones are.
+local function start_of(log, opts)
+  local rows = opts.limit and rows_for(log, opts, "DESC") or {}
+  return rows[1] and rows[#rows].id - 1 or 0
+end
+
 --- See Log:export.
 function reading.export(log, write, opts)
-  opts = options.check("log:export", LIST, opts)
-  return log.database:snapshot(function()
-    local rows = rows_for(log, opts, "ASC")
-    for _, row in ipairs(rows) do write(json.encode(whole(log, row))) end
-    return #rows
-  end)
+  local given, count = {}, 0
+  for name, value in pairs(options.check("log:export", LIST, opts)) do given[name] = value end
+  local last, err = log.database:snapshot(function() return start_of(log, given) end)
+  given.limit = PAGE
+  while last do
+    given.after = last
+    local lines
+    lines, err = log.database:snapshot(function()
+      local rows = rows_for(log, given, "ASC")
+      for i, row in ipairs(rows) do rows[i], last = json.encode(whole(log, row)), row.id end
+      return rows
+    end)
+    if not lines then break end
+    for _, line in ipairs(lines) do write(line) end
+    count = count + #lines
+    if #lines < PAGE then return count end
+  end
+  return nil, err
 end
 
 -- ---- chats
