@@ -2,8 +2,8 @@
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
 -- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, batch, prepare,
--- gateway, log, start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1 where a bound
--- was missed.
+-- gateway, log, start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1
+-- where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
