@@ -18,6 +18,8 @@ M.PAGES = {
   { name = "bulk", title = "Many rows", "lmm.MapOptions", "lmm.MapSummary" },
   { name = "server", title = "Servers that lmm starts", "lmm.ServeOptions", "lmm.Server", "lmm.MockOptions",
     "lmm.MockServer" },
+  { name = "log", title = "The log", "lmm.Log", "lmm.Exchange", "lmm.LoggedExchange", "lmm.LoggedMedium",
+    "lmm.LoggedChat", "lmm.LogOptions", "lmm.LogFilter", "lmm.LogKeyOptions", "lmm.PruneOptions" },
   { name = "neovim", title = "The Neovim plugin", "lmm.nvim" },
 }
 

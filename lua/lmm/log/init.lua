@@ -66,8 +66,38 @@ local options = require "lmm.options"
 ---@field height integer?
 ---@field path string?      where its file was seen last, or is kept
 
+--- Which exchanges are meant: those of which all of it holds.
+---@class lmm.LogFilter
+---@field limit integer?   at most so many, the last ones (all)
+---@field search string?   words that question or answer hold; their beginnings are enough
+---@field image string?    the path, or the SHA-256, of a medium that was asked about
+---@field model string?    of this model
+---@field chat integer?    of the conversation to which the exchange with this id belongs
+---@field before integer?  before the exchange with this id
+---@field older number?    before this time, in seconds since 1970
+---@field failed boolean?  only those that failed, or only those that did not
+
+--- What a request is sent to, for its key.
+---@class lmm.LogKeyOptions
+---@field server string    its base URL
+---@field model string?    where the request names none
+---@field kind string?     the endpoint, "chat/completions" unless given
+---@field options table?   lmm's own that go with it: `schema` and the like
+---@field salt string?     tells apart what should not be taken for the same, as the third try of a question
+
+---@class lmm.LogOptions
+---@field media boolean?   the bytes of media are kept, too, in the folder PATH.media
+---@field wait number?     seconds for another process that writes (5)
+---@field create boolean?  false: it is not made where it is not there
+
+--- What is to be forgotten: one of these.
+---@class lmm.PruneOptions
+---@field older number?    what is older than so many seconds
+---@field id integer?      one exchange
+---@field all boolean?     everything
+
 ---@class lmm.Log
----@field path string
+---@field path string  of its database
 local Log = {}
 Log.__index = Log
 Log.__name = "lmm.Log"
@@ -83,8 +113,7 @@ local OPEN = { media = "boolean", wait = "number", create = "boolean" }
 
 --- Opens a log, and makes it where it is not there: a file that its owner alone can read.
 ---@param path string
----@param opts { media: boolean?, wait: number?, create: boolean? }?  media: the bytes of media are kept, too, in the
---- folder PATH.media; wait: seconds for another process that writes (5); create: false does not make it
+---@param opts lmm.LogOptions?
 ---@return lmm.Log? log, lmm.Error? err  which says what is wrong: locked, damaged, of a newer lmm, ...
 function log.open(path, opts)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
@@ -99,9 +128,7 @@ end
 --- What names a request, whoever sends it: the same for the same fields, messages, bytes of media, server and model.
 --- Whether it is streamed does not count.
 ---@param request table  as for client:chat, parts in it
----@param opts { server: string, model: string?, kind: string?, options: table?, salt: string? }  server: its base URL;
---- model: where the request names none; options: `schema` and the like, which go with it; salt: what
---- tells apart what should not be taken for the same, as the third try of a question
+---@param opts lmm.LogKeyOptions
 ---@return string? key, lmm.Error? err  where a medium cannot be read
 function log.key(request, opts)
   return the("request").key_of(request, opts)
@@ -154,7 +181,7 @@ end
 
 --- The same as log.key. A file that the log knows and that has not changed since is not read for it.
 ---@param request table
----@param opts { server: string, model: string?, kind: string?, options: table?, salt: string? }
+---@param opts lmm.LogKeyOptions
 ---@return string? key, lmm.Error? err
 function Log:key(request, opts)
   return the("request").key_of(request, opts, the("media").known_by(self))
@@ -182,11 +209,7 @@ function Log:find(key)
 end
 
 --- The last exchanges, the newest first, without their requests and replies.
----@param opts { limit: integer?, search: string?, image: string?, model: string?, chat: integer?, before: integer?,
---- failed: boolean?, older: number? }?  limit: at most so many (all); search: words that question or answer hold, a
---- beginning is enough; image: a path, or a SHA-256, of a medium that was asked about; chat: those of one conversation,
---- by the id of any of them; before: only those before this id; older: only those before this time, in seconds since
---- 1970; failed: only those that failed, or only those that did not
+---@param opts lmm.LogFilter?
 ---@return lmm.LoggedExchange[]? rows, lmm.Error? err
 function Log:list(opts)
   return the("reading").list(self, opts)
@@ -203,13 +226,14 @@ end
 ---@field model string?
 ---@field server string
 
+--- What it takes to go on with the conversation of an exchange.
 ---@param id integer  of any exchange of it that was answered: what followed that one is left out
 ---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
 function Log:chat(id)
   return the("reading").chat(self, id)
 end
 
---- The same for the last exchange that was answered.
+--- The same as log:chat for the last exchange that was answered.
 ---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
 function Log:last_chat()
   return the("reading").last_chat(self)
@@ -217,14 +241,14 @@ end
 
 --- Calls `write` with each exchange as a line of JSON, the oldest first.
 ---@param write fun(line: string)
----@param opts table?  as for `list`; with `limit`, the last so many
+---@param opts lmm.LogFilter?
 ---@return integer? count, lmm.Error? err
 function Log:export(write, opts)
   return the("reading").export(self, write, opts)
 end
 
 --- Forgets exchanges, and with them messages and kept media that no other one needs.
----@param opts { older: number?, id: integer?, all: boolean? }  one of them; older: than so many seconds
+---@param opts lmm.PruneOptions
 ---@return integer? count, lmm.Error? err  how many exchanges are gone
 function Log:prune(opts)
   return the("pruning").prune(self, opts)
