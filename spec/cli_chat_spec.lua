@@ -225,7 +225,7 @@ describe("lmm chat without a terminal", function()
   it("is ended by Ctrl-C, with what had come", function()
     local questions = program.write("questions", ("one and "):rep(200) .. "\ntwo\n")
     local run = program.shell(program.command { "chat" } .. " <" .. questions .. [[ >$out 2>$err & pid=$!
-      until grep -q question $out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]])
+      until grep -q "question: one" $out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]])
     assert.equal(130, run.status)
     assert.matches("^question: one [^\n]*\n$", run.out)
   end)
