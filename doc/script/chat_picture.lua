@@ -1,5 +1,5 @@
 --- The README's picture of the chat: `lmm chat` runs in a real terminal (tmux), asks the built-in server, and what is
---- on the screen then becomes doc/pictures/chat.svg. Run by `make chat-picture`; $PORT is the server's, 8000 unless set.
+--- on the screen then becomes doc/pictures/chat.svg. Run by `make chat-picture`; $PORT is the server's, else 8000.
 local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
 local terminal = require "spec.support.terminal"
