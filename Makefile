@@ -18,11 +18,12 @@ CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff med
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error ids journal files
-VIPS    := fit prepare pool vips
+VIPS    := engine pool vips
+ENGINE  := fit prepare
 # The optional module: built where libvips' headers are. IN_SHELL: asked for once they have been installed.
 VIPS_FLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags vips 2>/dev/null))
 VIPS_FLAGS_IN_SHELL := $$(pkg-config --cflags vips | sed 's/-I/-isystem /g')
-MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files $(if $(VIPS_FLAGS),vips))
+MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files $(if $(VIPS_FLAGS),vips vips_engine))
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -54,15 +55,15 @@ all: $(MODULES) ## builds the C modules into build/; lmm.vips, which prepares pi
 core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
 vips: ## builds lmm.vips, and installs what it needs
 	@$(NEED) $(BUILD_PACKAGES) $(VIPS_PACKAGES)
-	@$(MAKE) --no-print-directory $(BUILD)/lmm/vips.so
+	@$(MAKE) --no-print-directory $(BUILD)/lmm/vips.so $(BUILD)/lmm/vips_engine.so
 
 # What each module's compiler is to find, so that a missing package is told in one line.
 HEADERS := lauxlib
 $(BUILD)/lmm/core.so: HEADERS += b64/cencode
 $(BUILD)/lmm/curl.so: HEADERS += curl/curl
 $(BUILD)/lmm/digest.so: HEADERS += openssl/evp
-$(BUILD)/lmm/vips.so: HEADERS += vips/vips
-$(BUILD)/lmm/vips.so: C_FLAGS += $(VIPS_FLAGS)
+$(BUILD)/lmm/vips_engine.so: HEADERS += vips/vips
+$(BUILD)/lmm/vips_engine.so: C_FLAGS += $(VIPS_FLAGS)
 
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -87,7 +88,12 @@ $(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
 $(BUILD)/lmm/vips.so: $(VIPS:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
-	@$(CC) $(LDFLAGS) -shared -o $@ $^ $(shell pkg-config --libs vips) -pthread
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -pthread -ldl
+
+$(BUILD)/lmm/vips_engine.so: $(ENGINE:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ $(shell pkg-config --libs vips)
 
 $(BUILD)/%.o: src/%.c
 	@printf '#include <%s.h>\n' $(HEADERS) | $(CC) $(C_FLAGS) $(CFLAGS) -E -o /dev/null - 2>/dev/null || \
@@ -267,9 +273,9 @@ install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; t
 	  echo "$(COMMAND) stays as it is; 'make install-command LUA=$(LUA)' makes it run on $(LUA)"; \
 	fi
 
-install-vips: $(BUILD)/lmm/vips.so ## lmm.vips alone, beside what is there
+install-vips: $(BUILD)/lmm/vips.so $(BUILD)/lmm/vips_engine.so ## lmm.vips alone, beside what is there
 	install -d "$(DESTDIR)$(LIBDIR)/lmm"
-	install -m 755 $(BUILD)/lmm/vips.so "$(DESTDIR)$(LIBDIR)/lmm"
+	install -m 755 $^ "$(DESTDIR)$(LIBDIR)/lmm"
 
 install-command: ## makes the command lmm run on LUA, for which the library is installed
 	@[ -e "$(DESTDIR)$(LUADIR)/lmm/init.lua" ] || \

@@ -154,8 +154,8 @@ describe("installing", function()
     for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files" } do
       for _, path in ipairs(modules[name].sources) do sources[path] = true end
     end
-    local vips = run("sed -n 's/^VIPS *:= *//p' " .. here .. "/Makefile"):match "^[^\n]*" -- which make builds
-    for part in vips:gmatch "%S+" do sources["src/" .. part .. ".c"] = true end
+    local vips = run("sed -En 's/^(VIPS|ENGINE) *:= *//p' " .. here .. "/Makefile") -- which make builds
+    for part in vips:gmatch "[%w_]+" do sources["src/" .. part .. ".c"] = true end
     for path in run("cd " .. here .. " && ls src/*.c"):gmatch "(src/[^\n]+)" do assert(sources[path], path) end
   end)
 end)

@@ -193,11 +193,64 @@ describe("lmm.vips", function()
       package.preload["lmm.vips"] = function() error("module 'lmm.vips' not found:\n\tno file", 0) end
       print((select(2, lmm.connect(url):conversation():ask("what?", lmm.image(photo, { max_side = 9 })))))
     ]])
-    assert.matches("' cannot be prepared: lmm%.vips cannot be loaded %(on Debian: apt install libvips42%): "
-      .. "libvips%.so%.42: cannot open shared object file\n$", run [[
-      package.preload["lmm.vips"] = function() error("libvips.so.42: cannot open shared object file", 0) end
+    assert.matches("' cannot be prepared: lmm%.vips cannot be loaded: no room\n$", run [[
+      package.preload["lmm.vips"] = function() error("no room", 0) end
       print((select(2, lmm.connect(url):conversation():ask("what?", lmm.image(photo, { max_side = 9 })))))
     ]])
+  end)
+
+  local ASK = "print((select(2, lmm.connect(url):conversation():ask('what?', lmm.image(photo, { max_side = 9 })))))"
+
+  it("tells with the package that libvips is not there", function()
+    shell.run("mkdir -p %s", path "lib")
+    shell.write(path "lib/libvips.so.42", "no library")
+    assert.matches("' cannot be prepared: libvips cannot be loaded %(on Debian: apt install libvips42%): .*"
+      .. "libvips%.so%.42: file too short\n$", run(ASK, nil, "LD_LIBRARY_PATH=" .. path "lib"))
+  end)
+
+  it("takes no engine of another version, nor does without one", function()
+    local own = package.searchpath and package.searchpath("lmm.vips", package.cpath)
+      or package.cpath:match "[^;]+":gsub("?", "lmm/vips")
+    local engine = shell.read((own:gsub("vips%.so$", "vips_engine.so")))
+    shell.run("mkdir -p %s; cp %s %s", path "lmm", own, path "lmm")
+    local prelude = ("package.cpath = %q .. package.cpath\n"):format(path "?.so;")
+    assert.matches("libvips cannot be loaded %(.*/vips_engine%.so: cannot open shared object file", run(prelude .. ASK))
+    shell.write(path "lmm/vips_engine.so", (engine:gsub("0%.1%.0%-(%d+)%z", "0.0.9-%1\0")))
+    assert.matches("/vips_engine%.so is of version 0%.0%.9%-%d+, and not 0%.1%.0%-%d+: build or install lmm again\n$",
+      run(prelude .. ASK))
+  end)
+
+  it("goes on where a decoder does not return, and the process ends", function()
+    local jpeg = folder.vips("copy %s %s", "photo.png", "photo.jpg")
+    local library = program.library "stuck_decoder"
+    local said = run([[
+      require("lmm.prepare.pictures").LIMIT = 1
+      local core, jpeg, ticks, stuck = require "lmm.core", select(3, ...), 0, 4
+      local client, loop = lmm.connect(url), require("lmm.loop").current()
+      local function ask(side)
+        return function()
+          local reply, message = client:conversation():ask("what?", lmm.image(jpeg, { max_side = side }))
+          stuck = stuck - (reply and 0 or 1)
+          return reply or message
+        end
+      end
+      local function tick()
+        local longest = 0
+        while stuck > 0 do
+          local before = core.now()
+          loop:wait({}, loop:now() + 0.01)
+          longest = math.max(longest, core.now() - before)
+        end
+        return longest
+      end
+      local results = assert(lmm.gather { ask(9), ask(9), ask(9), ask(9), tick })
+      for i = 1, 4 do print((results[i]:gsub("^.*/", ""))) end
+      print(results[5] < 1)
+      print((assert(client:conversation():ask("what?", lmm.image(jpeg, { max_side = 60 }))).text:match "60 x 40"))
+    ]], jpeg, "STUCK=4 LD_PRELOAD=\"$LD_PRELOAD " .. library .. "\"")
+    os.remove(library)
+    assert.equal(("photo.jpg' took more than 1 seconds to prepare, and was given up: shrink it first\n"):rep(4)
+      .. "true\n60 x 40\n", said)
   end)
 
   it("leaves a process that ends while pictures are prepared, whatever is collected or closed", function()

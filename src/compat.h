@@ -8,12 +8,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#if defined(__GNUC__)
-#define LMM_EXPORT __attribute__((visibility("default")))
-#else
-#define LMM_EXPORT
-#endif
-
 /* A function that some other Lua lacks is weak: it does not keep a module from being loaded into the wrong Lua, so that
  * lmm_check_lua can say which is the right one. */
 #if LUA_VERSION_NUM < 502

@@ -21,8 +21,14 @@
 struct lua_State;
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
+#if defined(__GNUC__)
+#define LMM_EXPORT __attribute__((visibility("default")))
+#else
+#define LMM_EXPORT
+#endif
+
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "13" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "14" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
  * allows it.
  *
  * The picture is a stranger's: its pixels are counted before it is decoded, loaders that libvips does not trust with
- * such pictures are blocked, those excepted that are used here, and no more than LMM_MAX_SECONDS are spent. */
+ * such pictures are blocked, those excepted that are used here, and no more than its seconds are spent. */
 #include "prepare.h"
 
 #include <errno.h>
@@ -26,30 +26,36 @@ static void say_nothing(const gchar *domain, GLogLevelFlags level, const gchar *
   (void)domain, (void)level, (void)message, (void)data;
 }
 
-bool lmm_prepare_start(void) {
+/* libvips holds lines of a picture back, in case that they are asked for again: a thousand of them, by the height of the
+ * tiles that it otherwise works in. No more than a few dozen ever are here, where one thread goes from top to bottom. */
+static void keep_little(void) {
+  char name[] = "lmm", height[] = "--vips-tile-height=8", strip[] = "--vips-fatstrip-height=8";
+  char *words[] = {name, height, strip, NULL}, **left = words;
+  int count = 3;
+  GOptionContext *context = g_option_context_new(NULL);
+  GOptionGroup *group = g_option_group_new("vips", "", "", NULL, NULL);
+  vips_add_option_entries(group);
+  g_option_context_set_main_group(context, group);
+  (void)g_option_context_parse(context, &count, &left, NULL); /* where it does not know them, it takes more memory */
+  g_option_context_free(context);
+}
+
+static bool start(char *problem, size_t capacity) {
   static const char *const quiet[] = {"VIPS", "GLib-GObject", "Poppler", "librsvg"};
   static const char *const unblocked[] = {"VipsForeignLoadSvg", "VipsForeignLoadJxl", "VipsForeignLoadJp2k",
                                           "VipsForeignLoadPdf"};
   for (size_t i = 0; i < sizeof quiet / sizeof *quiet; i++)
     g_log_set_handler(quiet[i], G_LOG_LEVEL_WARNING | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_MESSAGE, say_nothing, NULL);
-  if (VIPS_INIT("lmm") != 0) return false;
+  if (VIPS_INIT("lmm") != 0) {
+    (void)snprintf(problem, capacity, "%s", vips_error_buffer());
+    return false;
+  }
+  keep_little();
   vips_concurrency_set(1);
   vips_cache_set_max(0);
   vips_block_untrusted_set(TRUE);
   for (size_t i = 0; i < sizeof unblocked / sizeof *unblocked; i++) vips_operation_block_set(unblocked[i], FALSE);
   return true;
-}
-
-void lmm_prepare_end_thread(void) { vips_thread_shutdown(); }
-
-void lmm_prepare_end(void) { vips_shutdown(); }
-
-void lmm_prepare_free(lmm_task *task) {
-  free(task->path);
-  free(task->bytes);
-  free(task->password);
-  g_free(task->out);
-  free(task);
 }
 
 /* ---- the source ---- */
@@ -103,7 +109,7 @@ static void copy_reason(char *out, size_t capacity, const char *text) {
 static bool contains(const char *text, const char *word) { return strstr(text, word) != NULL; }
 
 static bool fail_by_vips(lmm_task *task) {
-  if (task->failure != LMM_READY) return false; /* `watch` has ended it, and said why */
+  if (task->failure != LMM_READY) return false; /* `look` has ended it, and said why */
   char *text = vips_error_buffer_copy();
   copy_reason(task->detail, sizeof task->detail, text);
   task->failure = LMM_DAMAGED;
@@ -231,24 +237,18 @@ static VipsImage *settle(lmm_task *task, VipsImage *image) {
 
 /* ---- encoding ---- */
 
-typedef struct watch {
-  lmm_task *task;
-  gint64 deadline; /* microseconds of the monotonic clock */
-} watch;
-
 /* libvips calls this every now and then while it computes. */
-static void look(VipsImage *image, VipsProgress *progress, watch *over) {
+static void look(VipsImage *image, VipsProgress *progress, lmm_task *task) {
   (void)progress;
-  bool is_cancelled = __atomic_load_n(&over->task->is_cancelled, __ATOMIC_RELAXED);
-  if (!is_cancelled && g_get_monotonic_time() < over->deadline) return;
-  over->task->failure = is_cancelled ? LMM_CANCELLED : LMM_TOO_SLOW;
+  bool is_cancelled = __atomic_load_n(&task->is_cancelled, __ATOMIC_RELAXED);
+  if (!is_cancelled && g_get_monotonic_time() < task->until) return;
+  task->failure = is_cancelled ? LMM_CANCELLED : LMM_TOO_SLOW;
   vips_image_set_kill(image, TRUE);
 }
 
-static bool encode(lmm_task *task, VipsImage *image, gint64 deadline) {
-  watch over = {task, deadline};
+static bool encode(lmm_task *task, VipsImage *image) {
   vips_image_set_progress(image, TRUE);
-  gulong handler = g_signal_connect(image, "eval", G_CALLBACK(look), &over);
+  gulong handler = g_signal_connect(image, "eval", G_CALLBACK(look), task);
   int failed;
   if (task->format == LMM_TO_JPEG)
     failed = vips_jpegsave_buffer(image, &task->out, &task->out_count, "Q", task->quality, "strip", TRUE, NULL);
@@ -262,7 +262,7 @@ static bool encode(lmm_task *task, VipsImage *image, gint64 deadline) {
   return failed == 0 || fail_by_vips(task);
 }
 
-static void run(lmm_task *task, gint64 deadline) {
+static void prepare(lmm_task *task) {
   /* As a loader's options: vips_thumbnail_buffer has one of this name, which libvips 8.14 does not hand on. */
   const char *options = task->lenient ? (task->animated ? "[n=-1]" : "")
                                       : (task->animated ? "[n=-1,fail_on=truncated]" : "[fail_on=truncated]");
@@ -275,15 +275,20 @@ static void run(lmm_task *task, gint64 deadline) {
   }
   VipsImage *out = check_size(task, image) ? shrink(task, image, options) : NULL;
   if (out != NULL) out = settle(task, out);
-  if (out != NULL) (void)encode(task, out, deadline);
+  if (out != NULL) (void)encode(task, out);
   if (out != NULL) g_object_unref(out);
   g_object_unref(image);
 }
 
-void lmm_prepare_run(lmm_task *task, bool is_alone) {
+static void run(lmm_task *task, bool is_alone) {
   task->failure = LMM_READY;
   task->detail[0] = '\0';
   if (is_alone) vips_error_clear();
-  run(task, g_get_monotonic_time() + (gint64)LMM_MAX_SECONDS * G_USEC_PER_SEC);
+  prepare(task);
   if (is_alone) vips_error_clear();
 }
+
+LMM_EXPORT const lmm_engine lmm_engine_table;
+
+const lmm_engine lmm_engine_table = {LMM_VERSION "-" LMM_INTERFACE, start, run, g_free, vips_thread_shutdown,
+                                     vips_shutdown};

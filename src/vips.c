@@ -21,7 +21,7 @@ static void release(job *self) {
   lmm_task *task = self->task;
   self->task = NULL;
   if (task == NULL) return;
-  if (self->is_added) lmm_pool_release(task); else lmm_prepare_free(task);
+  if (self->is_added) lmm_pool_release(task); else lmm_pool_free(task);
 }
 
 /* Pushes a field of the options at index 1; whether it is there. */
@@ -71,9 +71,10 @@ static int format_option(lua_State *L) {
 }
 
 /* start{ path or bytes, format, quality?, max_side?, max_pixels?, orient?, animated?, lenient?, page?, dpi?,
- *   password? } -> job | nil, message
+ *   password?, seconds? } -> job | nil, message
  * `format` is "jpeg", "png", "webp", or "count", of a PDF's pages. With `page`, from 1, the source is a PDF, drawn at
- * `dpi`. `orient` (true) turns it upright, `lenient` takes what is cut short as far as it goes. */
+ * `dpi`. `orient` (true) turns it upright, `lenient` takes what is cut short as far as it goes.
+ * It is given up after `seconds` (60). */
 static int vips_start(lua_State *L) {
   size_t length = 0;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -88,6 +89,7 @@ static int vips_start(lua_State *L) {
   task->max_pixels = (uint64_t)number_option(L, "max_pixels", 0, 0, 1e15);
   task->page = (unsigned)number_option(L, "page", 0, 0, 1e5);
   task->dpi = number_option(L, "dpi", 150, 1, 10000);
+  task->seconds = (unsigned)number_option(L, "seconds", 60, 1, 86400);
   task->orient = flag_option(L, "orient", true);
   task->animated = flag_option(L, "animated", false);
   task->lenient = flag_option(L, "lenient", false);
@@ -106,7 +108,18 @@ static int vips_start(lua_State *L) {
 }
 
 static const char *const failures[] = {NULL,      "memory",   "unreadable", "long", "decoder",  "large",
-                                       "damaged", "password", "page",       "slow", "cancelled"}; /* as LMM_READY... */
+                                       "damaged", "password", "page",       "slow", "cancelled",
+                                       "library"}; /* as LMM_READY... */
+
+static int push_failure(lua_State *L, int failure, const lmm_task *task) {
+  lua_pushnil(L);
+  lua_pushstring(L, failures[failure]);
+  lua_pushstring(L, task != NULL ? task->detail : "");
+  lua_pushinteger(L, task != NULL ? (lua_Integer)task->width : 0);
+  lua_pushinteger(L, task != NULL ? (lua_Integer)task->height : 0);
+  lua_pushinteger(L, task != NULL ? (lua_Integer)task->frames : 0);
+  return 6;
+}
 
 /* job:result() -> false while it is not done | bytes, width, height | pages | nil, failure, detail, width, height,
  *   frames
@@ -115,12 +128,14 @@ static int job_result(lua_State *L) {
   job *self = luaL_checkudata(L, 1, LMM_JOB);
   luaL_argcheck(L, self->task != NULL, 1, "this job is over");
   lmm_task *task = self->task;
-  int count = 1;
-  if (!lmm_pool_is_done(task)) {
+  int count = 1, state = lmm_pool_state(task);
+  if (state == LMM_POOL_BUSY) {
     lua_pushboolean(L, false);
     return 1;
   }
-  if (task->failure == LMM_READY && task->format == LMM_TO_COUNT) {
+  if (state == LMM_POOL_LOST) {
+    count = push_failure(L, LMM_TOO_SLOW, NULL); /* its thread may still write what else it has */
+  } else if (task->failure == LMM_READY && task->format == LMM_TO_COUNT) {
     lua_pushinteger(L, (lua_Integer)task->frames);
   } else if (task->failure == LMM_READY) {
     lua_pushlstring(L, task->out, task->out_count);
@@ -128,13 +143,7 @@ static int job_result(lua_State *L) {
     lua_pushinteger(L, (lua_Integer)task->height);
     count = 3;
   } else {
-    lua_pushnil(L);
-    lua_pushstring(L, failures[task->failure]);
-    lua_pushstring(L, task->detail);
-    lua_pushinteger(L, (lua_Integer)task->width);
-    lua_pushinteger(L, (lua_Integer)task->height);
-    lua_pushinteger(L, (lua_Integer)task->frames);
-    count = 6;
+    count = push_failure(L, task->failure, task);
   }
   release(self);
   return count;
@@ -145,13 +154,17 @@ static int job_close(lua_State *L) {
   return 0;
 }
 
+static void find_engine(void) { lmm_engine_find(failures); }
+
 LMM_EXPORT int luaopen_lmm_vips(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_vips(lua_State *L) {
   static const luaL_Reg methods[] = {{"result", job_result}, {"close", job_close}, {NULL, NULL}};
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
   static const luaL_Reg functions[] = {{"start", vips_start}, {NULL, NULL}};
   lmm_check_lua(L);
   lmm_stay_loaded(functions);
+  (void)pthread_once(&once, find_engine);
   lmm_new_type(L, LMM_JOB, methods, job_close);
   luaL_newlib(L, functions);
   lmm_set_version(L);

@@ -119,12 +119,15 @@ local function read_rockspec(text)
   return values
 end
 
---- The parts of lmm.vips, which no rockspec lists: it is built by make, for what the compiler is told about libvips. As
---- "src/vips.c" and so on.
+--- The parts of lmm.vips and of what it loads, which no rockspec lists: they are built by make, for what the compiler is
+--- told about libvips. As "src/vips.c" and so on.
 local function vips_sources(makefile)
-  local list, sources = makefile:match "\nVIPS *:= *([^\n]*)", {}
-  for part in (list or ""):gmatch "%S+" do sources[#sources + 1] = "src/" .. part .. ".c" end
-  return list and sources
+  local sources = {}
+  for _, name in ipairs { "VIPS", "ENGINE" } do
+    local list = makefile:match("\n" .. name .. " *:= *([^\n]*)") or ""
+    for part in list:gmatch "%S+" do sources[#sources + 1] = "src/" .. part .. ".c" end
+  end
+  return #sources > 0 and sources or nil
 end
 
 ---@class lmm.spec.Layout

@@ -26,8 +26,13 @@ function failures.no_vips(plan, problem)
     return invalid("%s cannot be prepared: this lmm was built without libvips (on Debian: apt install libvips-dev, "
       .. "then make install again; with LuaRocks: luarocks make src/lmm-vips-scm-1.rockspec)", plan.name)
   end
-  return invalid("%s cannot be prepared: lmm.vips cannot be loaded (on Debian: apt install libvips42): %s", plan.name,
-    texts.line(tostring(problem)))
+  return invalid("%s cannot be prepared: lmm.vips cannot be loaded: %s", plan.name, texts.line(tostring(problem)))
+end
+
+--- libvips, which is loaded with the first picture, is not there or cannot be used.
+local function no_libvips(plan, failure)
+  return invalid("%s cannot be prepared: libvips cannot be loaded (on Debian: apt install libvips42): %s", plan.name,
+    texts.line(failure.detail))
 end
 
 --- A number with commas, as 60,000.
@@ -87,9 +92,11 @@ local says = {
     return invalid("%s has %s page%s, and no page %d", plan.name, counted(failure.frames),
       failure.frames == 1 and "" or "s", plan.page)
   end,
-  slow = function(plan)
-    return invalid("%s took more than 60 seconds to prepare, and was given up: shrink it first", plan.name)
+  slow = function(plan, failure)
+    return invalid("%s took more than %d seconds to prepare, and was given up: shrink it first", plan.name,
+      failure.limit)
   end,
+  library = no_libvips,
   cancelled = function(plan)
     return errors.new { kind = "cancelled", message = "the preparation of " .. plan.name .. " was cancelled" }
   end,
@@ -97,7 +104,8 @@ local says = {
 
 --- What lmm.vips says of a picture or a page.
 ---@param plan lmm.Plan
----@param failure { word: string, detail: string, width: integer, height: integer, frames: integer }
+---@param failure { word: string, detail: string, width: integer, height: integer, frames: integer,
+---  limit: number }  limit: of seconds
 ---@return lmm.Error
 function failures.of_picture(plan, failure)
   return says[failure.word](plan, failure)

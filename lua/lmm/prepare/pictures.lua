@@ -6,6 +6,8 @@ local version = require "lmm.version"
 
 local pictures = {}
 
+pictures.LIMIT = 60 -- seconds for one picture, or one page
+
 --- What libvips decodes of what no server does, or not every one.
 pictures.decodes = {
   ["image/heic"] = true, ["image/heif"] = true, ["image/avif"] = true, ["image/jxl"] = true, ["image/svg+xml"] = true,
@@ -91,7 +93,7 @@ function pictures.start(plan)
   local handle, message = vips.start {
     path = plan.source.path, bytes = plan.source.bytes, format = plan.format, quality = wanted.quality,
     max_side = wanted.max_side, max_pixels = wanted.max_pixels, orient = wanted.orient, animated = plan.animated,
-    lenient = plan.lenient, page = plan.page, dpi = wanted.dpi, password = wanted.password,
+    lenient = plan.lenient, page = plan.page, dpi = wanted.dpi, password = wanted.password, seconds = pictures.LIMIT,
   }
   if not handle then return nil, errors.new { kind = "invalid", message = message } end
   return setmetatable({ handle = handle, plan = plan }, Job)
@@ -101,7 +103,7 @@ function Job:result()
   local bytes, width, height, w, h, frames = self.handle:result()
   if bytes == false then return false end
   if not bytes then
-    local failure = { word = width, detail = height, width = w, height = h, frames = frames }
+    local failure = { word = width, detail = height, width = w, height = h, frames = frames, limit = pictures.LIMIT }
     return nil, failures.of_picture(self.plan, failure)
   end
   return type(bytes) == "number" and bytes or { bytes = bytes, width = width, height = height }
