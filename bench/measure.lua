@@ -347,15 +347,18 @@ function measures.pictures(url, path, total, count)
 end
 
 --- prepare URL FILE COUNT: asks in a gather, each about the picture made smaller. The longest wall-clock time, in ms,
---- in which the loop did not get to a task that wants to go on every millisecond: by the first ask, which loads
---- libvips, and by the others; and the most memory that the process has had, in KiB.
+--- in which the loop did not get to a task that wants to go on every millisecond: by the first ask, about a small
+--- picture, which loads libvips, and by the others; the memory of the process after the first, and the most that it has
+--- had, in KiB.
 function measures.prepare(url, path, count)
   local client, loop = connect(url), require("lmm.loop").current()
-  local function ask()
-    assert(client:conversation():ask("What is this?", lmm.image(path, { max_side = 1568 })))
-    return true
+  local function about(picture, side)
+    return function()
+      assert(client:conversation():ask("What is this?", lmm.image(picture, { max_side = side })))
+      return true
+    end
   end
-  local function longest_of(times)
+  local function longest_of(times, ask)
     local asks, is_over, longest = {}, false, 0
     local ticks = lmm.go(function()
       while not is_over do
@@ -370,8 +373,8 @@ function measures.prepare(url, path, count)
     ticks:wait()
     return longest * 1000
   end
-  local first = longest_of(1)
-  print(("%.3f %.3f %d"):format(first, longest_of(tonumber(count) - 1), memory "VmHWM"))
+  local first, before = longest_of(1, about("examples/picture.jpg", 64)), memory "VmRSS"
+  print(("%.3f %.3f %d %d"):format(first, longest_of(tonumber(count), about(path, 1568)), before, memory "VmHWM"))
 end
 
 --- logged URL COUNT PATH?: wall-clock seconds of so many asks about a picture in one conversation, with a log or not.
