@@ -183,6 +183,8 @@ describe("a part for a dialect", function()
       assert.equal("data:image/jpeg;base64,", content.image_url.url:sub(1, 23))
       assert.same({ part.mime, "image/" .. path:match "[^.]+$" }, { part.converted, part.mime })
     end
+    local webp = sent("llama.cpp", lmm.image "spec/media/lossy.webp")
+    assert.matches("^data:image/jpeg;base64,", webp.image_url.url)
     assert.matches("^data:image/tiff;", sent("vllm", lmm.image "spec/media/big.tiff").image_url.url)
     local cut = lmm.image({ bytes = shell.read "spec/media/big.tiff":sub(1, 300) })
     assert.equal("the image, which llama-server does not decode, is damaged or cut short, and cannot be prepared: "

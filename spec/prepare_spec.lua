@@ -197,35 +197,6 @@ describe("a prepared picture", function()
     assert.equal("4", folder.header(sent, "bands"))
   end)
 
-  it("is drawn where it is an SVG, which reads no file", function()
-    local red = folder.vips("copy %s %s", "photo.png", "red.png")
-    local svg = [[<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
-      width="240" height="160">
-      <rect width="240" height="160" fill="white"/>%s</svg>]]
-    for _, inside in ipairs {
-      ('<image width="240" height="160" xlink:href="%s"/>'):format(red),
-      ('<image width="240" height="160" href="file://%s"/>'):format(red),
-      '<image width="240" height="160" href="red.png"/>',
-      '<image width="240" height="160" href="http://127.0.0.1:9/x.png"/>',
-    } do
-      local source = shell.write(path "drawing.svg", svg:format(inside))
-      local sent, part = prepared(source, { convert = "png" })
-      assert.same({ "image/png", "image/svg+xml" }, { part.mime, part.converted })
-      local white = folder.path "white.png"
-      folder.vips("black %s 240 160 --bands 3", "black.v")
-      folder.vips("invert %s %s", "black.v", "white.png")
-      folder.vips("flatten %s %s", sent, "flat.png")
-      alike(white, path "flat.png", 0, 0)
-    end
-    local sent = prepared(shell.write(path "drawing.svg", svg:format '<rect width="240" height="80" fill="black"/>'),
-      { convert = "png" })
-    folder.vips("flatten %s %s", sent, "flat.png")
-    folder.vips("black %s 240 80 --bands 3", "black.v")
-    folder.vips("invert %s %s", "black.v", "white.v")
-    folder.vips("join %s %s %s vertical", "black.v", "white.v", "half.png")
-    alike("half.png", path "flat.png", 0, 0)
-  end)
-
   it("comes from bytes and from a data: URL as from a file", function()
     local bytes = shell.read(path "photo.png")
     local url = "data:image/png;base64," .. core.base64.encode(bytes)
@@ -249,9 +220,6 @@ describe("what cannot be prepared", function()
     local bomb = small:sub(1, 12) .. header .. build.be(pixels.crc32(header), 4) .. small:sub(34)
     assert.equal("the data in bytes has 60,000 x 60,000 pixels, and no more than 100 million are decoded: shrink it "
       .. "first", failed({ bytes = bomb }, { max_side = 100 }))
-    assert.equal("the data in bytes has 10,001 x 10,000 pixels, and no more than 100 million are decoded: shrink it "
-      .. "first",
-      failed({ bytes = '<svg xmlns="http://www.w3.org/2000/svg" width="10001" height="10000"/>' }, { convert = "png" }))
     folder.vips("black %s 10001 10000", "large.v")
     local large = folder.vips("copy %s %s", "large.v", "large.gif")
     assert.matches("^'.*/large%.gif' has 10,001 x 10,000 pixels, and no more", failed(large, { max_side = 10 }))

@@ -174,14 +174,26 @@ static VipsImage *open_page(lmm_task *task) {
   return NULL;
 }
 
-/* The size as shown, which becomes the task's; false where it is more than is decoded. */
+static bool is_drawing(VipsImage *image) {
+  const char *loader = NULL;
+  return vips_image_get_typeof(image, VIPS_META_LOADER) != 0 &&
+         vips_image_get_string(image, VIPS_META_LOADER, &loader) == 0 && strncmp(loader, "svgload", 7) == 0;
+}
+
+/* The size as shown, which becomes the task's; false where it is more than is decoded. A drawing is drawn as large as it
+ * is wanted, whatever it says. */
 static bool check_size(lmm_task *task, VipsImage *image) {
   bool is_turned = task->orient && vips_image_get_orientation_swap(image);
   uint32_t width = (uint32_t)image->Xsize, height = (uint32_t)vips_image_get_page_height(image);
   task->frames = task->page > 0 ? task->frames : (uint32_t)image->Ysize / height;
   task->width = is_turned ? height : width;
   task->height = is_turned ? width : height;
-  return (uint64_t)image->Xsize * (uint64_t)image->Ysize <= LMM_MAX_PIXELS || fail(task, LMM_TOO_LARGE, "");
+  if (!is_drawing(image))
+    return (uint64_t)image->Xsize * (uint64_t)image->Ysize <= LMM_MAX_PIXELS || fail(task, LMM_TOO_LARGE, "");
+  lmm_fit(&width, &height, task->max_side, task->max_pixels);
+  bool is_tiny = width < (uint32_t)image->Xsize / 1000; /* libvips' least scale; beyond, it would be drawn in full */
+  if (is_tiny) return fail(task, LMM_TOO_LARGE, "scale");
+  return (uint64_t)width * height <= LMM_MAX_DRAWN || fail(task, LMM_TOO_LARGE, "");
 }
 
 /* The picture upright, shrunk and in sRGB, of which nothing has been computed yet. */

@@ -19,6 +19,7 @@
 
 #define LMM_MAX_INPUT ((uint64_t)256 * 1024 * 1024) /* bytes of a source */
 #define LMM_MAX_PIXELS ((uint64_t)100 * 1000 * 1000) /* before decoding, all frames together */
+#define LMM_MAX_DRAWN ((uint64_t)25 * 1000 * 1000)   /* of an SVG, as it is drawn: its filters take that many times */
 
 enum { LMM_TO_JPEG, LMM_TO_PNG, LMM_TO_WEBP, LMM_TO_COUNT /* nothing: the pages of a PDF are counted */ };
 
@@ -29,7 +30,8 @@ enum {
   LMM_UNREADABLE, /* the file: detail says why */
   LMM_TOO_LONG,   /* more than LMM_MAX_INPUT */
   LMM_NO_DECODER, /* detail: libvips' name of the loader that is not used, or empty */
-  LMM_TOO_LARGE,  /* more than LMM_MAX_PIXELS: width, height and frames say how many */
+  LMM_TOO_LARGE,  /* more than LMM_MAX_PIXELS or LMM_MAX_DRAWN: width, height and frames say how many;
+                   * detail is "scale" where a drawing would be made less than a thousandth as large */
   LMM_DAMAGED,    /* detail: what libvips says */
   LMM_PASSWORD,
   LMM_NO_PAGE,    /* frames says how many there are */

@@ -46,9 +46,9 @@ local names = {
 local TO_PNG = "convert it to PNG or JPEG"
 local refused = {
   image = {
-    ["image/svg+xml"] = "draw it as PNG, by convert = \"png\" or with rsvg-convert",
-    ["application/postscript"] = "draw it as PNG, as with gs",
-    ["image/jxl"] = "convert it to PNG or JPEG, by convert = \"jpeg\" or with djxl",
+    ["image/svg+xml"] = "draw it as PNG, as with rsvg-convert", ["image/jxl"] = TO_PNG,
+    ["application/postscript"] = "draw it as PNG with Ghostscript, which is not run here on files that may come from "
+      .. "anywhere: gs -dSAFER -dEPSCrop -r150 -sDEVICE=png16m -o drawing.png FILE",
     ["image/jls"] = TO_PNG, ["image/jxr"] = TO_PNG,
     ["image/bpg"] = TO_PNG, ["image/x-exr"] = TO_PNG, ["image/vnd.radiance"] = TO_PNG, ["image/vnd.ms-dds"] = TO_PNG,
     ["image/vnd.djvu"] = TO_PNG, ["image/x-xcf"] = TO_PNG, ["image/x-portable-arbitrarymap"] = TO_PNG,

@@ -119,8 +119,8 @@ local function read_rockspec(text)
   return values
 end
 
---- The parts of lmm.vips and of what it loads, which no rockspec lists: they are built by make, for what the compiler is
---- told about libvips. As "src/vips.c" and so on.
+--- The parts of lmm.vips and of what it loads, which no rockspec lists: they are built by make, for what the compiler
+--- is told about libvips. As "src/vips.c" and so on.
 local function vips_sources(makefile)
   local sources = {}
   for _, name in ipairs { "VIPS", "ENGINE" } do

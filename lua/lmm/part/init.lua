@@ -90,9 +90,16 @@ end
 
 local takers = { image = "lmm.image", video = "lmm.video", audio = "lmm.audio", file = "lmm.file" }
 
+--- Has a picture be prepared that no server decodes and libvips does, as an SVG, though nothing was asked for.
+local function plan_by_type(self, mime, opts)
+  local is_needed = self.kind == "image" and types.refusal("image", mime) and prepare.takes("image", mime)
+  if is_needed and not opts.wanted then opts.wanted = { orient = true } end
+end
+
 --- Checks that the bytes are of this kind, of a type that servers decode, and all there.
 local function check_bytes(self, name, info, opts)
   local kind = types.kind(self.mime)
+  if info.mime then plan_by_type(self, info.mime, opts) end
   local is_prepared = opts.wanted and prepare.takes(self.kind, info.mime)
   local refusal = not is_prepared and info.mime
     and (types.refusal(self.kind, info.mime) or types.refusal(kind, info.mime))

@@ -46,6 +46,9 @@ local function counted(number)
 end
 
 local function damaged(plan, failure)
+  if plan.from == "image/svg+xml" and failure.detail == "bad dimensions" then
+    return invalid("%s says nothing of its size: give it a width and a height, or a viewBox", plan.name)
+  end
   local why = failure.detail ~= "" and " (libvips says: " .. texts.line(failure.detail) .. ")" or ""
   return invalid("%s is damaged or cut short, and cannot be prepared%s%s", plan.name,
     plan.page and "" or ": check = false takes what there is of it", why)
@@ -77,6 +80,13 @@ local says = {
   end,
   decoder = no_decoder,
   large = function(plan, failure)
+    if plan.from == "image/svg+xml" then
+      local says = "and no more than 25 million are drawn: pass a smaller max_side"
+      if failure.detail == "scale" then
+        says = "and is drawn no smaller than a thousandth: pass a larger max_side, or write a smaller size into it"
+      end
+      return invalid("%s has %s x %s pixels, %s", plan.name, counted(failure.width), counted(failure.height), says)
+    end
     local frames = failure.frames > 1 and not plan.page
     return invalid("%s has %s x %s pixels%s, and no more than 100 million are decoded: shrink it first%s", plan.name,
       counted(failure.width), counted(failure.height),

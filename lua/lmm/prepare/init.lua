@@ -94,7 +94,9 @@ function prepare.needs(part, dialect)
   for name, value in pairs(part) do derived[name] = value end
   derived.media, derived.digest, derived.saved, derived.derived = media, nil, nil, nil
   local name = part.filename and "'" .. part.filename .. "'" or "the " .. part.kind
-  prepare.plan(derived, ("%s, which %s does not decode,"):format(name, dialect.title), source, { orient = true })
+  local convert = part.mime == "image/webp" and "jpeg" or nil -- which would stay what it is
+  prepare.plan(derived, ("%s, which %s does not decode,"):format(name, dialect.title), source,
+    { orient = true, convert = convert })
   part.derived, part.converted = derived, part.mime
   return derived
 end
