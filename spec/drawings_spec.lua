@@ -1,6 +1,7 @@
 -- Drawings and other pictures that no server decodes: made into what all of them do without being asked, reading
 -- neither files nor the network, within bounds; and those of which nothing can be made here.
 local core = require "lmm.core"
+local failures = require "lmm.prepare.failures"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
 local prepare = require "lmm.prepare"
@@ -137,8 +138,9 @@ describe("what no server decodes", function()
   end)
 
   it("cannot be decoded here either where libvips has no loader for it", function()
+    local plan = { name = "the data in bytes", from = "image/jxl", is_decoded = true }
+    local message = failures.of_picture(plan, { word = "decoder", detail = "" }).message
     assert.equal("the data in bytes is a JPEG XL picture (image/jxl), and there is no decoder for it: install a "
-      .. "libvips with JPEG XL, as libvips42", require("lmm.prepare.failures").of_picture({ name = "the data in bytes",
-      from = "image/jxl", is_decoded = true }, { word = "decoder", detail = "" }).message)
+      .. "libvips with JPEG XL, as libvips42", message)
   end)
 end)

@@ -182,7 +182,7 @@ describe("a sound", function()
 end)
 
 describe("the program ffmpeg", function()
-  local limit, most, run = programs.LIMIT, programs.MOST, nil
+  local limit, most, memory, run = programs.LIMIT, programs.MOST, programs.MEMORY, nil
 
   --- Has another program in the place of ffmpeg and ffprobe.
   local function with_program(text, fn)
@@ -204,7 +204,7 @@ describe("the program ffmpeg", function()
     run = path "run"
   end)
   teardown(function() folder.remove() end)
-  after_each(function() programs.LIMIT, programs.MOST = limit, most end)
+  after_each(function() programs.LIMIT, programs.MOST, programs.MEMORY = limit, most, memory end)
 
   it("is told with its package where it is missing", function()
     local start = programs.start
@@ -228,6 +228,17 @@ describe("the program ffmpeg", function()
       programs.MOST = 1200
       assert.equal(1200, ready(lmm.video("spec/media/clip.mp4", { frames = 3 })).size)
     end)
+  end)
+
+  it("decodes no pictures beyond the bound, and takes no more memory than it may", function()
+    ffmpeg("-f lavfi -i color=size=16000x16000:rate=1:duration=1 -c:v png %s", path "huge.mkv")
+    assert.equal("'" .. path "huge.mkv" .. "' has pictures of 16,000 x 16,000 pixels, and no more than 100 million are "
+      .. "decoded: shrink it first", failed(lmm.video(path "huge.mkv", { frames = 1 })))
+    ffmpeg("-f lavfi -i color=size=9000x9000:rate=1:duration=1 -c:v png %s", path "large.mkv")
+    programs.MEMORY = 400 * 2 ^ 20
+    assert.equal("ffmpeg needs more than the 400 MiB of memory that it may have for '" .. path "large.mkv"
+      .. "': shrink it first", failed(lmm.video(path "large.mkv", { frames = 1 })))
+    assert.equal(2, #ready(lmm.video("spec/media/clip.mp4", { frames = 2 })).frames)
   end)
 
   it("is ended with all that it has started when its time is up", function()

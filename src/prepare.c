@@ -159,6 +159,13 @@ static VipsImage *load_page(lmm_task *task, unsigned page) {
   return failed == 0 ? image : NULL;
 }
 
+/* How many pages a PDF has; vips_image_get_n_pages does not believe in 10,000 of them. */
+static uint32_t count_pages(VipsImage *image) {
+  int count = 1;
+  if (vips_image_get_typeof(image, VIPS_META_N_PAGES) != 0) (void)vips_image_get_int(image, VIPS_META_N_PAGES, &count);
+  return count > 1 ? (uint32_t)count : 1;
+}
+
 /* The same; where there is no such page, that is what failed. */
 static VipsImage *open_page(lmm_task *task) {
   VipsImage *image = load_page(task, task->page);
@@ -167,7 +174,7 @@ static VipsImage *open_page(lmm_task *task) {
     (void)fail_by_vips(task);
     return NULL;
   }
-  task->frames = (uint32_t)vips_image_get_n_pages(first);
+  task->frames = count_pages(first);
   if (image != NULL) return image;
   g_object_unref(first);
   (void)(task->page > task->frames ? fail(task, LMM_NO_PAGE, "") : fail_by_vips(task));

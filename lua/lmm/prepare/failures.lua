@@ -121,24 +121,37 @@ function failures.of_picture(plan, failure)
   return says[failure.word](plan, failure)
 end
 
+--- What ffmpeg says of what it found in the file, or of what it was not given.
+local function of_ffmpeg(plan, text, limits)
+  local width, height = text:match "Picture size (%d+)x(%d+) exceeds specified max pixel count"
+  if width then
+    return invalid("%s has pictures of %s x %s pixels, and no more than 100 million are decoded: shrink it first",
+      plan.name, counted(width), counted(height))
+  elseif text:find "Cannot allocate memory" or text:find "alloc of size" or text:find "thread_encoder_init failed" then
+    return invalid("ffmpeg needs more than the %d MiB of memory that it may have for %s: shrink it first",
+      limits.memory / 2 ^ 20, plan.name)
+  end
+  local last = text:match "([^\n]+)%s*$" or "it does not say why"
+  return invalid("ffmpeg cannot read %s: %s", plan.name, texts.line((last:gsub("^file:.-: ", ""))))
+end
+
 --- What a script around ffmpeg says: its status, and what was written to standard error.
 ---@param plan lmm.Plan
 ---@param status integer
 ---@param text string
----@param limit number  seconds
+---@param limits { seconds: number, memory: number }  memory: in bytes
 ---@return lmm.Error
-function failures.of_program(plan, status, text, limit)
+function failures.of_program(plan, status, text, limits)
   if status == 127 then
     return invalid("%s cannot be prepared: the programs ffmpeg and ffprobe are not installed (on Debian: apt install "
       .. "ffmpeg)", plan.name)
   elseif status == 124 or status == 137 then
-    return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limit, plan.name)
+    return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limits.seconds, plan.name)
   end
   if status == 3 or text:find "Stream map '0:[av]:0' matches no streams" then
     return invalid("%s has no %s", plan.name, plan.options.frames and "pictures" or "sound")
   end
-  local last = text:match "([^\n]+)%s*$" or "it does not say why"
-  return invalid("ffmpeg cannot read %s: %s", plan.name, texts.line((last:gsub("^file:.-: ", ""))))
+  return of_ffmpeg(plan, text, limits)
 end
 
 failures.invalid = invalid

@@ -19,8 +19,11 @@ local function too_much(plan, what, advice)
   return failures.invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
 end
 
--- Only files are opened, whatever a film says that belongs to it.
-local READ = "-v error -protocol_whitelist file"
+-- Only files are opened, whatever a film says that belongs to it. Its pictures have no more pixels than lmm.vips decodes.
+local READ = "-v error -protocol_whitelist file -max_pixels 100000000"
+
+-- Each thread holds pictures of its own, and there may be as many threads as processors.
+local DECODE = READ .. " -nostdin -threads 2"
 
 --- Starts a script that reads the source at "$source".
 local function start(plan, script)
@@ -50,7 +53,8 @@ function Job:result()
   if status == 0 then
     result, err = self.collect(self.job)
   else
-    err = failures.of_program(self.plan, status, self.job:read("err", 4096) or "", programs.LIMIT)
+    err = failures.of_program(self.plan, status, self.job:read("err", 4096) or "",
+      { seconds = programs.LIMIT, memory = programs.MEMORY })
   end
   self.job:close()
   if self.plan.temporary then os.remove(self.plan.temporary) end
@@ -84,16 +88,16 @@ count=$(ffprobe %s -select_streams v:0 -count_packets -show_entries stream=nb_re
   || exit 1
 count=${count%%%%[!0-9]*}
 [ "${count:-0}" -gt 0 ] || exit 3
-ffmpeg %s -nostdin -i "$source" -map 0:v:0 -map_metadata -1 -fps_mode passthrough \
+ffmpeg %s -i "$source" -map 0:v:0 -map_metadata -1 -fps_mode passthrough \
   -vf "select='gt(floor((n+1)*%d/$count+0.5),floor(n*%d/$count+0.5))',%stpad=stop=-1:stop_mode=clone" \
-  -frames:v %d -pix_fmt yuvj420p -q:v 3 -f image2 %%04d.jpg]]
+  -frames:v %d -threads 1 -pix_fmt yuvj420p -q:v 3 -f image2 %%04d.jpg]]
 
 local SCALE = "scale='min(%d,iw)':'min(%d,ih)':force_original_aspect_ratio=decrease,"
 
 function ffmpeg.film.start(plan)
   local count, side = plan.options.frames, plan.options.max_side
   local scale = side and SCALE:format(side, side) or ""
-  return new_job(plan, FRAMES:format(READ, READ, count, count, scale, count), function(job)
+  return new_job(plan, FRAMES:format(READ, DECODE, count, count, scale, count), function(job)
     local frames, left = {}, programs.MOST
     for i = 1, count do
       frames[i] = job:read(("%04d.jpg"):format(i), left + 1)
@@ -138,11 +142,11 @@ ffmpeg.sound.rows = {
 }
 
 local SOUND = [[
-ffmpeg %s -nostdin -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d sound]]
+ffmpeg %s -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d sound]]
 
 function ffmpeg.sound.start(plan)
   local format = plan.options.convert
-  return new_job(plan, SOUND:format(READ, codecs[format], format, programs.MOST + 1), function(job)
+  return new_job(plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
     local bytes = job:read("sound", programs.MOST)
     if not bytes or #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
     return { bytes = bytes }

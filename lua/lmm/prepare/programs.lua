@@ -7,10 +7,11 @@ local programs = {}
 
 programs.LIMIT = 60               -- seconds
 programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
+programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 
 -- $from is where the owner is. timeout ends all of its process group.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
-  .. "( timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
+  .. "( ulimit -v %d; timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & }"
 
 --- A word as a shell takes it, whatever is in it.
@@ -58,7 +59,7 @@ function programs.start(script)
   local has_name, folder = pcall(os.tmpname)
   if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
   local name = quote(folder)
-  local ok = os.execute(COMMAND:format(name, name, name, programs.LIMIT, quote(script)))
+  local ok = os.execute(COMMAND:format(name, name, name, programs.MEMORY / 1024, programs.LIMIT, quote(script)))
   if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
   local owner, state = core.pid(), {}
   local function finalize()
