@@ -209,11 +209,11 @@ local function check_dialect(given)
 end
 
 local server_rows = { url = "string", weight = "number", models = "table", api_key = "string|function",
-  headers = "table" }
+  headers = "table", dialect = "string|table" }
 
 --- The options of one server of a pool, as a client of its own takes them.
 local function options_of_server(opts, server)
-  local out = merged(opts, { base_url = server.url, api_key = server.api_key })
+  local out = merged(opts, { base_url = server.url, api_key = server.api_key, dialect = server.dialect })
   out.headers = settings.headers(server.headers or {}, settings.headers(opts.headers or {}))
   return out
 end
@@ -272,7 +272,7 @@ local function of_pool(opts)
   for i, server in ipairs(servers) do urls[i] = settings.of_client(server.opts).base_url end
   out.base_url, out.query, out.server_settings = table.concat(urls, ", "), "", servers
   out.keeps_media, out.proxy, out.proxy_variable = false, nil, nil -- that is each server's own
-  out.dialect = out.dialect or false
+  out.dialect = check_dialect(opts.dialect) or false
   return out
 end
 

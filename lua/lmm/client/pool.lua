@@ -178,8 +178,11 @@ function Pool:assign(call)
   local server, is_probe = self:choose(call)
   while server do
     local ok, err = self:learn(server, call, is_probe)
-    if ok and server:serves(self:model_of(call)) ~= false then return self:take(call, server, is_probe) end
-    if not ok then
+    if ok and server:serves(self:model_of(call)) ~= false then
+      local refusal = self:take(call, server, is_probe)
+      if not refusal or refusal.kind ~= "invalid" then return refusal end
+      call.passed[server] = refusal -- what is asked cannot be said in its dialect, but perhaps in another one
+    elseif not ok then
       if err.kind == "cancelled" then return err end
       server:note_unlisted(err)
       if call.deadline and call.loop:now() >= call.deadline then return err end
@@ -237,7 +240,8 @@ function Pool:sentence(beginning, problems, fields)
   local told = {}
   for _, server in ipairs(self.servers) do
     local err = problems[server]
-    if #told < MOST_TOLD then told[#told + 1] = err and err.message or server:describe() end
+    local message = err and (err.kind == "invalid" and server.client.base_url .. ": " or "") .. err.message
+    if #told < MOST_TOLD then told[#told + 1] = message or server:describe() end
   end
   local more = #self.servers - #told
   fields.message = beginning .. table.concat(told, "; ") .. (more > 0 and ("; and %d more"):format(more) or "")
@@ -245,38 +249,45 @@ function Pool:sentence(beginning, problems, fields)
 end
 
 --- How the sentence begins where none of a call's servers is left.
-function Pool:beginning(call, count)
+---@param refused lmm.Error?  by one of them, in whose dialect the request cannot be said
+function Pool:beginning(call, count, refused)
   local model = self:model_of(call)
+  if refused then return "no server takes the request: " end
   if count == #self.servers or not model then return "no server answers: " end
   return ("no server%s has the model %q: "):format(count > 0 and " that answers" or "", model)
 end
 
 --- The error where no server can be asked.
 function Pool:nowhere(call)
-  local count, last, down = 0, nil, nil
+  local count, last, down, refused = 0, nil, nil, nil
   for _, err in pairs(call.passed) do
     count, last, down = count + 1, err, pool_servers.is_down(err) and err or down
+    refused = err.kind == "invalid" and err or refused
   end
+  if #self.servers == 1 and refused then return refused end
   last = down or last or {}
-  return self:sentence(self:beginning(call, count), call.passed, { kind = down and "connect" or last.kind or "invalid",
+  return self:sentence(self:beginning(call, count, refused), call.passed, { kind = down and "connect" or last.kind or "invalid",
     phase = last.phase, status = not down and last.status or nil, retryable = down ~= nil, attempts = call.attempts,
     elapsed = call.loop:now() - call.started })
 end
 
---- The error to end with: where all servers that could be asked are down, one that names each.
+--- The error to end with: where all servers that could be asked are down, or do not take the request, one that names
+--- each.
 ---@param err lmm.Error  the last one
 ---@return lmm.Error
 function Pool:error(call, err)
-  local count = 0
+  local count, refused = 0, nil
   for _, problem in pairs(call.passed) do
-    if not pool_servers.is_down(problem) then return err end
+    local is_refusal = problem.kind == "invalid"
+    if not is_refusal and not pool_servers.is_down(problem) then return err end
+    refused = is_refusal and problem or refused
     count = count + 1
   end
   if count < 2 or self:has_other(call) then return err end
   local fields = {}
   for name, value in pairs(err) do fields[name] = value end
   fields.hint = nil
-  return self:sentence(self:beginning(call, count), call.passed, fields)
+  return self:sentence(self:beginning(call, count, refused), call.passed, fields)
 end
 
 --- The error where each server was asked the same and failed.

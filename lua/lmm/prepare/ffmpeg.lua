@@ -19,7 +19,8 @@ local function too_much(plan, what, advice)
   return failures.invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
 end
 
--- Only files are opened, whatever a film says that belongs to it. Its pictures have no more pixels than lmm.vips decodes.
+-- Only files are opened, whatever a film says that belongs to it. Its pictures have no more pixels than what lmm.vips
+-- decodes.
 local READ = "-v error -protocol_whitelist file -max_pixels 100000000"
 
 -- Each thread holds pictures of its own, and there may be as many threads as processors.
