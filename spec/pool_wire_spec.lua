@@ -67,9 +67,9 @@ describe("a pool of unlike servers", function()
   it("says of each why it does not, where none does", function()
     local client = connect("openai", "ollama")
     local _, message, err = client:conversation():ask("What?", film)
-    assert.equal("no server takes the request: " .. one.url .. ": 'clip.mp4' cannot be sent: OpenAI takes no video "
-      .. "(send some of its frames as pictures); " .. other.url .. ": 'clip.mp4' cannot be sent: Ollama takes no video (send "
-      .. "some of its frames as pictures)", message)
+    local refusal = "%s: 'clip.mp4' cannot be sent: %s takes no video (send some of its frames as pictures)"
+    assert.equal("no server takes the request: " .. refusal:format(one.url, "OpenAI") .. "; "
+      .. refusal:format(other.url, "Ollama"), message)
     assert.same({ "invalid", false }, { err.kind, err.retryable })
   end)
 

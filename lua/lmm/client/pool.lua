@@ -266,9 +266,9 @@ function Pool:nowhere(call)
   end
   if #self.servers == 1 and refused then return refused end
   last = down or last or {}
-  return self:sentence(self:beginning(call, count, refused), call.passed, { kind = down and "connect" or last.kind or "invalid",
-    phase = last.phase, status = not down and last.status or nil, retryable = down ~= nil, attempts = call.attempts,
-    elapsed = call.loop:now() - call.started })
+  return self:sentence(self:beginning(call, count, refused), call.passed, {
+    kind = down and "connect" or last.kind or "invalid", phase = last.phase, status = not down and last.status or nil,
+    retryable = down ~= nil, attempts = call.attempts, elapsed = call.loop:now() - call.started })
 end
 
 --- The error to end with: where all servers that could be asked are down, or do not take the request, one that names
