@@ -118,6 +118,7 @@ test: ## installs what tests need, builds, and runs every spec on every Lua, or 
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
 	@$(NEED) valgrind || true # check-cost says that it is skipped
 	@spec/nvim/install.sh "$(NVIM_DIR)"
+	@spec/clients/install.sh "$(CLIENTS_DIR)"
 	@spec/every.sh $(TESTED)
 
 docs: ## doc/reference, the functions in :help lmm and the tables of doc/servers.md, from the annotations
@@ -146,6 +147,7 @@ rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as buil
 	@mkdir -p build
 	@! command -v dot >/dev/null || { $(call ROOMS_AS,dot) | dot -Tsvg -o build/rooms.svg && echo build/rooms.svg; }
 
+CLIENTS_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/clients
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
 nvim: ## builds the modules for Neovim and puts them beside the library: a plugin manager's build step

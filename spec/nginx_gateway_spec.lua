@@ -298,16 +298,20 @@ async function main() {
 main()
 ]]
 
+--- Where spec/clients/install.sh has put them, as `make test` has it do.
+local CLIENTS = (os.getenv "XDG_CACHE_HOME" or os.getenv "HOME" .. "/.cache") .. "/lmm/clients"
+local NODE_PROGRAM = ("env NODE_PATH=%s %s"):format(quote(CLIENTS .. "/node_modules"), quote(CLIENTS .. "/node"))
+
 local clients = {
-  { "openai-python", "python3", PYTHON, "python3 -c 'import openai'" },
-  { "openai-node", "node", NODE, [[node -e 'require("openai")']] },
+  { "openai-python", quote(CLIENTS .. "/venv/bin/python"), PYTHON, "-c 'import openai'" },
+  { "openai-node", NODE_PROGRAM, NODE, [[-e 'require("openai")']] },
 }
 
 for _, row in ipairs(clients) do
   it(row[1] .. " streams through the gateway", function()
     local name, program, text, probe = row[1], row[2], row[3], row[4]
-    if process.shell("env -u LD_PRELOAD " .. probe .. " >/dev/null 2>&1 && echo here") == "" then
-      return pending(name .. " is not installed")
+    if process.shell(("env -u LD_PRELOAD %s %s >/dev/null 2>&1 && echo here"):format(program, probe)) == "" then
+      return pending(name .. " is not installed: spec/clients/install.sh " .. CLIENTS)
     end
     local model = raw.start { { { await = "request" }, { send = json_answer '{"data":[{"id":"m"}]}' } },
       { { await = "request" }, { send = HEAD .. TOOL_EVENTS } } }
