@@ -7,15 +7,16 @@
 
 #include "prepare.h"
 
-static const char FILE_NAME[] = "vips_engine.so";
+#define FILE_NAME "vips_engine.so"
 
 static char path[PATH_MAX + sizeof FILE_NAME]; /* made absolute at once: the process may go to another folder */
 
 void lmm_engine_find(const void *address) {
   Dl_info module;
-  if (dladdr(address, &module) == 0 || realpath(module.dli_fname, path) == NULL) path[0] = '\0';
-  char *slash = strrchr(path, '/');
-  (void)strcpy(slash != NULL ? slash + 1 : path, FILE_NAME);
+  char own[PATH_MAX];
+  if (dladdr(address, &module) == 0 || realpath(module.dli_fname, own) == NULL) own[0] = '\0';
+  const char *slash = strrchr(own, '/');
+  (void)snprintf(path, sizeof path, "%.*s" FILE_NAME, slash != NULL ? (int)(slash - own) + 1 : 0, own);
 }
 
 const lmm_engine *lmm_engine_load(char *problem, size_t capacity) {

@@ -33,6 +33,10 @@ local rows = {
   { ": lmm.file takes it (pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM },
   { "(pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM:sub(2) },
   { " (mime or check = false sends it as it is)", "" },
+  { ": check = false takes what there is of it", "" },
+  { "pass { first =, last = }", "--page 1-100, say" },
+  { "pass a smaller max_side", "give a smaller --max-side" },
+  { "pass a larger max_side", "give a larger --max-side" },
   { " (check = false sends it as it is)", "" },
 }
 
