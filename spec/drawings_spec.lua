@@ -74,11 +74,11 @@ describe("an SVG", function()
       { image:format('xlink:href="' .. url .. "x.svg#a") }, { '<use href="' .. url .. 'x.svg#a"/>' },
       { '<use href="file://' .. picture .. '#a"/>' },
       { '<style>@import url("' .. url .. 'x.css"); @font-face { font-family: f; src: url("' .. url
-        .. 'x.ttf"); }</style><text font-family="f"> </text>' },
+        .. 'x.ttf"); }</style>' },
       { '<foreignObject><img src="' .. url .. 'x.png"/></foreignObject>' },
       { '<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="' .. url .. 'x.svg"/>' },
-      { "<text>&x;</text>", '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>' },
-      { "<text>&x;</text>", '<!DOCTYPE svg [<!ENTITY x SYSTEM "' .. url .. 'x">]>' },
+      { "<desc>&x;</desc>", '<!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/hostname">]>' },
+      { "<desc>&x;</desc>", '<!DOCTYPE svg [<!ENTITY x SYSTEM "' .. url .. 'x">]>' },
       { "", '<!DOCTYPE svg SYSTEM "' .. url .. 'svg.dtd">' },
       { "", '<?xml version="1.0"?><?xml-stylesheet href="' .. url .. 'x.css"?>' },
     } do
