@@ -81,8 +81,8 @@ describe("which function takes", function()
   it("what is refused for its bytes is sent where that is wanted", function()
     local broken = build.png {}:sub(1, -13)
     for _, bytes in ipairs { broken, "<svg/>", raw, wav } do
-      local part = lmm.image({ bytes = bytes })
-      assert.truthy(part.err or part.plan)
+      local checked = lmm.image({ bytes = bytes })
+      assert.truthy(checked.err or checked.plan)
       for _, opts in ipairs { { mime = "image/png" }, { check = false } } do
         local part = lmm.image({ bytes = bytes }, opts)
         assert.equal(nil, part.err)

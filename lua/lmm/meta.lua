@@ -31,6 +31,7 @@
 ---@class lmm.PoolEntry
 ---@field url string  its base URL
 ---@field weight number?  how much it can do beside the others (1)
+---@field dialect string|lmm.Dialect?  its own, where that is not found by itself
 ---@field api_key string|(fun(): string?, string?)|nil  as lmm.connect takes it, for this server alone
 ---@field headers table<string, string>?  over those of the client
 ---@field models string[]?  which it has; its list tells unless given
