@@ -40,7 +40,8 @@ local takes = {
     image = "is a camera's raw picture, NEF (image/x-nikon-nef), which no server is known to decode: "
     .. "develop it to JPEG or TIFF first", video = "is a camera's raw picture, NEF (image/x-nikon-nef), which no",
     file = "image/x-nikon-nef" },
-  { "an SVG, which is drawn", "<svg/>", image = "image/png", video = "is an SVG drawing (image/svg+xml), which no server",
+  { "an SVG, which is drawn", "<svg/>", image = "image/png",
+    video = "is an SVG drawing (image/svg+xml), which no server",
     file = "image/svg+xml" },
   { "a JPEG XL, which is converted", "\255\10\1\2", image = "image/jpeg" },
   { "a JPEG-LS", build.jpeg { frame = "\255\247" }, image = "is a JPEG-LS picture (image/jls), which no server" },
