@@ -1,5 +1,5 @@
 -- A model server with a flaw: `lua spec/support/model_server.lua FLAW --port N [FILE]`.
-local http = require "lmm.mock.http"
+local http = require "lmm.http"
 local uv = require "luv"
 
 local MODELS = '{"object":"list","data":[{"id":"tiny","object":"model"}]}'

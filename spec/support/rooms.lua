@@ -20,7 +20,7 @@ local LAYERS = {
   { "client", "conversation", "events", "stream" },
   { "call" },
   { "answer", "log", "pages", "request", "transport", "loop" },
-  { "form", "frames", "part", "prepare", "reply" },
+  { "form", "frames", "http", "part", "prepare", "reply" },
   { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
   { "core", "curl", "digest", "files", "vips" }, -- in C
 }

@@ -92,7 +92,7 @@ local ENDS = {
 
 --- What takes the place of the rest of an answer, if anything does.
 ---@param fault lmm.mock.Fault
----@return (fun(response: lmm.mock.Response))[]? steps
+---@return (fun(response: lmm.http.Response))[]? steps
 ---@return integer? count  after so many pieces of a stream, or bytes of an answer that is not streamed
 ---@return string? name    of the fault
 function faults.find_end(fault)

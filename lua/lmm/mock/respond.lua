@@ -13,14 +13,14 @@ local EVENTS = { ["content-type"] = "text/event-stream; charset=utf-8" }
 respond.active = 0
 
 --- Sends an error as the whole response.
----@param response lmm.mock.Response
+---@param response lmm.http.Response
 ---@param problem { status: integer, message: string, type: string?, param: string? }
 function respond.error(response, problem)
   response:send(problem.status, JSON, templates.error(problem))
 end
 
 --- The same where a stream has begun before the fault was found: an event, then [DONE].
----@param response lmm.mock.Response
+---@param response lmm.http.Response
 ---@param problem { status: integer, message: string, type: string?, param: string? }
 function respond.late_error(response, problem)
   response:start(200, EVENTS)
@@ -129,7 +129,7 @@ local function whole_steps(answer, fault)
 end
 
 --- Sends the response that `fault` puts in the place of an answer, if it does.
----@param response lmm.mock.Response
+---@param response lmm.http.Response
 ---@param fault lmm.mock.Fault
 ---@return boolean is_sent
 function respond.with_fault(response, fault)
@@ -140,7 +140,7 @@ function respond.with_fault(response, fault)
 end
 
 --- Sends an answer at once.
----@param response lmm.mock.Response
+---@param response lmm.http.Response
 ---@param answer lmm.mock.Answer
 ---@param fault lmm.mock.Fault
 function respond.whole(response, answer, fault)
@@ -148,7 +148,7 @@ function respond.whole(response, answer, fault)
 end
 
 --- Sends an answer as a stream of events.
----@param response lmm.mock.Response
+---@param response lmm.http.Response
 ---@param answer lmm.mock.Answer
 ---@param pieces (string|table)[]  of text, or of calls
 ---@param fault lmm.mock.Fault  with the delay between pieces

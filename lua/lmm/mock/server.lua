@@ -8,7 +8,7 @@ local completions = require "lmm.mock.completions"
 local core = require "lmm.core"
 local faults = require "lmm.mock.faults"
 local forms = require "lmm.mock.forms"
-local http = require "lmm.mock.http"
+local http = require "lmm.http"
 local json = require "lmm.json"
 local likeness = require "lmm.mock.likeness"
 local media_cache = require "lmm.mock.media_cache"
@@ -207,6 +207,7 @@ local function answer_request(settings, request, response)
   handle(settings, request, response)
 end
 
+local UVICORN = "server: uvicorn\r\n" -- by which vLLM and many others are served
 -- Bytes of a body that are not left to the collector, since several copies of it were made.
 local LARGE = 1024 * 1024
 
@@ -253,7 +254,7 @@ end
 ---  record and upstream: a file, and the base URL of a server to which requests are passed on; replay: a file to
 ---  answer from; closest: also what was not recorded; timing: in the time that it took
 ---@param log nil|fun(line: string)  gets each request and the status that it is answered with
----@return lmm.mock.Http? server
+---@return lmm.http.Server? server
 ---@return string? message
 function mock_server.serve(opts, log)
   local given = options.check("mock", mock_server.options, opts)
@@ -279,7 +280,7 @@ function mock_server.serve(opts, log)
   server, problem = http.serve {
     port = settings.port,
     on_request = function(request, response)
-      response.head = like.head
+      response.head = like.head or UVICORN
       response.on_start = log and function(status) log(("%s %s %d"):format(request.method, request.path, status)) end
       if settings.stand_in then
         settings.stand_in:answer(request, response)

@@ -47,7 +47,7 @@ end
 
 --- What a form holds: a line for each field, and of a file its name, the type that the form says, the bytes' own, how
 --- many they are, and their digest.
----@param request lmm.mock.Request
+---@param request lmm.http.Request
 ---@param settings lmm.mock.Settings
 ---@return { text: string, is_verbose: boolean, is_streamed: boolean, has_usage: boolean }?
 ---@return table? problem

@@ -1,7 +1,7 @@
 -- The mock's HTTP side, byte by byte: requests cut at every offset, requests that do not wait, and garbage.
 
 local cut_up = require "spec.support.cut_up"
-local http = require "lmm.mock.http"
+local http = require "lmm.http"
 local uv = require "luv"
 
 local NOW, LATER = "now", "later"
@@ -44,7 +44,7 @@ end
 
 local function ok(body, last)
   local close = last and "connection: close\r\n" or ""
-  return "HTTP/1.1 200 OK\r\nserver: uvicorn\r\ncontent-length: " .. #body .. "\r\n" .. close .. "\r\n" .. body
+  return "HTTP/1.1 200 OK\r\ncontent-length: " .. #body .. "\r\n" .. close .. "\r\n" .. body
 end
 
 local PLAIN = "POST /a?b=c HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nx-one:  2 \r\nContent-Length: 5\r\n\r\nhello"
@@ -81,7 +81,7 @@ local garbage = {
   { "endless headers", HEAD .. ("A: b\r\n"):rep(11000), 431 },
 }
 
-describe("the mock's HTTP", function()
+describe("HTTP on the server", function()
   for _, when in ipairs { NOW, LATER } do
     it("three requests at once, answered " .. when, function() check({ ALL }, when) end)
 
@@ -122,7 +122,7 @@ describe("the mock's HTTP", function()
       end)
     end)
     uv.run()
-    assert.equal("HTTP/1.1 200 OK\r\nserver: uvicorn\r\nconnection: close\r\n\r\none two", table.concat(pieces))
+    assert.equal("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\none two", table.concat(pieces))
   end)
 
   it("tells that the client has gone", function()

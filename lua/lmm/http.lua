@@ -30,7 +30,7 @@ end
 
 -- ---- what comes in ---------------------------------------------------------------------------------------------
 
----@class lmm.mock.Input
+---@class lmm.http.Input
 local Input = {}
 Input.__index = Input
 
@@ -112,7 +112,7 @@ local function read_body(input, headers, send_continue)
   return table.concat(pieces)
 end
 
----@class lmm.mock.Request
+---@class lmm.http.Request
 ---@field method string
 ---@field path string                    without the query
 ---@field query string                   "" without one
@@ -138,13 +138,14 @@ end
 
 -- ---- what goes out ---------------------------------------------------------------------------------------------
 
----@class lmm.mock.Response
+---@class lmm.http.Response
+---@field head string         lines of the head of every response, each with its CRLF
 ---@field closed boolean     the connection is gone; whatever is written is dropped
 ---@field on_start? fun(status: integer)  called as the head is sent
 ---@field on_close? fun()    called when the connection goes before the response is finished
 local Response = {}
 Response.__index = Response
-Response.head = "server: uvicorn\r\n" -- the lines of every response
+Response.head = "" -- lines of every response
 
 --- Sends the head. The body follows in chunks, or as it is where `headers` tell its content-length.
 ---@param status integer
@@ -279,7 +280,7 @@ function Connection:read(on_request)
     response.head_only = request.method == "HEAD"
     local ok, problem = pcall(on_request, request, response)
     if not ok then
-      io.stderr:write("lmm mock: ", tostring(problem), "\n")
+      io.stderr:write("lmm: ", tostring(problem), "\n")
       response:send(500, { ["content-type"] = "text/plain; charset=utf-8" }, "Internal Server Error")
     end
     if not response.finished then coroutine.yield "response" end
@@ -288,7 +289,7 @@ function Connection:read(on_request)
   self:linger()
 end
 
----@class lmm.mock.Http
+---@class lmm.http.Server
 ---@field host string
 ---@field port integer
 ---@field close fun(self)  stops listening and ends every connection; the loop must run once more
@@ -296,8 +297,8 @@ end
 --- Listens, and serves while the loop runs.
 ---@param opts { host: string?, port: integer?, on_request: fun(request: table, response: table) }
 ---  host: an IP address, 127.0.0.1 unless given; port: 0, the default, takes a free one
----  on_request: gets a lmm.mock.Request and a lmm.mock.Response, and must not yield
----@return lmm.mock.Http? server
+---  on_request: gets a lmm.http.Request and a lmm.http.Response, and must not yield
+---@return lmm.http.Server? server
 ---@return string? message
 function http.serve(opts)
   local host, port = opts.host or "127.0.0.1", opts.port or 0
