@@ -45,7 +45,10 @@ MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 CHAT_PACKAGES  := lua-readline tmux chafa
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
-TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted lua-sql-sqlite3 curl luarocks openssl $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES)
+# What opens the pages of lmm grid.
+BROWSER_PACKAGES := chromium chromium-driver
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted lua-sql-sqlite3 curl luarocks openssl \
+                  $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES) $(BROWSER_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
@@ -128,9 +131,13 @@ chat-picture: all ## doc/pictures/chat.svg, of the real program in a real termin
 	@$(NEED) $(DEMO_PACKAGES) tmux
 	@$(RUN) $(LUA) doc/script/chat_picture.lua
 
-.PHONY: check rooms docs chat-picture
+grid-picture: all ## doc/pictures/grid.png, of a page of the real program in a real browser
+	@$(NEED) $(DEMO_PACKAGES) $(BROWSER_PACKAGES) $(VIPS_PACKAGES) libvips-tools
+	@$(RUN) $(LUA) doc/script/grid_picture.lua
+
+.PHONY: check rooms docs chat-picture grid-picture
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
-LEFT_OUT := nvim% nginx% compat serve% cli% batch% slurm url_file secret install resend parity storm fuzz phase
+LEFT_OUT := nvim% nginx% compat serve% cli% batch% grid% slurm url_file secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
@@ -140,6 +147,10 @@ check: ## what to run all day: the linters on what differs from main, then the q
 	@for file in $(CHANGED_C); do $(CC) $(C_FLAGS) $(VIPS_FLAGS_IN_SHELL) -O2 -Werror -c -o /dev/null $$file || exit 1; done
 	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
 	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
+
+pictures: all ## the pictures of the README, from the real program
+	@$(NEED) $(DEMO_PACKAGES) $(BROWSER_PACKAGES) $(VIPS_PACKAGES) libvips-tools
+	@$(RUN) $(LUA) .ci/pictures.lua
 
 ROOMS_AS = $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.$1(rooms.files()))'
 rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
@@ -268,7 +279,7 @@ install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; t
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm" # a file of an older version would hide one of this
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
-	cd lua && find lmm -name '*.lua' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
+	cd lua && find lmm -type f ! -name '*.so' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
 	@if [ ! -e "$(COMMAND)" ] || [ "$$(head -n 1 "$(COMMAND)")" = "#!/usr/bin/env $(LUA)" ]; then \
 	  $(MAKE) --no-print-directory install-command; \
 	else \

@@ -117,7 +117,7 @@ describe("installing", function()
     assert.matches("exit 0\n$", run(make .. "install DESTDIR=" .. scratch .. "/stage PREFIX=/usr"))
     local files = run("find stage -type f")
     for _, name in ipairs { "/usr/bin/lmm", "/usr/lib/lua/" .. version .. "/lmm/core.so", "/usr/share/lua/" .. version
-      .. "/lmm/init.lua" } do
+      .. "/lmm/init.lua", "/usr/share/lua/" .. version .. "/lmm/grid/page/page.css" } do
       assert(files:find("stage" .. name .. "\n", 1, true), name .. " is not in " .. files)
     end
     assert.matches("exit 0\n$", run(make .. "uninstall DESTDIR=" .. scratch .. "/stage PREFIX=/usr"))
@@ -133,6 +133,9 @@ describe("installing", function()
     assert.matches("is now installed.*exit 0\n$", text)
     local paths = 'eval "$(' .. rocks .. 'path)"; '
     check(paths, paths .. "lmm")
+    for path in run "cd copy/lua && find lmm/grid/page -type f":gmatch "(lmm/[^\n]+)" do
+      assert.matches("exit 0\n$", run(("cmp copy/lua/%s rocks/share/lua/%s/%s"):format(path, version, path)))
+    end
     text = run("cd copy && " .. rocks .. "make --deps-mode=none src/lmm-vips-scm-1.rockspec")
     assert.matches("lmm%-vips scm%-1 is now installed.*exit 0\n$", text)
     assert.matches("^function: [^\n]*\nexit 0\n$", run(paths .. arg[-1] .. " -e 'print(require(\"lmm.vips\").start)'"))

@@ -16,6 +16,7 @@ local rooms = {}
 local LAYERS = {
   { "cli", "nvim" },
   { "lmm", "meta" }, -- lua/lmm/init.lua, and what an editor knows of it
+  { "grid" },
   { "mock", "server", "bulk" },
   { "client", "conversation", "events", "stream" },
   { "call" },

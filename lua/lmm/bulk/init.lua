@@ -158,4 +158,9 @@ function bulk.status(output) return require("lmm.bulk.batch").status(output) end
 
 function bulk.merge(files, path) return require("lmm.bulk.merge").merge(files, path) end
 
+--- The files that a pattern of the shell's matches, in order.
+---@param pattern string
+---@return string[]? paths, lmm.Error? err
+function bulk.glob(pattern) return require("lmm.bulk.inputs").glob(pattern) end
+
 return bulk

@@ -83,6 +83,17 @@ local function open_glob(pattern)
   return open()
 end
 
+--- The paths that a pattern matches.
+---@return string[]? paths, lmm.Error? err
+function inputs.glob(pattern)
+  local reader, err = open_glob(pattern)
+  if not reader then return nil, err end
+  local paths = {}
+  for record in function() return reader:next() end do paths[#paths + 1] = record.image end
+  reader:close()
+  return paths
+end
+
 -- ---- the forms ---------------------------------------------------------------------------------------------------
 
 --- A function of a file of Lua.

@@ -130,4 +130,13 @@ function console.seconds(text)
   return nil, ("'%s' is not a number of seconds above 0"):format(text)
 end
 
+--- For argparse: a whole number, at least `least`.
+function console.whole(least)
+  return function(text)
+    local number = text:find "^%d+$" and tonumber(text)
+    if number and number >= least then return number end
+    return nil, ("'%s' is not a whole number from %d on"):format(text, least)
+  end
+end
+
 return console

@@ -4,7 +4,9 @@
 -- Everything is required inside `run`, so that Ctrl-C ends the program in good order however early it comes: the
 -- stand-alone lua turns it into an error that is raised wherever the program happens to be.
 
-local COMMANDS = { "ask", "chat", "batch", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock" }
+local COMMANDS = {
+  "ask", "chat", "batch", "grid", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock",
+}
 
 local DESCRIPTION = "Talk to multimodal models on servers with an OpenAI-compatible API."
 

@@ -117,8 +117,8 @@ local function forward(self, request, response)
 end
 
 --- Answers a request.
----@param request lmm.mock.Request
----@param response lmm.mock.Response
+---@param request lmm.http.Request
+---@param response lmm.http.Response
 function Recorder:answer(request, response)
   response.head = ""
   loops.go(function() forward(self, request, response) end)

@@ -61,7 +61,7 @@ function recording.without_key(text, request)
 end
 
 --- What a request asks, without what differs from run to run.
----@param request lmm.mock.Request
+---@param request lmm.http.Request
 ---@param media table<string, table>  what has come under each uuid so far; grows
 ---@return { method: string, path: string, body: any, sha256: string?, bytes: integer? } asked, boolean is_missing
 function recording.request(request, media)

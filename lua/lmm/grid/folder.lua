@@ -1,0 +1,41 @@
+--- What a page keeps beside it: the path of the page comes in; the paths of its answers, pictures and notes go out, all
+--- in the folder NAME.grid.
+local errors = require "lmm.errors"
+
+local folder = {}
+
+---@class lmm.GridFolder
+---@field path string
+---@field page string
+local Folder = {}
+Folder.__index = Folder
+
+--- The files of answers from one server, see lmm.bulk: one file each, so that each has a run of its own.
+---@param client lmm.Client
+---@return string path
+function Folder:answers(client)
+  local name = client.base_url:gsub("^%a+://", ""):gsub("/v%d+/*$", ""):gsub("[^%w.-]+", "-")
+  return ("%s/%s.jsonl"):format(self.path, name)
+end
+
+function Folder:pictures() return self.path .. "/pictures.jsonl" end
+
+function Folder:notes() return self.path .. "/notes.json" end
+
+--- The folder of a page.
+---@param page string
+---@return lmm.GridFolder
+function folder.of(page)
+  return setmetatable({ page = page, path = (page:gsub("%.html?$", "")) .. ".grid" }, Folder)
+end
+
+--- Makes it where it is not there.
+---@return true? made, lmm.Error? err
+function Folder:make()
+  local made, message, name = require("luv").fs_mkdir(self.path, 511) -- as the umask lets it
+  if made or name == "EEXIST" then return true end
+  return nil, errors.new { kind = "invalid",
+    message = ("cannot make the folder '%s' for the answers: %s"):format(self.path, (message:gsub("^%u+: ", ""))) }
+end
+
+return folder

@@ -1,0 +1,59 @@
+--- The cells of a grid as a table in Markdown, models and settings side by side. What stands in a cell is text: nothing
+--- of it is markup.
+local texts = require "lmm.text"
+
+local markdown = {}
+
+local MOST = 2000 -- bytes of a cell
+
+local function escape(text)
+  text = texts.utf8(text)
+  if #text > MOST then text = texts.utf8(text:sub(1, MOST)):gsub("\239\191\189$", "") .. " ..." end
+  text = text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;")
+  text = text:gsub("[\\`*_{}%[%]()#!|~:@/]", function(c) return ("&#%d;"):format(c:byte()) end)
+  return (text:gsub("%s*\r?\n%s*", "<br>"):gsub("%c", ""))
+end
+
+local MARKS = { [true] = "✓ ", [false] = "✗ " }
+
+local function cell(record)
+  local answer = record.answer
+  if not answer then
+    return "**error:** " .. escape(record.error and record.error.message or record.missing)
+  end
+  local mark = MARKS[record.check] or record.check and ("%.2g "):format(record.check) or ""
+  return mark .. escape(answer.text)
+end
+
+local function row(out, words) out:write("| ", table.concat(words, " | "), " |\n") end
+
+function markdown.write(out, report)
+  local plan, summary = report.plan, report.summary
+  local columns, heads, rule = #plan.models * #plan.settings, { "", "" }, { "---", "---" }
+  for i = 1, columns do
+    local model = plan.models[math.floor((i - 1) / #plan.settings) + 1]
+    local setting = plan.settings[(i - 1) % #plan.settings + 1].name
+    heads[#heads + 1] = escape(model.label .. (setting ~= "" and ", " .. setting or ""))
+    rule[#rule + 1] = "---"
+  end
+  out:write("# ", escape(plan.title), "\n\n")
+  if summary.score then
+    out:write(("Score %.3g, %d of %d cells passed.\n\n"):format(summary.score, summary.passed, summary.cells))
+  end
+  row(out, heads)
+  row(out, rule)
+  -- Models and settings change faster than pictures, and the repeats fastest: a row's cells of all repeats come along.
+  local rows = {}
+  report.each(function(record)
+    local at = record.at
+    local row_words = rows[record.turn] or { escape(record.image or ""), escape(record.prompt) }
+    rows[record.turn] = row_words
+    row_words[#row_words + 1] = cell(record)
+    if at[3] == #plan.models and at[4] == #plan.settings then
+      row(out, row_words)
+      rows[record.turn] = nil
+    end
+  end)
+end
+
+return markdown

@@ -1,0 +1,237 @@
+--- What a grid asks: its definition comes in; its axes, and each cell by its number, go out. A cell is one prompt about
+--- one picture to one model with one table of settings, asked for the nth time.
+local clients = require "lmm.client"
+local definitions = require "lmm.grid.definition"
+local errors = require "lmm.errors"
+local identity = require "lmm.grid.identity"
+local images = require "lmm.grid.images"
+local parts = require "lmm.part"
+local settings = require "lmm.grid.settings"
+
+local plans = {}
+
+---@class lmm.GridModel
+---@field name string?      as the server knows it; found out where nobody names it
+---@field label string      for people
+---@field client lmm.Client
+---@field problem string?   why it cannot be asked
+
+---@class lmm.GridPlan
+---@field definition lmm.Grid
+---@field path string?      of the file that it comes from
+---@field title string
+---@field prompts { name: string, prompt: lmm.GridPrompt, system: string? }[]
+---@field images lmm.GridImage[]
+---@field models lmm.GridModel[]
+---@field settings { name: string, fields: table }[]
+---@field repeats integer
+---@field count integer     cells
+local Plan = {}
+Plan.__index = Plan
+
+local function fail(format, ...)
+  return nil, errors.new { kind = "invalid", message = format:format(...) }
+end
+
+-- ---- the axes ----------------------------------------------------------------------------------------------------
+
+local MOST_NAME = 60 -- bytes of a prompt that has no name of its own
+
+local function name_of(prompt, number)
+  if type(prompt) ~= "string" then return ("prompt %d"):format(number) end
+  return require("lmm.text").line(prompt, MOST_NAME)
+end
+
+local function is_prompt(value)
+  return type(value) == "function" or type(value) == "string" and value:find "%S" ~= nil
+end
+
+--- The prompts of a list, of a table by names, or the only one.
+local function find_prompts(given)
+  local list, named = type(given) == "table" and given or { given }, {}
+  if list[1] == nil then
+    for name in pairs(list) do named[#named + 1] = name end
+    table.sort(named, function(a, b) return tostring(a) < tostring(b) end)
+    local by_name = list
+    list = {}
+    for i, name in ipairs(named) do list[i] = { name = tostring(name), prompt = by_name[name] } end
+  end
+  local found = {}
+  for i, item in ipairs(list) do
+    local entry = type(item) == "table" and item or { prompt = item }
+    if not is_prompt(entry.prompt) then
+      return fail("prompts: number %d is no text and no function of the row", i)
+    end
+    found[i] = { name = entry.name and tostring(entry.name) or name_of(entry.prompt, i), prompt = entry.prompt,
+      system = entry.system }
+  end
+  return found
+end
+
+local function host_of(client)
+  return (client.base_url:gsub("^%a+://", ""):gsub("/v%d+/*$", ""))
+end
+
+--- The models: names are those of the grid's own server.
+local function find_models(given, connect)
+  local own
+  local function own_client()
+    own = own or clients.new(connect)
+    return own
+  end
+  local list = type(given) == "table" and (given[1] ~= nil or next(given) == nil) and given or { given }
+  local found = {}
+  for i, item in ipairs(list) do
+    local entry
+    if type(item) == "string" and item ~= "" then
+      entry = { name = item, client = own_client() }
+    elseif type(item) == "table" and type(item.chat) == "function" then
+      entry = { name = item.given_model, client = item }
+    elseif type(item) == "table" then
+      local label, opts = item.label, {}
+      for name, value in pairs(item) do if name ~= "label" then opts[name] = value end end
+      local ok, client = pcall(clients.new, opts)
+      if not ok then return fail("models: number %d: %s", i, definitions.place(nil, client):gsub("^.-lmm", "lmm")) end
+      entry = { name = client.given_model, client = client, label = label }
+    else
+      return fail("models: number %d is no name, no client and no table of options for lmm.connect", i)
+    end
+    found[i] = entry
+  end
+  if #found == 0 then
+    local client = own_client()
+    found[1] = { name = client.given_model, client = client }
+  end
+  return found
+end
+
+--- Names the models for people: with their server where the same name stands for two.
+local function label_models(models)
+  local seen = {}
+  for _, model in ipairs(models) do
+    if model.name then seen[model.name] = (seen[model.name] or 0) + 1 end
+  end
+  for _, model in ipairs(models) do
+    if not model.label then
+      local is_unique = model.name and seen[model.name] == 1
+      model.label = is_unique and model.name or ("%s at %s"):format(model.name or "the first model",
+        host_of(model.client))
+    end
+  end
+end
+
+--- Makes a plan; nobody is asked yet.
+---@param definition lmm.Grid
+---@param opts { path: string?, connect: table? }?  connect: options of lmm.connect for models that are only named
+---@return lmm.GridPlan? plan, lmm.Error? err
+function plans.new(definition, opts)
+  opts = opts or {}
+  local self = setmetatable({ definition = definition, path = opts.path}, Plan)
+  local connect = {}
+  for name, value in pairs(opts.connect or {}) do connect[name] = value end
+  connect.prices = definition.prices or connect.prices
+  local err
+  self.prompts, err = find_prompts(definition.prompts)
+  if self.prompts then self.images, err = images.find(definition.images, definition.image) end
+  if self.images then self.settings, err = settings.find(definition.settings) end
+  if self.settings then self.models, err = find_models(definition.models, connect) end
+  if not self.models then return nil, err end
+  self.repeats = definition.repeats or 1
+  self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"
+  self.count = #self.prompts * math.max(1, #self.images) * #self.models * #self.settings * self.repeats
+  return self
+end
+
+--- Asks the servers for the models that nobody named.
+function Plan:find_models()
+  for _, model in ipairs(self.models) do
+    if not model.name then
+      local list, message = model.client:models()
+      model.name = list and list[1] and list[1].id
+      if not model.name then
+        model.problem = message or ("no model is named, and %s lists none"):format(model.client.base_url)
+      end
+    end
+  end
+  label_models(self.models)
+end
+
+-- ---- cells -------------------------------------------------------------------------------------------------------
+
+---@class lmm.GridCell
+---@field number integer
+---@field prompt table, image lmm.GridImage?, model lmm.GridModel, setting table, turn integer
+---@field at integer[]   its places on the axes: prompt, image, model, setting, turn
+
+--- A cell by its number, from 1: the prompts change slowest, the repeats fastest.
+---@return lmm.GridCell
+function Plan:cell(number)
+  local rest, at = number - 1, {}
+  local sizes = { #self.prompts, math.max(1, #self.images), #self.models, #self.settings, self.repeats }
+  for axis = 5, 1, -1 do
+    at[axis] = rest % sizes[axis] + 1
+    rest = math.floor(rest / sizes[axis])
+  end
+  return { number = number, at = at, prompt = self.prompts[at[1]], image = self.images[at[2]],
+    model = self.models[at[3]], setting = self.settings[at[4]], turn = at[5] }
+end
+
+--- What a function of the grid's file is told of a cell.
+---@return lmm.GridRow
+function Plan:row(cell)
+  local image = cell.image
+  return { prompt = cell.prompt.name, image = image and (image.path or image.url or image.name),
+    picture = image and image.part, model = cell.model.name or cell.model.label, settings = cell.setting.fields,
+    number = cell.turn }
+end
+
+--- The content of a cell's question, and its text.
+---@return table|string|nil content, string text_or_message
+local function content_of(self, cell)
+  local prompt = cell.prompt.prompt
+  if type(prompt) == "function" then
+    local ok, made = pcall(prompt, self:row(cell))
+    if not ok then return nil, definitions.place(self.path, made) end
+    if type(made) == "table" and made[1] ~= nil then
+      local content, words = {}, {}
+      for i, item in ipairs(made) do
+        content[i] = type(item) == "string" and { type = "text", text = item } or item
+        words[i] = type(item) == "string" and item or parts.is(item) and ("(%s)"):format(item.kind) or "(...)"
+      end
+      return content, table.concat(words, "\n")
+    elseif type(made) ~= "string" then
+      return nil, ("the function of '%s' returns a %s, not a text or a list of parts"):format(cell.prompt.name,
+        type(made))
+    end
+    prompt = made
+  end
+  if not cell.image then return prompt, prompt end
+  return { { type = "text", text = prompt }, cell.image.make() }, prompt
+end
+
+--- What a cell asks.
+---@return table? request, string text  or why it cannot be asked
+function Plan:request(cell)
+  local content, text = content_of(self, cell)
+  if not content then return nil, text end
+  local messages = { { role = "user", content = content } }
+  local system = cell.prompt.system or self.definition.system
+  if system then table.insert(messages, 1, { role = "system", content = system }) end
+  local request = {}
+  for _, fields in ipairs { self.definition.params or {}, cell.setting.fields } do
+    for name, value in pairs(fields) do request[name] = value end
+  end
+  request.model, request.messages = cell.model.name, messages
+  return request, text
+end
+
+--- What a cell is known again by.
+---@param digests fun(part: lmm.Part): string
+---@return string? key, string? message
+function Plan:key(cell, digests)
+  local request, message = self:request(cell)
+  if not request then return nil, message end
+  return identity.of({ server = cell.model.client.base_url, request = request, turn = cell.turn }, digests)
+end
+
+return plans

@@ -1,0 +1,263 @@
+-- `lmm grid`, run as a program of its own, with the built-in server: what is asked, what is not asked again, the files
+-- that come of it, and what is wrong with a grid.
+local assert = require "luassert"
+local cli = require "spec.support.cli"
+local json = require "lmm.json"
+local mock = require "lmm.mock"
+local process = require "spec.support.process"
+
+local server = assert(mock.start { delay = 0 })
+local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
+local folder = process.shell "mktemp -d":match "%S+"
+local answered, complained = cli.answered, cli.complained
+
+local function file(name, text)
+  if text then process.write(folder .. "/" .. name, text) end
+  return folder .. "/" .. name
+end
+
+local PAGE = file "page.html"
+for _, name in ipairs { "a", "b" } do os.execute(("cp examples/picture.jpg %s"):format(file(name .. ".jpg"))) end
+-- so that the two pictures are two
+os.execute(("printf x >>%s"):format(file "b.jpg"))
+
+--- Runs `lmm grid` with a page of its own.
+local function grid(words, env)
+  local all = { "grid" }
+  for _, word in ipairs(words) do all[#all + 1] = word end
+  all[#all + 1] = "-o"
+  all[#all + 1] = PAGE
+  return program.run(all, nil, env)
+end
+
+local function clean() os.execute("rm -rf " .. PAGE .. " " .. file "page.grid") end
+
+--- The data of the page.
+local function data()
+  return assert(json.decode(process.read(PAGE):match '<script type="application/json" id="data">(.-)</script>'))
+end
+
+local function texts()
+  local list = {}
+  for i, cell in ipairs(data().cells) do list[i] = cell.text or cell.error or cell.missing end
+  return list
+end
+
+teardown(function()
+  server.stop()
+  program.remove()
+  os.execute("rm -rf " .. folder)
+end)
+
+before_each(clean)
+
+describe("lmm grid", function()
+  it("asks all combinations, and each of them once", function()
+    local words = { "--prompt", "one", "--prompt", "two", "--images", file "*.jpg", "--set", "temperature=0,0.7",
+      "--repeat", "2" }
+    assert.matches("page.html: 16 cells, 16 asked now; %d+ KB\n", answered(grid(words)))
+    local page = data()
+    assert.same({ 2, 2, 1, 2, 2, 16 }, { #page.head.prompts, #page.pictures, #page.head.models, #page.head.settings,
+      page.head.repeats, #page.cells })
+    assert.matches("^image 1: image/jpeg, 1280 x 854 pixels, 104316 bytes.*\nquestion: one$", page.cells[1].text)
+    assert.matches("104317 bytes.*\nquestion: two$", page.cells[16].text)
+    assert.same({ 2, 2, 1, 2, 2 }, json.clean(page.cells[16].at))
+    assert.same("temperature 0.7", page.head.settings[2].name)
+    for _, cell in ipairs(page.cells) do
+      assert(cell.first and cell.total >= cell.first and cell.tokens > 0 and cell.finish == "stop")
+    end
+    assert.matches("16 cells, 0 asked now", answered(grid(words)))
+    words[2] = "three"
+    assert.matches("16 cells, 8 asked now", answered(grid(words)))
+    words[2] = "one"
+    assert.matches("16 cells, 0 asked now", answered(grid(words))) -- what was asked for another page is there still
+    words[#words + 1] = "--fresh"
+    assert.matches("16 cells, 16 asked now", answered(grid(words)))
+  end)
+
+  it("knows a picture by its bytes", function()
+    local words = { "--prompt", "one", "--images", file "c*.jpg" }
+    os.execute(("cp %s %s"):format(file "a.jpg", file "c1.jpg"))
+    assert.matches("1 cells, 1 asked now", answered(grid(words)))
+    os.execute(("mv %s %s"):format(file "c1.jpg", file "c2.jpg"))
+    assert.matches("1 cells, 0 asked now", answered(grid(words)))
+    os.execute(("cp %s %s"):format(file "b.jpg", file "c2.jpg"))
+    assert.matches("1 cells, 1 asked now", answered(grid(words)))
+    os.remove(file "c2.jpg")
+  end)
+
+  it("takes a file of Lua, with functions, clients and a check", function()
+    local path = file("full.lua", ([[
+      local lmm = require "lmm"
+      return {
+        title = "All of it", system = "Be short.",
+        prompts = {
+          plain = "What is it?",
+          made = function(row) return ("About %%s, try %%d."):format(row.image:match "[^/]*$", row.number) end,
+          parts = function(row) return { "Before.", row.picture, "After." } end,
+        },
+        images = { %q, lmm.image %q },
+        models = { "mock", lmm.connect { base_url = %q, model = "mock" } },
+        settings = { { temperature = 0, name = "cold" }, { temperature = 1, top_p = 0.5 } },
+        params = { max_tokens = 50 },
+        check = function(reply, row)
+          if row.prompt == "plain" then return 0.5, "half" end
+          return tostring(reply):find "a.jpg" ~= nil and row.question:find "About" ~= nil
+        end,
+      }]]):format(file "a.jpg", file "b.jpg", server.url))
+    local out = answered(grid { path, "--json", file "cells.json" })
+    assert.matches("24 cells, 12 asked now, score 0.333 %(4 of 24 passed%)", out) -- 8 * 0.5 + 4 * 1, of 24
+    local page = data()
+    assert.same("All of it", page.head.title)
+    assert.same({ "made", "parts", "plain" }, { page.head.prompts[1].name, page.head.prompts[2].name,
+      page.head.prompts[3].name })
+    assert.same({ "cold", "temperature 1, top_p 0.5" }, { page.head.settings[1].name, page.head.settings[2].name })
+    assert.same("About a.jpg, try 1.", page.cells[1].asked)
+    assert.matches("question: Before%. After%.$", page.cells[9].text)
+    local cells = assert(json.decode(process.read(file "cells.json")))
+    assert.same(24, #cells.cells)
+    local cell = cells.cells[17]
+    assert.same({ 0.5, "half", "What is it?" }, { cell.check, cell.why, cell.question })
+  end)
+
+  it("takes from the log what was answered anywhere, unless it is told not to", function()
+    local env = { LMM_LOG = file "log.db" }
+    answered(program.run({ "ask", "-m", "mock", "-p", "temperature=0", "one" }, nil, env))
+    local words = { "--prompt", "one", "-m", "mock", "--set", "temperature=0,1", "--repeat", "2" }
+    assert.matches("4 cells, 3 asked now, 1 from the log;", answered(grid(words, env)))
+    assert.same({ "question: one", "question: one", "question: one", "question: one" }, texts())
+    assert(data().cells[1].total and data().cells[1].tokens)
+    clean()
+    assert.matches("4 cells, 2 asked now, 2 from the log;", answered(grid(words, env))) -- of the grid's own asking
+    clean()
+    words[#words + 1] = "--fresh"
+    assert.matches("4 cells, 4 asked now;", answered(grid(words, env)))
+    clean()
+    words[#words] = "--no-log"
+    assert.matches("4 cells, 4 asked now;", answered(grid(words, env)))
+  end)
+
+  it("checks anew what was answered before, and says to CI what it thinks of it", function()
+    local function path(check, more)
+      return file("ci.lua", ([[return { prompts = { "good", "bad" }, models = "mock", %s
+        check = function(reply) %s end }]]):format(more or "", check))
+    end
+    local good = [[return reply.text:find "good" ~= nil, "it is <bad>"]]
+    complained(grid { path(good), "--ci" }, 1, "the score 0.5 is below the threshold 1")
+    assert.matches("0 asked now, score 0.5 %(1 of 2", answered(grid { path(good), "--ci", "--threshold", "0.5" }))
+    assert.matches("score 0.5", answered(grid { path(good, "threshold = 0.5,"), "--ci", "--junit", file "out.xml" }))
+    assert.matches("0 asked now, score 1 ", answered(grid { path "return 1", "--ci" }))
+    local xml = process.read(file "out.xml")
+    assert.matches('<testsuite name="ci" tests="2" failures="1" errors="0">', xml)
+    assert.matches('<failure message="it is &lt;bad&gt;">question: bad</failure>', xml)
+    complained(grid { path "error 'boom'", "--ci" }, 1, "the score 0 is below")
+    assert.matches("ci.lua:2: boom$", data().cells[1].why)
+    complained(grid { "--prompt", "x", "--ci" }, 1, "%-%-ci: the grid has no check")
+  end)
+
+  it("asks again what failed, when it is told to", function()
+    local words = { "--prompt", "one", "-m", "mock", "-m", "absent" }
+    complained(grid(words), 1, "1 of 2 cells failed: the page says why %(%-%-retry%-errors asks them again%)")
+    assert.matches("The model `absent` does not exist", texts()[2])
+    assert.matches("0 asked now, 1 failed", complained(grid(words), 1, "1 of 2 cells"))
+    words[#words + 1] = "--retry-errors"
+    assert.matches("1 asked now, 1 failed", complained(grid(words), 1, "1 of 2 cells"))
+  end)
+
+  it("goes on where a server is gone: its column says so", function()
+    local path = file("gone.lua", ([[return { prompts = "one", models = { "mock",
+      { base_url = "http://127.0.0.1:1/v1", model = "far", retry = false } } }]]))
+    local out = complained(grid { path, "--server-timeout", "0.1" }, 1, "1 cells have no answer: .*cannot reach")
+    assert.matches("2 cells, 2 asked now, 1 without an answer", out)
+    assert.matches("question: one", texts()[1])
+    assert.matches("cannot reach http://127.0.0.1:1/v1", texts()[2])
+    path = file("gone.lua", ([[return { prompts = "one", models = { "mock",
+      { base_url = "http://127.0.0.1:1/v1", retry = false } } }]]))
+    complained(grid { path }, 1, "1 cells have no answer: .*cannot reach")
+    assert.same("the first model at 127.0.0.1:1", data().head.models[2].name)
+  end)
+
+  it("writes tables for other programs", function()
+    local words = { "--prompt", '=1+1, "so"', "--prompt", "a|b <i> [x](javascript:y)", "-m", "mock", "-m", "absent" }
+    for _, name in ipairs { "csv", "markdown" } do
+      words[#words + 1] = "--" .. name
+      words[#words + 1] = file("out." .. name)
+    end
+    grid(words)
+    local csv = process.read(file "out.csv")
+    assert.matches("^prompt,image,model,settings,repeat,text,[^\n]*,error\r\n", csv)
+    assert.matches('\r\n"\'=1%+1, ""so""",,mock,,1,"question: =1%+1, ""so""",', csv)
+    assert.matches(',absent,,1,,,,,,,,,,,"HTTP 404 from [^\r]*\r\n', csv)
+    local markdown = process.read(file "out.markdown")
+    assert.matches("|  |  | mock | absent |\n| %-%-%- | %-%-%- | %-%-%- | %-%-%- |\n", markdown)
+    assert.matches("question&#58; a&#124;b &lt;i&gt; &#91;x&#93;&#40;javascript&#58;y&#41; | %*%*error:%*%*", markdown)
+    local lines = select(2, markdown:gsub("\n", ""))
+    assert.same(6, lines)
+    words = { "--prompt", "one", "--csv", "-" }
+    local run = grid(words)
+    assert.matches("^prompt,", run.out)
+    assert.matches("page.html: 1 cells", run.err)
+  end)
+
+  it("is ended by Ctrl-C with a page of what there is, and goes on", function()
+    local words = { "--prompt", "one", "--images", file "*.jpg", "--repeat", "40", "--concurrency", "1",
+      "--param", 'mock={"delay":0.05}' }
+    local all = { "grid" }
+    for _, word in ipairs(words) do all[#all + 1] = word end
+    all[#all + 1] = "-o"
+    all[#all + 1] = PAGE
+    local run = program.shell(([[%s >$out 2>$err & pid=$!
+      while ! [ -s %s ]; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]]):format(
+      program.command(all), file("page.grid/" .. server.url:match "//(.-)/v1":gsub(":", "-") .. ".jsonl")))
+    assert.same({ "", 130 }, { run.out, run.status })
+    assert.matches("lmm: stopped: the same command goes on\n$", run.err)
+    local asked = tonumber(run.err:match "(%d+) without an answer")
+    assert(asked > 0 and asked < 80, run.err)
+    assert.matches(("80 cells, %d asked now;"):format(asked), answered(grid(words)))
+  end)
+end)
+
+describe("a grid file", function()
+  local rows = {
+    { "that raises", 'return {\n  prompts = error "boom" }', "grid.lua:2: boom$" },
+    { "that raises a table", "error {}", "a table was raised$" },
+    { "that is no Lua", "return {\n", "grid.lua:2: " },
+    { "that returns nothing", "local x = 1", "grid.lua returns nothing, not a table" },
+    { "that returns a number", "return 1", "grid.lua returns a number, not a table" },
+    { "that misuses the library", 'local lmm = require "lmm"\nreturn { prompts = "x", lmm.connect { nodel = "x" } }',
+      "grid.lua:2: lmm.connect: unknown option 'nodel' %(did you mean 'model'%?%)$" },
+    { "with an unknown field", 'return { prompt = "x" }', "unknown option 'prompt' %(did you mean 'prompts'%?%)$" },
+    { "without prompts", "return {}", "grid.lua: there are no prompts$" },
+    { "with a prompt that is none", "return { prompts = { 'a', 7 } }", "prompts: number 2 is no text" },
+    { "that matches no images", "return { prompts = 'x', images = 'none/*.jpg' }", "'none/%*.jpg' matches no file$" },
+    { "with a picture that is gone", "return { prompts = 'x', images = 'gone.jpg' }", "gone.jpg.*No such file" },
+    { "with an image that is none", "return { prompts = 'x', images = { 7 } }", "images: number 1 is a number" },
+    { "with a model that is none", "return { prompts = 'x', models = { true } }", "models: number 1 is no name" },
+    { "with settings that are none", "return { prompts = 'x', settings = { 'a' } }", "settings: number 1 is no table" },
+    { "with half a repeat", "return { prompts = 'x', repeats = 0.5 }", "repeats is a whole number" },
+  }
+  for _, row in ipairs(rows) do
+    it(row[1], function()
+      local run = program.run { "grid", file("grid.lua", row[2]), "-o", PAGE }
+      assert.same({ "", 1 }, { run.out, run.status })
+      assert.matches("^lmm: [^\n]*\n$", run.err)
+      assert.matches(row[3], (run.err:gsub("\n$", "")))
+      assert(not run.err:find "traceback" and not run.err:find "lmm/grid", run.err)
+      assert.is_nil(process.read(PAGE))
+    end)
+  end
+
+  it("with a prompt function that raises: its cells say where", function()
+    local path = file("grid.lua", "return { prompts = { 'good', function(row)\n  return row.nothing.x end } }")
+    local run = program.run { "grid", path, "-o", PAGE }
+    assert.matches("^lmm: 1 cells have no answer: [^\n]*grid.lua:2: [^\n]*\n$", run.err)
+    assert.matches("question: good", texts()[1])
+    assert.matches("grid.lua:2: attempt to index", texts()[2])
+  end)
+
+  it("that is not there", function()
+    complained(program.run { "grid", file "none.lua" }, 1, "cannot read the grid: .*No such file")
+    complained(program.run { "grid" }, 2, "give a file GRID.lua, or %-%-prompt TEXT")
+    complained(program.run { "grid", "--prompt", "x", "-o", "/proc/none/x.html" }, 1, "cannot make the folder")
+  end)
+end)
