@@ -209,6 +209,15 @@ describe("the examples", function()
     end
   end)
 
+  it("grid.lua", function()
+    local server = assert(mock.start { delay = 0 })
+    local out, errors, status = run(("OPENAI_BASE_URL=%s LMM_LOG=off %s bin/lmm grid examples/grid.lua -o %s/page.html")
+      :format(server.url, quote(LUA), folder))
+    server.stop()
+    assert.matches("page.html: 6 cells, 6 asked now, score 1 %(6 of 6 passed%); %d+ KB\n$", out)
+    assert.same({ "", 0 }, { errors, status })
+  end)
+
   it("extract.lua", function()
     local server = assert(mock.start { delay = 0 })
     local command = "OPENAI_BASE_URL=%s %s examples/extract.lua %s"
