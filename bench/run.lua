@@ -2,8 +2,8 @@
 --
 -- Speed and memory as ratios, each measured side by side in this run: the two in turn, several rounds, the best of
 -- each. Groups: base64, upload, asks, streams, values, crowd, map, turns, saved, texts, pictures, batch, prepare,
--- gateway, log, start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with 1
--- where a bound was missed.
+-- gateway, grid, log, start. Ends with a table, which a run of all groups writes into bench/README.md, too; exits with
+-- 1 where a bound was missed.
 local core = require "lmm.core"
 
 local interpreter = arg[-1]
@@ -442,8 +442,18 @@ function groups.gateway()
   report("the same, of 200 events that come at once", at_once / plain_at_once)
 end
 
+function groups.grid()
+  local logged, memory, size, opened, found = numbers(quote(interpreter), "bench/grid.lua", built)
+  report("a grid of 1,000 cells from the log, as a whole program", logged, 2, false, "s")
+  report("a grid of 40 pictures of 8 MB and two models: memory of the process", memory, 64, false, "MiB")
+  report("a grid of 500 pictures and two models: the page", size, 10, false, "MiB")
+  if opened < 0 then return end
+  report("the same: opened in Chromium", opened, 2, false, "s")
+  report("the same: searched there", found, 2, false, "s")
+end
+
 local names = { "base64", "upload", "asks", "streams", "values", "crowd", "map", "turns", "saved", "texts", "pictures",
-  "batch", "prepare", "gateway", "log", "start" }
+  "batch", "prepare", "gateway", "grid", "log", "start" }
 local chosen = #arg > 0 and arg or names
 for _, name in ipairs(chosen) do (groups[name] or error("no group " .. name, 0))() end
 server:close()

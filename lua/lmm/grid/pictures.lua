@@ -15,7 +15,7 @@ local pictures = {}
 
 local BUDGET = 4500000      -- bytes of all pictures of a page, which base64 makes a third more of
 local BYTES_PER_PIXEL = 0.17 -- of WebP at this quality, where there is much in a picture
-local QUALITY, LARGEST, SMALLEST = 75, 1024, 96
+local QUALITY, LARGEST, SMALLEST = 75, 512, 96 -- pixels; where it can be reached the browser shows the file in full
 
 ---@class lmm.GridPictures
 ---@field plan lmm.GridPlan
@@ -175,6 +175,7 @@ function Pictures:write(page, on_progress)
   for i, image in ipairs(list) do
     if not ok then break end
     ok, message = out:write(line_before(self, image, side, has_vips) or line_of(image, page, budget, side))
+    collectgarbage() -- several copies of its bytes were made
     if on_progress then on_progress(i, #list) end
   end
   if out then

@@ -46,9 +46,9 @@ function tell(message) {
   setTimeout(() => line.remove(), 6000);
 }
 
-// The picture in full: from the server, else its file where that can be reached.
+// The picture in full: from the server, or its file, which a page that was mailed does not find.
 function fullSource(picture) {
   if (picture.url) return picture.url;
   if (isServed && picture.digest) return served("picture/" + picture.digest);
-  return null;
+  return location.protocol === "file:" && picture.href ? picture.href : null;
 }
