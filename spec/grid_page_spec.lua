@@ -188,8 +188,8 @@ describe("the page of a grid", function()
     browser:press "right"
     assert.matches("does not exist.*HTTP 404", texts("#detail .problem")[1])
     browser:press("left", "down", "s", "escape")
-    assert.same({ 1, false }, { count "td .star[aria-pressed=true]",
-      browser:run "return document.getElementById('detail').open" })
+    browser:wait "return !document.getElementById('detail').open"
+    assert.same(1, count "td .star[aria-pressed=true]")
     browser:press "?"
     assert.same(true, browser:run "return document.getElementById('keys').open")
   end)
