@@ -148,10 +148,6 @@ check: ## what to run all day: the linters on what differs from main, then the q
 	@$(if $(CHANGED_LUA),luacheck --quiet $(CHANGED_LUA))
 	@SPEC="$(CHECKED)" spec/every.sh $(LUA)
 
-pictures: all ## the pictures of the README, from the real program
-	@$(NEED) $(DEMO_PACKAGES) $(BROWSER_PACKAGES) $(VIPS_PACKAGES) libvips-tools
-	@$(RUN) $(LUA) .ci/pictures.lua
-
 ROOMS_AS = $(LUA) -e 'local rooms = require "spec.support.rooms"; io.write(rooms.$1(rooms.files()))'
 rooms: ## the rooms of lua/lmm and who requires whom; with graphviz also as build/rooms.svg
 	@$(call ROOMS_AS,text)

@@ -43,15 +43,6 @@ Examples:
    lmm batch merge out.*.jsonl -o out.jsonl
    lmm batch status out.jsonl]]
 
---- For argparse: a whole number, at least `least`.
-local function whole(least)
-  return function(text)
-    local number = text:find "^%d+$" and tonumber(text)
-    if number and number >= least then return number end
-    return nil, ("'%s' is not a whole number from %d on"):format(text, least)
-  end
-end
-
 --- For argparse: rows in a second.
 local function rate(text)
   local number = tonumber(text)
@@ -79,11 +70,12 @@ function batch.declare(parser)
   command:option("--timeout", "How long to wait for one answer, all attempts included."):argname("SECONDS")
     :convert(console.seconds)
   command:option("--concurrency", "Run so many rows at a time (default: as many as gain speed)."):argname("N")
-    :convert(whole(1))
+    :convert(console.whole(1))
   command:option("--rate", "Begin at most so many rows in a second."):argname("N"):convert(rate)
   command:option("--max-tokens-per-minute", "Use at most so many tokens in a minute, as the server counts them.")
-    :argname("N"):convert(whole(1))
-  command:option("--max-errors", "End when more rows than this have failed."):argname("N"):convert(whole(0))
+    :argname("N"):convert(console.whole(1))
+  command:option("--max-errors", "End when more rows than this have failed."):argname("N")
+    :convert(console.whole(0))
   command:option("--server-timeout", "End when the server could not be reached for so long (default: 60).")
     :argname("SECONDS"):convert(console.seconds)
   command:option("--shard", "Run only these rows: 3/10 is the third of ten shares, auto that of a job array's task.")
@@ -91,7 +83,8 @@ function batch.declare(parser)
   command:flag("--serve", "Run with a model server of its own, the command of which comes after --.")
   command:option("--", "The command of --serve, which is run without a shell."):args("+"):target("serve_command")
     :argname "COMMAND"
-  command:option("--restarts", "Start the server again so many times (default: 3)."):argname("N"):convert(whole(0))
+  command:option("--restarts", "Start the server again so many times (default: 3)."):argname("N")
+    :convert(console.whole(0))
   serving.declare(command)
   command:flag("--ordered", "Put the lines in the order of the input at the end.")
   command:flag("--skip-bad", "Go on without lines that are no rows, each of which is an error.")

@@ -1,4 +1,4 @@
---- usage: LUA .ci/pictures.lua      from the checkout, by `make pictures`
+--- usage: LUA doc/script/grid_picture.lua      from the checkout, by `make grid-picture`
 ---
 --- Makes doc/pictures/grid.png: the page of a real grid, asked of two built-in servers, in a real browser.
 local browsers = require "spec.support.browser"
