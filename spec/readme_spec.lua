@@ -90,6 +90,13 @@ it("each example has a word in a guide", function()
 end)
 
 describe("README.md", function()
+  it("leads to every guide", function()
+    local led = {}
+    for _, target in ipairs(guides.links "README.md") do led[target:match "^[^#]*"] = true end
+    for _, target in ipairs(guides.links "doc/prototyping.md") do led["doc/" .. target:match "^[^#]*"] = true end
+    for _, file in ipairs(guides.files()) do assert(file == "README.md" or led[file], "nothing leads to " .. file) end
+  end)
+
   it("is short", function()
     local _, lines = shell.read "README.md":gsub("\n", "")
     assert(lines <= 150, lines .. " lines")
