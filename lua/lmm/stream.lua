@@ -399,7 +399,6 @@ function Stream:raw()
         if self.err then error(self.err.message, 0) end
         return nil
       end
-      while self.ready and self.ready:next_text() do end -- of which the bytes were handed out
       self:advance()
     end
   end

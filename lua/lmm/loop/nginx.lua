@@ -44,10 +44,8 @@ function Loop.check()
   if advice then errors.misuse("nginx allows no waiting in %s_by_lua: %s", phase, advice) end
 end
 
---- Where there is no request with variables: in ngx.timer.at, and before one begins. Looked up for each wait, so that
---- no name is searched then.
-local no_variables = { timer = true, init_worker = true, exit_worker = true, ssl_cert = true,
-  ssl_client_hello = true, ssl_session_fetch = true, ssl_session_store = true }
+--- Where there is no request with variables: in ngx.timer.at, and before one begins.
+local no_variables = { timer = true, init_worker = true, exit_worker = true }
 
 local names = setmetatable({}, { __mode = "k" }) -- by ngx.ctx: each look at a variable takes memory of the request
 local subrequests = 0
@@ -55,19 +53,18 @@ local subrequests = 0
 --- What tells this request from all others of the worker. A program may replace its ngx.ctx; where there are no
 --- variables, that has to do.
 ---@return string|table
----@return table context  its ngx.ctx
 function Loop.request()
-  local context = ngx.ctx
+  local phase, context = ngx.get_phase(), ngx.ctx
+  if no_variables[phase] or phase:find "^ssl_" then return context end
   local name = names[context]
-  if name then return name, context end
-  if no_variables[ngx.get_phase()] then return context, context end
+  if name then return name end
   name = ngx.var.connection .. ":" .. (ngx.var.connection_requests or "")
   if ngx.is_subrequest then
     subrequests = subrequests + 1
     name = name .. ":" .. subrequests
   end
   names[context] = name
-  return name, context
+  return name
 end
 
 local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
@@ -80,13 +77,13 @@ local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
 --- What is known of this request.
 ---@return lmm.NginxRequest
 local function this_request()
-  local request, context = Loop.request()
+  local request = Loop.request()
   local known = requests[request]
   if not known then
     known = { group = tasks.new_group(), tasks = {}, ended = {} }
     requests[request] = known
   end
-  if context.lmm ~= known then context.lmm = known end -- kept as long as the request
+  ngx.ctx.lmm = known -- kept as long as the request
   return known
 end
 
