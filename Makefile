@@ -14,7 +14,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer core
+CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer load core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error ids journal files
@@ -47,12 +47,12 @@ CHAT_PACKAGES  := lua-readline tmux chafa
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates
 # What opens the pages of lmm grid.
 BROWSER_PACKAGES := chromium chromium-driver
-TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted lua-sql-sqlite3 curl luarocks openssl \
+TEST_PACKAGES   = $(DEMO_PACKAGES) lua-busted lua-sql-sqlite3 curl luarocks openssl zsh fish mandoc \
                   $(MEDIA_PACKAGES) $(NVIM_PACKAGES) $(CHAT_PACKAGES) $(NGINX_PACKAGES) $(BROWSER_PACKAGES)
 LINT_PACKAGES   = $(BUILD_PACKAGES) $(VIPS_PACKAGES) $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))) clang clang-tidy cppcheck lua-check lua5.1
 
 LUA_FILES := $(shell find lua -name '*.lua')
-ALL_LUA   := lua bin/lmm spec bench examples .busted plugin doc/script
+ALL_LUA   := lua bin/lmm spec bench examples .busted .ci plugin doc/script
 
 all: $(MODULES) ## builds the C modules into build/; lmm.vips, which prepares pictures, only where libvips is
 core: $(patsubst %,$(BUILD)/lmm/%.so,core digest files) ## builds what nginx needs, without libcurl
@@ -71,7 +71,7 @@ $(BUILD)/lmm/vips_engine.so: C_FLAGS += $(VIPS_FLAGS)
 $(BUILD)/lmm/core.so: $(CORE:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
-	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lb64
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lb64 -pthread
 
 $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -137,7 +137,7 @@ grid-picture: all ## doc/pictures/grid.png, of a page of the real program in a r
 
 .PHONY: check rooms docs chat-picture grid-picture
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
-LEFT_OUT := nvim% nginx% compat serve% cli% batch% grid% slurm url_file secret install resend parity storm fuzz phase
+LEFT_OUT := nvim% nginx% compat serve% cli% completion batch% grid% slurm url_file secret install resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))
@@ -249,6 +249,7 @@ LUAJIT_RUN = $(if $(and $(shell command -v luajit),$(wildcard build/lua5.1/lmm/c
 bench: ## speed and memory, as ratios measured side by side, or GROUPs of it in BENCH="asks ..."; $$PYTHON may have pybase64
 	@$(NEED) $(DEMO_PACKAGES) curl jq
 	@$(MAKE) --no-print-directory all build/bench/server build/bench/bare
+	@$(MAKE) --no-print-directory install DESTDIR= PREFIX="$(CURDIR)/build/bench/installed" >/dev/null
 	@$(RUN) BUILT=build/bench LUAJIT="$(LUAJIT_RUN)" $(LUA) bench/run.lua $(BENCH)
 
 check-cost: ## counts of instructions, allocations and system calls against bench/limits.lua; UPDATE=1 writes that file
@@ -271,12 +272,17 @@ build/bench/bare: bench/bare.c $(BUILD)/base64.o
 	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
 
 COMMAND = $(DESTDIR)$(BINDIR)/lmm
+# By its path, which saves starting env; by its name where that is no program's, or the path holds a space.
+FOUND   = $(shell command -v $(LUA) 2>/dev/null)
+PROGRAM = $(or $(if $(word 2,$(FOUND)),,$(filter /%,$(FOUND))),/usr/bin/env $(LUA))
 install: all ## into $(DESTDIR)$(PREFIX), beside what is there for other Luas; their command lmm stays
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm" # a file of an older version would hide one of this
 	install -d "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)"
 	install -m 755 $(MODULES) "$(DESTDIR)$(LIBDIR)/lmm"
 	cd lua && find lmm -type f ! -name '*.so' -exec install -D -m 644 '{}' "$(DESTDIR)$(LUADIR)/{}" ';'
-	@if [ ! -e "$(COMMAND)" ] || [ "$$(head -n 1 "$(COMMAND)")" = "#!/usr/bin/env $(LUA)" ]; then \
+	install -d "$(DESTDIR)$(LUADIR)/lmm/compiled"
+	find lua/lmm -name '*.lua' | $(LUA) .ci/compile.lua "$(DESTDIR)$(LUADIR)/lmm/compiled" "$(LUADIR)"
+	@if [ ! -e "$(COMMAND)" ] || head -n 1 "$(COMMAND)" | grep -q '^#!.*[/ ]$(notdir $(LUA))$$'; then \
 	  $(MAKE) --no-print-directory install-command; \
 	else \
 	  echo "$(COMMAND) stays as it is; 'make install-command LUA=$(LUA)' makes it run on $(LUA)"; \
@@ -290,16 +296,32 @@ install-command: ## makes the command lmm run on LUA, for which the library is i
 	@[ -e "$(DESTDIR)$(LUADIR)/lmm/init.lua" ] || \
 	  { echo "lmm is not installed for $(LUA): make install LUA=$(LUA)" >&2; exit 1; }
 	install -d "$(DESTDIR)$(BINDIR)"
-	sed -e '1s|.*|#!/usr/bin/env $(LUA)|' \
+	sed -e '1s|.*|#!$(PROGRAM)|' \
 	  -e '1a package.path, package.cpath = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path, "$(LIBDIR)/?.so;" .. package.cpath' \
 	  bin/lmm >"$(COMMAND)"
 	chmod 755 "$(COMMAND)"
+	@if $(LUA) -e 'require "argparse"' 2>/dev/null; then $(MAKE) --no-print-directory install-words; else \
+	  echo "without lua-argparse there are no manual pages and no completions: make install-words adds them later"; fi
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+BASH_COMPLETION = $(SHARE)/bash-completion/completions
+ZSH_COMPLETION  = $(SHARE)/zsh/site-functions
+FISH_COMPLETION = $(SHARE)/fish/vendor_completions.d
+MANUAL = $(SHARE)/man/man1
+install-words: all ## the manual pages, and what bash, zsh and fish complete by
+	install -d "$(BASH_COMPLETION)" "$(ZSH_COMPLETION)" "$(FISH_COMPLETION)" "$(MANUAL)"
+	@$(RUN) $(LUA) bin/lmm completion bash >"$(BASH_COMPLETION)/lmm"
+	@$(RUN) $(LUA) bin/lmm completion zsh >"$(ZSH_COMPLETION)/_lmm"
+	@$(RUN) $(LUA) bin/lmm completion fish >"$(FISH_COMPLETION)/lmm.fish"
+	@$(RUN) $(LUA) bin/lmm manual --into "$(MANUAL)"
 
 uninstall: ## removes what install put under PREFIX, for every Lua
 	for abi in $(sort $(ABIS) $(LUA_ABI)); do \
 	  rm -rf "$(DESTDIR)$(PREFIX)/lib/lua/$$abi/lmm" "$(DESTDIR)$(PREFIX)/share/lua/$$abi/lmm"; done
 	rm -rf "$(DESTDIR)$(LIBDIR)/lmm" "$(DESTDIR)$(LUADIR)/lmm"
-	! grep -qsF -e '"$(PREFIX)/share/lua/' -e '"$(LUADIR)/' "$(COMMAND)" || rm -f "$(COMMAND)"
+	! grep -qsF -e '"$(PREFIX)/share/lua/' -e '"$(LUADIR)/' "$(COMMAND)" || \
+	  rm -f "$(COMMAND)" "$(BASH_COMPLETION)/lmm" "$(ZSH_COMPLETION)/_lmm" "$(FISH_COMPLETION)/lmm.fish" \
+	    "$(MANUAL)"/lmm.1 "$(MANUAL)"/lmm-*.1
 
 clean: ## removes what was built
 	rm -rf build lmm src/*.o lua/lmm/*.so
@@ -308,4 +330,4 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
 
-.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm soak fuzz oom lint bench check-cost install install-command uninstall clean help
+.PHONY: all core vips install-vips demo nvim test test-vllm spec asan valgrind gc storm soak fuzz oom lint bench check-cost install install-command install-words uninstall clean help

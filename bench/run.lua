@@ -389,17 +389,27 @@ function groups.start()
   local maps = "%s -e 'require \"lmm\" io.write(io.open(\"/proc/self/maps\"):read \"*a\")'"
   report("start: libcurl is loaded by require \"lmm\" (0 no, 1 yes)",
     output(maps:format(interpreter)):find "libcurl" and 1 or 0, 0)
-  local ten = "for i in 1 2 3 4 5 6 7 8 9 10; do %s >/dev/null; done"
-  local command = ("env LMM_LOG=off OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m hello"):format(root, interpreter)
-  local first, ask, curl = interleaved(10, {
-    function() return seconds_of(ten:format(interpreter .. " bench/measure.lua first " .. root .. "/v1")) end,
-    function() return seconds_of(ten:format(command)) end,
-    function()
-      return seconds_of(ten:format("curl -sS -H 'Content-Type: application/json' -d '{}' " .. root .. chat))
-    end,
+  local installed = built .. "/installed"
+  local none, version = "unset LUA_PATH LUA_CPATH", _VERSION:match "%d%.%d"
+  local paths = ("export LUA_PATH='I/share/lua/V/?.lua;I/share/lua/V/?/init.lua;;' LUA_CPATH='I/lib/lua/V/?.so;;'")
+    :gsub("[IV]", { I = installed, V = version })
+  local function ten(environment, command)
+    local times = "export OPENAI_BASE_URL=%s/v1 XDG_CONFIG_HOME=/nowhere; %s; for i in 1 2 3 4 5 6 7 8 9 10; do "
+      .. "%s >/dev/null </dev/null; done"
+    return function() return seconds_of(times:format(root, environment, command)) end
+  end
+  local ask = interpreter .. " bench/measure.lua first " .. root .. "/v1"
+  local first, plain, asked, told, curl = interleaved(10, {
+    ten(paths, ask),
+    ten(":", ask),
+    ten(none, installed .. "/bin/lmm ask --no-log -m m hello"),
+    ten(none, installed .. "/bin/lmm --version"),
+    ten(":", "curl -sS -H 'Content-Type: application/json' -d '{}' " .. root .. chat),
   })
-  report("the first ask of a process / curl", first / curl, 1.5)
-  report("the command lmm ask / curl", ask / curl, 2)
+  report("the first ask of a process, lmm installed / curl", first / curl, 1.5)
+  report("the same from this tree, whose modules are not compiled / curl", plain / curl)
+  report("the command lmm ask / curl", asked / curl, 1.3)
+  report("the command lmm --version", told / 10 * 1000, 10, false, "ms")
   if output("command -v nvim; true") == "" then return end
   local editor = "nvim --headless -n -i NONE -u NONE --cmd 'set runtimepath^=.' --cmd 'lua %s' --cmd 'qa!'"
   local function start_editor(code)

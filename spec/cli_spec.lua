@@ -387,6 +387,15 @@ describe("lmm", function()
     end
   end)
 
+  it("loads no more than what it was called with needs", function()
+    local without = "for _, name in ipairs { %s } do package.preload[name] = function() error(name, 0) end end"
+    local function run(names, words)
+      return lmm(words, nil, { LUA_INIT = without:format(names) })
+    end
+    assert.matches("^lmm %S+\n$", answered(run("'argparse', 'lmm.core', 'lmm.client'", { "--version" })))
+    assert.equal("mock\n", answered(run("'lmm.cli.ask', 'lmm.cli.batch', 'lmm.cli.serve'", { "models" })))
+  end)
+
   it("--version tells the version", function()
     assert.matches("^lmm %S+\n$", answered(lmm { "--version" }))
   end)

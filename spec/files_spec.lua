@@ -4,6 +4,7 @@ local files = require "lmm.files"
 local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
+local interpreter = shell.quote(arg[-1])
 local folder = shell.output "mktemp -d":match "%S+"
 local path = folder .. "/file"
 
@@ -210,5 +211,29 @@ describe("reading a file", function()
     assert.same({ nil, "it is a directory, not a file", false }, { files.read(folder, 9) })
     assert.raises("0 bytes to 1 GiB", files.read, path, -1)
     assert.raises("0 bytes to 1 GiB", files.read, path, 2 ^ 31)
+  end)
+end)
+
+describe("what a path or a descriptor is", function()
+  it("is told by the name of its kind", function()
+    shell.write(path, "x")
+    shell.run("mkfifo %s/fifo && ln -s file %s/link", folder, folder)
+    for _, row in ipairs { { path, "file" }, { folder .. "/link", "file" }, { folder, "directory" },
+      { folder .. "/fifo", "fifo" }, { "/dev/null", "device" } } do
+      assert.equal(row[2], (files.kind(row[1])))
+    end
+    assert.same({ nil, "No such file or directory" }, { files.kind(folder .. "/none") })
+    assert.same({ nil, "Bad file descriptor" }, { files.kind(999) })
+    assert.equal("fifo\n", shell.output("true | " .. interpreter .. " -e 'print((require \"lmm.files\".kind(0)))'"))
+    assert.raises("number expected", files.kind, {})
+  end)
+
+  it("and whether somebody else can write to it", function()
+    shell.write(path, "x")
+    for mode_of, is_own in pairs { ["600"] = true, ["644"] = true, ["664"] = false, ["646"] = false } do
+      shell.run("chmod %s %s", mode_of, path)
+      assert.equal(is_own, select(2, files.kind(path)))
+    end
+    assert.is_true(select(2, files.kind "/"))
   end)
 end)

@@ -73,14 +73,14 @@ describe("installing", function()
     assert.matches("exit 0\n$", run(make_for(lua) .. "install" .. into))
     local text = run(make .. "install" .. into)
     assert.matches("/bin/lmm stays as it is; 'make install%-command LUA=" .. interpreter .. "' [^\n]*\nexit 0\n$", text)
-    assert.matches("^#!/usr/bin/env " .. lua .. "\n", shell.read(command))
+    assert.matches("^#![%w/]*/" .. lua .. "\n", shell.read(command))
     check(paths_of(prefix, version), command)
     check(paths_of(prefix, other), command, lua)
 
     assert.matches("exit 0\n$", run(make .. "install-command" .. into))
-    assert.matches("^#!/usr/bin/env " .. interpreter .. "\n", shell.read(command))
+    assert.matches("^#![%w/]*/" .. interpreter:match "[^/]*$" .. "\n", shell.read(command))
     assert.matches("exit 0\n$", run(make_for(lua) .. "install" .. into))
-    assert.matches("^#!/usr/bin/env " .. interpreter .. "\n", shell.read(command))
+    assert.matches("^#![%w/]*/" .. interpreter:match "[^/]*$" .. "\n", shell.read(command))
     check(paths_of(prefix, version), command)
 
     assert.matches("exit 0\n$", run(make .. "uninstall" .. into)) -- for both
@@ -94,6 +94,23 @@ describe("installing", function()
     shell.write(prefix .. "/bin/lmm", written:match "^[^\n]*\n")
     assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     assert.equal(written, shell.read(prefix .. "/bin/lmm"))
+  end)
+
+  it("compiles the modules, which name the plain files, and stand back where they are another Lua's", function()
+    local prefix = scratch .. "/compiled"
+    local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
+    local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
+    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
+    local source = paths_of(prefix, version) .. "cd / && " .. interpreter
+      .. [[ -e 'require "lmm".connect() print(debug.getinfo(require "lmm.client".new, "Sl").source)']]
+    local text = shell.read(plain)
+    os.remove(plain)
+    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    shell.write(plain, text)
+    shell.write(compiled, "\27Lua of another kind")
+    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    os.remove(plain)
+    assert.matches("module 'lmm.client' not found", run(source))
   end)
 
   it("leaves a program alone that somebody else has installed as lmm", function()

@@ -8,12 +8,15 @@ local MP4, PDF = "spec/media/clip.mp4", "spec/media/document.pdf"
 describe("the built-in server", function()
   local mock = require "lmm.mock"
 
+  --- Servers that say of themselves what they are.
+  local tells = { litellm = true, ["llama.cpp"] = true, lmstudio = true, ollama = true, sglang = true, vllm = true }
+
   for _, name in ipairs(dialects.names()) do
     if name ~= "generic" then
       it("can be like " .. name .. ", and takes what is sent to it", function()
         local server = assert(mock.start { delay = 0, like = name })
         local client = lmm.connect { base_url = server.url, model = "mock",
-          dialect = dialects.named(name).hosts and name or nil }
+          dialect = not tells[name] and name or nil }
         assert(client:conversation():stream("q", lmm.image(PNG)):reply())
         for kind, path in pairs { audio = WAV, video = MP4, file = PDF } do
           local form = (dialects.named(name).forms or {})[kind]

@@ -21,8 +21,9 @@ if #files == 0 then
   for file in shell.output "ls spec/*_spec.lua":gmatch "[^\n]+" do files[#files + 1] = file end
 end
 
-local command = ("%s %s spec/run.lua --here %%s 2>&1; echo \"status: $?\""):format(os.getenv "LMM_TEST_WRAP" or "",
-  shell.quote(arg[-1]))
+-- The configuration of whoever runs the specs is none of theirs.
+local command = ("XDG_CONFIG_HOME=/nowhere %s %s spec/run.lua --here %%s 2>&1; echo \"status: $?\"")
+  :format(os.getenv "LMM_TEST_WRAP" or "", shell.quote(arg[-1]))
 
 --- Prints what a spec file says; gives how many of its cases passed, failed and were skipped. Whatever ends the process
 --- before busted has counted, or lets it end badly after that, is a failure.

@@ -76,6 +76,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"grow", lmm_grow_open},
                                    {"array_mt", lmm_array_open},
                                    {"null", lmm_null_open},
+                                   {"load", lmm_load_open},
                                    {NULL, NULL}};
   lmm_check_lua(L);
   lmm_stay_loaded(functions);

@@ -20,14 +20,23 @@ static int fail(lmm_error *error) {
                          : lmm_fail(error, LMM_INVALID, "%s", strerror(errno));
 }
 
+static const char *kind_of(const struct stat *status) {
+  return S_ISREG(status->st_mode)    ? "file"
+         : S_ISDIR(status->st_mode)  ? "directory"
+         : S_ISFIFO(status->st_mode) ? "fifo"
+         : S_ISSOCK(status->st_mode) ? "socket"
+                                     : "device";
+}
+
 /* Nothing but a file may be replaced, and anything else may block whoever opens it. */
 static int check_regular(const struct stat *status, lmm_error *error) {
   if (S_ISREG(status->st_mode)) return LMM_OK;
-  return lmm_fail(error, LMM_INVALID, "it is a %s, not a file",
-                  S_ISDIR(status->st_mode)    ? "directory"
-                  : S_ISFIFO(status->st_mode) ? "fifo"
-                  : S_ISSOCK(status->st_mode) ? "socket"
-                                              : "device");
+  return lmm_fail(error, LMM_INVALID, "it is a %s, not a file", kind_of(status));
+}
+
+/* Whether nobody but this user and root can write to it. */
+static bool is_own(const struct stat *status) {
+  return (status->st_uid == geteuid() || status->st_uid == 0) && (status->st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 static int write_fully(int fd, const char *bytes, size_t count, lmm_error *error) {
@@ -289,6 +298,22 @@ static int files_read(lua_State *L) {
   return results + 1;
 }
 
+/* kind(path or descriptor) -> "file", "directory", "fifo", "socket", "terminal" or "device", is_own | nil, why
+ * `is_own`: nobody but this user and root can write to it. Nothing is opened. */
+static int files_kind(lua_State *L) {
+  bool is_path = lua_type(L, 1) == LUA_TSTRING;
+  struct stat status;
+  int fd = is_path ? -1 : (int)luaL_checkinteger(L, 1);
+  if ((is_path ? stat(check_path(L, 1), &status) : fstat(fd, &status)) != 0) {
+    lua_pushnil(L);
+    lua_pushstring(L, strerror(errno));
+    return 2;
+  }
+  lua_pushstring(L, !is_path && isatty(fd) ? "terminal" : kind_of(&status));
+  lua_pushboolean(L, is_own(&status));
+  return 2;
+}
+
 /* absolute(path) -> the same from the root on | nil, why */
 static int files_absolute(lua_State *L) {
   const char *path = check_path(L, 1);
@@ -323,8 +348,8 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"absolute", files_absolute},
-      {"create", files_create}, {"room", files_room}, {NULL, NULL}};
+      {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"kind", files_kind},
+      {"absolute", files_absolute}, {"create", files_create}, {"room", files_room}, {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);

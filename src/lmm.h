@@ -28,7 +28,7 @@ struct lua_State;
 #endif
 
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "14" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "15" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -563,6 +563,7 @@ int lmm_decode_open(struct lua_State *L); /* decode(text, opts?) */
 int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
+int lmm_load_open(struct lua_State *L);   /* load(path, is_aside) */
 int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
 int lmm_ids_open(struct lua_State *L);     /* of lmm.files.journal: ids(path) */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */

@@ -32,11 +32,12 @@ end
 --- How a server is recognised.
 local function found(dialect)
   local by = {}
-  for _, host in ipairs(dialect.hosts or {}) do
+  local marks = dialects.marks(dialect.name)
+  for _, host in ipairs(marks.hosts or {}) do
     by[#by + 1] = "`" .. host:gsub("^%^", ""):gsub("%$$", ""):gsub("^%%%.", "*."):gsub("%%", "") .. "`"
   end
-  for _, header in ipairs(dialect.headers or {}) do by[#by + 1] = "header `" .. header .. "`" end
-  for _, owner in ipairs(dialect.owners or {}) do by[#by + 1] = "`owned_by` " .. owner end
+  for _, header in ipairs(marks.headers or {}) do by[#by + 1] = "header `" .. header .. "`" end
+  if marks.owner then by[#by + 1] = "`owned_by` " .. marks.owner end
   return #by > 0 and table.concat(by, ", ") or "its name only"
 end
 

@@ -19,7 +19,21 @@ function lmm.connect(opts, ...)
   if select("#", ...) > 0 and next { ... } ~= nil then
     require("lmm.errors").misuse "lmm.connect takes one argument: { base_url = \"...\", ... }"
   end
+  require "lmm.compiled" -- by which the others are found
   return (require("lmm.client").new(opts))
+end
+
+--- Reads the servers and models that the user has given names: `$XDG_CONFIG_HOME/lmm/config.lua` (or `.json`), or the
+--- file at a path. Nothing else in the library looks for it.
+---
+---     local client, params = assert(lmm.config()):connect "fast"
+---     local chat = client:conversation(params)
+---@param path string?
+---@return lmm.Config? config, string? message, lmm.Error? err
+function lmm.config(path)
+  local errors = require "lmm.errors"
+  if path ~= nil and type(path) ~= "string" then errors.misuse("lmm.config takes a path, not a %s", type(path)) end
+  return errors.public(require("lmm.config").load(path))
 end
 
 --- Makes an image part of a path, a URL or `{ bytes = ... }`; or of nil and the uuid of what the server has kept.

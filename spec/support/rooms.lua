@@ -17,12 +17,12 @@ local LAYERS = {
   { "cli", "nvim" },
   { "lmm", "meta" }, -- lua/lmm/init.lua, and what an editor knows of it
   { "grid" },
-  { "mock", "server", "bulk" },
+  { "mock", "server", "bulk", "config" },
   { "client", "conversation", "events", "stream" },
   { "call" },
   { "answer", "log", "pages", "request", "transport", "loop" },
   { "form", "frames", "http", "part", "prepare", "reply" },
-  { "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
+  { "compiled", "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
   { "core", "curl", "digest", "files", "vips" }, -- in C
 }
 

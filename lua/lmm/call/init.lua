@@ -1,7 +1,6 @@
 --- One call: a request comes in, and a transfer whose reply has begun well goes out, tried again as the policy says.
 --- Every wait of the call passes through here, so that its deadlines and its cancelling are in one place.
 local errors = require "lmm.errors"
-local prepare = require "lmm.prepare"
 local retry = require "lmm.call.retry"
 local settings = require "lmm.call.settings"
 local usage = require "lmm.call.usage"
@@ -312,6 +311,7 @@ end
 --- but is no attempt.
 ---@return true? ready, lmm.Error? err
 function Call:prepare()
+  local prepare = require "lmm.prepare"
   return prepare.all(self.parts, function(elapsed)
     local now = self.loop:now()
     if self.deadline and now >= self.deadline then

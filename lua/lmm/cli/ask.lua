@@ -43,6 +43,7 @@ Examples:
    lmm ask -a report.pdf --page 1-3 "What does the table say?"
    lmm ask @prompt.txt -i picture.jpg -v
    grim - | lmm ask -i - "What does the error on my screen mean?"
+   git diff | lmm ask -m fast -t review -D language=Lua
    lmm ask --save chat.json -i picture.jpg "What is shown in the image?"
    lmm ask --continue chat.json "And in the background?"
    lmm ask --again 12 -m other-model]]
@@ -82,6 +83,10 @@ function ask.declare(parser)
     :argname("N"):convert(whole("--frames", 1000))
   command:option("-m --model", "The model to ask (default: the first that the server lists)."):argname "NAME"
   command:option("-s --system", "The system message, or @FILE."):argname "TEXT"
+  command:option("-t --template", "Ask what a template of your configuration says: {stdin} in it stands for standard"
+    .. " input, {question} for QUESTION, which else follows it, {NAME} for what -D gives."):argname "NAME"
+  command:option("-D --define", "What fills a hole of the template, or @FILE. May be given several times.")
+    :argname("NAME=TEXT"):count("*"):convert(function(word) return require "lmm.cli.templated".parse(word) end)
   connection.declare(command)
   logging.declare(command, true)
   command:option("-p --param", "A field of the request, by the server's name, such as temperature=0; schema, choice,"
@@ -218,14 +223,10 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 --- A client for the question.
 ---@param again lmm.cli.Again?
 local function connect(args, on_retry, again)
-  local options = logging.apply(connection.options(args), args)
+  local options = logging.apply(connection.options(args, nil, again and again.server), args)
   options.model, options.timeout, options.retry = args.model, args.timeout, { on_retry = on_retry }
   options.media_cache = false -- one question sends each medium once
-  if again then
-    options.model = options.model or again.model
-    local usual = os.getenv "OPENAI_BASE_URL"
-    options.base_url = options.base_url or usual ~= "" and usual or again.server
-  end
+  if again then options.model = options.model or again.model end
   return require "lmm".connect(options)
 end
 
@@ -239,6 +240,8 @@ local function parts_of(args, question, again)
 end
 
 function ask.run(args)
+  if args.template then require "lmm.cli.templated".apply(args) end
+  if #args.define > 0 and not args.template then console.misuse "-D fills a template: -t names one" end
   check(args)
   if args.output then answer.check_output(args.output) end
   local on_retry, clear = require "lmm.cli.progress".retries()

@@ -59,29 +59,37 @@ function console.note(format, ...)
   io.stderr:write(format:format(...), "\n")
 end
 
-local function test(condition)
-  local ok = os.execute("test " .. condition) -- 0 on Lua 5.1, true later
-  return ok == 0 or ok == true
+--- What a path or a descriptor is: "file", "fifo", "terminal", ...
+---@param of string|integer
+---@return string?
+local function kind(of)
+  return (require "lmm.version".check "lmm.files".kind(of))
+end
+
+--- Whether a descriptor is a terminal's.
+---@param descriptor integer
+function console.is_terminal(descriptor)
+  return kind(descriptor) == "terminal"
 end
 
 --- Whether somebody has put something on standard input: a pipe or a file stands there.
 function console.is_fed()
-  return test "-p /dev/stdin -o -f /dev/stdin"
+  return kind(0) == "fifo" or kind(0) == "file"
+end
+
+function console.is_fifo(path)
+  return kind(path) == "fifo"
 end
 
 local function quote(path)
   return "'" .. path:gsub("'", "'\\''") .. "'"
 end
 
-function console.is_fifo(path)
-  return test("-p " .. quote(path:sub(1, 1) == "-" and "./" .. path or path))
-end
-
 --- All bytes of standard input. Before Lua 5.4 a read that Ctrl-C interrupts is begun anew by the C library, so there
 --- another process reads, which Ctrl-C ends.
 ---@param what string  for the message, and for whoever sits at the terminal
 function console.read(what)
-  if test "-t 0" then console.note("lmm: reading %s from the terminal; Ctrl-D ends it", what) end
+  if console.is_terminal(0) then console.note("lmm: reading %s from the terminal; Ctrl-D ends it", what) end
   local restarts = _VERSION < "Lua 5.4"
   local input = restarts and assert(io.popen "exec cat 2>/dev/null") or io.stdin
   local bytes, message = read_all(input)

@@ -5,8 +5,12 @@
 -- stand-alone lua turns it into an error that is raised wherever the program happens to be.
 
 local COMMANDS = {
-  "ask", "chat", "batch", "grid", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock",
+  "ask", "chat", "batch", "grid", "embed", "tokens", "transcribe", "models", "log", "serve", "wait", "mock", "config",
+  "completion", "manual",
 }
+
+--- Those that are done once they have made a call or a few.
+local ASKING = { ask = true, embed = true, tokens = true, transcribe = true, models = true }
 
 local DESCRIPTION = "Talk to multimodal models on servers with an OpenAI-compatible API."
 
@@ -15,6 +19,8 @@ Environment:
    OPENAI_BASE_URL       the server (default: http://127.0.0.1:8000/v1)
    OPENAI_API_KEY        its key; there is no option for it, since other users
                          of the machine can read a program's arguments
+   XDG_CONFIG_HOME       where your configuration is (default: ~/.config), which
+                         gives servers and models names; see lmm config --help
 
 Exit status:
    0 done, 1 failed, 2 wrong usage, 130 interrupted; `lmm serve --help` has more
@@ -39,17 +45,37 @@ local function print_version()
   os.exit(0)
 end
 
-local function run(words)
-  require "lmm.cli.console".open_descriptors()
+local function declared(name)
+  for _, command in ipairs(COMMANDS) do
+    if command == name then return { name } end
+  end
+  return COMMANDS
+end
+
+--- The parser for a command, or for all of them. To declare a command its file and all that it requires are loaded.
+---@param name string?  where it is no command's, all are declared
+local function new_parser(name)
+  package.preload.argparse = package.preload.argparse or require "lmm.compiled".find "argparse"
   local parser = require "argparse"("lmm", DESCRIPTION, EPILOG)
   parser:usage("Usage: lmm <command> [OPTION]... [ARGUMENT]"):help_max_width(80):command_target("command")
   parser:flag("--version", "Show the version and exit."):action(print_version)
   parser.error = refuse
-  for _, name in ipairs(COMMANDS) do require("lmm.cli." .. name).declare(parser) end
+  for _, command in ipairs(declared(name)) do require("lmm.cli." .. command).declare(parser) end
+  return parser
+end
+
+local function run(words)
+  if words[1] == "--version" then print_version() end
+  require "lmm.cli.console".open_descriptors()
+  if ASKING[words[1]] then
+    require "lmm.version".check "lmm.files" -- first: a C module that is loaded later waits until libcurl is there
+    require "lmm.transport".load_libcurl(true)
+  end
   if words[1] == "help" then words = words[2] and { words[2], "--help" } or { "--help" } end
+  local parser = new_parser(words[1])
   if words[1] == "ask" or words[1] == "chat" then words = require "lmm.cli.sources".spread(words) end
   local args = parser:parse(words)
-  return require("lmm.cli." .. args.command).run(args)
+  return require("lmm.cli." .. args.command).run(args, new_parser)
 end
 
 local function is_interrupt(text)
@@ -79,9 +105,16 @@ local function explain(problem)
   return 1, (text:gsub("^([^\n]-):(%d+): ", "%1, line %2: ", 1))
 end
 
+--- Whether the Lua state is to be closed at the end. Where a command asks, no tool has run and nothing was logged, it
+--- need not be, and whoever waits for the command waits for that.
+local function needs_closing(words)
+  local loaded = package.loaded
+  return not ASKING[words[1]] or loaded["lmm.cli.tool"] ~= nil or loaded["luasql.sqlite3"] ~= nil
+end
+
 --- Runs the command.
 ---@param words string[]
----@return integer status
+---@return integer status, boolean needs_closing  as os.exit takes them
 return function(words)
   local ok, done, message, err = pcall(run, words)
   local status = 0
@@ -95,5 +128,5 @@ return function(words)
     if message then message = require "lmm.cli.advice".of(message, err) end
   end
   if status ~= 0 and message then io.stderr:write("lmm: ", require "lmm.text".fold(message), "\n") end
-  return status
+  return status, needs_closing(words)
 end

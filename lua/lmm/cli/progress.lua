@@ -35,8 +35,7 @@ function Progress:clear()
 end
 
 function progress.new()
-  local is_terminal = os.execute "test -t 2" -- 0 on Lua 5.1, true later
-  if is_terminal ~= 0 and is_terminal ~= true then return setmetatable({}, Progress) end
+  if not require "lmm.cli.console".is_terminal(2) then return setmetatable({}, Progress) end
   local pipe = io.popen "stty size <&2 2>/dev/null"
   local width = tonumber(pipe:read "*a":match "%d+ (%d+)")
   pipe:close()

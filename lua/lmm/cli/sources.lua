@@ -1,6 +1,8 @@
 --- The media of a question: the sources of -i and -a come in, in their order; content parts go out.
 local console = require "lmm.cli.console"
-local parts = require "lmm.part"
+
+--- lmm.part, which is loaded with the first medium.
+local parts = setmetatable({}, { __index = function(_, name) return require "lmm.part"[name] end })
 
 local sources = {}
 

@@ -2,7 +2,6 @@
 --- the options (of the call, and about tools), and the fields for the server go out.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
-local parts = require "lmm.part"
 local request = require "lmm.request"
 local settings = require("lmm.call").settings
 local structured = require("lmm.request").structured
@@ -74,13 +73,14 @@ end
 ---@return table opts
 function arguments.read(...)
   local content, opts, text = {}, nil, nil
+  local parts = package.loaded["lmm.part"] -- without which there are none
   local count = select("#", ...)
   while count > 0 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
   for i = 1, count do
     local value = select(i, ...)
     if type(value) == "string" then
       content[#content + 1], text = { type = "text", text = value }, value
-    elseif parts.is(value) or type(value) == "table" and value.type ~= nil then
+    elseif parts and parts.is(value) or type(value) == "table" and value.type ~= nil then
       content[#content + 1] = request.copy(value)
     elseif type(value) == "table" and value[1] ~= nil then
       errors.misuse("argument %d is a list: pass what is in it one by one", i)

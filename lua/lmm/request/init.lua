@@ -1,14 +1,12 @@
 --- A request table comes in; a body that the transport can pull goes out. lmm.core writes it; the server's dialect says
 --- how the parts in it are written, and its media cache which of them it need not get again.
-local content = require "lmm.request.content"
 local core = require "lmm.core"
 local dialects = require "lmm.request.dialects"
 local errors = require "lmm.errors"
-local forms = require "lmm.form"
-local frames = require "lmm.request.frames"
 local json = require "lmm.json"
-local parts = require "lmm.part"
-local prepare = require "lmm.prepare"
+
+local loaded = package.loaded
+local PART, FORM = "lmm.part", "lmm.form" -- whose modules are loaded with the first part and the first form
 
 local request = { dialects = dialects, structured = require "lmm.request.structured" }
 
@@ -24,16 +22,16 @@ local request = { dialects = dialects, structured = require "lmm.request.structu
 local speaker, fields, found -- of the request that is being written
 
 local function write_part(part)
-  local err = parts.check(part)
+  local err = loaded[PART].check(part)
   if err then error(err, 0) end
   local dialect = speaker and speaker:known_dialect()
-  part = prepare.needs(part, dialect)
+  part = require("lmm.prepare").needs(part, dialect)
   if part.err then error(part.err, 0) end
   found = found or { parts = {} }
   found.parts[#found.parts + 1] = part
   if part.film then found.parts[#found.parts + 1] = part.film end
   local cache = dialect and dialect.caches and speaker:get_media_cache()
-  if not cache then return content.of(part, dialect) end
+  if not cache then return require("lmm.request.content").of(part, dialect) end
   found.kept = found.kept or {}
   return cache:write(part, dialect, fields, found.kept)
 end
@@ -42,8 +40,16 @@ local function refuse_form()
   error(errors.new { kind = "invalid", message = "a form is a body of its own, and cannot stand in JSON" }, 0)
 end
 
-local OPTIONS = { name = "the request",
-  hooks = { [parts.metatable] = write_part, [forms.metatable] = refuse_form } }
+local OPTIONS = { name = "the request", hooks = {} }
+
+--- Has what may stand in a request written: what was never loaded has made nothing.
+---@return table? parts  lmm.part, where there are some
+local function learn_hooks()
+  local parts, forms, hooks = loaded[PART], loaded[FORM], OPTIONS.hooks
+  if parts then hooks[parts.metatable] = write_part end
+  if forms then hooks[forms.metatable] = refuse_form end
+  return parts
+end
 
 local function checked(body, message)
   if body then return body end
@@ -58,7 +64,7 @@ end
 ---@return lmm.Found? found  where there are parts in it
 function request.body(given, client)
   json.learn_marks()
-  given = frames.expand(given, client and client:known_dialect())
+  if learn_hooks() then given = require("lmm.request.frames").expand(given, client and client:known_dialect()) end
   speaker, fields, found = client, given, nil
   local ok, body, message = pcall(core.write, given, OPTIONS)
   local what = found
@@ -74,7 +80,8 @@ end
 ---@param copies table?  of the tables met so far: each is copied once
 function request.copy(value, depth, copies)
   depth, copies = depth or 1, copies or {}
-  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
+  local parts = loaded[PART]
+  if type(value) ~= "table" or parts and parts.is(value) or depth > json.MAX_DEPTH then return value end
   local out, meta = copies[value], getmetatable(value)
   if out then return out end
   out = {}
@@ -112,7 +119,8 @@ function request.any(given)
   if given == nil then return nil end
   if type(given) == "string" then return core.body(given) end
   if type(given) ~= "table" then errors.misuse("a body is a table, a form or a string, not a %s", type(given)) end
-  if not forms.is(given) then
+  local forms = loaded[FORM]
+  if not (forms and forms.is(given)) then
     local body, err, what = request.body(given)
     return body, err, nil, what and what.parts
   end

@@ -2,6 +2,7 @@
 local core = require "lmm.core"
 local version = require "lmm.version"
 
+require("lmm.transport").load_libcurl()
 local curl = version.check "lmm.curl"
 
 ---@class lmm.TransportRequest

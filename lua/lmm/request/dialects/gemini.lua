@@ -2,7 +2,6 @@
 return {
   name = "gemini",
   title = "Gemini",
-  hosts = { "^generativelanguage%.googleapis%.com$" },
   forms = { audio = "input_audio", video = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/heic"] = true,
     ["image/heif"] = true },

@@ -1,14 +1,12 @@
 --- What servers understand beyond what all of them do: a server's URL, what it answers, or a name come in; its dialect
 --- goes out, a table of data that stands in the file of its name beside this one.
 ---
---- To add one: write lua/lmm/request/dialects/NAME.lua, a table of the fields below, and its name into `names`.
+--- To add one: write lua/lmm/request/dialects/NAME.lua, a table of the fields below, and what it is known by into
+--- `marks`.
 
 ---@class lmm.Dialect
 ---@field name string
 ---@field title string  what it is called in a message
----@field hosts string[]?  Lua patterns of the hosts where it is
----@field headers string[]?  names of headers that it alone sends, in small letters
----@field owners string[]?  what its models have as `owned_by`
 ---@field forms table<"image"|"video"|"audio"|"file", string|false>?  the `type` of a part of each kind, where it is not
 --- image_url, video_url, audio_url or file; false: it takes none
 ---@field fetches boolean?  false: it fetches no URL
@@ -20,14 +18,34 @@
 
 local dialects = {}
 
-local names = { "azure", "gemini", "generic", "litellm", "llama.cpp", "lmstudio", "mistral", "ollama", "openai",
-  "openrouter", "sglang", "vllm" }
+--- What a server is known by, beside each other so that no other dialect's table is loaded for it.
+---@class lmm.DialectMarks
+---@field hosts string[]?  Lua patterns of the hosts where it is
+---@field headers string[]?  names of headers that it alone sends, in small letters
+---@field owner string?  what its models have as `owned_by`
 
---- The names of all dialects.
+---@type table<string, lmm.DialectMarks>
+local marks = {
+  azure = { hosts = { "%.openai%.azure%.com$", "%.cognitiveservices%.azure%.com$", "%.services%.ai%.azure%.com$" } },
+  gemini = { hosts = { "^generativelanguage%.googleapis%.com$" } },
+  generic = {},
+  litellm = { headers = { "x-litellm-version", "x-litellm-model-id", "x-litellm-call-id" } },
+  ["llama.cpp"] = { owner = "llamacpp" },
+  lmstudio = { owner = "organization_owner" },
+  mistral = { hosts = { "^api%.mistral%.ai$" } },
+  ollama = { owner = "library" },
+  openai = { hosts = { "^api%.openai%.com$", "%.api%.openai%.com$" } },
+  openrouter = { hosts = { "^openrouter%.ai$" } },
+  sglang = { owner = "sglang" },
+  vllm = { owner = "vllm" },
+}
+
+--- The names of all dialects, in order.
 ---@return string[]
 function dialects.names()
   local out = {}
-  for i, name in ipairs(names) do out[i] = name end
+  for name in pairs(marks) do out[#out + 1] = name end
+  table.sort(out)
   return out
 end
 
@@ -35,16 +53,20 @@ end
 ---@param name string
 ---@return lmm.Dialect?
 function dialects.named(name)
-  for _, known in ipairs(names) do
-    if known == name then return require("lmm.request.dialects." .. name:gsub("%.", "_")) end
-  end
+  return marks[name] and require("lmm.request.dialects." .. name:gsub("%.", "_")) or nil
 end
 
---- The first dialect for which `matches(dialect)`.
+--- What a dialect's servers are known by.
+---@param name string
+---@return lmm.DialectMarks
+function dialects.marks(name)
+  return marks[name]
+end
+
+--- The dialect whose marks match. No mark is of two.
 local function find(matches)
-  for _, name in ipairs(names) do
-    local dialect = dialects.named(name)
-    if matches(dialect) then return dialect end
+  for name, known in pairs(marks) do
+    if matches(known) then return dialects.named(name) end
   end
 end
 
@@ -53,8 +75,8 @@ end
 ---@return lmm.Dialect?
 function dialects.of_url(base_url)
   local host = base_url:match "^%a+://([^/:]*)":lower()
-  return find(function(dialect)
-    for _, pattern in ipairs(dialect.hosts or {}) do
+  return find(function(known)
+    for _, pattern in ipairs(known.hosts or {}) do
       if host:find(pattern) then return true end
     end
   end)
@@ -67,15 +89,11 @@ end
 ---@return lmm.Dialect
 function dialects.of_models(list, headers)
   local owner = list[1] and list[1].owned_by
-  return find(function(dialect)
-    for _, name in ipairs(dialect.headers or {}) do
+  return find(function(known)
+    for _, name in ipairs(known.headers or {}) do
       if headers[name] then return true end
     end
-  end) or find(function(dialect)
-    for _, name in ipairs(dialect.owners or {}) do
-      if name == owner then return true end
-    end
-  end) or dialects.named "generic"
+  end) or owner and find(function(known) return known.owner == owner end) or dialects.named "generic"
 end
 
 return dialects

@@ -3,7 +3,6 @@ return {
   name = "litellm",
   title = "LiteLLM",
   tool_media = "user", -- which every server behind it takes
-  headers = { "x-litellm-version", "x-litellm-model-id", "x-litellm-call-id" },
   structured = { schema = { "response_format" }, choice = { "response_format", as = "object" },
     regex = { "structured_outputs", "regex" }, grammar = { "structured_outputs", "grammar" } },
 }

@@ -3,7 +3,6 @@
 return {
   name = "llama.cpp",
   title = "llama-server",
-  owners = { "llamacpp" },
   forms = { audio = "input_audio", video = "input_video", file = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/gif"] = true, ["image/bmp"] = true,
     ["image/x-tga"] = true, ["image/vnd.adobe.photoshop"] = true, ["image/x-portable-pixmap"] = true,

@@ -2,7 +2,6 @@
 return {
   name = "lmstudio",
   title = "LM Studio",
-  owners = { "organization_owner" },
   forms = { audio = false, video = false, file = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true },
   structured = { heeds = {}, schema = { "response_format" }, choice = { "response_format", as = "object" } },

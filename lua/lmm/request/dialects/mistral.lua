@@ -2,7 +2,6 @@
 return {
   name = "mistral",
   title = "Mistral",
-  hosts = { "^api%.mistral%.ai$" },
   forms = { audio = "input_audio", video = false, file = false },
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/gif"] = true },
   stream_options = false,

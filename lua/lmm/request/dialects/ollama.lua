@@ -2,7 +2,6 @@
 return {
   name = "ollama",
   title = "Ollama",
-  owners = { "library" },
   forms = { audio = "input_audio", video = false, file = false },
   fetches = false,
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true },

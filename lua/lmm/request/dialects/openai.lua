@@ -2,7 +2,6 @@
 return {
   name = "openai",
   title = "OpenAI",
-  hosts = { "^api%.openai%.com$", "%.api%.openai%.com$" },
   forms = { audio = "input_audio", video = false },
   tool_media = "user", -- "Image URLs are only allowed for messages with role 'user'"
   decodes = { ["image/jpeg"] = true, ["image/png"] = true, ["image/webp"] = true, ["image/gif"] = true },

@@ -2,7 +2,6 @@
 return {
   name = "sglang",
   title = "SGLang",
-  owners = { "sglang" },
   forms = { file = false },
   structured = { heeds = { regex = true, ebnf = true }, schema = { "response_format" },
     choice = { "response_format", as = "string" }, regex = { "regex" }, grammar = { "ebnf" } },

@@ -8,7 +8,6 @@ end
 return {
   name = "vllm",
   title = "vLLM",
-  owners = { "vllm" },
   forms = { file = false },
   decodes = decodes,
   caches = true,

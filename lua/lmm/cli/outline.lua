@@ -1,0 +1,68 @@
+--- The commands and their options as data: a parser of argparse comes in; what completions and manual pages are made of
+--- goes out. Nothing else looks into a parser.
+
+---@class lmm.cli.Outline
+---@field name string       "lmm", or "lmm ask"
+---@field word string       "ask"
+---@field summary string    one line
+---@field description string
+---@field epilog string
+---@field usage string      without "Usage:"
+---@field options lmm.cli.OptionOutline[]
+---@field arguments { name: string, text: string }[]
+---@field commands lmm.cli.Outline[]
+
+---@class lmm.cli.OptionOutline
+---@field names string[]  "-m", "--model"
+---@field value string?   what its value is called in the help; nil where it takes none
+---@field text string
+---@field kind lmm.cli.ValueKind?
+
+---@alias lmm.cli.ValueKind "file"|"models"|"servers"|"templates"|string[]  what a value may be: a path, a name of the
+--- user's configuration, or one of some words; nil: nobody knows
+
+--- The options whose values have names, by their own.
+local named = { ["--model"] = "models", ["--server"] = "servers", ["--template"] = "templates" }
+
+--- What a value is that the help calls so.
+local function is_file(value)
+  return value:find "FILE" or value:find "SOURCE" or value:find "PATH" or value:find "GLOB" or value:find "%.%l+$"
+end
+
+local function kind_of(option, value)
+  for _, name in ipairs(option._aliases) do
+    if named[name] then return named[name] end
+    if name == "--dialect" then return require("lmm.request").dialects.names() end
+  end
+  return option._choices or is_file(value) and "file" or nil
+end
+
+local function outline_of_option(option)
+  local value
+  if option._maxargs > 0 then
+    value = option._argname or option._name:gsub("^%-+", ""):upper()
+    if type(value) == "table" then value = table.concat(value, " ") end
+  end
+  return { names = option._aliases, value = value, text = option._description or "",
+    kind = value and kind_of(option, value) or nil }
+end
+
+--- The outline of a parser or a command.
+---@param parser table
+---@param name string?
+---@return lmm.cli.Outline
+local function outline(parser, name)
+  name = name or parser._name
+  local description = (parser._description or ""):gsub("\n", " ")
+  local self = { name = name, word = name:match "%S+$", summary = parser._summary or description:match "^.-%.%f[%s%z]"
+    or description, description = description, epilog = parser._epilog or "", options = {}, arguments = {},
+    commands = {}, usage = parser:get_usage():gsub("^Usage:%s*", "") }
+  for i, option in ipairs(parser._options) do self.options[i] = outline_of_option(option) end
+  for i, argument in ipairs(parser._arguments) do
+    self.arguments[i] = { name = argument._name:upper(), text = argument._description or "" }
+  end
+  for i, command in ipairs(parser._commands) do self.commands[i] = outline(command, name .. " " .. command._name) end
+  return self
+end
+
+return outline

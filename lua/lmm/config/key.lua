@@ -1,0 +1,82 @@
+--- A server's key: where it is kept comes in, and the function that lmm.connect takes as api_key goes out. The key is
+--- fetched when it is first needed and kept for the process; it stands in no message.
+local child = require "lmm.server".child
+
+local key = {}
+
+--- The words of a command. A text is split at its blanks, and holds nothing that a shell would do something with.
+---@param command string|string[]
+---@return string[]? words, string? problem
+function key.words(command)
+  if type(command) == "table" then
+    for i, word in ipairs(command) do
+      if type(word) ~= "string" or word:find "%z" then return nil, ("word %d is no text"):format(i) end
+    end
+    if #command == 0 then return nil, "it has no words" end
+    return command
+  end
+  local special = command:match "[\"'`$\\|&;<>()*?%[%]#~{}%c]"
+  if special then
+    return nil, ("no shell runs it, so that %s stands for itself: write the words as a list, as in "
+      .. "{ \"pass\", \"show\", \"my key\" }"):format(special)
+  end
+  local words = {}
+  for word in command:gmatch "%S+" do words[#words + 1] = word end
+  if #words == 0 then return nil, "it is empty" end
+  return words
+end
+
+local MOST = 65536 -- bytes of a key
+
+local readers = {}
+
+--- What the command prints on its first line. It gets no standard input, which may be the question; its errors go where
+--- ours go. The shell only starts it: each word is quoted.
+function readers.command(command)
+  local quoted = {}
+  for i, word in ipairs((key.words(command))) do quoted[i] = child.quote(word) end
+  local name = table.concat(key.words(command), " ", 1, 1)
+  local pipe = io.popen(table.concat(quoted, " ") .. " </dev/null; echo \"[$?]\"")
+  local text = pipe:read(MOST) or ""
+  pipe:close()
+  local printed, status = text:match "^(.*)%[(%d+)%]\n$"
+  if status ~= "0" then
+    return nil, ("the command '%s' ended with status %s"):format(name, status or "unknown")
+  end
+  return printed, ("the command '%s' printed nothing"):format(name)
+end
+
+function readers.env(name)
+  return require "lmm.transport".environment(name) or "", ("the variable %s is not set"):format(name)
+end
+
+function readers.file(path)
+  local home = path:match "^~(/.*)$"
+  path = home and (os.getenv "HOME" or "") .. home or path
+  local file, message = io.open(path, "rb")
+  if not file then return nil, "cannot read " .. message end
+  local text = file:read(MOST) or ""
+  file:close()
+  return text, ("the file '%s' is empty"):format(path)
+end
+
+--- What a key may be kept by.
+key.kinds = { command = "string|table", env = "string", file = "string" }
+
+--- The function that gives a server's key.
+---@param given { command: string|string[]?, env: string?, file: string? }  one of them
+---@return fun(): string?, string?
+function key.reader(given)
+  local kind, what = next(given)
+  local value
+  return function()
+    if value then return value end
+    local text, message = readers[kind](what)
+    local first = text and text:match "^[ \t]*([^\r\n]-)[ \t]*[\r\n]" or text and text:match "^%s*(.-)%s*$"
+    if not first or first == "" then return nil, message end
+    value = first
+    return value
+  end
+end
+
+return key
