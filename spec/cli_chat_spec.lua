@@ -279,6 +279,23 @@ describe("lmm chat without a terminal", function()
     assert.equal("", run.err)
   end)
 
+  it("asks servers and models of the configuration by name", function()
+    local second = assert(mock.start { delay = 0, model = "second" })
+    finally(second.stop)
+    local config = os.tmpname()
+    os.remove(config)
+    shell.run("mkdir -p %s/lmm", config)
+    shell.write(config .. "/lmm/config.lua", ([[return { servers = { two = { base_url = %q } },
+      models = { fast = { server = "two", model = "second", params = { temperature = 0.3 } } } }]]):format(second.url))
+    local run = program.run({ "chat", "-v" }, "a\n/model fast\nb\n/set\n/model\n/server " .. server.url
+      .. "\nc\n/server two\n/server none\n", { XDG_CONFIG_HOME = config })
+    shell.run("rm -r %s", config)
+    assert.matches("turn 2, after 2 messages\ntemperature 0.3\n%* second\nquestion: c", run.out)
+    assert.matches("%[mock.*asked is [^\n]*\n%[second.*asked is [^\n]*\n%[mock.*asked is [^\n]*second\n"
+      .. "lmm: there is no server 'none' in ", run.err)
+    assert.equal(1, run.status)
+  end)
+
   it("has the commands in its help", function()
     local help = cli.answered(program.run({ "chat", "--help" }))
     for _, command in ipairs(require("lmm.cli.chat.commands").list()) do

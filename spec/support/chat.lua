@@ -54,7 +54,8 @@ function chat.run(url, lines, opts)
     say = function(text) said[#said + 1] = text end }
   local client = connect(url)
   local session = sessions.new { uv = require "luv", client = client, chat = client:conversation(), screen = screen,
-    connect = connect, clear = function() end }
+    clear = function() end,
+    change = function(change) return change.server and { client = connect(change.server), fields = {} } end }
   session.pictures = pictures.new(screen, function(fn) return session:wait(fn) end, opts.pictures or "none")
   local reader = reader_of(lines, opts)
   if opts.on_session then opts.on_session(session) end

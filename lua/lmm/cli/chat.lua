@@ -125,7 +125,7 @@ function chat.run(args)
   local screen = require("lmm.cli.chat.screen").new { is_terminal = is_terminal(), term = os.getenv "TERM",
     no_color = os.getenv "NO_COLOR" }
   local session = require("lmm.cli.chat.session").new { uv = uv, client = start.client, chat = start.chat,
-    screen = screen, connect = start.connect, clear = start.clear, is_verbose = args.verbose }
+    screen = screen, change = start.change, clear = start.clear, is_verbose = args.verbose }
   session.pictures = require("lmm.cli.chat.pictures").new(screen, function(fn) return session:wait(fn) end,
     args.pictures ~= "auto" and args.pictures or nil)
   local input = require("lmm.cli.chat.input").new(uv)

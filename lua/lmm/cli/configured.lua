@@ -58,6 +58,14 @@ function configured.options(args, url)
   return has_url(args) and {} or found.options
 end
 
+--- Names of the configuration, for completion: none where there is none, or where it is wrong.
+---@param kind "servers"|"models"
+---@return table<string, table> by_name
+function configured.names(kind)
+  local loaded = require "lmm.config".load()
+  return loaded and loaded[kind] or {}
+end
+
 --- The template of a name.
 ---@return lmm.Template
 function configured.template(name)

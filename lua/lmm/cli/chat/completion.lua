@@ -1,6 +1,7 @@
 --- What a line may become: its beginning, up to the cursor, comes in; what may stand in the place of its last part goes
 --- out.
 local commands = require "lmm.cli.chat.commands"
+local configured = require "lmm.cli.configured"
 
 local completion = {}
 
@@ -71,11 +72,13 @@ function kinds.model(session, text)
     session.listed, session.listed_for = {}, session.client
     for _, row in ipairs(ok and list or {}) do table.insert(session.listed, tostring(row.id)) end
   end
-  return beginning(session.listed, text)
+  local names = keys(configured.names "models")
+  for _, name in ipairs(session.listed) do names[#names + 1] = name end
+  return beginning(names, text)
 end
 
-function kinds.server(session, text)
-  return beginning(session.server_names and session.server_names() or {}, text)
+function kinds.server(_, text)
+  return beginning(keys(configured.names "servers"), text)
 end
 
 local FIELDS = { "temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop", "n", "presence_penalty",

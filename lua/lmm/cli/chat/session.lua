@@ -31,7 +31,8 @@ session.FIRST = "main"
 ---@field client lmm.Client
 ---@field chat lmm.Conversation
 ---@field screen lmm.chat.Screen
----@field connect fun(server: string): lmm.Client  makes the client of another server, of its URL or its name
+---@field change fun(change: { server: string?, model: string? }): lmm.chat.Asked?  what a server, of its URL or its
+--- name, or a model of the configuration stands for; nil where that is none
 ---@field clear fun()              takes away what a terminal shows of waiting
 ---@field is_verbose boolean?
 
@@ -39,7 +40,7 @@ session.FIRST = "main"
 ---@return lmm.chat.Session
 function session.new(opts)
   return setmetatable({
-    uv = opts.uv, client = opts.client, connect = opts.connect, clear = opts.clear, screen = opts.screen,
+    uv = opts.uv, client = opts.client, change = opts.change, clear = opts.clear, screen = opts.screen,
     is_verbose = opts.is_verbose, pictures = nil, reader = nil, price = nil,
     chats = { [session.FIRST] = opts.chat }, name = session.FIRST, attached = attachments.new(),
     used = { answers = 0, prompt = 0, completion = 0, cost = nil },
@@ -59,6 +60,18 @@ end
 function Session:use(chat, name)
   self.name = name or self.name
   self.chats[self.name] = chat
+end
+
+--- Asks by another client, in all conversations. Each forgets its model, which was the other server's.
+---@param client lmm.Client
+function Session:move(client)
+  for name, chat in pairs(self.chats) do
+    local moved = chat:fork(client)
+    moved:set("model", nil)
+    self.chats[name] = moved
+  end
+  self.client:close()
+  self.client = client
 end
 
 --- What stands before the cursor: the conversation's name, and how much is attached.

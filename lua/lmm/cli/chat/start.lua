@@ -1,6 +1,7 @@
 --- How a chat begins: the arguments of the command line come in; a client and a conversation go out, a new one, a saved
 --- one, or the last one in the log.
 local connection = require "lmm.cli.connection"
+local configured = require "lmm.cli.configured"
 local console = require "lmm.cli.console"
 local logging = require "lmm.cli.logging"
 
@@ -34,28 +35,33 @@ end
 ---@param args table
 ---@param last lmm.LoggedChat?  whose server and model it is, where nothing else says so
 local function connect(args, last, on_retry)
-  local is_named = args.model ~= nil
-  local options = logging.apply(connection.options(args), args)
+  local options = logging.apply(connection.options(args, last and last.server), args)
   options.timeout, options.retry = args.timeout, { on_retry = on_retry }
-  options.base_url = options.base_url or os.getenv "OPENAI_BASE_URL" or last and last.server
-  local is_same = last and not is_named and options.base_url == last.server
-  options.model = is_same and last.model or args.model
+  local is_same = last and (options.base_url or os.getenv "OPENAI_BASE_URL") == last.server
+  options.model = args.model or is_same and last.model or nil
   return require "lmm".connect(options)
 end
 
---- The client of another server, of its URL or its name. Headers are not sent there.
----@param server string
-local function connect_other(args, server, on_retry)
-  local is_url, given = server:find "://" ~= nil, {}
+---@class lmm.chat.Asked
+---@field client lmm.Client?  nil where the server stays the same
+---@field model string?
+---@field fields table        that go with the model
+
+--- What is asked from now on: a server, of its URL or its name, or a model of the user's configuration. Headers are not
+--- sent to another server.
+---@param change { server: string?, model: string? }
+---@return lmm.chat.Asked? asked  nil where the model is none of the configuration's
+local function change_to(args, change, on_retry)
+  if change.model and not configured.names "models"[change.model] then return nil end
+  local is_url, given, fields = change.server and change.server:find "://" ~= nil, {}, {}
   for name, value in pairs(args) do given[name] = value end
-  given.url, given.server = { is_url and server or nil }, not is_url and server or nil
-  given.header, given.param, given.model, given.dialect = {}, {}, nil, nil
+  given.url, given.server = { is_url and change.server or nil }, not is_url and change.server or nil
+  given.header, given.param, given.model, given.dialect = {}, {}, change.model, nil
   local options = logging.apply(connection.options(given), args)
-  if not options.base_url then
-    console.misuse("there is no server '%s': a URL begins with http:// or https://", server)
-  end
   options.timeout, options.retry, options.model = args.timeout, { on_retry = on_retry }, given.model
-  return require "lmm".connect(options)
+  for _, param in ipairs(given.param) do fields[param.name] = param.value end
+  local client = options.base_url and require "lmm".connect(options) or nil
+  return { client = client, model = given.model, fields = fields }
 end
 
 --- The conversation of the log.
@@ -73,7 +79,7 @@ end
 ---@class lmm.chat.Start
 ---@field client lmm.Client
 ---@field chat lmm.Conversation
----@field connect fun(server: string): lmm.Client
+---@field change fun(change: table): lmm.chat.Asked?  see change_to
 ---@field clear fun()
 
 ---@return lmm.chat.Start? start, string? message, lmm.Error? err
@@ -99,7 +105,7 @@ function start.start(args)
   end
   if not chat then return nil, message, err end
   return { client = client, chat = chat, clear = clear,
-    connect = function(server) return connect_other(args, server, on_retry) end }
+    change = function(change) return change_to(args, change, on_retry) end }
 end
 
 return start

@@ -51,9 +51,24 @@ local function models_of(session, client)
   return session:wait(function() return client:models { timeout = 10, retry = false } end)
 end
 
+--- Asks a model: one of the configuration, whose server is asked then, and with its fields, or one of this server.
+local function use_model(session, name)
+  local asked = session.change { model = name }
+  if not asked then return set(session, "model", name) end
+  local client = asked.client
+  if client and client.base_url ~= session.client.base_url then
+    session:move(client)
+    session.screen:note("asked is %s from now on", texts.without_user(client.base_url))
+  elseif client then
+    client:close()
+  end
+  if asked.model then set(session, "model", asked.model) end
+  for field, value in pairs(asked.fields) do set(session, field, value) end
+end
+
 local function model(session, name)
   local chat = session:chat()
-  if name ~= "" then return set(session, "model", name) end
+  if name ~= "" then return use_model(session, name) end
   local list, message = models_of(session, session.client)
   if not list then console.fail("%s", message) end
   local asked, lines = chat.fields.model or session.client.given_model or list[1] and list[1].id, {}
@@ -65,26 +80,20 @@ local UNREACHABLE = { connect = true, timeout = true, cancelled = true }
 
 local function server(session, name)
   if name == "" then return session.screen:print(texts.without_user(session.client.base_url)) end
-  local client = session.connect(name)
+  local client = session.change({ server = name }).client
   local list, message, err = models_of(session, client)
   if not list and UNREACHABLE[err.kind] then
     client:close()
     console.fail("%s", message)
   end
-  for other, chat in pairs(session.chats) do
-    local moved = chat:fork(client)
-    moved:set("model", nil) -- it was the other server's
-    session.chats[other] = moved
-  end
-  session.client:close()
-  session.client = client
+  session:move(client)
   session.screen:note("asked is %s from now on%s", texts.without_user(client.base_url),
     list and list[1] and ", and of its models " .. texts.line(tostring(list[1].id), 100) or "")
 end
 
 return {
-  { name = "model", args = "[NAME]", complete = "model", run = model, help = "Ask another model; alone, list those of "
-    .. "the server." },
+  { name = "model", args = "[NAME]", complete = "model", run = model, help = "Ask another model, of this server or of "
+    .. "your configuration; alone, list those of the server." },
   { name = "server", args = "[URL|NAME]", complete = "server", run = server, help = "Ask another server, all "
     .. "conversations of this chat taken along; alone, say which one it is." },
   { name = "system", args = "[TEXT|@FILE]", complete = "at_path", run = system, help = "Change the system message; "
