@@ -32,7 +32,7 @@ local MOCK, SERVE = { "mock", "--port", "0" }, { "serve", "--", "true" }
 
 -- The module, its package, the arguments with which the command works without it, and those with which it does not.
 local rows = {
-  { "argparse", "lua-argparse", {}, { HELP, VERSION, ASK } },
+  { "argparse", "lua-argparse", { VERSION }, { HELP, ASK } },
   { "luv", "lua-luv", { HELP, VERSION, ASK, MODELS }, { MOCK, SERVE } },
   { "openssl.digest", "lua-luaossl", { HELP, VERSION, ASK, MODELS }, { MOCK } },
   { "cjson", "lua-cjson", { HELP, VERSION, { "mock", "--help" } }, { MOCK } },

@@ -1,6 +1,7 @@
 -- The log in Neovim: what the editor asks is in it, and a log that cannot be used is a notification, once.
 local mock = require "lmm.mock"
 local nvim = require "spec.support.nvim"
+local shell = require "spec.support.shell"
 
 local plugin, server
 
@@ -11,10 +12,14 @@ teardown(function()
   os.execute("rm -rf " .. plugin)
 end)
 
+-- A current nvim that is not Debian's does not look where Debian puts modules.
+local DEBIAN = shell.output "find /usr/lib -path '*/lua/5.1/luasql/sqlite3.so'":match "^(.-)luasql/sqlite3.so"
+local INIT = ("package.cpath = package.cpath .. ';%s?.so'\nlmm = require 'lmm'\n"):format(DEBIAN)
+
 for _, editor in ipairs(nvim.editors()) do
   local function with(fn)
     if not editor.program then pending "it is not there" end
-    nvim.with({ program = editor.program, plugin = plugin, url = server.url, init = "lmm = require 'lmm'\n" }, fn)
+    nvim.with({ program = editor.program, plugin = plugin, url = server.url, init = INIT }, fn)
   end
 
   describe("Neovim with a log (" .. editor.name .. ")", function()

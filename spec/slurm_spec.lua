@@ -112,7 +112,7 @@ describe("the jobs for Slurm", function()
     --- Does something to the job script of task 3, process $job, and to its run, $batch, once that has an answer; gives
     --- its status, and what it asked Slurm for.
     local function disturbed(action, env)
-      os.execute(("rm -rf %s/captions %s; mkdir -p %s/pictures; for i in 1 2 3 4 5 6 7 8; do "
+      os.execute(("rm -rf %s/captions %s; mkdir -p %s/pictures; for i in $(seq 40); do "
         .. "cp examples/picture.jpg %s/pictures/$i.jpg; done"):format(folder, requeued, folder, folder))
       program("scontrol", ('echo "$@" >>%s'):format(requeued))
       program("squeue", "echo ${STATE:-RUNNING}")

@@ -34,7 +34,8 @@ function browser.start(opts)
   opts = opts or {}
   local folder = process.shell "mktemp -d":match "%S+"
   local log = folder .. "/log"
-  local pid = process.shell(("chromedriver --port=0 >%s 2>&1 </dev/null & echo $!"):format(log)):match "%d+"
+  local pid = process.shell(("XDG_CONFIG_HOME=%s chromedriver --port=0 >%s 2>&1 </dev/null & echo $!"):format(folder,
+    log)):match "%d+"
   local port = process.wait_for("chromedriver", function()
     return (process.read(log) or ""):match "started successfully on port (%d+)"
   end)

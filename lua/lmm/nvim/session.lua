@@ -17,7 +17,7 @@ local rows = {
   system = "string", params = "table", user_agent = "string", prices = "table",
   base_url = "string|table", api_key = "string|function", model = "string", headers = "table", timeout = "number|table",
   retry = "table|function|boolean", proxy = "string|boolean", tls = "table", unix_socket = "string", limits = "table",
-  dialect = "string|table", media_cache = "boolean",
+  dialect = "string|table", media_cache = "boolean", log = "string|boolean", log_media = "boolean", cache = "boolean",
 }
 
 --- Whether all options are known and of the right type. The module that says what was meant is loaded only where not.
