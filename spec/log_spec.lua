@@ -417,6 +417,25 @@ describe("a log that is pruned", function()
 end)
 
 describe("a log of many processes", function()
+  --- What eight processes that run a file of Lua at the same time print.
+  local function eight(file)
+    local commands = {}
+    for i = 1, 8 do
+      commands[i] = ("LUA_PATH=%s LUA_CPATH=%s %s %s %d &"):format(shell.quote(package.path),
+        shell.quote(package.cpath), shell.quote(arg[-1]), file, i)
+    end
+    return shell.output(("( %s wait ) 2>&1"):format(table.concat(commands, " ")))
+  end
+
+  it("is made by eight of them at once", function()
+    local opener = shell.write(folder .. "/opener.lua",
+      ('assert(require("lmm.log").open(%q)) print "done"'):format(path))
+    for _ = 1, 30 do
+      shell.run("rm -f %s*", path)
+      assert.equal(("done\n"):rep(8), eight(opener))
+    end
+  end)
+
   it("has all that eight of them write at once", function()
     shell.run("rm -f %s*", path)
     local writer = shell.write(folder .. "/writer.lua", ([[
@@ -427,13 +446,7 @@ describe("a log of many processes", function()
       end
       print "done"
     ]]):format(path))
-    local commands = {}
-    for i = 1, 8 do
-      commands[i] = ("LUA_PATH=%s LUA_CPATH=%s %s %s %d &"):format(shell.quote(package.path),
-        shell.quote(package.cpath), shell.quote(arg[-1]), writer, i)
-    end
-    local said = shell.output(("( %s wait ) 2>&1"):format(table.concat(commands, " ")))
-    assert.equal(("done\n"):rep(8), said)
+    assert.equal(("done\n"):rep(8), eight(writer))
     log:close()
     log = assert(logs.open(path))
     assert.equal(800, #log:list())

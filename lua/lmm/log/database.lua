@@ -136,6 +136,13 @@ end
 
 -- ---- opening
 
+--- Has readers and a writer go on side by side. To change that, nobody else may use the database, and for that SQLite
+--- waits for nobody: who opens it later does it then.
+local function allow_readers(self)
+  local ok, err = pcall(self.pragma, self, "journal_mode = WAL")
+  if not ok and not (errors.is(err) and err.code == "locked") then error(err, 0) end
+end
+
 --- Sees to the tables: makes those of a new database, and refuses what another program or a newer lmm has made.
 local function prepare(self)
   local number = self:value "SELECT user_version AS value FROM pragma_user_version"
@@ -144,7 +151,6 @@ local function prepare(self)
     error(self:failure("newer", "a newer lmm has written it (version %d, and this one knows %d): update lmm", number,
       schema.version), 0)
   end
-  self:pragma "journal_mode = WAL"
   self:transaction(function()
     if self:value "SELECT user_version AS value FROM pragma_user_version" == schema.version then return end
     local other = self:value "SELECT name AS value FROM sqlite_master LIMIT 1"
@@ -180,6 +186,7 @@ local function open(self, wait, creates)
   self:pragma(("busy_timeout = %d"):format(wait * 1000))
   self:pragma "synchronous = NORMAL" -- after a power failure the last exchanges may be missing, and no more
   prepare(self)
+  allow_readers(self)
   return self
 end
 
