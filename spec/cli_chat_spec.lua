@@ -95,6 +95,23 @@ describe("lmm chat in a terminal", function()
     screen:status()
   end)
 
+  it("takes no pasted byte for a key", function()
+    local run = [[sh -ic '%s chat; echo "status $?"; exec sleep 600']]
+    local screen = terminal.start("exec " .. run:format(program.command({}):gsub("'", "")), { env = {
+      OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath,
+      LMM_LOG = "off" } })
+    finally(function() screen:stop() end)
+    screen:wait_for "> ?$"
+    for i, byte in ipairs { "\3", "\26", "\28" } do
+      screen:paste("one" .. byte .. ("two\n"):rep(100) .. byte .. "three")
+      process.wait_for("the refusal", function()
+        return select(2, screen:text():gsub("holds bytes that are no text", "")) == i
+      end)
+    end
+    screen:enter "the last" -- the first letter may end a sequence of keys of which the rest was thrown away
+    assert.falsy(screen:wait_for "question: [^\n]*last\n":find "two")
+  end)
+
   it("keeps a history for its owner alone", function()
     local state = os.tmpname()
     os.remove(state)

@@ -52,14 +52,13 @@ function entry.read(reader, prompt)
   return read_continued(reader, line)
 end
 
---- What is wrong with an entry, which has to be text; nil where nothing is. Escape sequences are text: they come with
---- what is copied from a terminal.
+entry.NO_TEXT = "what was entered holds bytes that are no text, and is not asked: /attach PATH sends a file"
+
+--- Whether an entry is text, as it has to be. Escape sequences are: they come with what is copied from a terminal.
 ---@param text string
----@return string?
-function entry.problem(text)
-  local bad = core.utf8(text)
-  if not bad and not text:find "[%z\1-\8\14-\26\28-\31\127]" then return nil end
-  return "what was entered holds bytes that are no text, and is not asked: /attach PATH sends a file"
+---@return boolean
+function entry.is_text(text)
+  return not core.utf8(text) and not text:find "[%z\1-\8\14-\26\28-\31\127]"
 end
 
 return entry

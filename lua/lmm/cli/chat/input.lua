@@ -14,6 +14,13 @@ local STDIN, PIECE = 0, 65536
 --- What can be waited for; the rest, such as a file, can be read at once.
 local POLLED = { tty = true, pipe = true, tcp = true }
 
+--- Keys of the terminal beside Ctrl-C that reach a program as signals: Ctrl-\ and Ctrl-Z. Only while a line is read are
+--- they looked at: elsewhere they do what they do to every program.
+local KEYS = { "sigquit", "sigtstp" }
+local IS_KEY = { sigint = true, sigquit = true, sigtstp = true }
+
+local QUIET = 50 -- milliseconds in which nobody types on behind such a key, but in which a paste goes on
+
 --- libuv makes what it polls non-blocking, and with it whatever shares its description: standard output, where both are
 --- the terminal, also once the program has ended. So it is opened anew.
 ---@param uv table  luv
@@ -23,8 +30,20 @@ function input.new(uv)
   local fd = POLLED[kind] and uv.fs_open("/dev/stdin", "r", 0) or STDIN
   return setmetatable({
     uv = uv, is_terminal = kind == "tty", fd = fd, poll = POLLED[kind] and uv.new_poll(fd) or nil, signal = nil,
-    is_continued = false,
+    is_continued = false, keys = {},
   }, Input)
+end
+
+--- Has the keys looked at, until `end_line`.
+function Input:begin_line()
+  for i, name in ipairs(self.is_terminal and KEYS or {}) do
+    self.keys[i] = self.keys[i] or self.uv.new_signal()
+    self.keys[i]:start(name, function() self:on_signal(name) end)
+  end
+end
+
+function Input:end_line()
+  for _, handle in ipairs(self.keys) do handle:stop() end
 end
 
 --- To be called when a signal comes.
@@ -40,30 +59,48 @@ function Input:take_signal()
   return name
 end
 
+--- Does what a key asks for that has come as a signal. Among bytes that are pasted it is no key, though the terminal
+--- takes it for one, and has thrown away what stood before it: then the rest goes, too.
+---@return string? signal  "pasted" where it was; nil where there is nothing left to do
+local function take_key(self, name)
+  if not (self.is_terminal and IS_KEY[name]) then return name end
+  if self:drain() then
+    if IS_KEY[self.signal] then self.signal = nil end -- it was pasted, too
+    return "pasted"
+  end
+  if name ~= "sigtstp" then return "sigint" end
+  self.uv.kill(self.uv.os_getpid(), "sigstop")
+end
+
 --- Waits until there is something to read, or the end of it.
 ---@param on_continue fun()?  called where the program goes on after Ctrl-Z, when the shell has used the terminal
----@return true? readable, string? signal
+---@return true? readable, string? signal  also "pasted": a key's signal, among bytes that were pasted
 function Input:wait(on_continue)
-  local uv, is_readable = self.uv, self.poll == nil
+  local uv, is_readable, signal = self.uv, self.poll == nil, nil
   self.is_continued = false
-  if self.poll then self.poll:start("r", function() is_readable = true end) end
-  while not is_readable and not self.signal do
-    uv.run "once"
+  while not is_readable and not signal do
+    if self.poll then self.poll:start("r", function() is_readable = true end) end
+    if not self.signal then uv.run "once" end
+    if self.poll then self.poll:stop() end
     if self.is_continued and on_continue then on_continue() end
     self.is_continued = false
+    signal = self.signal and take_key(self, self:take_signal())
   end
-  if self.poll then self.poll:stop() end
-  if self.signal then return nil, self:take_signal() end
+  if signal then return nil, signal end
   return true
 end
 
---- Whether there is something to read now.
-function Input:is_readable()
+--- Whether there is something to read now, or within so many milliseconds.
+---@param milliseconds integer?
+function Input:is_readable(milliseconds)
   if not self.poll then return true end
-  local is_readable = false
+  local is_readable, is_late = false, not milliseconds
+  local timer = milliseconds and self.uv.new_timer()
+  if timer then timer:start(milliseconds, 0, function() is_late = true end) end
   self.poll:start("r", function() is_readable = true end)
-  self.uv.run "nowait"
+  repeat self.uv.run(timer and "once" or "nowait") until is_readable or is_late
   self.poll:stop()
+  if timer then timer:close() end
   return is_readable
 end
 
@@ -75,14 +112,20 @@ function Input:read()
   return code == "EAGAIN" and "" or nil
 end
 
---- Throws away what waits to be read.
+--- Throws away what is being pasted, until nothing more comes.
+---@return boolean was_there  whether there was something
 function Input:drain()
-  while self.poll and self:is_readable() do
-    if not self:read() then return end
+  local was_there = false
+  while self.poll and self:is_readable(QUIET) do
+    local bytes = self:read()
+    if not bytes then break end
+    was_there = was_there or bytes ~= ""
   end
+  return was_there
 end
 
 function Input:close()
+  for _, handle in ipairs(self.keys) do handle:close() end
   if self.poll then self.poll:close() end
   if self.fd ~= STDIN then self.uv.fs_close(self.fd) end
 end

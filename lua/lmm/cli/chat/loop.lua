@@ -14,7 +14,7 @@ local function guarded(session, fn, ...)
   if type(raised) == "table" and raised.status and not raised.message then error(raised, 0) end
   session.has_failed = true
   local message = type(raised) == "table" and raised.message or console.words_of(raised):gsub("^.-lmm: ", "", 1)
-  session.screen:fail(require("lmm.cli.advice").of(message))
+  session.screen:fail(require("lmm.cli.chat.advice").of(message))
 end
 
 --- Whether a path or a URL that stands alone was meant to be attached, and is, or was dropped.
@@ -27,17 +27,20 @@ local function is_attached(session, text)
   return agrees ~= false
 end
 
+local function refuse(session)
+  session.has_failed = true
+  session.screen:fail(entries.NO_TEXT)
+end
+
 --- Does what an entry says.
 ---@param session lmm.chat.Session
 ---@param text string
 ---@param is_quoted boolean?  it is a question, whatever it begins with
 function loop.take(session, text, is_quoted)
-  local problem = entries.problem(text)
-  if problem then
-    if not session.reader.is_interactive then console.fail("%s", problem) end
-    session.has_failed = true
+  if not entries.is_text(text) then
+    if not session.reader.is_interactive then console.fail("%s", entries.NO_TEXT) end
     if session.reader.input then session.reader.input:drain() end
-    return session.screen:fail(problem)
+    return refuse(session)
   end
   if not text:find "%S" then return end
   session.reader:remember(text)
@@ -64,6 +67,8 @@ function loop.run(session, reader)
       loop.take(session, text, is_quoted)
     elseif why == "sigint" and reader.is_interactive then
       session.screen:note "[Ctrl-D or /quit ends the chat]"
+    elseif why == "pasted" then
+      refuse(session)
     else
       return why
     end

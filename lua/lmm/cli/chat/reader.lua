@@ -65,6 +65,13 @@ function Plain:take_pasted(line)
 end
 
 function Plain:read(prompt)
+  self.input:begin_line()
+  local line, signal = self:read_line(prompt)
+  self.input:end_line()
+  return line, signal
+end
+
+function Plain:read_line(prompt)
   if self.is_interactive then say(prompt) end
   local is_waited = self.is_interactive and self.rest == "" and not self.input:is_readable()
   local line = self:take()
@@ -151,17 +158,16 @@ function Readline:read(prompt)
     line, is_over = text, true
     module.handler_remove()
   end)
-  while not is_over do
-    local ok, signal = self.input:wait(prepare)
-    if not ok then
-      say "\n"
-      return nil, signal
-    end
-    module.read_char()
+  self.input:begin_line()
+  local ok, signal = true, nil
+  while ok and not is_over do
+    ok, signal = self.input:wait(prepare)
+    if ok then module.read_char() end
   end
-  self.is_installed = false
+  self.input:end_line()
+  self.is_installed = not ok
   if not line then say "\n" end
-  return line
+  return line, signal
 end
 
 function Readline:remember(entry)
