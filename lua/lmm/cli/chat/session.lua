@@ -14,13 +14,19 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 ---@field screen lmm.chat.Screen
 ---@field reader lmm.chat.Reader
 ---@field is_verbose boolean?
----@field unanswered string?  a question that failed, until another one is asked
+---@field unanswered lmm.chat.Unanswered?  a question that failed, until another one is answered
 ---@field last lmm.Reply?     the last answer
 ---@field used { answers: integer, prompt: integer, completion: integer, cost: number? }  of all answers
 ---@field has_failed boolean? a question, or a command
 ---@field is_over boolean?
 local Session = {}
 Session.__index = Session
+
+---@class lmm.chat.Unanswered
+---@field text string
+---@field parts any[]?         what is asked in the place of an earlier question
+---@field n integer?           of that one
+---@field chat lmm.Conversation  in which it was asked
 
 local session = {}
 
@@ -184,7 +190,7 @@ local function ask(self, chat, parts)
   local reply, message, err, text = show_answer(self, function() return (chat:stream(unpack(parts))) end)
   if reply then
     self:use(chat)
-    self.last = reply
+    self.last, self.unanswered = reply, nil
     count(self, reply)
     tell(self, reply)
     return true
@@ -192,7 +198,7 @@ local function ask(self, chat, parts)
   if err.kind == "cancelled" and text ~= "" then
     keep(chat, err.messages or parts[1] and { { role = "user", content = session.content(parts) } } or {}, text)
     self:use(chat)
-    self.last = { text = text }
+    self.last, self.unanswered = { text = text }, nil
     self.screen:note "[stopped: what came stays in the chat; /undo takes it back]"
     return true
   end
@@ -222,11 +228,21 @@ end
 function Session:ask(text)
   local parts = { text }
   for _, part in ipairs(self.attached.parts) do parts[#parts + 1] = part end
-  self.unanswered = text
+  self.unanswered = { text = text, chat = self:chat() }
   local ok, message, err = ask(self, self:chat(), parts)
   if not ok then return report(self, message, err) end
-  self.unanswered = nil
   self.attached:clear()
+end
+
+--- The words of a question, without its media.
+---@param parts any[]
+---@return string
+function session.words(parts)
+  local words = {}
+  for _, part in ipairs(parts) do
+    if type(part) == "string" then words[#words + 1] = part end
+  end
+  return table.concat(words, "\n\n")
 end
 
 --- Asks a question of before again, as it was or changed. The conversation stays as it is until the answer is there.
@@ -235,6 +251,7 @@ end
 function Session:ask_again(n, parts)
   local chat = self:chat():fork()
   chat:edit(n, unpack(parts))
+  self.unanswered = { text = session.words(parts), parts = parts, n = n, chat = self:chat() }
   local ok, message, err = ask(self, chat, {})
   if not ok then report(self, message, err) end
 end

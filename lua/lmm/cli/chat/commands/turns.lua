@@ -1,30 +1,32 @@
 --- Commands: going back and sideways in the conversation.
 local console = require "lmm.cli.console"
 local texts = require "lmm.text"
+local words_of = require "lmm.cli.chat.session".words
 
 local NONE = "there is no question yet"
-
---- The texts of a question, without its media.
-local function words_of(parts)
-  local words = {}
-  for _, part in ipairs(parts) do
-    if type(part) == "string" then words[#words + 1] = part end
-  end
-  return table.concat(words, "\n\n")
-end
 
 local function undo(session)
   local chat = session:chat()
   local gone = chat:question(-1)
   if not gone then console.misuse(NONE) end
   chat:undo()
+  if session.unanswered and session.unanswered.n then session.unanswered = nil end -- its place may be gone
   local last = chat:question(-1)
   session.screen:note("taken back: %s\n%s", texts.line(words_of(gone), 200),
     last and "the last question is now: " .. texts.line(words_of(last), 200) or "the conversation is empty")
 end
 
+--- The question that failed, where it can still be asked: one in the place of an earlier question, only in the
+--- conversation that has that.
+local function failed(session)
+  local question = session.unanswered
+  return question and (not question.n or question.chat == session:chat()) and question or nil
+end
+
 local function retry(session)
-  if session.unanswered then return session:ask(session.unanswered) end
+  local question = failed(session)
+  if question and question.n then return session:ask_again(question.n, question.parts) end
+  if question then return session:ask(question.text) end
   local parts = session:chat():question(-1)
   if not parts then console.misuse(NONE) end
   session:ask_again(-1, parts)
@@ -42,10 +44,11 @@ end
 local function edit(session, text)
   local n = text == "" and -1 or text:find "^%d+$" and tonumber(text)
   if not n then console.misuse "/edit takes the number of a question, from 1, or nothing for the last" end
-  local unanswered = n == -1 and session.unanswered
-  local parts = not unanswered and session:chat():question(n)
-  if n ~= -1 and not parts then console.misuse("there is no question %d", n) end
-  local before = unanswered or parts and words_of(parts) or ""
+  local question = n == -1 and failed(session) or nil
+  local parts
+  if question then n, parts = question.n, question.parts else parts = session:chat():question(n) end
+  if n and n ~= -1 and not parts then console.misuse("there is no question %d", n) end
+  local before = question and question.text or parts and words_of(parts) or ""
   local after = require("lmm.cli.chat.editor").edit(before, session.uv)
   if not after:find "%S" then return session.screen:note "the text is empty: nothing is asked" end
   session.reader:remember(after)
