@@ -7,9 +7,9 @@ local clipboard = {}
 local MOST = 74994 -- bytes: terminals take 100,000 of base64
 
 --- tmux passes OSC 52 on only where it is told to (set-clipboard on). What is loaded into its own buffer with -w, which
---- tmux has since 3.2, it passes on by itself.
+--- tmux has since 3.2, it passes on by itself. Where it ends without reading, cat reads: the pipe must not break.
 local function tell_tmux(text)
-  local pipe = io.popen("tmux load-buffer -w - 2>/dev/null", "w")
+  local pipe = io.popen("{ tmux load-buffer -w - || cat; } >/dev/null 2>&1", "w")
   if not pipe then return end
   pipe:write(text)
   pipe:close()
