@@ -27,6 +27,7 @@ describe("attachments", function()
     assert.matches("1  spec/media/picture.png: image/png, %d+ x %d+ pixels, [%d,]+ bytes\n  2  "
       .. "https://example.org/x.png: image, fetched by the server", chat.said)
     assert.matches("detached https://example.org/x.png", chat.said)
+    assert.matches("/detach takes a number from 1 to 1, or all", run({ "/attach " .. PICTURE, "/detach 2" }).said)
     assert.matches("nothing is attached\n$", chat.said)
     assert.same({ "> ", "+1 > ", "+2 > ", "+1 > ", "> " }, chats.first(chat.reader.prompts, 5))
     assert.matches("^image 1: image/png, .*\nquestion: What%?\n$", chat.out)
@@ -66,10 +67,20 @@ describe("attachments", function()
 
   it("that cannot be sent are told at once", function()
     for _, row in ipairs { { "/attach gone.jpg", "cannot read 'gone.jpg'" }, { "/attach src", "directory" },
-      { "/detach 1", "nothing is" },
-      { "/detach", "takes a number" } } do
+      { "/detach 1", "nothing is attached" }, { "/load " .. PICTURE, "no saved conversation: /save writes one" },
+      { "/detach", "nothing is attached" } } do
       local chat = run { row[1] }
       assert.matches("^lmm: [^\n]*" .. row[2] .. "[^\n]*\n$", chat.said)
+    end
+  end)
+
+  it("are no fifos, which nobody may ever write to", function()
+    local fifo = folder .. "/fifo.txt"
+    shell.run("mkfifo %s", fifo)
+    for _, line in ipairs { "/attach %s", "%s", "/system @%s", "/schema %s", "/tool %s", "/load %s", "/save %s",
+      "/export %s", "/output %s" } do
+      local said = run({ "x", line:format(fifo), "y" }, { is_interactive = line ~= "%s" }).said
+      assert(line == "%s" or said:find "^lmm: [^\n]* is a fifo[^\n]*\n$", line .. ": " .. said)
     end
   end)
 

@@ -59,6 +59,12 @@ describe("an entry", function()
     assert.equal(3, select(2, chat.said:gsub("holds bytes that are no text", "")))
   end)
 
+  it("that was pasted and held a key of the terminal is refused", function()
+    local chat = run { "one\\", { "pasted" }, "fine" }
+    assert.equal("question: fine\n", chat.out)
+    assert.matches("holds bytes that are no text", chat.said)
+  end)
+
   it("ends the chat where another signal comes", function()
     assert.equal("sigterm", run({ "one", { "sigterm" }, "two" }).ended)
   end)
@@ -109,6 +115,9 @@ describe("the commands", function()
   it("that are none are told", function()
     assert.matches("there is no command /foo", run({ "/foo" }).said)
     assert.matches("did you mean /retry", run({ "/ret" }).said)
+    local chat = run { "one", "/undo 3", "/quit now", "/retry the last" }
+    assert.equal(3, select(2, chat.said:gsub("lmm: /%a+ takes nothing behind it", "")))
+    assert.equal(1, chats.count(chat.session))
   end)
 
   it("undo, retry and ask again", function()
@@ -134,6 +143,25 @@ describe("the commands", function()
     assert.matches("there is no question 7", chat.said)
     edit.command = function() return "false" end
     assert.matches("ended with a failure", run({ "a", "/edit" }).said)
+  end)
+
+  it("ask a changed question again that failed", function()
+    local editor = folder .. "/editor-2"
+    shell.write(editor, "#!/bin/sh\nsed -i 's/t/T/;s/^/x/' \"$1\"\n")
+    local edit = require "lmm.cli.chat.editor"
+    local original = edit.command
+    finally(function() edit.command = original end)
+    edit.command = function() return "sh " .. editor end
+    local failing = { "one", "two", '/set mock {"status":400}', "/edit 1", "/set mock" }
+    local function questions(...)
+      local chat = run({ failing[1], failing[2], failing[3], failing[4], failing[5], ... }).session:chat()
+      return { chat:question(1)[1], (chat:question(2) or {})[1] }
+    end
+    assert.same({ "xone" }, questions "/retry")
+    assert.same({ "xxone" }, questions "/edit")
+    assert.same({ "xone" }, questions("/undo", "/edit"))
+    assert.same({ "one", "two" }, questions("/fork other", "/retry"))
+    assert.same({ "xone" }, questions("/edit 1", "/retry"))
   end)
 
   it("fork and switch", function()
@@ -227,6 +255,17 @@ describe("the commands", function()
     assert.matches("\27%]52;c;cHJpbnQoMSk=\27\\", chat.out)
     assert.matches("there is no answer yet", chat.said)
     assert.matches("there is no terminal", run({ "one", "/copy" }).said)
+  end)
+
+  it("copy in a tmux that does not answer", function()
+    local program = folder .. "/chat.lua"
+    shell.write(program, ([[
+      local chat = require("spec.support.chat").run(%q, { '/set mock {"reply":"' .. ("x"):rep(70000) .. '"}', "a",
+        "/copy", "/copy" }, { is_terminal = true })
+      print(select(2, chat.said:gsub("copied: 70000 bytes", "")))]]):format(server.url))
+    shell.write(folder .. "/tmux", "#!/bin/sh\nexit 1\n")
+    shell.run("chmod +x %s/tmux", folder)
+    assert.equal("2\n", shell.output(("TMUX=x PATH=%s:$PATH %s %s"):format(folder, shell.quote(arg[-1]), program)))
   end)
 
   it("are advised where the model calls a tool that is not there", function()

@@ -21,6 +21,7 @@ local rows = {
   { "timeout.connect sets this limit", "-p 'timeout={\"connect\":SECONDS}' sets this limit" },
   { "max_rounds sets this limit", "-p max_rounds=N sets this limit" },
   { "max_repairs sets this limit", "-p max_repairs=N sets this limit" },
+  { "chat:save writes one", "--save writes one" },
   { "see client:transcribe", "see lmm transcribe" },
   { "name the model", "name the model: -m NAME" },
   { "lower max_tokens", "lower -p max_tokens=N" },

@@ -106,9 +106,7 @@ local function converse(session, args, input)
   local reader = new_reader(session, input)
   session.reader = reader
   greet(session)
-  for _, given in ipairs(args.media or {}) do
-    for _, part in ipairs(session.attached:add(given.source, given.kind)) do session.pictures:show(part) end
-  end
+  for _, part in ipairs(session.attached.parts) do session.pictures:show(part) end
   if args.media then session.screen:note("%s", session.attached:listing()) end
   local ok, signal = pcall(require("lmm.cli.chat.loop").run, session, reader)
   reader:close()
@@ -128,6 +126,8 @@ function chat.run(args)
     screen = screen, change = start.change, clear = start.clear, is_verbose = args.verbose }
   session.pictures = require("lmm.cli.chat.pictures").new(screen, function(fn) return session:wait(fn) end,
     args.pictures ~= "auto" and args.pictures or nil)
+  -- Before signals are listened to, so that Ctrl-C ends the wait for a fifo.
+  for _, given in ipairs(args.media or {}) do session.attached:add_given(given.source, given.kind) end
   local input = require("lmm.cli.chat.input").new(uv)
   local close = require("lmm.cli.signals").listen(uv, { "sigcont", "sighup", "sigint", "sigterm" }, function(name)
     local is_end = SIGNALS[name] and (name ~= "sigint" or not input.is_terminal)

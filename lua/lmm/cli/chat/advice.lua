@@ -11,6 +11,7 @@ local rows = {
   { "have its tool run by lmm ask .*$", "give its tool by /tool FILE and ask again by /retry, or take the question "
     .. "back by /undo" },
   { "give its tool by %-%-tool", "give its tool by /tool FILE" },
+  { "%-%-save writes one", "/save writes one" },
   { "%-%-timeout sets", "/set timeout SECONDS sets" },
   { " ?%(%-a takes any medium, %-i only pictures%)", "" },
 }

@@ -1,5 +1,6 @@
 --- What goes along with the next question: paths and URLs as people type them come in; parts go out, and lines that say
 --- what they are.
+local console = require "lmm.cli.console"
 local parts = require "lmm.part"
 local sources = require "lmm.cli.sources"
 local texts = require "lmm.text"
@@ -33,6 +34,21 @@ function attachments.path(text)
   local home = os.getenv "HOME"
   if home and not quoted then text = text:gsub("^~/", function() return home .. "/" end) end
   return text
+end
+
+--- Refuses a fifo: while nobody writes into it, the wait for it cannot be ended.
+local function check_fifo(path)
+  if not console.is_fifo(path) then return end
+  console.misuse("'%s' is a fifo: save what comes out of it in a file, and name that", path)
+end
+
+--- The path of a file that is to be read now, as people type it.
+---@param text string
+---@return string
+function attachments.file(text)
+  local path = attachments.path(text)
+  check_fifo(path)
+  return path
 end
 
 --- The words of a line as a shell would part them: at spaces outside of quotes, without a backslash before them.
@@ -102,9 +118,17 @@ end
 
 --- Adds what is at a path or a URL. It raises where that cannot be sent.
 ---@param source string
+---@return lmm.Part[] added
+function Attachments:add(source)
+  check_fifo(source)
+  return self:add_given(source)
+end
+
+--- The same for what the command line names, where a fifo is what `<(command)` stands for.
+---@param source string
 ---@param kind "image"|nil  told by its bytes unless given
 ---@return lmm.Part[] added
-function Attachments:add(source, kind)
+function Attachments:add_given(source, kind)
   local is_picture = source:find "^https?://" and not parts.kind_of(source) -- mostly, where its name does not tell
   local added = sources.parts { { source = source, kind = kind or is_picture and "image" or nil } }
   for _, part in ipairs(added) do

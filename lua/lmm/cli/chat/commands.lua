@@ -43,6 +43,9 @@ function commands.parse(line)
   local name, text = line:match "^/(%a[%w-]*)(.*)$"
   if not name or text:find "\n" or text:find "^%S" then return nil end
   local command = commands.find(name)
+  if command and not command.args and text:find "%S" then
+    return nil, ("/%s takes nothing behind it; a question may begin with a space"):format(name)
+  end
   if command then return command, text:match "^%s*(.-)%s*$" end
   local near
   for _, other in ipairs(commands.list()) do

@@ -17,11 +17,11 @@ local function detach(session, text)
     session.attached:clear()
     return session.screen:note("%d detached", count)
   end
+  if count == 0 then console.misuse "nothing is attached" end
   local n = text == "" and count == 1 and 1 or text:find "^%d+$" and tonumber(text)
   local part = n and session.attached:remove(n)
   if not part then
-    console.misuse("/detach takes a number %s, or all", count == 0 and "of what is attached, and nothing is"
-      or "from 1 to " .. count)
+    console.misuse("/detach takes a number from 1 to %d, or all", count)
   end
   session.screen:note("detached %s", attachments.describe(part))
 end

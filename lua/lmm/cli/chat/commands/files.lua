@@ -34,14 +34,14 @@ end
 
 --- Writes a text at a path, where nothing is that should stay.
 local function write(session, path, text)
-  local file = io.open(path, "rb")
-  if file then
-    file:close()
+  local files = require "lmm.files"
+  local _, _, is_missing = files.read(path, 0)
+  if not is_missing then
     if not session:confirm(("%s is there: replace it?"):format(path)) then
       console.fail("%s is there, and was left as it is", path)
     end
   end
-  local ok, why = require("lmm.files").write(path, text)
+  local ok, why = files.write(path, text)
   if not ok then console.fail("cannot write to %s: %s", path, why) end
   session.screen:note("written to %s", path)
 end
@@ -59,7 +59,7 @@ end
 local function output(session, text)
   if text == "" then console.misuse "/output takes the path of a file" end
   if not session.last then console.misuse "there is no answer yet" end
-  local path = attachments.path(text)
+  local path = attachments.file(text)
   require("lmm.cli.answer").check_output(path)
   local ok, message = require("lmm.cli.answer").save(session.last, path)
   if not ok then console.fail("%s", message) end

@@ -1,4 +1,5 @@
 --- Commands: who is asked, and how.
+local attachments = require "lmm.cli.chat.attachments"
 local console = require "lmm.cli.console"
 local texts = require "lmm.text"
 
@@ -41,6 +42,8 @@ local function run_set(session, text)
 end
 
 local function system(session, text)
+  local path = text:match "^@([^@].*)$"
+  if path then text = "@" .. attachments.file(path) end
   local message = text ~= "" and console.text(text, "the system message") or nil
   session:chat():set("system", message)
   if not message then session.screen:note "there is no system message" end

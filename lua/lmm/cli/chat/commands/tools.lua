@@ -8,12 +8,12 @@ local function schema(session, text)
     chat:set("schema", nil)
     return session.screen:note "answers are free"
   end
-  chat:set("schema", require("lmm.cli.schema_file").read(attachments.path(text)))
+  chat:set("schema", require("lmm.cli.schema_file").read(attachments.file(text)))
 end
 
 local function tool(session, text)
   if text == "" then console.misuse "/tool takes a file in Lua that returns a tool, as `lmm ask --tool` does" end
-  local ok, raised = pcall(require("lmm.cli.tool").add, session:chat(), { attachments.path(text) })
+  local ok, raised = pcall(require("lmm.cli.tool").add, session:chat(), { attachments.file(text) })
   if ok then return session.screen:note "the model may call it from now on" end
   if type(raised) == "table" and raised.message then
     raised = { status = raised.status, message = raised.message:gsub("^%-%-tool ", "") }
