@@ -107,6 +107,48 @@ describe("a log that fails,", function()
     end)
   end
 
+  it("does not keep Ctrl-C from who waits for it", function()
+    make():close()
+    local ended = program.run(([[
+      local lmm = require "lmm"
+      local client = lmm.connect { base_url = %q, log = %q, model = "mock" }
+      assert(client:conversation():ask "zero")
+      local log = client.log:open()
+      function log.add(...)
+        log.add = nil
+        debug.sethook(function() debug.sethook(); error("interrupted!", 0) end, "", 100) -- as lua.c does
+        return log.add(...)
+      end
+      local chat = client:conversation()
+      print(pcall(chat.ask, chat, "one"))
+      print(chat:ask "two")
+      print(#log:list())
+      client:close()
+      print(next(client.calls))
+    ]]):format(server.url, path), {})
+    assert.equal("", ended.err)
+    assert.equal("false\tinterrupted!\nquestion: two\nturn 2, after 2 messages\n3\nnil\n", ended.out)
+  end)
+
+  it("is waited for once by who asks often", function()
+    local holder = make()
+    holder.database:run "BEGIN IMMEDIATE"
+    local client = lmm.connect { base_url = server.url, log = path, model = "mock" }
+    local waits, open = {}, client.log.open_log
+    client.log.loop = { report = function() end }
+    function client.log.open_log(at, opts)
+      waits[#waits + 1] = opts.wait
+      return open(at, { wait = 0 })
+    end
+    for i = 1, 3 do assert(client:conversation():ask("q" .. i)) end
+    holder.database:run "COMMIT"
+    client:close()
+    assert.same({ 5, 0.05, 0.05, 0.05 }, waits)
+    assert.equal(4, #assert(holder:list()))
+    assert.is_nil(client.log.log)
+    holder:close()
+  end)
+
   it("because another process writes, is written later, where the thread has other things to do", function()
     local ended = program.run(([[
       local uv = require "luv"

@@ -206,14 +206,17 @@ end
 
 -- ---- its end
 
---- Ends the stream, as a success or with an error, once.
+--- Ends the stream, as a success or with an error, once. What is raised while the call is logged goes on to the caller
+--- after that.
 ---@package
 function Stream:stop(err)
   if self.stopped then return end
   self.stopped, self.reading, self.ready, self.err = true, nil, nil, err
   if err then err.partial = self.answer and self.answer:text() or "" end
-  if self.call then self.call:finish(err, self.result) end
+  local ok, raised = true, nil
+  if self.call then ok, raised = pcall(self.call.finish, self.call, err, self.result) end
   if self.on_end then self.on_end(not err and self.result or nil, err) end
+  if not ok then error(raised, 0) end
 end
 
 --- The whole reply of an exchange has come, unless the stream was ended meanwhile.

@@ -392,14 +392,14 @@ function Call:close()
   self.transfer = nil
 end
 
---- The call is over, for good.
+--- The call is over, for good. Its entry comes last: Ctrl-C may be raised while the log is written.
 ---@param err lmm.Error?  how, where that is not well
 ---@param reply table?
 function Call:finish(err, reply)
   self:close()
-  if self.entry then self.entry:finish(self, err, reply) end
   if self.pool then self.pool:release(self, err) end
   self.client.calls[self] = nil
+  if self.entry then self.entry:finish(self, err, reply) end
 end
 
 --- Ends the call from wherever it is: whoever waits in it gets a `cancelled` error.

@@ -46,6 +46,7 @@ end
 local function quote(value)
   if value == nil then return "NULL" end
   if type(value) == "boolean" then return value and "1" or "0" end
+  if type(value) == "number" and value - value ~= 0 then return "NULL" end -- not finite
   if type(value) == "number" then return (value % 1 == 0 and "%.0f" or "%.17g"):format(value) end
   if not value:find("\0", 1, true) then return "'" .. value:gsub("'", "''") .. "'" end
   return "CAST(x'" .. value:gsub(".", function(c) return ("%02x"):format(c:byte()) end) .. "' AS TEXT)"

@@ -24,7 +24,7 @@ Entry.__index = Entry
 local recorder = {}
 
 --- Seconds to wait for another process that writes. Where other things go on in the thread they must not stand still
---- for long; what is not written then is written with the next exchange.
+--- for long; what is not written then is written with the next exchange. Nor does anybody wait long twice.
 local LONG_WAIT, SHORT_WAIT = 5, 0.05
 
 local MOST_PENDING = 1000 -- exchanges
@@ -48,11 +48,27 @@ function recorder.new(opts, loop, open)
     caches = opts.cache, open_log = open, pending = {} }, Recorder)
 end
 
+function Recorder:close_log()
+  if not self.log then return end
+  self.log:close()
+  self.log = nil
+end
+
+--- Says what has failed. Where another process keeps the log locked it is opened anew the next time.
+---@return boolean is_locked
+local function failed(self, err)
+  warn(self, err)
+  if err.code ~= "locked" then return false end
+  self:close_log()
+  self.opts.wait = SHORT_WAIT
+  return true
+end
+
+--- The log; nil where it is locked, false where it cannot be opened.
 function Recorder:open()
   if self.log == nil then
     local log, err = self.open_log(self.path, self.opts)
-    self.log = log or false
-    if not log then warn(self, err) end
+    if log or not failed(self, err) then self.log = log or false end
   end
   return self.log
 end
@@ -66,26 +82,26 @@ function Recorder:begin(kind, fields, own)
   return setmetatable({ recorder = self, kind = kind, request = fields, own = own, is_done = false }, Entry)
 end
 
---- Writes what could not be written before, and this.
+--- Writes what could not be written before, and this. What is raised, as by Ctrl-C, goes on to the caller.
 ---@param exchange lmm.Exchange?
 function Recorder:write(exchange)
-  local log = self:open()
-  if not log then return end
-  local pending = self.pending
-  pending[#pending + 1] = exchange
-  while pending[1] do
-    local ok, id, err = pcall(log.add, log, pending[1])
-    if not ok then id, err = nil, id end
-    if not id then warn(self, err) end
-    local may_succeed = not id and ok and err.code == "locked"
-    if may_succeed and #pending <= MOST_PENDING then return end
-    table.remove(pending, 1)
+  local pending, log = self.pending, self:open()
+  pending[#pending + 1] = log ~= false and exchange or nil
+  while log and pending[1] do
+    local first = table.remove(pending, 1)
+    local id, err = log:add(first)
+    if not id and failed(self, err) then
+      table.insert(pending, 1, first)
+      break
+    end
   end
+  if #pending > MOST_PENDING then table.remove(pending, 1) end
 end
 
---- The end of the client.
+--- The end of the client. Whose call ends after that opens the log again.
 function Recorder:close()
   if self.pending[1] then self:write() end
+  self:close_log()
 end
 
 -- ---- one call
