@@ -242,6 +242,16 @@ describe("a log's media", function()
     end
   end)
 
+  it("are kept as files although the disk was full before", function()
+    local keeper = assert(logs.open(path, { media = true }))
+    local sum = shell.output("sha256sum " .. PNG):match "%x+"
+    shell.run("mkdir %s.media && touch %s.media/%s.png", path, path, sum)
+    local id = assert(keeper:add { request = { messages = { user(text "q", lmm.image(PNG)) } }, server = SERVER })
+    assert.equal(#shell.read(PNG), keeper:get(id).media[1].size)
+    assert.equal(shell.read(PNG), shell.read(keeper:get(id).media[1].path))
+    keeper:close()
+  end)
+
   it("that cannot be read any more when they are logged say so", function()
     local part = lmm.image(PNG)
     part.source = folder .. "/gone.png"

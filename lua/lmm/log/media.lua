@@ -29,7 +29,8 @@ function media.keep(log, list)
   for _, medium in ipairs(list) do
     local path = files.absolute(kept_path(log, medium))
     local found, why, is_missing = files.read(path, 0)
-    if is_missing then
+    local is_empty = found and why == 0 -- its size: the disk was full once, or the process was killed
+    if is_missing or is_empty then
       files.create(path) -- which makes the folder, too
       found, why = files.write(path, medium.bytes or core.concat { (core.media(medium.path)) })
     end
