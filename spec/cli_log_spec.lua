@@ -49,6 +49,12 @@ describe("lmm ask", function()
     assert.matches("^    2  TIME  mock                %[1%] What is it%?  +image 1: image/png", two)
   end)
 
+  it("is shown so that it steers no terminal, in columns", function()
+    answered(lmm { "ask", "-p", [[mock={"reply":"a\u001b]0;X\u0007b"}]], "Où?" })
+    assert.matches("assistant:\na^%[%]0;X^Gb\n", log("show", "1"))
+    assert.equal("    1  TIME  mock                Où?" .. (" "):rep(39) .. "a]0;Xb\n", log())
+  end)
+
   it("logs what fails, too", function()
     complained(lmm { "ask", "-p", "retry=false", "--url", "http://127.0.0.1:9/v1", "Anybody?" }, 1, "cannot reach")
     assert.matches("    1  TIME  chat/completions    Anybody%?  +failed: cannot reach", log())

@@ -242,6 +242,17 @@ describe("a log's media", function()
     end
   end)
 
+  it("are named where they are gone, and found again where they were asked about since", function()
+    shell.run("cp %s %s/a.png", PNG, folder)
+    local id = add({ user(lmm.image(folder .. "/a.png")) }, "A")
+    shell.run("mv %s/a.png %s/b.png", folder, folder)
+    local _, err = require("lmm.request").body { log:get(id).request.messages[1].content }
+    assert.matches("a%.png'.* %(the log names it: put that file back, or, where it was moved, ask about it there once",
+      err.message)
+    add({ user(text "where now?", lmm.image(folder .. "/b.png")) }, "A")
+    assert(require("lmm.request").body { log:get(id).request.messages[1].content })
+  end)
+
   it("are kept as files although the disk was full before", function()
     local keeper = assert(logs.open(path, { media = true }))
     local sum = shell.output("sha256sum " .. PNG):match "%x+"

@@ -63,10 +63,11 @@ end
 
 -- ---- what is printed ---------------------------------------------------------------------------------------------
 
---- A text as one line of at most so many bytes, filled up to `width`.
+--- A text as one line of at most so many bytes, filled up to that many characters.
 local function column(text, width)
   text = texts.line(text, width)
-  return text .. (" "):rep(width - #text)
+  local _, length = text:gsub("[^\128-\191]", "")
+  return text .. (" "):rep(width - length)
 end
 
 local WIDTHS = { model = 18, question = 40, answer = 60 }
@@ -209,7 +210,7 @@ local function show(args)
   local exchange, err = open():get(id)
   if err then return nil, err.message, err end
   if not exchange then console.fail("there is no exchange %d in the log", id) end
-  console.write(text_of(exchange))
+  console.write(require("lmm.cli.chat.safe").text(text_of(exchange))) -- for people: export gives all as it is
   return true
 end
 

@@ -191,9 +191,12 @@ local function part_of(fields, find)
     return lost(fields, "the bytes of the %s are not in the log (log_media = true keeps them)", fields.kind)
   end
   if fields.prepare then return prepared(fields, file) end
-  return (parts.restore({ kind = fields.kind, mime = fields.mime or file.mime, filename = fields.filename,
+  local part, problem = parts.restore { kind = fields.kind, mime = fields.mime or file.mime, filename = fields.filename,
     options = fields.options or {}, is_unchecked = fields.is_unchecked, path = file.path, size = file.size,
-    mtime = file.mtime, sha256 = fields.sha256 }))
+    mtime = file.mtime, sha256 = fields.sha256 }
+  if not part then return lost(fields, "what the log holds of the %s is wrong: its%s", fields.kind, problem) end
+  part.saved.is_logged = true
+  return part
 end
 
 --- The text that a medium stood for, or a part that says why it is gone.

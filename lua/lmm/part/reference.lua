@@ -170,15 +170,24 @@ end
 ---@return string? problem, string? sha256
 local function difference(part, info)
   local saved = part.saved
+  local whose = saved.is_logged and "that was logged" or "of the saved conversation"
   if info.size ~= saved.size then
-    return ("'%s' is not the file of the saved conversation: it has %d bytes, not %d"):format(part.path, info.size,
-      saved.size)
+    return ("'%s' is not the file %s: it has %d bytes, not %d"):format(part.path, whose, info.size, saved.size)
   end
   if info.mtime == saved.mtime then return nil end
   local hex, message = version.check("lmm.digest").file(part.path)
   if hex == saved.sha256 then return nil, hex end
-  return hex and ("'%s' is not the file of the saved conversation: its SHA-256 is %s, not %s"):format(part.path, hex,
-    saved.sha256) or message
+  return hex and ("'%s' is not the file %s: its SHA-256 is %s, not %s"):format(part.path, whose, hex, saved.sha256)
+    or message
+end
+
+--- What to do where the file is not there.
+local function hint(part)
+  if part.saved.is_logged then
+    return "the log names it: put that file back, or, where it was moved, ask about it there once"
+  end
+  return ("a saved conversation names it: put that file back, or, where it was moved, load with media = { [%q] = "
+    .. "\"its new folder\" }"):format(part.path:match "^(.*)/[^/]*$" or "")
 end
 
 --- Looks for the file of a saved part: where it is the same one, its bytes can be sent from now on; else `part.err`
@@ -190,9 +199,7 @@ function reference.look(part)
   local info, sha256 = media and media:info(), nil
   if media then problem, sha256 = difference(part, info) end
   if problem then
-    local folder = part.path:match "^(.*)/[^/]*$" or ""
-    part.err = invalid(problem, ("a saved conversation names it: put that file back, or, where it was moved, load with "
-      .. "media = { [%q] = \"its new folder\" }"):format(folder))
+    part.err = invalid(problem, hint(part))
     return
   end
   part.media, part.err = media, nil
