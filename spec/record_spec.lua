@@ -76,9 +76,12 @@ describe("a recording", function()
     record(function(client)
       assert(client:conversation():ask("What?", lmm.image(PNG)))
       assert(client:chat { messages = { user "x" }, mock = { reply = "you sent sk-not-to-be-recorded" } })
+      assert(client:chat({ messages = { user "x" }, mock = { reply = "or other-secret" } },
+        { headers = { ["api-key"] = "other-secret" } }))
     end)
     local text = shell.read(path)
     assert.is_nil(text:find("sk-not-to", 1, true))
+    assert.is_nil(text:find("other-secret", 1, true))
     assert.is_nil(text:find(core.base64.encode(shell.read(PNG)):sub(100, 160), 1, true))
     assert.is_truthy(text:find(shell.output("sha256sum " .. PNG):match "%x+", 1, true))
     assert.is_nil(text:lower():find("authorization", 1, true))
@@ -117,6 +120,22 @@ describe("a recording", function()
     record(function(client) assert(client:chat { model = "mock", messages = { user "one" } }) end)
     record(function(client) assert(client:chat { model = "mock", messages = { user "two" } }) end)
     assert.equal(3, #lines())
+    replay(function(client)
+      for _, word in ipairs { "two", "one" } do
+        assert.equal("question: " .. word, assert(client:chat { model = "mock", messages = { user(word) } }).text)
+      end
+    end)
+  end)
+
+  it("goes on behind a line that was not written to its end", function()
+    record(function(client) assert(client:chat { model = "mock", messages = { user "one" } }) end)
+    shell.write(path, shell.read(path) .. shell.read(path):match "\n([^\n]+)\n$":sub(1, 200))
+    record(function(client) assert(client:chat { model = "mock", messages = { user "two" } }) end)
+    local program = cli.new {}
+    local run = program.shell(program.command { "mock", "--replay", path } .. [[ >$out 2>$err & pid=$!
+      until grep -q listening $out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]])
+    program.remove()
+    assert.matches("replays 2 answers of [^;]*; 1 not written to its end%)\n", run.out)
     replay(function(client)
       for _, word in ipairs { "two", "one" } do
         assert.equal("question: " .. word, assert(client:chat { model = "mock", messages = { user(word) } }).text)

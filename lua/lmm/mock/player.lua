@@ -10,6 +10,7 @@ local uv = require "luv"
 ---@class lmm.mock.Player
 ---@field path string
 ---@field entries lmm.mock.Recorded[]
+---@field torn integer  how many lines of the file were not written to their end
 ---@field by_key table<string, lmm.mock.Recorded[]>
 ---@field turns table<string, integer>  how often each was asked for
 ---@field media table<string, table>
@@ -24,14 +25,14 @@ local player = {}
 ---@param opts { closest: boolean?, timing: boolean? }
 ---@return lmm.mock.Player? self, string? message
 function player.new(path, opts)
-  local entries, message = recording.load(path)
-  if not entries then return nil, message end
+  local entries, more = recording.load(path)
+  if not entries then return nil, more end
   local by_key = {}
   for _, entry in ipairs(entries) do
     by_key[entry.key] = by_key[entry.key] or {}
     table.insert(by_key[entry.key], entry)
   end
-  return setmetatable({ path = path, entries = entries, by_key = by_key, turns = {}, media = {},
+  return setmetatable({ path = path, entries = entries, torn = more, by_key = by_key, turns = {}, media = {},
     is_closest = opts.closest or false, has_timing = opts.timing or false }, Player)
 end
 
@@ -175,7 +176,8 @@ function Player:answer(request, response)
 end
 
 function Player:describe()
-  return ("replays %d answers of %s"):format(#self.entries, self.path)
+  return ("replays %d answers of %s%s"):format(#self.entries, self.path, self.torn > 0
+    and ("; %d not written to its end"):format(self.torn) or "")
 end
 
 function Player.close() end

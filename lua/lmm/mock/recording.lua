@@ -6,6 +6,7 @@
 ---       "response": { "status": 200, "headers": {...}, "body": "...", "pieces": [[bytes, seconds], ...] } }
 ---
 --- In a body { "lmm.medium": {...} } stands for a medium, by its SHA-256. No header of a request is in it, and no key.
+local calls = require "lmm.call"
 local core = require "lmm.core"
 local json = require "lmm.json"
 local log = require "lmm.log"
@@ -52,12 +53,16 @@ local function resolve(value, media)
   return is_missing
 end
 
---- A text without the key that came with a request, in as many bytes.
+--- A text without the keys that came in the headers of a request, in as many bytes.
 ---@return string
 function recording.without_key(text, request)
-  local key = (request.headers.authorization or ""):match "^%a+ +(%S+)$"
-  if not key or #key < SHORTEST_KEY then return text end
-  return (text:gsub(key:gsub("%p", "%%%0"), function() return ("*"):rep(#key) end))
+  for name, value in pairs(request.headers) do
+    local key = calls.is_secret_name(name) and (value:match "^%a+ +(%S+)$" or value)
+    if key and #key >= SHORTEST_KEY then
+      text = text:gsub(key:gsub("%p", "%%%0"), function() return ("*"):rep(#key) end)
+    end
+  end
+  return text
 end
 
 --- What a request asks, without what differs from run to run.
@@ -111,13 +116,18 @@ local function check_entry(entry)
     and type(response.body or response.base64) == "string" and type(response.pieces) == "table"
 end
 
---- Reads a recording.
+--- Whether this is said of a line that was not written to its end: the disk was full, or the process was killed.
+local function is_torn(message)
+  return message ~= nil and message:find "^the JSON ended" ~= nil
+end
+
+--- Reads a recording. Lines that were not written to their end are left out.
 ---@param path string
----@return lmm.mock.Recorded[]? entries, string? message
+---@return lmm.mock.Recorded[]? entries, string|integer message  or how many lines are left out
 function recording.load(path)
   local text, why = version.check("lmm.files").read(path, MOST)
   if not text then return problem(path, "%s", why) end
-  local entries, number = {}, 0
+  local entries, number, torn = {}, 0, 0
   for line in text:gmatch "[^\n]+" do
     number = number + 1
     local value, message = core.decode(line, { depth = json.MAX_DEPTH })
@@ -125,6 +135,8 @@ function recording.load(path)
       local head
       head, message = check_head(path, value)
       if not head then return nil, message end
+    elseif is_torn(message) then
+      torn = torn + 1
     elseif message or not check_entry(value) then
       return problem(path, "line %d is %s", number, message and "no JSON: " .. message or "no recorded answer")
     else
@@ -133,14 +145,22 @@ function recording.load(path)
     end
   end
   if number == 0 then return problem(path, "it is empty") end
-  return entries
+  return entries, torn
 end
 
 ---@class lmm.mock.RecordingFile
 ---@field file file*
 ---@field path string
+---@field is_torn boolean  its last line has no end
 local File = {}
 File.__index = File
+
+local function has_torn_end(path)
+  local file = io.open(path, "rb")
+  local is_torn_there = file and file:seek("end", -1) and file:read(1) ~= "\n"
+  if file then file:close() end
+  return is_torn_there or false
+end
 
 --- Opens a recording to add to it; what is there stays, as long as it is one.
 ---@param server string
@@ -154,7 +174,8 @@ function recording.open(path, server)
   end
   local file, message = io.open(path, "ab")
   if not file then return nil, ("the recording cannot be written: %s"):format(message) end
-  local self = setmetatable({ file = file, path = path }, File)
+  file:setvbuf "no" -- nothing stays behind of what could not be written
+  local self = setmetatable({ file = file, path = path, is_torn = has_torn_end(path) }, File)
   if is_new then
     local ok, why = self:add { format = FORMAT, version = VERSION, server = server }
     if not ok then return nil, why end
@@ -165,8 +186,8 @@ end
 --- Adds a line.
 ---@return true? added, string? message
 function File:add(value)
-  local ok, message = self.file:write(json.encode(value), "\n")
-  if ok then ok, message = self.file:flush() end
+  local ok, message = self.file:write((self.is_torn and "\n" or "") .. json.encode(value) .. "\n")
+  self.is_torn = not ok
   if ok then return true end
   return nil, ("the recording cannot be written: %s: %s"):format(self.path, message)
 end
