@@ -22,7 +22,7 @@ local MEANINGS = {
   { "readonly", "readonly", "it cannot be written" },
   { "disk is full", "full", "the disk is full" },
   { "disk I/O error", "io", "the disk cannot be read or written, or is full" },
-  { "unable to open", "unopened", "it cannot be opened" },
+  { "unable to open", "unopened", "it cannot be opened, or its folder cannot be written" },
 }
 
 ---@return lmm.Error
