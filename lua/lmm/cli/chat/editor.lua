@@ -13,19 +13,24 @@ function editor.command()
   return "vi"
 end
 
---- A file of our own that nobody else can read.
-local function new_file(uv)
-  local folder = assert(uv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/lmm-XXXXXX"))
-  return folder, folder .. "/question.md"
+--- A file with a text, in a folder of our own that nobody else can read.
+---@return string folder, string path
+local function new_file(uv, text)
+  local around = os.getenv "TMPDIR" or ""
+  if around == "" then around = "/tmp" end
+  local folder, why = uv.fs_mkdtemp(around .. "/lmm-XXXXXX")
+  local path, ok = folder and folder .. "/question.md", nil
+  if folder then ok, why = require("lmm.files").write(path, text) end
+  if ok then return folder, path end
+  if folder then uv.fs_rmdir(folder) end
+  console.fail("there is no room for the editor in %s: %s ($TMPDIR names another place)", around,
+    (why:gsub("^%u+: ([^:]*):.*$", "%1")))
 end
 
 ---@param text string
 ---@return string
 function editor.edit(text, uv)
-  local folder, path = new_file(uv)
-  local file = assert(io.open(path, "wb"))
-  file:write(text, "\n")
-  file:close()
+  local folder, path = new_file(uv, text .. "\n")
   local ok = os.execute(editor.command() .. " '" .. path:gsub("'", "'\\''") .. "'")
   local after = io.open(path, "rb")
   local edited = after and after:read "*a"
