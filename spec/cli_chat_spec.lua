@@ -112,6 +112,32 @@ describe("lmm chat in a terminal", function()
     assert.falsy(screen:wait_for "question: [^\n]*last\n":find "two")
   end)
 
+  in_terminal("is not suspended where no shell could go on with it", {}, {}, function(screen)
+    screen:type "half"
+    screen:wait_for "> half$"
+    screen:press "C-z"
+    shell.run "sleep 0.3" -- what comes at once would be a paste's
+    screen:enter " a question"
+    wait_prompt(screen, "question: half a question")
+  end)
+
+  it("is suspended by Ctrl-Z, and goes on in the line", function()
+    local screen = terminal.start("exec env PS1='$ ' bash --norc -i", { env = { OPENAI_BASE_URL = server.url,
+      OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath, LMM_LOG = "off" } })
+    finally(function() screen:stop() end)
+    screen:wait_for "%$ ?$"
+    screen:enter(program.command { "chat" })
+    screen:wait_for "> ?$"
+    screen:type "half"
+    screen:wait_for "> half$"
+    screen:press "C-z"
+    screen:wait_for "Stopped[^\n]*\n%$ ?$"
+    screen:enter "fg"
+    screen:wait_for "%$ fg\n[^\n]*chat"
+    screen:enter " a question"
+    wait_prompt(screen, "question: half a question")
+  end)
+
   it("keeps a history for its owner alone", function()
     local state = os.tmpname()
     os.remove(state)

@@ -131,10 +131,10 @@ local LIST = { limit = "number", search = "string", image = "string", model = "s
   before = "number", failed = "boolean", older = "number" }
 
 --- The SHA-256 that is meant: itself, or that of a file.
-local function sum_of(log, image)
+local function sum_of(image)
   if #image == 64 and not image:find "[^%x]" then return image:lower() end
   local sum, message = version.check("lmm.digest").file(image)
-  if not sum then error(log.database:failure("media", "%s", message), 0) end
+  if not sum then error(errors.new { kind = "invalid", code = "media", message = message }, 0) end
   return sum
 end
 
@@ -145,10 +145,10 @@ local CONDITIONS = {
     if not pattern then return "0" end
     return "exchange.id IN (SELECT rowid FROM words WHERE words MATCH ?)", pattern
   end,
-  image = function(log, image)
+  image = function(_, image)
     return [[exchange.question IN (WITH RECURSIVE down (id) AS (
       SELECT message FROM message_medium JOIN medium ON medium.id = medium WHERE sha256 = ? UNION
-      SELECT message.id FROM message JOIN down ON parent = down.id) SELECT id FROM down)]], sum_of(log, image)
+      SELECT message.id FROM message JOIN down ON parent = down.id) SELECT id FROM down)]], sum_of(image)
   end,
   model = function(_, model) return "model = ?", model end,
   chat = function(_, id) return "chat = (SELECT chat FROM exchange WHERE id = ?)", id end,

@@ -36,14 +36,21 @@ end
 
 --- Has the keys looked at, until `end_line`.
 function Input:begin_line()
-  for i, name in ipairs(self.is_terminal and KEYS or {}) do
-    self.keys[i] = self.keys[i] or self.uv.new_signal()
-    self.keys[i]:start(name, function() self:on_signal(name) end)
+  for _, name in ipairs(self.is_terminal and KEYS or {}) do
+    self.keys[name] = self.keys[name] or self.uv.new_signal()
+    self.keys[name]:start(name, function() self:on_signal(name) end)
   end
 end
 
 function Input:end_line()
-  for _, handle in ipairs(self.keys) do handle:stop() end
+  for _, handle in pairs(self.keys) do handle:stop() end
+end
+
+--- Does what Ctrl-Z does to every program, which is nothing where no shell is there to go on with it.
+local function suspend(self)
+  self:end_line()
+  self.uv.kill(self.uv.os_getpid(), "sigtstp")
+  self:begin_line()
 end
 
 --- To be called when a signal comes.
@@ -69,7 +76,7 @@ local function take_key(self, name)
     return "pasted"
   end
   if name ~= "sigtstp" then return "sigint" end
-  self.uv.kill(self.uv.os_getpid(), "sigstop")
+  suspend(self)
 end
 
 --- Waits until there is something to read, or the end of it.
@@ -125,7 +132,7 @@ function Input:drain()
 end
 
 function Input:close()
-  for _, handle in ipairs(self.keys) do handle:close() end
+  for _, handle in pairs(self.keys) do handle:close() end
   if self.poll then self.poll:close() end
   if self.fd ~= STDIN then self.uv.fs_close(self.fd) end
 end
