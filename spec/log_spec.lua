@@ -349,6 +349,21 @@ describe("a log's chats", function()
     assert.equal(core.base64.encode(shell.read(PNG)), sent[2].content[2].image_url.url:match ",(.*)")
   end)
 
+  it("are also what an answer that was stopped leaves to go on with", function()
+    add({ user "one" }, "A")
+    local function stopped(partial, kind)
+      return add({ user "one", { role = "assistant", content = "A" }, user "two" }, nil, { err = errors.new {
+        kind = kind or "cancelled", message = "no", partial = partial } })
+    end
+    local id = stopped 'half of "it'
+    stopped ""
+    stopped(nil)
+    stopped('"kind":"cancelled"', "truncated")
+    local chat = assert(log:last_chat())
+    assert.same({ id, 4 }, { chat.id, #chat.messages })
+    assert.same({ role = "assistant", content = 'half of "it' }, chat.messages[4])
+  end)
+
   it("take at most 2 KB for a hundredth question about a picture, and no more for a later one", function()
     local messages, sizes = { user(text "What is shown in this image?", lmm.image(PNG)) }, {}
     local function size()

@@ -227,13 +227,14 @@ end
 ---@field server string
 
 --- What it takes to go on with the conversation of an exchange.
----@param id integer  of any exchange of it that was answered: what followed that one is left out
+---@param id integer  of any exchange of it that was answered, or stopped while the answer came: what followed that one
+--- is left out
 ---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
 function Log:chat(id)
   return the("reading").chat(self, id)
 end
 
---- The same as log:chat for the last exchange that was answered.
+--- The same as log:chat for the last exchange that was answered or stopped.
 ---@return lmm.LoggedChat? chat, lmm.Error? err  nil alone where there is none
 function Log:last_chat()
   return the("reading").last_chat(self)

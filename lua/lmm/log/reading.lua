@@ -217,13 +217,20 @@ end
 local function chat_of(log, row)
   if not row then return nil end
   local fields, own = fields_of(log, row.fields)
-  return { id = row.id, chat = row.chat, messages = media.restore(log, messages_to(log, row.answer_id)),
+  local messages = messages_to(log, row.answer_id or row.question_id)
+  if not row.answer_id then
+    messages[#messages + 1] = { role = "assistant", content = decode(row.details).err.partial }
+  end
+  return { id = row.id, chat = row.chat, messages = media.restore(log, messages),
     fields = media.restore(log, fields), options = media.restore(log, own or {}), model = row.model,
     server = row.server }
 end
 
+--- An answer that was stopped is one, too: what had come of it stays in a chat. (JSON has no such names within texts,
+--- where quotes have backslashes.)
 local ANSWERED = "SELECT " .. COLUMNS .. [[
-  WHERE kind = 'chat/completions' AND exchange.answer IS NOT NULL AND error IS NULL]]
+  WHERE kind = 'chat/completions' AND (exchange.answer IS NOT NULL AND error IS NULL OR exchange.answer IS NULL
+  AND details LIKE '%"kind":"cancelled"%' AND details LIKE '%"partial":"%' AND details NOT LIKE '%"partial":""%')]]
 
 --- See Log:chat.
 function reading.chat(log, id)
