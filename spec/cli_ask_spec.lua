@@ -248,6 +248,25 @@ describe("a wait for another attempt", function()
   end)
 end)
 
+describe("control characters in an answer", function()
+  local words = { "ask", "q", "-p", [[mock={"reply":"a\u001b[2Jb"}]] }
+
+  it("are shown on a terminal, and steer it nowhere", function()
+    for _, more in ipairs { {}, { "--no-stream" } } do
+      local own = { "ask", "q", "-p", words[4], more[1] }
+      local run = program.shell("script -qec " .. shell.quote(program.command(own)) .. " /dev/null </dev/null >$out;"
+        .. " echo $? >$status")
+      assert.truthy(run.out:find("a^[[2Jb\r\n", 1, true))
+      assert.is_nil(run.out:find("\27[2J", 1, true))
+      assert.equal(0, run.status)
+    end
+  end)
+
+  it("go elsewhere as they came", function()
+    assert.equal("a\27[2Jb\n", answered(lmm(words)))
+  end)
+end)
+
 describe("conversations of lmm ask", function()
   local folder = shell.output "mktemp -d":match "%S+"
   local file, other = folder .. "/chat.json", folder .. "/other.json"

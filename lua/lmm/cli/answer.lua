@@ -22,18 +22,26 @@ function answer.break_line()
   open_line = nil
 end
 
+--- What makes pieces of an answer fit to be printed: on a terminal, which they are not to steer, control characters are
+--- shown; anywhere else they go as they came.
+---@return fun(piece: string): string
+local function make_safe()
+  if console.is_terminal(1) then return require("lmm.cli.safe").in_pieces() end
+  return function(piece) return piece end
+end
+
 --- Prints the pieces as they come. What had arrived stays, on lines of its own, however the stream ends.
 ---@param clear fun()  takes away what a terminal shows of waiting
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function answer.print_stream(stream, clear)
-  local last
+  local last, show = nil, make_safe()
   local ok, message, err = pcall(function()
     while true do
       local piece, message, err = stream:next()
       clear()
       if not piece then return message, err end
       last, open_line = piece, piece
-      console.write(piece)
+      console.write(show(piece))
     end
   end)
   answer.break_line()
@@ -49,7 +57,7 @@ end
 function answer.print_reply(reply, message, err)
   local text = reply and reply.text or err.partial or ""
   if text ~= "" or reply and not has_more(reply) then
-    console.write(text)
+    console.write(make_safe()(text))
     end_line(text)
   end
   return reply, message, err

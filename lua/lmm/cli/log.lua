@@ -210,7 +210,7 @@ local function show(args)
   local exchange, err = open():get(id)
   if err then return nil, err.message, err end
   if not exchange then console.fail("there is no exchange %d in the log", id) end
-  console.write(require("lmm.cli.chat.safe").text(text_of(exchange))) -- for people: export gives all as it is
+  console.write(require("lmm.cli.safe").text(text_of(exchange))) -- for people: export gives all as it is
   return true
 end
 

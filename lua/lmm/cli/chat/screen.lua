@@ -1,7 +1,7 @@
 --- What the chat shows: texts come in; they go to standard output, and what is no answer to standard error. Nothing in
 --- a text steers the terminal.
 local console = require "lmm.cli.console"
-local safe = require "lmm.cli.chat.safe"
+local safe = require "lmm.cli.safe"
 local texts = require "lmm.text"
 
 ---@class lmm.chat.Screen
