@@ -62,6 +62,7 @@ build = {
     ["lmm.bulk.batch"] = "lua/lmm/bulk/batch.lua",
     ["lmm.bulk.concurrency"] = "lua/lmm/bulk/concurrency.lua",
     ["lmm.bulk.csv"] = "lua/lmm/bulk/csv.lua",
+    ["lmm.bulk.description"] = "lua/lmm/bulk/description.lua",
     ["lmm.bulk.inputs"] = "lua/lmm/bulk/inputs.lua",
     ["lmm.bulk.journal"] = "lua/lmm/bulk/journal.lua",
     ["lmm.bulk.lines"] = "lua/lmm/bulk/lines.lua",

@@ -140,6 +140,22 @@ describe("lmm batch", function()
       { failed()[1].error.message, failed()[2].error.message })
   end)
 
+  it("takes names of files in whatever bytes, and refuses only a row that would send what is not UTF-8", function()
+    local latin = file("\228.jsonl", '{"n":"1"}\n')
+    for _ = 1, 2 do answered(batch { latin, "--prompt", "{n}" }) end
+    clean()
+    answered(batch { "--csv", file("t.csv", "n\228me,b\n\228,2\n"), "--prompt", "{b}" })
+    assert.equal("question: 2", text_of(records()[1]))
+    clean()
+    complained(batch { "--csv", file("t.csv", "a\n2\n"), "--prompt", "\228{a}" }, 1, "1 of 1 rows failed")
+    assert.matches("text is not UTF%-8: byte 1 is 0xE4", failed()[1].error.message)
+    clean()
+    local ids = { "--csv", file("t.csv", "custom_id,b\n\228,2\nc,3\n"), "--prompt", "{b}" }
+    complained(batch(ids), 1, "line 2 has a custom_id that is not UTF%-8")
+    ids[#ids + 1] = "--skip-bad"
+    complained(batch(ids), 1, "1 of 2 rows failed")
+  end)
+
   it("tells the server's own words of a refusal, and runs those rows again when asked to", function()
     local function body(fault)
       return { body = { messages = { { role = "user", content = "q" } }, mock = fault } }
@@ -378,6 +394,14 @@ describe("lmm batch refuses", function()
     assert.matches("process %d+ on %S+ runs it since", answered(batch { "status", OUT }))
     held:close()
     refuses({ "status", file "none.jsonl" }, 1, "no run has written")
+  end)
+
+  it("a long prompt that has changed near its end, and shows where", function()
+    local input, long = file("in.jsonl", '{"n":1}\n'), ("long "):rep(2000)
+    answered(batch { input, "--prompt", long .. "one" })
+    answered(batch { input, "--prompt", long .. "one" })
+    refuses({ input, "--prompt", long .. "two" }, 1, "belongs to another run: prompt was %.%.%.[long ]+one and is now "
+      .. "%.%.%.[long ]+two: name")
   end)
 
   it("answers of another model, the first that the server lists, before any row asks it", function()

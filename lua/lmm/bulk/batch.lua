@@ -1,4 +1,5 @@
 --- A batch: rows in files, and an output, come in; a run over them that can be begun, watched and ended goes out.
+local descriptions = require "lmm.bulk.description"
 local errors = require "lmm.errors"
 local inputs = require "lmm.bulk.inputs"
 local journals = require "lmm.bulk.journal"
@@ -14,7 +15,7 @@ local batch = {}
 --- What the run is, so that another one is noticed.
 local function describe(opts, input, found, shard)
   local request = opts.request and require("lmm.version").check("lmm.digest").file(opts.request)
-  return {
+  return descriptions.new {
     input = input.name, rows_digest = found.digest, rows = found.rows, columns = input.columns,
     model = opts.model, prompt = opts.prompt, system = opts.system, request = request,
     fields = opts.fields and next(opts.fields) and json.text(opts.fields) or nil,

@@ -1,5 +1,6 @@
 --- Bulk work: items and what is to be done with each come in; it is done, many at a time, and what came of it is kept
 --- so that a run can go on wherever it was cut off. See lmm.map; `lmm batch` is the same with its rows in files.
+local descriptions = require "lmm.bulk.description"
 local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
 local loops = require "lmm.loop"
@@ -132,7 +133,9 @@ function bulk.map(items, fn, opts)
   if not reader then return errors.public(nil, err) end
   local client = opts.client or require("lmm.client").new { base_url = opts.url, retry = bulk.retry }
   if has_output then
-    local what = { items = type(items) == "string" and items or "a " .. type(items), model = client.given_model }
+    local what = descriptions.new {
+      items = type(items) == "string" and items or "a " .. type(items), model = client.given_model,
+    }
     journal, err = journals.open(opts.output, what, { force = opts.force, retry_errors = opts.retry_errors,
       rows = type(items) == "table" and #items or nil })
     if not journal then return errors.public(nil, err) end

@@ -8,6 +8,7 @@
 --- Each line is added by one write, so that whatever ends the process leaves whole lines, and perhaps one that is cut
 --- short, which is dropped and done again. OUT.run is locked while a run writes; the lock goes with the process, on
 --- network file systems, too.
+local descriptions = require "lmm.bulk.description"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local lines = require "lmm.bulk.lines"
@@ -59,30 +60,6 @@ function journal.read_run(path)
   end
   reader:close()
   return header, start, last, asked
-end
-
-local function show(value)
-  if value == nil then return "none" end
-  local text = type(value) == "string" and value or json.text(value) or tostring(value)
-  return #text > 200 and text:sub(1, 200) .. "..." or text
-end
-
---- What differs between two descriptions of a run, as a sentence's end; nil where nothing does. The same rows may stand
---- in another place.
-local function difference(before, now)
-  local names, seen, said = {}, {}, {}
-  for _, description in ipairs { before, now } do
-    for name in pairs(description) do
-      if not seen[name] then names[#names + 1], seen[name] = name, true end
-    end
-  end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    local a, b = show(before[name]), show(now[name])
-    local is_moved = name == "input" and before.rows_digest == now.rows_digest
-    if a ~= b and not is_moved then said[#said + 1] = ("%s was %s and is now %s"):format(name:gsub("_", " "), a, b) end
-  end
-  return #said > 0 and table.concat(said, "; ") or nil
 end
 
 local function is_empty(path)
@@ -180,7 +157,7 @@ local function check_run(self, description, force)
   if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
     return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
   end
-  local changed = header and difference(header, description)
+  local changed = header and descriptions.difference(header, description)
   if changed and not force then
     return other_run(self.path, changed)
   end
@@ -199,7 +176,8 @@ end
 
 --- Opens the files of a run, for it alone.
 ---@param path string  OUT.jsonl
----@param description table<string, string|number|boolean>  what the run is: another one is refused
+---@param description table<string, string|number|boolean>  what the run is (lmm.bulk.description): another one is
+--- refused
 ---@param opts { force: boolean?, retry_errors: boolean?, rows: integer? }  rows: how many there are, if that is known
 ---@return lmm.Journal? journal, lmm.Error? err
 function journal.open(path, description, opts)
@@ -232,7 +210,7 @@ function Journal:keep_model(model)
   if self.asked == model then return true end
   local err
   if self.asked and not self.force then
-    err = select(2, other_run(self.path, ("the model was %s and is now %s"):format(show(self.asked), show(model))))
+    err = select(2, other_run(self.path, ("the model was %s and is now %s"):format(self.asked, model)))
   else
     self.asked = model
     local noted, why = self:note { asked = model }

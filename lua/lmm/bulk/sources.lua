@@ -6,6 +6,7 @@
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local lines = require "lmm.bulk.lines"
+local texts = require "lmm.text"
 
 local sources = {}
 
@@ -81,13 +82,16 @@ end
 -- ---- rows ------------------------------------------------------------------------------------------------------
 
 --- The id of a record: its own custom_id, or one of its line and its text, so that equal rows stay apart.
----@return string? id, lmm.Error? err
+---@return string id, lmm.Error? err
 local function id_of(record, text, line)
-  local own = type(record) == "table" and record.custom_id
-  if own == nil or own == false or own == json.null then return ("line-%d-%s"):format(line, sha256(text):sub(1, 12)) end
-  if type(own) == "string" and own ~= "" then return own end
+  local own, wrong = type(record) == "table" and record.custom_id, nil
+  if own and own ~= json.null then
+    if type(own) ~= "string" or own == "" then wrong = "no text" end
+    if type(own) == "string" and texts.utf8(own) ~= own then wrong = "not UTF-8" end
+    if not wrong then return own end
+  end
   return ("line-%d-%s"):format(line, sha256(text):sub(1, 12)),
-    invalid("line %d has a custom_id that is no text", line)
+    wrong and invalid("line %d has a custom_id that is %s", line, wrong) or nil
 end
 
 local Rows = {}
