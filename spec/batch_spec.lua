@@ -124,6 +124,18 @@ describe("lmm batch", function()
     assert.matches(DIGEST .. "\nquestion: Is Bob in Bonn%? {x$", text_of(list[2]))
   end)
 
+  it("fills in columns of any name, and values that are no text as JSON", function()
+    answered(batch { "--prompt", "{näme}, {prix (€)}, {\"a\": 1} {x + y}", "--csv",
+      file("t.csv", "näme,prix (€)\nÄ,5\n") })
+    assert.equal('question: Ä, 5, {"a": 1} {x + y}', text_of(records()[1]))
+    clean()
+    answered(batch { "--prompt", "{x}", "--ordered", file("in.jsonl",
+      '{"x":null}\n{"x":[]}\n{"x":0.1}\n{"x":1234567890123456}\n{"x":true}\n{"x":"{x}"}\n') })
+    local texts = {}
+    for i, record in ipairs(records()) do texts[i] = text_of(record):sub(#"question: " + 1) end
+    assert.same({ "null", "[]", "0.1", "1234567890123456", "true", "{x}" }, texts)
+  end)
+
   it("makes requests by a function, with the fields of -p", function()
     local maker = file("r.lua", [[
       local lmm = require "lmm"
@@ -365,6 +377,13 @@ describe("lmm batch refuses", function()
     refuses({ "--prompt", "x", "--image-list", file "none" }, 1, "cannot read the list of pictures")
     refuses({ "--prompt", "{age}", "--csv", file("t.csv", "name,city\na,b\n") }, 1,
       "the prompt names {age}, and the table has no such column %(there are: name, city%)")
+    refuses({ "--prompt", "{âge}", "--csv", file("t.csv", "name\na\n") }, 1, "the prompt names {âge}, and the table has")
+    local some = { "--prompt", "{a} {b}", file("in.jsonl", '{"a":1,"b":2}\n{"b":1}\n[1]\n') }
+    refuses(some, 1, "line 2: it has no field 'a', which the prompt names %(nothing was sent")
+    some[#some + 1] = "--skip-bad"
+    complained(batch(some), 1, "2 of 3 rows failed")
+    assert.matches("line 3: it is no JSON object", failed()[2].error.message)
+    clean()
     for _, row in ipairs { { "a,b\n1\n", "line 2 of '.*' has 1 fields, its first line names 2 columns" },
       { 'a,b\n1,"2\n3,4\n', "line 2 of '.*': a quote is left open" }, { "", "names no columns: it is empty" },
       { "a,a\n", "two columns are called 'a'" }, { "a,\n", "column 2 has no name" },

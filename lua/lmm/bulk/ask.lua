@@ -156,24 +156,37 @@ end
 
 -- ---- prompts -----------------------------------------------------------------------------------------------------
 
---- The names in braces in a prompt.
+--- The names in braces in a prompt that may be those of columns; of what else stands in braces nothing is said.
 ---@return string[]
 function ask.columns(prompt)
   local names = {}
-  for name in prompt:gmatch "{([%w_][%w_ .-]*)}" do names[#names + 1] = name end
+  for name in prompt:gmatch "{([%w_\128-\255][%w_ .\128-\255-]*)}" do names[#names + 1] = name end
   return names
 end
 
---- Makes requests of a prompt: `{column}` in it stands for that field of the record; the record's `image` goes along.
+--- What is wrong with a record of which a prompt names these columns; nil where nothing is.
+---@param columns string[]
+---@return string?
+function ask.misfit(columns, record)
+  if type(record) ~= "table" or record[1] ~= nil then
+    return "it is no JSON object, of which a prompt can name the fields"
+  end
+  for _, name in ipairs(columns) do
+    if record[name] == nil then return ("it has no field '%s', which the prompt names"):format(name) end
+  end
+end
+
+--- Makes requests of a prompt: `{column}` in it stands for that field of the record, in JSON where that is no text; the
+--- record's `image` goes along.
 ---@param prompt string
 ---@param system string?
 ---@return fun(record: table): table
 function ask.prompter(prompt, system)
   return function(record)
-    local text = prompt:gsub("{([%w_][%w_ .-]*)}", function(name)
+    local text = prompt:gsub("{([^{}]+)}", function(name)
       local value = record[name]
-      if type(value) == "table" then return json.text(value) end
-      return value ~= nil and tostring(value) or nil
+      if value == nil or type(value) == "string" then return value end
+      return json.text(value)
     end)
     local content = { { type = "text", text = text } }
     if type(record.image) == "string" and record.image ~= "" then

@@ -150,9 +150,8 @@ function inputs.find(opts)
     err = columns and check_columns(opts.prompt, columns, opts.csv and "the table" or "a list of pictures")
     if err then return nil, err end
     input.fn = ask.of_builder(ask.prompter(opts.prompt, opts.system), fields)
-    input.check = function(record)
-      return type(record) ~= "table" and "it is no JSON object, of which a prompt can name the fields" or nil
-    end
+    local named = ask.columns(opts.prompt)
+    input.check = function(record) return ask.misfit(named, record) end
   else
     input.check, input.fn = ask.problem, ask.of_batch()
   end
