@@ -152,6 +152,17 @@ describe("lmm batch", function()
       { failed()[1].error.message, failed()[2].error.message })
   end)
 
+  it("takes each file that a pattern matches as a file, whatever it is called", function()
+    local names = { "data:x.jpg", "file:x.jpg", "http:x.jpg", "-x.jpg", "a b'\".jpg", "%41.jpg", "new\nline.jpg", "[x].jpg" }
+    for _, name in ipairs(names) do os.execute(("cp %s %s"):format(PICTURE, process.quote(file(name)))) end
+    local command = program.command { "batch", "--prompt", "What?", "--images", "*.jpg", "-o", "out.jsonl" }
+    local run = program.shell(("here=$PWD; cd %s; %s >$out 2>$err; echo $? >$status"):format(folder,
+      (command:gsub("bin/lmm", '"$here"/%0'))))
+    answered(run)
+    assert.equal(#names, #records())
+    for _, record in ipairs(records()) do assert.matches(DIGEST, text_of(record)) end
+  end)
+
   it("takes names of files in whatever bytes, and refuses only a row that would send what is not UTF-8", function()
     local latin = file("\228.jsonl", '{"n":"1"}\n')
     for _ = 1, 2 do answered(batch { latin, "--prompt", "{n}" }) end
@@ -374,6 +385,7 @@ describe("lmm batch refuses", function()
       .. " >$out 2>$err; echo $? >$status"), 2, "/dev/stdin is a pipe, and rows are read twice: write them to a file")
     refuses({ file("empty.jsonl", "\n\n") }, 1, "there are no rows in")
     refuses({ "--prompt", "x", "--images", file "*.none" }, 1, "'.*%*.none' matches no file")
+    refuses({ "--prompt", "x", "--images", "http://127.0.0.1/x.jpg" }, 1, "'http.*x.jpg' matches no file")
     refuses({ "--prompt", "x", "--image-list", file "none" }, 1, "cannot read the list of pictures")
     refuses({ "--prompt", "{age}", "--csv", file("t.csv", "name,city\na,b\n") }, 1,
       "the prompt names {age}, and the table has no such column %(there are: name, city%)")

@@ -41,6 +41,11 @@ Glob.__index = Glob
 local BLOCK = 65536
 local MOST_NAME = 1024 * 1024 -- bytes of a path
 
+--- The path of a file, however much its name looks like a URL.
+local function as_file(path)
+  return path:find "^%a[%w+.-]*:" and "./" .. path or path
+end
+
 --- The shell gives the paths one by one, each with a NUL byte at its end.
 function Glob:next()
   local stop = self.block:find("%z", self.at)
@@ -53,6 +58,7 @@ function Glob:next()
   end
   local path = self.block:sub(self.at, stop - 1)
   self.at, self.count = stop + 1, self.count + 1
+  path = as_file(path)
   return { image = path }, path, self.count
 end
 
@@ -77,7 +83,7 @@ local function open_glob(pattern)
   local first = open()
   local record = first:next()
   first:close()
-  if not record or record.image == pattern and not exists(pattern) then
+  if not record or record.image == as_file(pattern) and not exists(record.image) then
     return nil, invalid("'%s' matches no file", pattern)
   end
   return open()
