@@ -153,7 +153,8 @@ describe("lmm batch", function()
   end)
 
   it("takes each file that a pattern matches as a file, whatever it is called", function()
-    local names = { "data:x.jpg", "file:x.jpg", "http:x.jpg", "-x.jpg", "a b'\".jpg", "%41.jpg", "new\nline.jpg", "[x].jpg" }
+    local names = { "data:x.jpg", "file:x.jpg", "http:x.jpg", "-x.jpg", "a b'\".jpg", "%41.jpg", "new\nline.jpg",
+      "[x].jpg" }
     for _, name in ipairs(names) do os.execute(("cp %s %s"):format(PICTURE, process.quote(file(name)))) end
     local command = program.command { "batch", "--prompt", "What?", "--images", "*.jpg", "-o", "out.jsonl" }
     local run = program.shell(("here=$PWD; cd %s; %s >$out 2>$err; echo $? >$status"):format(folder,
@@ -312,6 +313,24 @@ describe("lmm batch", function()
     complained(batch { input, "-o", outs[2], "--shard", "2/4" }, 1, "shard was 2/3 and is now 2/4")
   end)
 
+  it("keeps each result where rows have moved, and merges none that are twice", function()
+    local input = file("in.jsonl", rows(3))
+    answered(batch { input })
+    process.write(input, line("new", "q") .. rows(3))
+    answered(batch { input, "--force", "--ordered" })
+    local ids = {}
+    for text in process.read(OUT):gmatch "[^\n]+" do ids[#ids + 1] = json.decode(text).custom_id end
+    assert.same({ "r1", "new", "r2", "r3" }, ids) -- by the lines that they stood in when they were asked
+    complained(batch { "merge", OUT, "-o", file "all.jsonl" }, 1,
+      "'.*out.jsonl' has two results of line 1 of the input")
+    local both = { file "a.jsonl", file "b.jsonl" }
+    for i, path in ipairs(both) do answered(batch { input, "-o", path, "--shard", i .. "/2" }) end
+    process.write(both[2], process.read(both[1]))
+    complained(batch { "merge", both[1], both[2], "-o", file "all.jsonl" }, 1,
+      "'.*a.jsonl' and '.*b.jsonl' both have a result of line %d of the input")
+    assert.is_nil(process.read(file "all.jsonl"))
+  end)
+
   it("takes the shard of a job array's task, as it was at first", function()
     local input = file("in.jsonl", rows(30))
     local function slurm(id, count, first)
@@ -389,7 +408,7 @@ describe("lmm batch refuses", function()
     refuses({ "--prompt", "x", "--image-list", file "none" }, 1, "cannot read the list of pictures")
     refuses({ "--prompt", "{age}", "--csv", file("t.csv", "name,city\na,b\n") }, 1,
       "the prompt names {age}, and the table has no such column %(there are: name, city%)")
-    refuses({ "--prompt", "{âge}", "--csv", file("t.csv", "name\na\n") }, 1, "the prompt names {âge}, and the table has")
+    refuses({ "--prompt", "{âge}", "--csv", file("t.csv", "name\na\n") }, 1, "the prompt names {âge}, and the")
     local some = { "--prompt", "{a} {b}", file("in.jsonl", '{"a":1,"b":2}\n{"b":1}\n[1]\n') }
     refuses(some, 1, "line 2: it has no field 'a', which the prompt names %(nothing was sent")
     some[#some + 1] = "--skip-bad"

@@ -15,23 +15,62 @@ local function fail(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
 
---- Notes where the lines of a file stand, those of whose row another file tells already aside.
+--- Notes where the lines of a file stand. A run that was forced to go on over other rows has several of one line of an
+--- input: those after the first are `more`.
 local function find_places(found, path, index)
-  local repeated, too_far
+  local too_far
   local ok, err = journals.each(path, function(id, line, _, offset)
     if line < 1 or line % 1 ~= 0 or line > MOST_LINES or offset >= OFFSETS then
       too_far = too_far or id
       return
     end
+    local place = (index - 1) * OFFSETS + offset
     for at = found.last + 1, line do found.places[at] = false end -- a list without holes
     found.last = math.max(found.last, line)
-    if found.places[line] then repeated = repeated or line end
-    found.places[line] = (index - 1) * OFFSETS + offset
+    if not found.places[line] then
+      found.places[line] = place
+      return
+    end
+    found.repeated = found.repeated or { line = line, before = found.places[line], place = place }
+    local more = found.more[line] or {}
+    more[#more + 1], found.more[line] = place, more
   end)
   if not ok then return nil, err end
   if too_far then return fail("'%s' names a line of its input that cannot be, for '%s'", path, too_far) end
-  found.repeated = found.repeated or repeated
   return true
+end
+
+--- Where each line of some files of results stands.
+---@param files string[]
+---@return { places: (number|false)[], more: table<integer, number[]>, last: integer, repeated: table? }? found
+---@return lmm.Error? err
+local function find(files)
+  if #files > MOST_FILES then return fail("%d files are more than the %d that can be merged", #files, MOST_FILES) end
+  local found = { places = {}, more = {}, last = 0 }
+  for index, file in ipairs(files) do
+    local ok, err = find_places(found, file, index)
+    if not ok then return nil, err end
+  end
+  return found
+end
+
+local function file_of(place) return math.floor(place / OFFSETS) + 1 end
+
+--- A function that copies the line at a place; it gives nil and why where it cannot.
+local function copier(files, readers, out)
+  return function(place)
+    local index = file_of(place)
+    if not readers[index] then
+      local opened, why = io.open(files[index], "rb")
+      if not opened then return nil, why end
+      readers[index] = opened
+    end
+    local reader = readers[index]
+    reader:seek("set", place % OFFSETS)
+    local line = reader:read "*l"
+    if not line then return nil, files[index] .. " has been written anew meanwhile" end
+    return out:write(line, "\n")
+  end
 end
 
 --- Writes the lines in their order.
@@ -40,44 +79,30 @@ local function write_lines(found, files, temporary)
   local out, why = io.open(temporary, "wb")
   if not out then return nil, why end
   out:setvbuf("full", 65536)
+  local copy, ok = copier(files, readers, out), true
   for line = 1, found.last do
-    local place = found.places[line]
-    if place and not why then
-      local index = math.floor(place / OFFSETS) + 1
-      local reader = readers[index]
-      if not reader then
-        reader, why = io.open(files[index], "rb")
-        readers[index] = reader
-      end
-      if reader then
-        reader:seek("set", place % OFFSETS)
-        local ok
-        ok, why = out:write(reader:read "*l", "\n")
-        if ok then why = nil end
-      end
+    local place, more = found.places[line], found.more[line]
+    if place and ok then ok, why = copy(place) end
+    for i = 1, more and #more or 0 do
+      if ok then ok, why = copy(more[i]) end
     end
   end
   for _, reader in pairs(readers) do reader:close() end
   local closed, problem = out:close()
-  if why or not closed then return nil, why or problem end
-  return true
+  if not ok then return nil, why end
+  return closed, problem
 end
 
 --- Writes the lines of `files` to `path`, in the order of their input.
+---@param found table  of `find`
 ---@param files string[]
 ---@param path string
----@return table? found, lmm.Error? err
-local function write(files, path)
-  if #files > MOST_FILES then return fail("%d files are more than the %d that can be merged", #files, MOST_FILES) end
-  local found = { places = {}, last = 0 }
-  for index, file in ipairs(files) do
-    local ok, err = find_places(found, file, index)
-    if not ok then return nil, err end
-  end
+---@return true? written, lmm.Error? err
+local function write(found, files, path)
   local temporary = path .. ".new"
   local ok, why = write_lines(found, files, temporary)
   if ok then ok, why = require("lmm.version").check("lmm.files").replace(temporary, path) end
-  if ok then return found end
+  if ok then return true end
   os.remove(temporary)
   return fail("cannot write '%s': %s", path, why)
 end
@@ -86,8 +111,9 @@ end
 ---@param path string
 ---@return true? sorted, lmm.Error? err
 function merge.sort(path)
-  local found, err = write({ path }, path)
-  return found and true, err
+  local found, err = find { path }
+  if not found then return nil, err end
+  return write(found, { path }, path)
 end
 
 -- ---- several runs ------------------------------------------------------------------------------------------------
@@ -152,6 +178,17 @@ local function find_missing(found, total)
   return present, missing, missing == absent and named or {}
 end
 
+--- What is wrong where two results are of one line.
+---@return lmm.Error?
+local function repeated(found, files)
+  local two = found.repeated
+  if not two then return nil end
+  local first, second = files[file_of(two.before)], files[file_of(two.place)]
+  local who = first == second and ("'%s' has two results"):format(first)
+    or ("'%s' and '%s' both have a result"):format(first, second)
+  return select(2, fail("%s of line %d of the input", who, two.line))
+end
+
 --- Joins the outputs of the shards of one run.
 ---@param files string[]  outputs; files of errors among them are passed over
 ---@param path string
@@ -165,12 +202,14 @@ function merge.merge(files, path)
   local runs, found, err
   runs, err = read_runs(outputs)
   if not runs then return nil, err end
-  found, err = write(outputs, path)
-  if not found then return nil, err end
-  if found.repeated then return fail("line %d of the input is in two of the files", found.repeated) end
+  found, err = find(outputs)
+  if found then err = repeated(found, outputs) end
+  if err then return nil, err end
+  local ok
+  ok, err = write(found, outputs, path)
+  if not ok then return nil, err end
   local failed = 0
   for _, output in ipairs(outputs) do
-    local ok
     ok, err = journals.each(paths.errors(output), function(_, line)
       if not found.places[line] then failed = failed + 1 end
     end)
