@@ -176,6 +176,20 @@ describe("lmm batch --serve", function()
       "-o", file "all.jsonl" })
   end)
 
+  it("starts one where rows are left, whatever other rows the output has", function()
+    write_rows(3, 0)
+    cli.answered(program.run(words()))
+    local text = process.read(file "in.jsonl")
+    process.write(file "in.jsonl", (text:gsub('"r(%d)', '"s%1')))
+    cli.answered(program.run(words { "--force" }))
+    check_once(6)
+    cli.answered(program.run(words())) -- more rows have gone well than the input has
+    process.write(file "in.jsonl", (text:gsub('"r(%d)', '"t%1')))
+    cli.answered(program.run(words { "--force" }))
+    assert.equal(3, starts())
+    check_once(9)
+  end)
+
   it("stops it on signals, while it loads, too, and leaves none behind when it is killed", function()
     write_rows(40, 0.1)
     local loading = { LUA, "bin/lmm", "mock", "--start-delay", "600" }

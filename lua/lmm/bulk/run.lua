@@ -176,6 +176,19 @@ function Run:take_row()
   return row
 end
 
+--- Whether a row is left to be run; it is read, and kept.
+function Run:has_row()
+  local row, more
+  repeat
+    row, more = self:take_row()
+    if more then self.loop:wait({}, self.loop:now()) end -- others get their turn
+  until not more or self.stopped
+  if not row then return false end
+  self.again_count = self.again_count + 1
+  self.again[self.again_count] = row
+  return true
+end
+
 --- A row that begins costs as many tokens as others did on average, until it tells.
 function Run:charge_mean(row, now)
   row.tokens = (self.prompt_tokens + self.completion_tokens) / math.max(1, self.done)

@@ -42,13 +42,6 @@ local function guard(self, fn)
   end
 end
 
---- Whether rows are left that this run is to do.
-local function has_work(run)
-  local journal = run.journal
-  if journal.retries then return journal.failed > 0 end
-  return journal.done + journal.failed < run.total
-end
-
 --- What a run ends with whose server does.
 local function ended(err, keeper)
   if not keeper or keeper.starts == 1 then return err end
@@ -61,7 +54,7 @@ end
 --- started.
 function RunServer:start()
   local run, opts, line = self.run, self.opts, ""
-  if not has_work(run) then return end
+  if not run:has_row() then return end
   local serve = {}
   for name, value in pairs(opts.serve) do serve[name] = value end
   function serve.on_log(text) line = text:find "%S" and text or line end
