@@ -115,6 +115,18 @@ describe("lmm batch", function()
     assert.same({ "130\n", "" }, { run.out, process.read(file "out.jsonl") .. process.read(file "out.errors.jsonl") })
   end)
 
+  it("is not ended by SIGUSR1 while it reads the rows", function()
+    write_rows(3, 0)
+    process.write(file "asked.lua", [[
+      local uv = require "luv"
+      uv.kill(uv.os_getpid(), "sigusr1")
+      return function(row) return row.body end]])
+    local run = with_server("batch; ended", { "--request", file "asked.lua" })
+    assert.equal("0\n", run.out)
+    assert.matches("^lmm: 0/3 rows, 0.0/s, %d of 16 running\n$", run.err)
+    check_once(3, 3)
+  end)
+
   it("shows on a terminal how far it is, by a line that goes away", function()
     write_rows(30, 0.1)
     local run = with_server([[script -qec "$batch_command" /dev/null </dev/null >>$log.seen; echo $? >$status]],

@@ -236,8 +236,16 @@ function batch.answer(args)
   local uv, bulk = require "luv", require "lmm.bulk"
   local client = not args.serve and require "lmm".connect(client_options(args)) or nil
   local report, clear = new_reporter()
-  local run, problem = bulk.prepare(options_of(args, client, report))
-  if not run then return nil, problem.message, problem end
+  local run, problem
+  local close_state = signals.listen(uv, { "sigusr1" }, function() -- which may come while the rows are read, too
+    clear()
+    console.note("lmm: %s", describe(run:state()))
+  end)
+  run, problem = bulk.prepare(options_of(args, client, report))
+  if not run then
+    close_state()
+    return nil, problem.message, problem
+  end
   local server = args.serve and new_server(args, run, clear)
   if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
   local limit = run:state().concurrency
@@ -246,11 +254,8 @@ function batch.answer(args)
       args.concurrency)
   end
   local signal
-  local close = signals.listen(uv, { "sigint", "sigterm", "sigusr1" }, function(name)
-    if name == "sigusr1" then
-      clear()
-      console.note("lmm: %s", describe(run:state()))
-    elseif signal then
+  local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
+    if signal then
       run.client:close()
       if server then server:kill() end
     else
@@ -264,6 +269,7 @@ function batch.answer(args)
     return require "lmm.errors".public(bulk.finish(run, args.ordered, server))
   end)
   close()
+  close_state()
   clear()
   if not ok then error(summary, 0) end
   if signal and message then

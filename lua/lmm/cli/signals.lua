@@ -17,7 +17,7 @@ function signals.listen(uv, names, on_signal)
   end
   return function()
     for _, handle in ipairs(handles) do handle:close() end
-    uv.run() -- luv crashes at the end of the process over a handle that is closed and not yet gone
+    uv.run "nowait" -- luv crashes at the end of the process over a handle that is closed and not yet gone
   end
 end
 
