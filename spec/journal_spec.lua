@@ -81,6 +81,18 @@ describe("a journal", function()
     assert.matches("^File too large\t0\ttrue\n$", ended.out)
     assert.equal(0, #shell.read(path) % 1000)
   end)
+
+  it("adds nothing to a line that was cut short and could not be taken away", function()
+    local library = program.library "disk"
+    local ended = program.run([[
+      local file = require("lmm.files").journal.open(...)
+      for _, line in ipairs { "one\n", "two\n", "three\n" } do print(file:add(line)) end
+      print(file:size())
+    ]], { folder .. "/torn" }, 'LMM_SPEC_DISK=torn LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+    os.remove(library)
+    assert.equal("true\nnil\tNo space left on device\ntrue\n10\n", ended.out)
+    assert.equal("one\nthree\n", shell.read(folder .. "/torn"))
+  end)
 end)
 
 describe("a set of ids", function()

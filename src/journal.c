@@ -16,6 +16,7 @@ typedef struct journal {
   int fd;        /* -1: closed */
   off_t size;    /* of the whole lines */
   off_t dropped; /* bytes of a line that was cut short, when it was opened */
+  bool is_torn;  /* behind the whole lines stands a part of one */
 } journal;
 
 static int fail(lmm_error *error) { return lmm_fail(error, LMM_INVALID, "%s", strerror(errno)); }
@@ -77,15 +78,27 @@ static int open_journal(journal *self, const char *path, bool *is_locked, lmm_er
   return self->size == 0 ? lmm_sync_folder_of(path, error) : LMM_OK; /* it may have been made just now */
 }
 
-/* Adds whole lines, by one write where the system takes them so; of those that it does not take nothing stays. */
+/* Takes away the part of a line that a write has left. */
+static int mend(journal *self, lmm_error *error) {
+  if (!self->is_torn) return LMM_OK;
+  if (ftruncate(self->fd, self->size) != 0) return fail(error);
+  self->is_torn = false;
+  return LMM_OK;
+}
+
+/* Adds whole lines, by one write where the system takes them so; of those that it does not take nothing stays, or, where
+ * that cannot be taken away now, nothing is added before it is. */
 static int add_lines(journal *self, const char *bytes, size_t length, lmm_error *error) {
   size_t done = 0;
+  if (mend(self, error) != LMM_OK) return LMM_INVALID;
   while (done < length) {
     ssize_t wrote = write(self->fd, bytes + done, length - done);
     if (wrote > 0) done += (size_t)wrote;
     if (wrote >= 0 || errno == EINTR) continue;
     int code = fail(error);
-    if (done > 0) (void)!ftruncate(self->fd, self->size); /* else the next one who opens it does it */
+    lmm_error ignored;
+    self->is_torn = done > 0;
+    (void)mend(self, &ignored);
     return code;
   }
   self->size += (off_t)length;
@@ -125,7 +138,7 @@ static int journal_open(lua_State *L) {
   const char *path = luaL_checklstring(L, 1, &length);
   luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL byte");
   journal *self = lmm_new_userdata(L, sizeof *self);
-  *self = (journal){-1, 0, 0};
+  *self = (journal){-1, 0, 0, false};
   luaL_getmetatable(L, LMM_JOURNAL);
   lua_setmetatable(L, -2);
   lmm_error error = {LMM_OK, ""};

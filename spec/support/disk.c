@@ -8,6 +8,7 @@
  *     killed    the process is killed where it renames a file
  *     log       pwrite into log.db, or its WAL, fails: ENOSPC
  *     readonly  the file log.db cannot be opened for writing: EROFS
+ *     torn      the second write to a file named torn ends after a byte, with ENOSPC, and that byte cannot be taken away: EIO
  *     told      each name that is synced or renamed, of whatever file, is a line on standard error
  */
 #include <dlfcn.h>
@@ -54,11 +55,17 @@ static unsigned calls;
 typedef ssize_t write_fn(int, const void *, size_t);
 typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
 typedef int open_fn(const char *, int, ...);
+typedef int truncate_fn(int, off_t);
 typedef int fd_fn(int);
 typedef int rename_fn(const char *, const char *);
 #define NEXT(name, type) (*(type **)(void *)&(void *){dlsym(RTLD_NEXT, name)})
 
 ssize_t write(int fd, const void *bytes, size_t count) {
+  if (is_mode("torn") && strcmp(base(path_of(fd)), "torn") == 0) {
+    calls++;
+    if (calls == 3) return fail_with(ENOSPC);
+    if (calls == 2) count = 1;
+  }
   if (count > 0 && is_ours(fd)) {
     if (is_mode("short") && ++calls % 2 == 0) return fail_with(EINTR);
     if (is_mode("full") && ++calls > 1) return fail_with(ENOSPC);
@@ -71,6 +78,14 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   const char *name = base(path_of(fd));
   if (is_mode("log") && strncmp(name, "log.db", 6) == 0 && strstr(name, "-shm") == NULL) return fail_with(ENOSPC);
   return NEXT("pwrite64", pwrite_fn)(fd, bytes, count, offset);
+}
+
+int ftruncate(int fd, off_t length) {
+  if (is_mode("torn") && calls == 3) {
+    calls++;
+    return fail_with(EIO);
+  }
+  return NEXT("ftruncate", truncate_fn)(fd, length);
 }
 
 int open64(const char *path, int flags, ...) {
