@@ -79,11 +79,13 @@ end
 
 -- ---- opening --------------------------------------------------------------------------------------------------
 
---- Calls `fn(id, line, text, offset)` for each line of a file of results. A last one without its end is not whole yet.
+--- Calls `fn(id, line, text, offset)` for each line of a file of results, if there is one. A last one without its end
+--- is not whole yet.
 ---@return true? read, lmm.Error? err
 function journal.each(path, fn)
-  local reader = lines.open(path)
-  if not reader then return true end
+  local reader, cannot, is_missing = lines.open(path)
+  if is_missing then return true end
+  if not reader then return fail("cannot read the results: %s", cannot) end
   local text, why = reader:next()
   while text and not reader.is_cut do
     local value = json.decode(text)
@@ -184,7 +186,8 @@ function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
     failed = 0, retries = opts.retry_errors or false, force = opts.force or false }, Journal)
   local is_new
-  local ok, err = open_file(self, "run", self.run_path)
+  local ok, err = check_run(self, description, opts.force) -- before a file is made
+  if ok then ok, err = open_file(self, "run", self.run_path) end
   if ok then ok, err, is_new = check_run(self, description, opts.force) end
   if ok then ok, err = open_file(self, "results", path) end
   if ok then ok, err = open_file(self, "errors", self.errors_path) end

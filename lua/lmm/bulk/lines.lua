@@ -4,6 +4,7 @@ local lines = {}
 
 local BLOCK = 65536
 local MOST = 256 * 1024 * 1024 -- bytes of a line
+local ENOENT = 2
 
 ---@class lmm.Lines
 ---@field number integer  of the line that was given last
@@ -12,10 +13,10 @@ local MOST = 256 * 1024 * 1024 -- bytes of a line
 local Lines = {}
 Lines.__index = Lines
 
----@return lmm.Lines? reader, string? why
+---@return lmm.Lines? reader, string? why, boolean? is_missing
 function lines.open(path)
-  local file, why = io.open(path, "rb")
-  if not file then return nil, why end
+  local file, why, code = io.open(path, "rb")
+  if not file then return nil, why, code == ENOENT end
   local ok, problem = file:read(0)
   if not ok and problem then -- a directory
     file:close()

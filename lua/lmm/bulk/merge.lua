@@ -2,6 +2,7 @@
 --- the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
 local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
+local lines = require "lmm.bulk.lines"
 local paths = require "lmm.bulk.paths"
 
 local merge = {}
@@ -131,6 +132,12 @@ function merge.difference(a, b)
   end
 end
 
+local function is_missing(path)
+  local reader, _, missing = lines.open(path)
+  if reader then reader:close() end
+  return missing
+end
+
 --- Reads what the runs of these outputs are, and which shards are there.
 ---@return { header: table, rows: integer?, shards: table<integer, string>, count: integer? }? runs, lmm.Error? err
 local function read_runs(files)
@@ -154,6 +161,7 @@ local function read_runs(files)
       return fail("'%s' is a shard of %d, and '%s' one of %d", files[1], runs.count, path, n)
     end
     if runs.shards[i] then return fail("'%s' and '%s' are both shard %d of %d", runs.shards[i], path, i, n) end
+    if is_missing(path) then return fail("shard %d of %d is missing: there is no '%s'", i, n, path) end
     runs.count, runs.shards[i] = n, path
   end
   for i = 1, runs.count do
