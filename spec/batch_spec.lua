@@ -219,6 +219,17 @@ describe("lmm batch", function()
     assert.equal("text_completion", list[2].response.body.object)
   end)
 
+  it("takes a null as nothing, and asks for no stream", function()
+    local more = { method = json.null, body = { model = json.null, prompt = "q", messages = { { role = "user",
+      content = "q" } }, stream = true, stream_options = { include_usage = true } } }
+    local input = file("in.jsonl", line("chat", "q", more))
+    more.url = "/v1/completions"
+    process.write(input, process.read(input) .. line("text", "q", more))
+    answered(batch { input })
+    assert.equal("question: q", text_of(records()[1]))
+    assert.equal("text_completion", records()[2].response.body.object)
+  end)
+
   it("finds how many rows the server takes at a time", function()
     local tight = assert(mock.start { delay = 0, capacity = "reject:3" })
     local input = file("in.jsonl", rows(30))
@@ -388,6 +399,7 @@ describe("lmm batch refuses", function()
       { line("r2", "q"):sub(1, -2), "line 4 repeats the custom_id 'r2'" },
       { line(7, "q"):sub(1, -2), "line 4 has a custom_id that is no text" },
       { line("u", "q", { url = "/v1/other" }):sub(1, -2), "line 4: the url '/v1/other' is unknown" },
+      { line("u", "q", { url = json.null }):sub(1, -2), "line 4: it has no url: there are /v1/chat/completions" },
       { line("u", "q", { method = "GET" }):sub(1, -2), "line 4: the method 'GET' is not POST" },
       { line("u", "q", { body = 1 }):sub(1, -2), "line 4: its body is no JSON object" },
       { line("u", "q", { body = { x = 1 } }):sub(1, -2), "line 4: its body has no messages" },

@@ -62,17 +62,21 @@ end
 
 -- ---- requests ----------------------------------------------------------------------------------------------------
 
+--- A value of a record, if there is one: a null is none.
+local function given(value)
+  if value ~= json.null then return value end
+end
+
 --- What is wrong with a line of the batch format; nil where nothing is.
 ---@return string?
 function ask.problem(record)
   if type(record) ~= "table" or record[1] ~= nil then return "it is no JSON object" end
-  if not ENDPOINTS[record.url] then
-    return ("the url '%s' is unknown: there are %s, /v1/embeddings and /v1/completions"):format(tostring(record.url),
-      CHAT)
+  local url, method = given(record.url), given(record.method)
+  if not ENDPOINTS[url] then
+    local wrong = url == nil and "it has no url" or ("the url '%s' is unknown"):format(tostring(url))
+    return ("%s: there are %s, /v1/embeddings and /v1/completions"):format(wrong, CHAT)
   end
-  if record.method ~= nil and record.method ~= "POST" then
-    return ("the method '%s' is not POST"):format(tostring(record.method))
-  end
+  if method ~= nil and method ~= "POST" then return ("the method '%s' is not POST"):format(tostring(method)) end
   local body = record.body
   if type(body) ~= "table" or body[1] ~= nil then return "its body is no JSON object" end
   if record.url == CHAT and (type(body.messages) ~= "table" or body.messages[1] == nil) then
@@ -88,45 +92,51 @@ local function is_made(ok, ...)
   return fail("%s", text)
 end
 
---- Asks for one chat answer. Nothing waits within a pcall.
-local function chat(client, body)
+--- Asks for one chat answer, by a request that is nobody else's. Nothing waits within a pcall.
+local function chat(client, request)
   local stream, message, err = is_made(pcall(function()
-    local sent = {}
-    for name, value in pairs(body) do sent[name] = value end
-    sent.messages, sent.stream = with_local_media(body.messages), nil
-    return client:open_stream("lmm batch", sent, nil, false)
+    request.messages = with_local_media(request.messages)
+    return client:open_stream("lmm batch", request, nil, false)
   end))
   if not stream then return nil, message, err end
   return stream:reply()
 end
 
---- A request with its model: a row that names none asks the same one as the run's others.
----@param journal lmm.Journal
----@return table? body, string? message, lmm.Error? err
-local function with_model(body, client, journal)
-  if body.model ~= nil then return body end
+--- The model of a row: one that names none asks the same one as the run's others.
+---@return string? model, lmm.Error? err
+local function model_of(body, client, journal)
+  if given(body.model) ~= nil then return body.model end
   local model, err = client:default_model()
   if not model then
     err = errors.copy(err)
     err.ends_run = not err.retryable -- no row that names none could be asked
-    return errors.public(nil, err)
+    return nil, err
   end
   local is_kept
   is_kept, err = journal:keep_model(model)
-  if not is_kept then return errors.public(nil, err) end
-  local named = { model = model }
-  for name, value in pairs(body) do named[name] = value end
-  return named
+  return is_kept and model, err
+end
+
+--- A request as it is sent: of a model, and for no stream.
+---@param journal lmm.Journal
+---@return table? request, string? message, lmm.Error? err
+local function request_of(body, client, journal)
+  local model, err = model_of(body, client, journal)
+  if not model then return errors.public(nil, err) end
+  local request = {}
+  for name, value in pairs(body) do request[name] = value end
+  request.model, request.stream, request.stream_options = model, nil, nil
+  return request
 end
 
 --- Asks what a line of the batch format asks. For lmm.map.
 ---@return fun(record: any, client: lmm.Client, journal: lmm.Journal)
 function ask.of_batch()
   return function(record, client, journal)
-    local body, problem, why = with_model(record.body, client, journal)
-    if not body then return nil, problem, why end
-    if record.url == CHAT then return chat(client, body) end
-    local reply, message, err = client:request("POST", ENDPOINTS[record.url], body)
+    local request, problem, why = request_of(record.body, client, journal)
+    if not request then return nil, problem, why end
+    if record.url == CHAT then return chat(client, request) end
+    local reply, message, err = client:request("POST", ENDPOINTS[record.url], request)
     if not reply then return nil, message, err end
     if type(reply.json) ~= "table" then return fail "the server answered with what is no JSON object" end
     return reply.json
@@ -148,9 +158,9 @@ function ask.of_builder(build, fields)
     for name, value in pairs(fields) do body[name] = value end
     for name, value in pairs(made) do body[name] = value end
     if type(body.messages) ~= "table" then return fail "the request has no messages" end
-    local named, problem, err = with_model(body, client, journal)
-    if not named then return nil, problem, err end
-    return chat(client, named)
+    local request, problem, err = request_of(body, client, journal)
+    if not request then return nil, problem, err end
+    return chat(client, request)
   end
 end
 
