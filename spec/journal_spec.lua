@@ -244,6 +244,17 @@ describe("map with an output", function()
     assert.equal("line 4 repeats the custom_id 'x'", records(folder .. "/out.errors.jsonl")[1].error.message)
   end)
 
+  it("knows again in another process what JSON cannot hold, by its place", function()
+    local text = [[
+      local lmm, path = require "lmm", ...
+      local items, count = { { 1, x = 2 }, { 1, [3] = 3 }, print, io.stdout, { part = lmm.image "x.jpg" }, 0 / 0 }, 0
+      assert(lmm.map(items, function() count = count + 1 return 1 end, { output = path }))
+      print(count)
+    ]]
+    local first, second = program.run(text, { path }), program.run(text, { path })
+    assert.same({ "6\n", "0\n" }, { first.out, second.out })
+  end)
+
   it("keeps a reply's own body, and no media bytes", function()
     local data = "data:image/png;base64," .. ("A"):rep(400)
     local drawn = { role = "assistant", content = "hi",

@@ -61,7 +61,8 @@ function sources.json_lines(path)
   return setmetatable({ path = path, reader = reader }, JsonLines)
 end
 
---- Items of a list, or those that a function gives one after the other.
+--- Items of a list, or those that a function gives one after the other. What JSON cannot hold has no text but its type,
+--- which is the same in another process.
 ---@param items table|fun(): any
 ---@param wants_text boolean  for the ids
 ---@return lmm.RecordReader
@@ -74,7 +75,7 @@ function sources.items(items, wants_text)
     local item
     if count then item = items[at] else item = items() end
     if item == nil then return nil end
-    return item, wants_text and (json.text(item) or tostring(item)) or nil, at
+    return item, wants_text and (json.text(item) or type(item)) or nil, at
   end
   return reader
 end
