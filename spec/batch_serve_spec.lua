@@ -197,6 +197,10 @@ describe("lmm batch --serve", function()
     assert.same({ "130\n", "lmm: finishing the 0 rows that run; once more ends it at once\n"
       .. "lmm: stopped after 0 rows; the same command goes on\n" }, { run.out, run.err })
     assert.equal(1, starts())
+    run = around("batch; starts 2; sleep 0.2; kill -INT $batch; kill -TERM $batch; ended", words({}, loading))
+    assert.equal("130\n", run.out)
+    assert.falsy(run.err:find("rror", 1, true))
+    assert.equal(2, starts())
     run = around("batch; lines 8; kill -TERM $batch; ended; batch; lines 20; kill -9 $batch; ended",
       words { "--concurrency", "4" })
     assert.equal("143 137\n", run.out)

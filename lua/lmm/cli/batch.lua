@@ -256,7 +256,7 @@ function batch.answer(args)
   local signal
   local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if signal then
-      run.client:close()
+      if run.client then run.client:close() end -- none yet while the server of --serve loads
       if server then server:kill() end
     else
       signal = name
