@@ -313,6 +313,10 @@ describe("lmm batch", function()
     end
     assert.equal(50, at)
     complained(batch { "merge", outs[1], outs[2] }, 1, "shard 3 of 3 is missing")
+    local one = process.read(outs[1])
+    complained(batch { "merge", outs[1], outs[2], outs[3], "-o", folder .. "/./part.1.jsonl" }, 1,
+      "'.*/./part.1.jsonl' is the output of a run, which may go on: name another file")
+    assert.equal(one, process.read(outs[1]))
     complained(batch { "merge", outs[1], outs[1] }, 1, "are both shard 1 of 3")
     complained(batch { "merge", outs[1], file "none.jsonl" }, 1, "no run has written '.*none.jsonl'")
     os.rename(outs[2], file "aside")

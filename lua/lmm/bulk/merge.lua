@@ -207,6 +207,9 @@ function merge.merge(files, path)
     if not paths.is_errors(file) and file ~= path then outputs[#outputs + 1] = file end
   end
   if #outputs == 0 then return fail "there is no file of results to merge" end
+  if journals.read_run(paths.run(path)) then
+    return fail("'%s' is the output of a run, which may go on: name another file", path)
+  end
   local runs, found, err
   runs, err = read_runs(outputs)
   if not runs then return nil, err end
