@@ -244,6 +244,21 @@ describe("map with an output", function()
     assert.equal("line 4 repeats the custom_id 'x'", records(folder .. "/out.errors.jsonl")[1].error.message)
   end)
 
+  it("does not end well where its files are removed meanwhile", function()
+    for _, name in ipairs { path, folder .. "/out.errors.jsonl" } do
+      clean()
+      local summary, message, err = lmm.map({ 1, 2, 3 }, function(item)
+        os.remove(name)
+        if item == 2 then return nil, "no" end
+        return item
+      end, { output = path, ordered = true })
+      assert.same({ nil, ("'%s' was removed or cut short while the run wrote it"):format(name), 2 },
+        { summary, message, err.summary.done })
+      assert(lmm.map({ 1, 2, 3 }, function(item) return item end, { output = path })) -- what is missing is done again
+      assert.equal(name == path and 2 or 3, #records())
+    end
+  end)
+
   it("knows again in another process what JSON cannot hold, by its place", function()
     local text = [[
       local lmm, path = require "lmm", ...

@@ -270,12 +270,18 @@ function Journal:fail(row, err)
   return true
 end
 
---- Makes what has been written last.
+--- Makes what has been written last, where it can be found.
 ---@return true? lasts, lmm.Error? err
 function Journal:sync()
-  local ok, why = self.results:sync()
-  if ok then ok, why = self.errors:sync() end
-  if not ok then return fail("cannot write '%s' to the disk: %s", self.path, why) end
+  for _, name in ipairs { "results", "errors" } do
+    local file, path = self[name], name == "results" and self.path or self.errors_path
+    local ok, why = file:sync()
+    if not ok then return fail("cannot write '%s' to the disk: %s", path, why) end
+    local _, size = core().read(path, 0)
+    if type(size) ~= "number" or size < file:size() then
+      return fail("'%s' was removed or cut short while the run wrote it", path)
+    end
+  end
   return true
 end
 
