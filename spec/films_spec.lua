@@ -172,10 +172,19 @@ describe("a sound", function()
     assert.matches("audio 1: audio/wav, ", assert(reply, message).text)
   end)
 
+  it("is taken out of a film that does not tell at once what is in it", function()
+    for _, name in ipairs { "film.avi", "film.ts" } do
+      ffmpeg("-f lavfi -i testsrc=duration=1 -f lavfi -i sine=duration=1 -c:v mpeg2video -c:a mp2 %s", path(name))
+      local part = ready(lmm.audio(path(name), { convert = "wav" }))
+      assert.same({ "audio/wav", true }, { part.mime, part.size > 80000 })
+    end
+  end)
+
   it("is not there", function()
-    ffmpeg("-f lavfi -i testsrc=duration=1 -c:v mpeg4 %s", path "silent.mp4")
-    assert.equal("'" .. path "silent.mp4" .. "' has no sound",
-      failed(lmm.audio(path "silent.mp4", { convert = "wav", mime = "audio/mp4" })))
+    for _, name in ipairs { "silent.mp4", "silent.avi" } do
+      ffmpeg("-f lavfi -i testsrc=duration=1 -c:v mpeg4 %s", path(name))
+      assert.equal("'" .. path(name) .. "' has no sound", failed(lmm.audio(path(name), { convert = "wav" })))
+    end
     assert.raises('lmm.audio: convert is "wav", "flac" or "mp3", not ogg', lmm.audio, path "sound.wav",
       { convert = "ogg" })
   end)

@@ -106,8 +106,8 @@ local function check_bytes(self, name, info, opts)
   if refusal then
     invalid(self, "%s is %s, which no server is known to decode: %s (mime or check = false sends it as it is)", name,
       types.describe(self.mime), refusal)
-  elseif kind == "video" and info.has_sound and opts.wanted and prepare.takes_films(self.kind) then
-    return -- its sound is taken out of it
+  elseif kind == "video" and opts.wanted and prepare.takes_films(self.kind) then
+    return -- its sound is taken out of it; whether it has any, not every film tells at once
   elseif kind ~= self.kind and self.kind == "audio" and info.has_sound then
     invalid(self, "%s is %s, not audio: %s takes it (mime = \"audio/%s\" sends it for its sound)", name, self.mime,
       takers[kind], self.mime:match "[^/]+$")
