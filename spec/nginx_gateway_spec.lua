@@ -167,8 +167,10 @@ describe("the gateway", function()
       { KEY .. "-w ' %{http_code}'", '"POST a request".* 405$' },
       { "-d '{}' -w ' %{http_code}'", '"no such key".* 401$' },
       { "-H 'Authorization: Bearer other' -d '{}' -w ' %{http_code}'", '"no such key".* 401$' },
+      { "-H 'Authorization: Bearer ALICES-KEY' -d '{}' -w ' %{http_code}'", '"no such key".* 401$' },
     }
     for _, row in ipairs(rows) do assert.matches(row[2], (server:get(PATH, row[1]))) end
+    assert.matches('"no such path".* 404 application/json$', (server:get("/v1/embeddings", post "{}")))
   end)
 
   it("takes no more than 32 MB, however they are sent", function()
@@ -207,7 +209,7 @@ describe("the gateway", function()
     for line in log:gmatch "[^\n]+" do lines[#lines + 1] = line end
     assert.matches("^%S+ alice 200 mock 0%.%d%d%d %d+%.%d+ %d+%+%d+ %d+ %d+$", lines[1])
     assert.matches("^%S+ bob 200 mock 0%.%d%d%d %d+%.%d+ %d+%+%d+ %d+ %d+$", lines[2])
-    assert.matches("^%S+  401 %- %- ", lines[3])
+    assert.matches("^%S+ %- 401 %- %- ", lines[3])
   end)
 end)
 
