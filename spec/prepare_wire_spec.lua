@@ -294,6 +294,21 @@ describe("lmm.vips", function()
       for side = 10, 20 do -- by then it is done, too
         assert(client:conversation():ask("what?", lmm.image(photo, { max_side = side })))
       end
+      local prepare = require "lmm.prepare"
+      local parts = {}
+      for i = 1, 40 do parts[i] = lmm.image(photo, { convert = "png" }) end
+      local underway
+      prepare.all(parts, function() -- all are begun: the last one waits for a thread
+        underway = fork()
+        return "forked"
+      end)
+      if underway == 0 then
+        local _, err = prepare.all({ parts[40] }, function(elapsed) return elapsed > 5 and { message = "hangs" } end)
+        io.stdout:write((tostring(err.message):gsub("^.*/", "")), "\n")
+        io.stdout:flush()
+        os.exit(0, true)
+      end
+      process.wait_for("the first child's end", function() return not process.runs(underway) end)
       local pid = fork()
       if pid == 0 then
         local _, message = lmm.connect { base_url = url, model = "mock" }:conversation():ask("what?",
@@ -309,6 +324,8 @@ describe("lmm.vips", function()
       print(held ~= nil)
     ]], library, NO_LEAKS)
     os.remove(library)
-    assert.equal("libvips was used before this process was forked, and cannot be used in the child\ntrue\n", said)
+    assert.equal("photo.png' was being prepared when this process was forked, and cannot be in the child: make the "
+      .. "part anew in a process that has not used libvips\n"
+      .. "libvips was used before this process was forked, and cannot be used in the child\ntrue\n", said)
   end)
 end)

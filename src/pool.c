@@ -262,7 +262,7 @@ static void give_up_lost(void) {
 
 int lmm_pool_state(lmm_task *task) {
   if (__atomic_load_n(&task->is_done, __ATOMIC_ACQUIRE)) return LMM_POOL_DONE;
-  if (process != getpid()) return LMM_POOL_BUSY; /* the lock may be held for ever here */
+  if (process != getpid()) return LMM_POOL_PARENTS; /* the lock may be held for ever here */
   (void)pthread_mutex_lock(&lock);
   give_up_lost();
   bool is_lost = task->is_lost;

@@ -37,7 +37,8 @@ enum {
   LMM_NO_PAGE,    /* frames says how many there are */
   LMM_TOO_SLOW,   /* more than its seconds */
   LMM_CANCELLED,
-  LMM_NO_LIBRARY  /* libvips is not there, or cannot be used: detail says why */
+  LMM_NO_LIBRARY, /* libvips is not there, or cannot be used: detail says why */
+  LMM_FORKED      /* this is the child of the process that does it */
 };
 
 typedef struct lmm_task {
@@ -97,8 +98,9 @@ const lmm_engine *lmm_engine_load(char *problem, size_t capacity);
  * process that has used the pool: its threads are gone, and libvips' locks may be held for ever. */
 int lmm_pool_add(lmm_task *task);
 /* LMM_POOL_LOST: its time is long over and it has not come back: it is in a call of a decoder that does not return. Its
- * thread is left alone, and another one takes its place. */
-enum { LMM_POOL_BUSY, LMM_POOL_DONE, LMM_POOL_LOST };
+ * thread is left alone, and another one takes its place. LMM_POOL_PARENTS: it was under way when this process was
+ * forked, and will never be done here. */
+enum { LMM_POOL_BUSY, LMM_POOL_DONE, LMM_POOL_LOST, LMM_POOL_PARENTS };
 int lmm_pool_state(lmm_task *task);
 /* Whoever has added the task wants nothing more of it: it is ended if need be, and freed. */
 void lmm_pool_release(lmm_task *task);

@@ -109,7 +109,7 @@ static int vips_start(lua_State *L) {
 
 static const char *const failures[] = {NULL,      "memory",   "unreadable", "long", "decoder",  "large",
                                        "damaged", "password", "page",       "slow", "cancelled",
-                                       "library"}; /* as LMM_READY... */
+                                       "library", "forked"}; /* as LMM_READY... */
 
 static int push_failure(lua_State *L, int failure, const lmm_task *task) {
   lua_pushnil(L);
@@ -135,6 +135,8 @@ static int job_result(lua_State *L) {
   }
   if (state == LMM_POOL_LOST) {
     count = push_failure(L, LMM_TOO_SLOW, NULL); /* its thread may still write what else it has */
+  } else if (state == LMM_POOL_PARENTS) {
+    count = push_failure(L, LMM_FORKED, NULL);
   } else if (task->failure == LMM_READY && task->format == LMM_TO_COUNT) {
     lua_pushinteger(L, (lua_Integer)task->frames);
   } else if (task->failure == LMM_READY) {

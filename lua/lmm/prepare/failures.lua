@@ -107,6 +107,10 @@ local says = {
       failure.limit)
   end,
   library = no_libvips,
+  forked = function(plan)
+    return invalid("%s was being prepared when this process was forked, and cannot be in the child: make the part anew "
+      .. "in a process that has not used libvips", plan.name)
+  end,
   cancelled = function(plan)
     return errors.new { kind = "cancelled", message = "the preparation of " .. plan.name .. " was cancelled" }
   end,
