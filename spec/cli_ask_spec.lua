@@ -379,11 +379,17 @@ describe("media that lmm ask prepares", function()
     assert.matches("image 1: image/png, 300 x 150",
       answered(lmm({ "ask", "q", "-a", "-", "--page", "1" }, shell.read(pdf))))
     complained(lmm { "ask", "q", "-a", pdf, "--page", "3" }, 1, "two.pdf' has 2 pages, and no page 3")
+    local locked = folder.path "locked.pdf"
+    shell.run(pixels.BARE .. "qpdf --encrypt secret owner 128 --use-aes=y -- %s %s 2>/dev/null || true", pdf, locked)
+    complained(lmm { "ask", "q", "-a", locked, "--page", "1" }, 1,
+      "locked.pdf' has a password: qpdf %-%-decrypt %-%-password=WORD FILE COPY makes a copy without")
   end)
 
   it("are pictures of a video", function()
     assert.matches("video 1: 2 frames of image/jpeg", answered(lmm { "ask", "q", "-a", "spec/media/clip.mkv",
       "--frames", "2" }))
+    complained(lmm { "ask", "q", "-i", "spec/media/clip.mp4", "--frames", "2" }, 1,
+      "is video/mp4, not image %(%-a takes any medium, %-i only pictures%)")
   end)
 
   for _, row in ipairs {

@@ -36,6 +36,7 @@ local rows = {
   { " (mime or check = false sends it as it is)", "" },
   { ": check = false takes what there is of it", "" },
   { "pass { first =, last = }", "--page 1-100, say" },
+  { 'pass { password = "..." }', "qpdf --decrypt --password=WORD FILE COPY makes a copy without" },
   { "pass a smaller max_side", "give a smaller --max-side" },
   { "pass a larger max_side", "give a larger --max-side" },
   { " (check = false sends it as it is)", "" },

@@ -1,4 +1,5 @@
 --- The media of a question: the sources of -i and -a come in, in their order; content parts go out.
+local advice = require "lmm.cli.advice"
 local console = require "lmm.cli.console"
 
 --- lmm.part, which is loaded with the first medium.
@@ -73,9 +74,9 @@ end
 ---@field frames integer?
 
 local function parts_of_pdf(source, name, media)
-  local pages, message = require("lmm").pages(source, { first = media.pages.first, last = media.pages.last,
+  local pages, message, err = require("lmm").pages(source, { first = media.pages.first, last = media.pages.last,
     max_side = media.max_side })
-  if not pages then console.fail("%s", (message:gsub("^the data in bytes", name))) end
+  if not pages then console.fail("%s", (advice.of(message, err):gsub("^the data in bytes", name))) end
   return pages
 end
 
@@ -118,12 +119,15 @@ end
 ---@return lmm.Part[]
 function sources.parts(list, media)
   media = media or {}
-  local out, seen = {}, {}
+  local out, seen, has_failed = {}, {}, false
   for _, given in ipairs(list) do
     local made, kind = parts_of(given, media)
     seen[kind] = true
-    for _, part in ipairs(made) do out[#out + 1] = part end
+    for _, part in ipairs(made) do
+      out[#out + 1], has_failed = part, has_failed or part.err ~= nil
+    end
   end
+  if has_failed then return out end -- whoever sends it tells why, which comes first
   if media.pages and not seen.pdf then console.misuse "--page is for a PDF, and there is none" end
   if media.frames and not seen.video then console.misuse "--frames is for a video, and there is none" end
   if media.max_side and not (seen.image or seen.pdf or media.frames) then
