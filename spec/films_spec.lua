@@ -303,6 +303,17 @@ describe("a video of frames", function()
     assert.matches("4 frames of image/jpeg, 240 x 160 pixels", assert(reply, message).text)
   end)
 
+  it("is shrunk frame by frame", function()
+    local mock = assert(lmm.mock {})
+    local part = lmm.video({ frames = { path "photo.jpg", path "photo.png" } }, { max_side = 60, quality = 50 })
+    assert.same({ 60, 40 }, { part.width, part.height })
+    local reply, message = lmm.connect(mock.url):conversation():ask("what?", part)
+    mock.stop()
+    assert.matches("2 frames of image/jpeg, 60 x 40 pixels", assert(reply, message).text)
+    assert.equal('frame 1 is image/webp, and frames go as JPEG: pass lmm.image(f, { convert = "jpeg" })',
+      lmm.video({ frames = { path "photo.jpg" } }, { convert = "webp" }).err.message)
+  end)
+
   it("has frames of other sizes, of other kinds, or none", function()
     local function message(...) return lmm.video({ frames = { ... } }).err.message end
     assert.equal("frame 2 has 37 x 23 pixels, and the first has 240 x 160: all are of one size",

@@ -1,6 +1,7 @@
 --- Pictures come in; a video part made of them goes out: vLLM's video/jpeg, one data: URL of JPEGs with commas between.
 local errors = require "lmm.errors"
 local parts = require "lmm.part"
+local prepare = require "lmm.prepare"
 
 local frames = {}
 
@@ -10,12 +11,12 @@ local function invalid(format, ...)
   return errors.new { kind = "invalid", message = format:format(...) }
 end
 
---- The image part of one frame; what is no JPEG becomes one.
-local function frame_of(source, i)
+--- The image part of one frame, prepared as is wanted; what is no JPEG becomes one.
+local function frame_of(source, i, wanted)
   local part = source
   if not parts.is(source) then
-    part = parts.new("image", source)
-    if not part.err and part.media and part.mime ~= "image/jpeg" then
+    part = parts.new("image", source, wanted)
+    if not wanted and not part.err and part.media and part.mime ~= "image/jpeg" then
       part = parts.new("image", source, { convert = "jpeg" })
     end
   end
@@ -62,13 +63,15 @@ function frames.new(source, opts)
   end
   local options = { fps = fps }
   for name, value in pairs(opts or {}) do options[name] = value end
+  local wanted = prepare.take_options("image", options)
+  if wanted then wanted.convert = wanted.convert or "jpeg" end
   local self = setmetatable({ kind = "video", mime = "video/jpeg", options = options, frames = {} }, parts.metatable)
   if #given > MOST_FRAMES then
     self.err = invalid("a video of frames has at most %d, not %d", MOST_FRAMES, #given)
     return self
   end
   for i, item in ipairs(given) do
-    self.frames[i], self.err = frame_of(item, i)
+    self.frames[i], self.err = frame_of(item, i, wanted)
     if self.err then return self end
   end
   self.err = check(self.frames)

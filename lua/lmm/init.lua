@@ -52,7 +52,8 @@ end
 
 --- Makes a video part. See lmm.image. `{ frames = { ... }, fps = 2 }` makes one of pictures of one size, each a path,
 --- `{ bytes = ... }` or an image part, which go in one URL (vLLM's video/jpeg; it takes 32 unless told otherwise), or
---- as pictures to a server that is known to take none.
+--- as pictures to a server that is known to take none; options of lmm.image, as `max_side`, prepare those that are no
+--- parts yet.
 ---
 --- With `frames = 8` so many pictures of a film are sent in this form, spread evenly over it, no side longer than
 --- `max_side`; the program ffmpeg takes them when the part is first sent.
