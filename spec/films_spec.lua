@@ -5,6 +5,7 @@ local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
 local prepare = require "lmm.prepare"
 local process = require "spec.support.process"
+local program = require "spec.support.program"
 local programs = require "lmm.prepare.programs"
 local shell = require "spec.support.shell"
 
@@ -278,6 +279,27 @@ describe("the program ffmpeg", function()
       collectgarbage()
       process.wait_for("the program's end", function() return not process.runs(pid) end)
     end)
+  end)
+
+  it("is ended, and leaves no files, when the process that has it is killed", function()
+    os.remove(run)
+    local ended = program.run([[
+      local core, programs, run = require "lmm.core", require "lmm.prepare.programs", ...
+      local job = assert(programs.start("echo $$ $PWD >" .. run .. "; exec sleep 1000"))
+      repeat
+        core.sleep(0.005)
+        local file = io.open(run)
+        local text = file and file:read "*a" or ""
+        if file then file:close() end
+      until text:find "\n"
+      os.execute "kill -9 $PPID"
+      core.sleep(60)
+      job:close()
+    ]], { run })
+    assert.equal(137, ended.status)
+    local pid, place = shell.read(run):match "^(%d+) ([^\n]+)"
+    process.wait_for("the program's end", function() return not process.runs(tonumber(pid)) end)
+    process.wait_for("the end of its folder", function() return not os.rename(place, place) end)
   end)
 end)
 

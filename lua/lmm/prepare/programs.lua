@@ -1,6 +1,6 @@
 --- A program beside this one, as ffmpeg: a script of the shell comes in, which writes files in a folder of its own;
 --- when it is over, how it ended goes out. Nothing waits here, and no loop has to know of it: the shell notes the end
---- in a file. The program is ended when its time is up, and when the job is collected.
+--- in a file. The program is ended when its time is up, when the job is collected, and when this process is gone.
 local core = require "lmm.core"
 
 local programs = {}
@@ -12,7 +12,7 @@ programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 -- $from is where the owner is. timeout ends all of its process group.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
   .. "( ulimit -v %d; timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
-  .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & }"
+  .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & (%s) >/dev/null 2>&1 & }"
 
 --- A word as a shell takes it, whatever is in it.
 function programs.quote(word)
@@ -46,6 +46,17 @@ end
 local KILL = "cd %s 2>/dev/null && kill $(cat pid) 2>/dev/null; cd /; "
   .. "for i in 1 2 3 4 5 6 7 8 9; do rm -rf %s && break; sleep 0.2; done 2>/dev/null"
 
+-- Looks each second whether the owner still runs, which may be killed and remove nothing, as long as there is something
+-- to remove.
+local WATCH = "cd /; for i in $(seq %d); do kill -0 %d && test -d %s || break; sleep 1; done; "
+  .. "kill -0 %d || { %s; }"
+local WATCHED = 10 -- seconds longer than a program may run
+
+local function watch(folder, owner)
+  local name = quote(folder)
+  return WATCH:format(programs.LIMIT + WATCHED, owner, name, owner, KILL:format(name, name))
+end
+
 --- Ends what runs, and removes the folder.
 local function remove(folder, is_over)
   local name = quote(folder)
@@ -59,9 +70,10 @@ function programs.start(script)
   local has_name, folder = pcall(os.tmpname)
   if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
   local name = quote(folder)
-  local ok = os.execute(COMMAND:format(name, name, name, programs.MEMORY / 1024, programs.LIMIT, quote(script)))
-  if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
   local owner, state = core.pid(), {}
+  local ok = os.execute(COMMAND:format(name, name, name, programs.MEMORY / 1024, programs.LIMIT, quote(script),
+    watch(folder, owner)))
+  if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
   local function finalize()
     if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
     state.is_removed = true
