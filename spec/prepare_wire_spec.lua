@@ -1,5 +1,6 @@
 -- Pictures prepared on their way to a server: once, in any loop, without holding up anything else, and told as an error
 -- before anything is sent where that fails.
+local core = require "lmm.core"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
 local program = require "spec.support.program"
@@ -254,6 +255,25 @@ describe("lmm.vips", function()
     os.remove(library)
     assert.equal(("photo.jpg' took more than 1 seconds to prepare, and was given up: shrink it first\n"):rep(4)
       .. "true\n60 x 40\n", said)
+  end)
+
+  it("holds up the end of the process once, not for each of its libraries, by a decoder that does not return", function()
+    local jpeg, file = folder.vips("copy %s %s", "photo.png", "photo.jpg"), path "stuck"
+    local library = program.library "stuck_decoder"
+    local said = run([[
+      local jpeg, stuck = select(3, ...), os.getenv "STUCK_FILE"
+      local vips, core = require "lmm.vips", require "lmm.core"
+      local job = assert(vips.start { path = jpeg, format = "png" })
+      local file
+      while not file do
+        core.sleep(0.005)
+        file = io.open(stuck)
+      end
+      print(core.now())
+    ]], jpeg, NO_LEAKS .. " STUCK=1 STUCK_FILE=" .. file .. " LD_PRELOAD=\"$LD_PRELOAD " .. library .. "\"")
+    local took = core.now() - tonumber((said:match "[%d.]+"))
+    os.remove(library)
+    assert(took < 9, took) -- 5 s are waited
   end)
 
   it("leaves a process that ends while pictures are prepared, whatever is collected or closed", function()

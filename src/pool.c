@@ -68,9 +68,9 @@ static bool is_busy(void) {
 }
 
 /* The libraries below take themselves down as the process ends: nothing may be under way in them then, not even the end
- * of a thread. */
+ * of a thread. It is called twice where they were loaded (see `load`), and waits once. */
 static void end(void) {
-  if (process != getpid()) return; /* in a child that was forked, the threads are the parent's */
+  if (process != getpid() || is_ending) return; /* in a child that was forked, the threads are the parent's */
   struct timespec until = seconds_from_now(EXIT_SECONDS);
   (void)pthread_mutex_lock(&lock);
   is_ending = true;
@@ -80,12 +80,12 @@ static void end(void) {
   while (is_busy() && pthread_cond_timedwait(&ended, &lock, &until) == 0) {}
   const lmm_engine *to_end = is_busy() || lost > 0 ? NULL : engine;
   if (to_end != NULL) engine = NULL;
-  (void)pthread_mutex_unlock(&lock);
   for (size_t i = 0; i < PLACES; i++) {
     if (workers[i].has_ended) (void)pthread_join(workers[i].thread, NULL);
     workers[i].is_used = workers[i].is_used && !workers[i].has_ended;
     workers[i].has_ended = false;
   }
+  (void)pthread_mutex_unlock(&lock);
   if (to_end != NULL) to_end->end();
 }
 
