@@ -257,7 +257,7 @@ describe("lmm.vips", function()
       .. "true\n60 x 40\n", said)
   end)
 
-  it("holds up the end of the process once, not for each of its libraries, by a decoder that does not return", function()
+  it("holds up the end of the process once, where a decoder does not return", function()
     local jpeg, file = folder.vips("copy %s %s", "photo.png", "photo.jpg"), path "stuck"
     local library = program.library "stuck_decoder"
     local said = run([[
