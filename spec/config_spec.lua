@@ -2,6 +2,7 @@
 -- be; keys, templates, and the names that the commands take.
 local cli = require "spec.support.cli"
 local config = require "lmm.config"
+local json = require "lmm.json"
 local lmm = require "lmm"
 local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
@@ -242,6 +243,34 @@ describe("the command", function()
     complained(run { "ask", "-m", "other", "q" }, 1, "other")
     complained(run { "ask", "--server", "gpux", "q" }, 2, "there is no server 'gpux' in [^\n]* %(there are: gpu%)")
     complained(run { "ask", "--server", "gpu", "--url", server.url, "q" }, 2, "both say which server it is")
+  end)
+
+  it("compares models of the configuration in a grid, each at its server and with its fields", function()
+    local count = folder .. "/count"
+    local other = assert(mock.start { delay = 0, model = "large" })
+    write((([[return { default = "fast", servers = {
+        gpu = { base_url = "URL", key = { command = { "sh", "-c", "echo x >>'COUNT'; echo sk-of-gpu" } } },
+        open = { base_url = "%s" } },
+      models = { fast = { server = "gpu", model = "mock", params = { mock = { reply = "configured" } } },
+        warm = { server = "gpu", model = "mock", params = { mock = { reply = "warm" } } },
+        big = { server = "open", model = "large" } } }]]):format(other.url):gsub("COUNT", count)))
+    local function grid(...)
+      local words = { "grid", "--prompt", "q", "-o", folder .. "/page.html", "--no-log", "--json", "-", ... }
+      local texts, models = {}, {}
+      for _, cell in ipairs(json.decode(program.run(words).out).cells) do
+        texts[#texts + 1] = cell.answer and cell.answer.text or cell.missing or cell.error.message
+        models[#models + 1] = cell.model
+      end
+      return texts, models
+    end
+    local texts, models = grid("-m", "fast", "-m", "warm", "-m", "big", "-m", "mock")
+    assert.same({ "configured", "warm", "question: q", "question: q" }, texts)
+    assert.same({ "fast", "warm", "big", "mock" }, models)
+    assert.equal("x\n", shell.read(count)) -- one client, and so one key, for all models of a server
+    assert.same({ "mine", "mine" }, (grid("-m", "fast", "-m", "warm", "-p", 'mock={"reply":"mine"}')))
+    assert.same({ "configured" }, (grid()))
+    assert.same({ "question: q" }, (grid("--server", "open", "-m", "large")))
+    other.stop()
   end)
 
   it("without a configuration takes names as the server's own", function()

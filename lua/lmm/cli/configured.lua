@@ -55,7 +55,9 @@ function configured.options(args, url)
   for name, value in pairs(found.params) do param[#param + 1] = { name = name, value = value } end
   for _, given in ipairs(args.param or {}) do param[#param + 1] = given end
   args.param = args.param and param
-  return has_url(args) and {} or found.options
+  if has_url(args) then return {} end
+  args.server = found.server
+  return found.options
 end
 
 --- Names of the configuration, for completion: none where there is none, or where it is wrong.

@@ -34,7 +34,7 @@ local function read_where(path)
 end
 
 --- Options of lmm.connect. Where -m names a model of the configuration, `args.model` becomes the server's own name for
---- it, and its fields go before those of -p.
+--- it, `args.server` the name of its server, and its fields go before those of -p.
 ---@param where lmm.cli.Where?  what the file of --url-file tells, where it has been read already
 ---@param url string?  of the server to ask where nothing names another one, in the place of the default
 function connection.options(args, where, url)

@@ -142,9 +142,20 @@ local function overlay(definition, args)
   return copy
 end
 
---- How models that are only named are reached; they are logged as everywhere.
-local function connect_options(args)
-  return logging.apply(connection.options(args), args)
+--- What the names of models stand for: those of the configuration, else the server's own. All are logged as everywhere.
+---@return fun(name: string?): lmm.GridNamed
+local function namer(args)
+  local by_server = {}
+  return function(name)
+    local given, params = {}, {}
+    for key, value in pairs(args) do given[key] = value end
+    given.model, given.param = name, {}
+    local options = connection.options(given)
+    local server = given.server or ""
+    by_server[server] = by_server[server] or logging.apply(options, args)
+    for _, param in ipairs(given.param) do params[param.name] = param.value end
+    return { connect = by_server[server], model = given.model, params = params }
+  end
 end
 
 --- Reads the file, and makes the plan.
@@ -155,7 +166,7 @@ local function make_plan(path, args)
   local definition, err = {}, nil
   if path then definition, err = grids.load(path) end
   if not definition then return nil, err end
-  return grids.plan(overlay(definition, args), { path = path, connect = connect_options(args) })
+  return grids.plan(overlay(definition, args), { path = path, connect = namer(args) })
 end
 
 local function page_of(path, args)
@@ -200,7 +211,7 @@ local function run_plan(plan, page, args, state, line)
   return grids.run(plan, {
     page = page, fresh = args.fresh, retry_errors = args.retry_errors, concurrency = args.concurrency,
     timeout = args.timeout, server_timeout = args.server_timeout, csv = args.csv, markdown = args.markdown,
-    json = args.json, junit = args.junit, log = connect_options(args).log,
+    json = args.json, junit = args.junit, log = logging.apply({}, args).log,
     on_progress = function(progress)
       line:show(progress.seconds, describe(progress))
       return not state.signal

@@ -23,7 +23,7 @@ end
 
 --- Makes a plan of a grid; nobody is asked yet.
 ---@param definition lmm.Grid
----@param opts { path: string?, connect: table? }?
+---@param opts { path: string?, connect: table|(fun(name: string?): lmm.GridNamed)|nil }?
 ---@return lmm.GridPlan? plan, lmm.Error? err
 function grid.plan(definition, opts)
   local checked, err = definitions.check(definition, opts and opts.path or "the grid")

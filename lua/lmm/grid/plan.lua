@@ -14,7 +14,13 @@ local plans = {}
 ---@field name string?      as the server knows it; found out where nobody names it
 ---@field label string      for people
 ---@field client lmm.Client
+---@field params table?     fields of its requests
 ---@field problem string?   why it cannot be asked
+
+---@class lmm.GridNamed   what a name stands for
+---@field connect table      options of lmm.connect, the same table for each model of a server
+---@field model string?      the server's own name; nil: the first that it lists
+---@field params table?
 
 ---@class lmm.GridPlan
 ---@field definition lmm.Grid
@@ -72,19 +78,35 @@ local function host_of(client)
   return (client.base_url:gsub("^%a+://", ""):gsub("/v%d+/*$", ""))
 end
 
---- The models: names are those of the grid's own server.
-local function find_models(given, connect)
-  local own
-  local function own_client()
-    own = own or clients.new(connect)
-    return own
+--- What makes the model of a name, or the one that is asked where none is named. Models of one server share a client.
+---@param connect table|fun(name: string?): lmm.GridNamed
+---@param prices table?
+---@return fun(name: string?): lmm.GridModel
+local function namer(connect, prices)
+  local made = {}
+  return function(name)
+    local named = type(connect) == "function" and connect(name) or { connect = connect, model = name }
+    local client = made[named.connect]
+    if not client then
+      local options = {}
+      for field, value in pairs(named.connect) do options[field] = value end
+      options.prices = prices or options.prices
+      client = clients.new(options)
+      made[named.connect] = client
+    end
+    return { name = named.model or client.given_model, client = client, params = named.params,
+      label = name ~= named.model and name or nil }
   end
+end
+
+--- The models of a list. Those that are only named, and the one where there is no list, are made by `by_name`.
+local function find_models(given, by_name)
   local list = type(given) == "table" and (given[1] ~= nil or next(given) == nil) and given or { given }
   local found = {}
   for i, item in ipairs(list) do
     local entry
     if type(item) == "string" and item ~= "" then
-      entry = { name = item, client = own_client() }
+      entry = by_name(item)
     elseif type(item) == "table" and type(item.chat) == "function" then
       entry = { name = item.given_model, client = item }
     elseif type(item) == "table" then
@@ -98,10 +120,7 @@ local function find_models(given, connect)
     end
     found[i] = entry
   end
-  if #found == 0 then
-    local client = own_client()
-    found[1] = { name = client.given_model, client = client }
-  end
+  if #found == 0 then found[1] = by_name(nil) end
   return found
 end
 
@@ -109,7 +128,7 @@ end
 local function label_models(models)
   local seen = {}
   for _, model in ipairs(models) do
-    if model.name then seen[model.name] = (seen[model.name] or 0) + 1 end
+    if model.name and not model.label then seen[model.name] = (seen[model.name] or 0) + 1 end
   end
   for _, model in ipairs(models) do
     if not model.label then
@@ -122,19 +141,17 @@ end
 
 --- Makes a plan; nobody is asked yet.
 ---@param definition lmm.Grid
----@param opts { path: string?, connect: table? }?  connect: options of lmm.connect for models that are only named
+---@param opts { path: string?, connect: table|(fun(name: string?): lmm.GridNamed)|nil }?  connect: options of
+--- lmm.connect for models that are only named, or what says what a name stands for
 ---@return lmm.GridPlan? plan, lmm.Error? err
 function plans.new(definition, opts)
   opts = opts or {}
-  local self = setmetatable({ definition = definition, path = opts.path}, Plan)
-  local connect = {}
-  for name, value in pairs(opts.connect or {}) do connect[name] = value end
-  connect.prices = definition.prices or connect.prices
+  local self = setmetatable({ definition = definition, path = opts.path }, Plan)
   local err
   self.prompts, err = find_prompts(definition.prompts)
   if self.prompts then self.images, err = images.find(definition.images, definition.image) end
   if self.images then self.settings, err = settings.find(definition.settings) end
-  if self.settings then self.models, err = find_models(definition.models, connect) end
+  if self.settings then self.models, err = find_models(definition.models, namer(opts.connect or {}, definition.prices)) end
   if not self.models then return nil, err end
   self.repeats = definition.repeats or 1
   self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"
@@ -218,7 +235,7 @@ function Plan:request(cell)
   local system = cell.prompt.system or self.definition.system
   if system then table.insert(messages, 1, { role = "system", content = system }) end
   local request = {}
-  for _, fields in ipairs { self.definition.params or {}, cell.setting.fields } do
+  for _, fields in ipairs { cell.model.params or {}, self.definition.params or {}, cell.setting.fields } do
     for name, value in pairs(fields) do request[name] = value end
   end
   request.model, request.messages = cell.model.name, messages
