@@ -96,20 +96,30 @@ describe("installing", function()
     assert.equal(written, shell.read(prefix .. "/bin/lmm"))
   end)
 
-  it("compiles the modules, which name the plain files, and stand back where they are another Lua's", function()
+  it("compiles the modules, which name the plain files, and stand back where they are not of these files and this Lua", function()
     local prefix = scratch .. "/compiled"
     local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
     local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
     assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     local source = paths_of(prefix, version) .. "cd / && " .. interpreter
       .. [[ -e 'require "lmm".connect() print(debug.getinfo(require "lmm.client".new, "Sl").source)']]
-    local text = shell.read(plain)
-    os.remove(plain)
+    local text, whole = shell.read(plain), shell.read(compiled)
+    local marked = text:gsub("@class", "@CLASS") -- which no function is made of
+    shell.write(compiled, (whole:gsub("\n.*", function(rest)
+      return "\n" .. text .. rest:sub(#text + 2):gsub("lmm/client/init%.lua", "lmm/CLIENT/init.lua")
+    end)))
+    assert.equal("@" .. plain:gsub("client/", "CLIENT/") .. "\nexit 0\n", run(source)) -- it is what runs
+    shell.write(plain, marked) -- of the same size
+    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    shell.write(plain, text .. "-- more\n")
     assert.equal("@" .. plain .. "\nexit 0\n", run(source))
     shell.write(plain, text)
-    shell.write(compiled, "\27Lua of another kind")
-    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    for _, bytes in ipairs { "", "\27Lua of another kind", whole:sub(1, 2000), (whole:gsub("\27.*", "\27Lua of another")) } do
+      shell.write(compiled, bytes)
+      assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    end
     os.remove(plain)
+    shell.write(compiled, whole)
     assert.matches("module 'lmm.client' not found", run(source))
   end)
 
