@@ -52,11 +52,11 @@ describe("a configuration", function()
       .. 'url } },\n'
       .. 'models = { fast = { server = "gpu", model = "m", params = { temperature = 0 } } }, templates = { t = '
         .. '"a {b}" } }')
-    local json = write('{ "default": "fast", "servers": { "gpu": { "base_url": "http://gpu:1/v1" } }, "models": '
+    local in_json = write('{ "default": "fast", "servers": { "gpu": { "base_url": "http://gpu:1/v1" } }, "models": '
       .. '{ "fast":'
       .. ' { "server": "gpu", "model": "m", "params": { "temperature": 0 } } }, "templates": { "t": "a {b}" } }',
         "x.json")
-    for _, file in ipairs { lua, json } do
+    for _, file in ipairs { lua, in_json } do
       local read = assert(lmm.config(file))
       local client, params = read:connect "fast"
       assert.same({ "http://gpu:1/v1", { temperature = 0 }, { prompt = "a {b}" } }, { client.base_url, params,

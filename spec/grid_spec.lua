@@ -217,6 +217,29 @@ describe("lmm grid", function()
   end)
 end)
 
+local does_hook = rawget(_G, "jit") and pending or it -- LuaJIT calls no hook in what it has compiled
+
+describe("Ctrl-C in a grid file", function()
+  local endless = {
+    { "of which nothing ends", "while true do end" },
+    { "whose prompts do not end", "return { prompts = function() while true do end end }" },
+    { "whose check does not end", "return { prompts = 'x', check = function() while true do end end }" },
+  }
+  for _, row in ipairs(endless) do
+    does_hook(row[1] .. " ends it", function()
+      local path = file("grid.lua", (row[2]:gsub("while", 'io.stderr:write "endless\\n" while')))
+      for signal, status in pairs { INT = 130, TERM = 143 } do
+        local run = program.shell(([[%s >$out 2>$err & pid=$!
+          while ! grep -qs endless $err; do sleep 0.02; done
+          while ! grep -qs lmm: $err; do kill -%s $pid; sleep 0.05; done; wait $pid; echo $? >$status]]):format(
+          program.command { "grid", path, "-o", PAGE }, signal))
+        assert.same({ "", status }, { run.out, run.status })
+        assert.matches("lmm: stopped: the same command goes on\n$", run.err)
+      end
+    end)
+  end
+end)
+
 describe("a grid file", function()
   local rows = {
     { "that raises", 'return {\n  prompts = error "boom" }', "grid.lua:2: boom$" },

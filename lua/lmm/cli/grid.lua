@@ -222,10 +222,22 @@ local function run_plan(plan, page, args, state, line)
   })
 end
 
+local HOOKED = 1000000 -- instructions of a grid's functions between looks at signals
+
+--- Has signals looked for while the file or one of its functions runs, which may not end: it is cut off as Ctrl-C would
+--- cut off any program of Lua's. LuaJIT calls no hook in what it has compiled.
+local function hook(uv, state)
+  debug.sethook(function()
+    uv.run "nowait"
+    if state.signal and not state.plan or state.is_cut then error("interrupted!", 0) end
+  end, "", HOOKED)
+end
+
 --- Listens for what ends a run: once, and what runs is finished; twice, and it is cut off.
 local function listen(uv, state, line)
   return signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if state.signal and state.plan then
+      state.is_cut = true
       for _, model in ipairs(state.plan.models) do model.client:close() end
     end
     state.signal = state.signal or name
@@ -261,6 +273,7 @@ function grid.make(args)
   local line, state = require "lmm.cli.progress".new(), {}
   local close = listen(uv, state, line)
   local ok, summary, err = pcall(signals.run_task, uv, function()
+    hook(uv, state)
     local plan, problem = make_plan(path, args)
     if not plan then return nil, problem end
     state.plan = plan
@@ -268,10 +281,11 @@ function grid.make(args)
   end)
   close()
   line:clear()
-  if not ok then error(summary, 0) end
-  if not summary then return nil, err.message, err end
+  local is_cut = not ok and type(summary) == "string" and summary:find "interrupted!$"
+  if not ok and not is_cut then error(summary, 0) end
+  if ok and not summary then return nil, err.message, err end
   if state.signal then
-    console.note("%s", conclusion(page, summary))
+    if ok then console.note("%s", conclusion(page, summary)) end
     error({ status = STATUS[state.signal], message = "stopped: the same command goes on" }, 0)
   end
   return judge(args, page, summary)
@@ -310,10 +324,12 @@ function grid.watch(args)
   while not state.signal do
     if is_changed then
       is_changed = false
-      signals.run_task(uv, function()
+      local ok, problem = pcall(signals.run_task, uv, function()
+        hook(uv, state)
         run_once(path, page, args, state, line)
         return true
       end)
+      if not ok and not state.signal then error(problem, 0) end
     end
     if not state.signal then
       signals.run_until(uv, function() return is_changed or state.signal ~= nil end)

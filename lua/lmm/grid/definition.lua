@@ -52,6 +52,14 @@ function definition.place(path, raised)
   return (message:gsub(": lmm: ", ": "))
 end
 
+--- Calls a function of a grid's file, as pcall does; but Ctrl-C goes on to whoever runs the grid.
+---@return boolean ok, any ...
+function definition.call(fn, ...)
+  local ok, first, second = pcall(fn, ...)
+  if not ok and type(first) == "string" and first:find "interrupted!$" then error(first, 0) end
+  return ok, first, second
+end
+
 local function fail(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
@@ -96,7 +104,7 @@ function definition.load(path)
   local chunk
   chunk, message = (loadstring or load)((text:gsub("^#[^\n]*", "")), NAME) -- luacheck: ignore 113
   if not chunk then return fail("%s", definition.place(path, message)) end
-  local ok, given = pcall(chunk, path)
+  local ok, given = definition.call(chunk, path)
   if not ok then return fail("%s", definition.place(path, given)) end
   if type(given) ~= "table" then
     return fail("%s returns %s, not a table { prompts = { ... }, images = ..., models = ... }", path,

@@ -151,7 +151,8 @@ function plans.new(definition, opts)
   self.prompts, err = find_prompts(definition.prompts)
   if self.prompts then self.images, err = images.find(definition.images, definition.image) end
   if self.images then self.settings, err = settings.find(definition.settings) end
-  if self.settings then self.models, err = find_models(definition.models, namer(opts.connect or {}, definition.prices)) end
+  local by_name = namer(opts.connect or {}, definition.prices)
+  if self.settings then self.models, err = find_models(definition.models, by_name) end
   if not self.models then return nil, err end
   self.repeats = definition.repeats or 1
   self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"
@@ -207,7 +208,7 @@ end
 local function content_of(self, cell)
   local prompt = cell.prompt.prompt
   if type(prompt) == "function" then
-    local ok, made = pcall(prompt, self:row(cell))
+    local ok, made = definitions.call(prompt, self:row(cell))
     if not ok then return nil, definitions.place(self.path, made) end
     if type(made) == "table" and made[1] ~= nil then
       local content, words = {}, {}

@@ -52,7 +52,7 @@ local function check(plan, cell, record)
   if not fn then return nil end
   local row = plan:row(cell)
   row.question = record.question
-  local ok, result, why = pcall(fn, reply_of(record.answer), row)
+  local ok, result, why = definitions.call(fn, reply_of(record.answer), row)
   if not ok then return false, "check: " .. definitions.place(plan.path, result) end
   if type(result) ~= "number" then return result ~= nil and result ~= false, why and tostring(why) end
   if result ~= result or result < 0 or result > 1 then
