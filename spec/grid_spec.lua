@@ -278,6 +278,17 @@ describe("a grid file", function()
     assert.matches("grid.lua:2: attempt to index", texts()[2])
   end)
 
+  it("is not written over, nor is one file by two outputs", function()
+    local text = "return { prompts = 'x' }"
+    local path = file("grid.lua", text)
+    complained(program.run { "grid", path, "-o", folder .. "/./grid.lua" }, 2, "grid.lua' is the grid, and cannot be page")
+    complained(program.run { "grid", path, "-o", PAGE, "--csv", path }, 2, "is the grid, and cannot be csv, too")
+    complained(program.run { "grid", "watch", path, "-o", path }, 2, "is the grid, and cannot be page, too")
+    complained(grid { "--prompt", "x", "--json", PAGE }, 2, "is page, and cannot be json, too")
+    complained(grid { "--prompt", "x", "--json", "-", "--csv", "-" }, 2, "'%-' is csv, and cannot be json, too")
+    assert.equal(text, process.read(path))
+  end)
+
   it("that is not there", function()
     complained(program.run { "grid", file "none.lua" }, 1, "cannot read the grid: .*No such file")
     complained(program.run { "grid" }, 2, "give a file GRID.lua, or %-%-prompt TEXT")

@@ -169,8 +169,25 @@ local function make_plan(path, args)
   return grids.plan(overlay(definition, args), { path = path, connect = namer(args) })
 end
 
+--- What two paths of one file have in common.
+local function place_of(path)
+  if path == "-" then return path end
+  local absolute = require("lmm.version").check("lmm.files").absolute(path) or path
+  return require "luv".fs_realpath(path) or (absolute:gsub("/%./", "/"):gsub("//+", "/"))
+end
+
+--- The path of the page. No two things are written to one file, and nothing over the grid's own.
+---@return string
 local function page_of(path, args)
-  return args.output or (path and path:match "[^/]*$":gsub("%.lua$", "") or "grid") .. ".html"
+  local page = args.output or (path and path:match "[^/]*$":gsub("%.lua$", "") or "grid") .. ".html"
+  local taken = { [path and place_of(path) or ""] = "the grid" }
+  for _, name in ipairs { "page", "csv", "markdown", "json", "junit" } do
+    local file = name == "page" and page or args[name]
+    local place = file and place_of(file)
+    if place and taken[place] then console.misuse("'%s' is %s, and cannot be %s, too", file, taken[place], name) end
+    if place then taken[place] = name end
+  end
+  return page
 end
 
 -- ---- a run -------------------------------------------------------------------------------------------------------
