@@ -99,6 +99,7 @@ describe("a configuration", function()
       "2: templates.t: it has no prompt" },
     { "a default for no hole", "return { templates = { t = { prompt = '{a}', defaults = {\n b = 'x' } } } }",
       "2: templates.t.defaults.b: the prompt has no hole {b}" },
+    { "a name that is a number", "return { models = {\n [2] = {} } }", "1: models.2: a name is a string, not a number" },
     { "Lua that is none", "return {\n  a = = 1 }", "2: unexpected symbol near '='" },
     { "an error of its own", "\nerror 'mine'", "2: mine" },
     { "what is no table", "return 1", "nil: it gives a number, not a table" },
@@ -193,6 +194,7 @@ describe("a key", function()
       ['{ command = { "sh", "-c", "echo sk-secret; exit 3" } }'] = "the command 'sh' ended with status 3$",
       ['{ command = "lmm-no-such-command" }'] = "the command 'lmm%-no%-such%-command' ended with status 127$",
       ['{ command = "true" }'] = "the command 'true' printed nothing$",
+      ['{ command = "yes" }'] = "the command 'yes' prints more than 65536 bytes$",
       ['{ env = "LMM_NO_SUCH" }'] = "the variable LMM_NO_SUCH is not set$",
       ['{ file = "/nowhere/key" }'] = "cannot read /nowhere/key: No such file or directory$",
     } do
@@ -333,6 +335,11 @@ describe("the command", function()
       .. "templates)\nlmm: %s:3: b: "
       .. "there is no 'b' here (there are: default, models, servers, templates)\n"):format(path, path) },
       { wrong.status, wrong.err })
+    write "return { models = { { server = 'x' }, m = 3 } }"
+    wrong = run { "config" }
+    assert.matches("\n   1  +the first that is listed at x\n   m  +3\n", wrong.out)
+    assert.matches("models.1: a name is a string", wrong.err)
+    assert.equal("1\nm\n", answered(run { "config", "--list", "models" }))
     shell.run("rm -r %s", folder)
     complained(run { "config" }, 1, "there is no configuration at ")
   end)

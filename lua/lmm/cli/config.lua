@@ -56,7 +56,7 @@ end
 local function sorted(list)
   local names = {}
   for name in pairs(list) do names[#names + 1] = name end
-  table.sort(names)
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end) -- in a wrong file not all are strings
   return names
 end
 
@@ -104,7 +104,7 @@ local function print_kind(title, list, describe, default)
   console.write("\n" .. title .. ":\n")
   for _, name in ipairs(sorted(list)) do
     local what = type(list[name]) == "table" and describe(list[name]) or tostring(list[name])
-    console.write(("   %-14s %s%s\n"):format(name, what, name == default and "  [default]" or ""))
+    console.write(("   %-14s %s%s\n"):format(tostring(name), what, name == default and "  [default]" or ""))
   end
 end
 

@@ -102,6 +102,14 @@ local function check_template(add, path, given)
   end
 end
 
+--- Calls `fn(path, given)` for each entry of a table by names.
+local function each(add, kind, list, fn)
+  for name, given in pairs(list or {}) do
+    local path = { kind, tostring(name) }
+    if type(name) == "string" then fn(path, given) else add(path, "a name is a string, not a %s", type(name)) end
+  end
+end
+
 --- All that is wrong.
 ---@param config { servers: table, models: table, templates: table, default: string? }  as it was read
 ---@param to_options fun(server: table): table  what lmm.connect takes
@@ -112,9 +120,9 @@ return function(config, to_options)
   end })
   if not check_rows(add, {}, TOP, config) then return add.list end
   local whole = { servers = config.servers or {} }
-  for name, given in pairs(whole.servers) do check_server(add, { "servers", name }, given, to_options) end
-  for name, given in pairs(config.models or {}) do check_model(add, { "models", name }, given, whole) end
-  for name, given in pairs(config.templates or {}) do check_template(add, { "templates", name }, given) end
+  each(add, "servers", whole.servers, function(path, given) check_server(add, path, given, to_options) end)
+  each(add, "models", config.models, function(path, given) check_model(add, path, given, whole) end)
+  each(add, "templates", config.templates, function(path, given) check_template(add, path, given) end)
   local default = config.default
   if default and not whole.servers[default] and not (config.models or {})[default] then
     add({ "default" }, "there is no server and no model '%s'", default)

@@ -40,9 +40,8 @@ function readers.command(command)
   local text = pipe:read(MOST) or ""
   pipe:close()
   local printed, status = text:match "^(.*)%[(%d+)%]\n$"
-  if status ~= "0" then
-    return nil, ("the command '%s' ended with status %s"):format(name, status or "unknown")
-  end
+  if not status then return nil, ("the command '%s' prints more than %d bytes"):format(name, MOST) end
+  if status ~= "0" then return nil, ("the command '%s' ended with status %s"):format(name, status) end
   return printed, ("the command '%s' printed nothing"):format(name)
 end
 
