@@ -122,6 +122,7 @@ build = {
     ["lmm.cli.embed"] = "lua/lmm/cli/embed.lua",
     ["lmm.cli.field"] = "lua/lmm/cli/field.lua",
     ["lmm.cli.grid"] = "lua/lmm/cli/grid.lua",
+    ["lmm.cli.grid_file"] = "lua/lmm/cli/grid_file.lua",
     ["lmm.cli.log"] = "lua/lmm/cli/log.lua",
     ["lmm.cli.logging"] = "lua/lmm/cli/logging.lua",
     ["lmm.cli.manual"] = "lua/lmm/cli/manual.lua",

@@ -281,7 +281,7 @@ describe("a grid file", function()
   it("is not written over, nor is one file by two outputs", function()
     local text = "return { prompts = 'x' }"
     local path = file("grid.lua", text)
-    complained(program.run { "grid", path, "-o", folder .. "/./grid.lua" }, 2, "grid.lua' is the grid, and cannot be page")
+    complained(program.run { "grid", path, "-o", folder .. "/./grid.lua" }, 2, "is the grid, and cannot be page, too")
     complained(program.run { "grid", path, "-o", PAGE, "--csv", path }, 2, "is the grid, and cannot be csv, too")
     complained(program.run { "grid", "watch", path, "-o", path }, 2, "is the grid, and cannot be page, too")
     complained(grid { "--prompt", "x", "--json", PAGE }, 2, "is page, and cannot be json, too")

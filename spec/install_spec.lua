@@ -96,7 +96,7 @@ describe("installing", function()
     assert.equal(written, shell.read(prefix .. "/bin/lmm"))
   end)
 
-  it("compiles the modules, which name the plain files, and stand back where they are not of these files and this Lua", function()
+  it("compiles the modules, which name the plain files, used where they are of these and this Lua", function()
     local prefix = scratch .. "/compiled"
     local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
     local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
@@ -114,7 +114,8 @@ describe("installing", function()
     shell.write(plain, text .. "-- more\n")
     assert.equal("@" .. plain .. "\nexit 0\n", run(source))
     shell.write(plain, text)
-    for _, bytes in ipairs { "", "\27Lua of another kind", whole:sub(1, 2000), (whole:gsub("\27.*", "\27Lua of another")) } do
+    local other = whole:gsub("\27.*", "\27Lua of another kind")
+    for _, bytes in ipairs { "", "\27Lua of another kind", whole:sub(1, 2000), other } do
       shell.write(compiled, bytes)
       assert.equal("@" .. plain .. "\nexit 0\n", run(source))
     end
