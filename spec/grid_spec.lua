@@ -199,6 +199,20 @@ describe("lmm grid", function()
     assert.matches("page.html: 1 cells", run.err)
   end)
 
+  it("writes into a pipe or a device as it is, and says where it cannot", function()
+    local pipe, read = file "pipe", file "read"
+    os.execute(("mkfifo %s && cat %s >%s &"):format(pipe, pipe, read))
+    process.wait_for("the pipe", function() return os.execute("test -p " .. pipe) end)
+    answered(grid { "--prompt", "one", "--csv", pipe })
+    process.wait_for("the table", function() return (process.read(read) or ""):find "one.*\n$" end)
+    assert.equal(0, select(3, os.execute("test -p " .. pipe)) or 0)
+    complained(grid { "--prompt", "one", "--csv", "/dev/full" }, 1, "cannot write '/dev/full': No space left on device")
+    local run = program.shell(("%s >/dev/full 2>$err; echo $? >$status"):format(
+      program.command { "grid", "--prompt", "one", "-o", PAGE, "--csv", "-" }))
+    assert.equal(1, run.status)
+    assert.matches("cannot write '%-': No space left on device\n$", run.err)
+  end)
+
   it("is ended by Ctrl-C with a page of what there is, and goes on", function()
     local words = { "--prompt", "one", "--images", file "*.jpg", "--repeat", "40", "--concurrency", "1",
       "--param", 'mock={"delay":0.05}' }

@@ -93,8 +93,19 @@ local function add(summary, record, has_check)
   if record.check == true then summary.passed = summary.passed + 1 end
 end
 
+--- Opens what is written as a file beside it, which takes its place in the end; a device, a pipe and the standard
+--- output are written to as they are.
+---@return file*? out, string path_or_message
+local function open(path)
+  if path == "-" then return io.stdout, path end
+  local kind = require("lmm.version").check("lmm.files").kind(path)
+  local written = (not kind or kind == "file") and path .. ".new" or path
+  local file, message = io.open(written, "wb")
+  return file, file and written or message
+end
+
 --- Writes to a file as a whole: what is there stays until all of it is written.
----@param path string
+---@param path string  "-": the standard output
 ---@param write fun(out: { write: function }): nil  what writes it
 ---@return integer? bytes, lmm.Error? err
 local function to_file(path, write)
@@ -102,13 +113,8 @@ local function to_file(path, write)
     return nil, errors.new { kind = "invalid", message = ("cannot write '%s': %s"):format(path,
       tostring(message):gsub("^.*: ", "")) }
   end
-  if path == "-" then
-    write(io.stdout)
-    return 0
-  end
-  local temporary = path .. ".new"
-  local file, message = io.open(temporary, "wb")
-  if not file then return fail(message) end
+  local file, written = open(path)
+  if not file then return fail(written) end
   local failed
   local out = { write = function(self, ...)
     local ok, why = file:write(...)
@@ -116,15 +122,20 @@ local function to_file(path, write)
     return self
   end }
   local ok, raised = pcall(write, out)
-  local bytes = file:seek "cur"
-  local closed, why = file:close()
-  if not closed then failed = failed or why end
+  local done, why = file:flush() -- here, since seek drops what it cannot write
+  local bytes = file:seek "cur" or 0
+  if not done then failed = failed or why end
+  if file ~= io.stdout then
+    done, why = file:close()
+    if not done then failed = failed or why end
+  end
   if ok and not failed then
-    local replaced, problem = require("lmm.version").check("lmm.files").replace(temporary, path)
+    if written == path then return bytes end
+    local replaced, problem = require("lmm.version").check("lmm.files").replace(written, path)
     if replaced then return bytes end
     failed = problem
   end
-  os.remove(temporary)
+  if written ~= path then os.remove(written) end
   if not ok then error(raised, 0) end
   return fail(failed)
 end
