@@ -116,7 +116,7 @@ demo: ## installs what is missing, builds, and asks the built-in server about a 
 LUAS   := lua5.4 lua5.1 lua5.2 lua5.3 luajit
 ABIS   := 5.1 5.2 5.3 5.4
 TESTED := $(if $(filter file,$(origin LUA)),$(LUAS),$(LUA))
-test: ## installs what tests need, builds, and runs every spec on every Lua, or on LUA=lua5.1 alone
+test: ## installs what tests need, builds, and runs every spec on every Lua that it is about, or on LUA=lua5.1 alone
 	@$(NEED) $(TEST_PACKAGES) $(if $(word 2,$(TESTED)),$(foreach lua,$(TESTED),$(call PROGRAM_PACKAGE,$(lua))) \
 	  $(foreach abi,$(ABIS),$(call HEADER_PACKAGE,$(abi))))
 	@$(NEED) valgrind || true # check-cost says that it is skipped
