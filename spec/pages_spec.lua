@@ -90,12 +90,14 @@ describe("the pages of a PDF", function()
     local file, count = pdf("three.pdf", 3), nil
     lmm.go(function() count = #assert(lmm.pages(file)) end):wait()
     assert.equal(3, count)
-    local task
     local kind
-    task = lmm.go(function()
+    local count_pages = prepare.count_pages
+    prepare.count_pages = function() return { result = function() return false end } end -- a job that takes its time
+    local task = lmm.go(function()
       local _, _, err = lmm.pages(file)
       kind = err and err.kind
     end)
+    prepare.count_pages = count_pages
     task:cancel()
     task:wait()
     assert.equal("cancelled", kind)
