@@ -427,9 +427,10 @@ function groups.log()
   if output("find /usr/lib /usr/local/lib -path '*luasql/sqlite3.so' 2>/dev/null"):match "^%s*$" then return end
   local path = built .. "/log.db"
   output(("rm -f %s %s-wal %s-shm"):format(path, path, path))
-  local command = "env LMM_LOG=%s OPENAI_BASE_URL=%s/v1 %s bin/lmm ask -m m -i examples/picture.jpg hello >/dev/null"
+  local command = "env -u LUA_PATH -u LUA_CPATH LMM_LOG=%s OPENAI_BASE_URL=%s/v1 XDG_CONFIG_HOME=/nowhere "
+    .. built .. "/installed/bin/lmm ask -m m -i examples/picture.jpg hello >/dev/null </dev/null"
   local function ask_with(log)
-    return seconds_of(command:format(log, root, interpreter))
+    return seconds_of(command:format(log, root))
   end
   ask_with(path) -- makes it
   local with, without = interleaved(100, { function() return ask_with(path) end, function() return ask_with "off" end })

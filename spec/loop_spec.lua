@@ -213,7 +213,10 @@ end)
 --- How many instructions of Lua the main coroutine takes for what `fn` does.
 local function instructions(fn)
   local jit, count = rawget(_G, "jit"), 0
-  if jit then jit.off() end
+  if jit then
+    jit.off()
+    jit.flush() -- what is compiled already calls no hook
+  end
   debug.sethook(function() count = count + 1 end, "", 1)
   fn()
   debug.sethook()
