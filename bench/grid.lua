@@ -9,7 +9,7 @@ local core = require "lmm.core"
 local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
 
-local folder = arg[1] .. "/grid"
+local folder = shell.output("realpath " .. shell.quote(arg[1])):match "[^\n]+" .. "/grid" -- a browser takes no other
 local server = assert(mock.start { delay = 0 })
 
 --- Has the program write down, as it ends, how much memory it had at most.
