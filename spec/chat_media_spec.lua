@@ -1,18 +1,12 @@
 -- Media in the chat, with a reader that is handed in: what is attached, how it is sent, and how it is shown.
 local chats = require "spec.support.chat"
-local mock = require "lmm.mock"
 local shell = require "spec.support.shell"
 
 local PICTURE = "spec/media/picture.png"
 
 local server, folder
 
-setup(function()
-  server = assert(mock.start { delay = 0 })
-  folder = os.tmpname()
-  os.remove(folder)
-  shell.run("mkdir %s && cp %s %s/'a picture.png'", folder, PICTURE, folder)
-end)
+setup(function() server, folder = chats.surroundings(PICTURE) end)
 
 teardown(function()
   server.stop()

@@ -11,12 +11,7 @@ local PICTURE = "spec/media/picture.png"
 
 local server, folder
 
-setup(function()
-  server = assert(mock.start { delay = 0 })
-  folder = os.tmpname()
-  os.remove(folder)
-  shell.run("mkdir %s && cp %s %s/'a picture.png'", folder, PICTURE, folder)
-end)
+setup(function() server, folder = chats.surroundings(PICTURE) end)
 
 teardown(function()
   server.stop()

@@ -1,11 +1,13 @@
 --- A chat with a reader that is handed in: lines come in; what was shown, and the session itself, go out.
 local lmm = require "lmm"
 local loop = require "lmm.cli.chat.loop"
+local mock = require "lmm.mock"
 local pictures = require "lmm.cli.chat.pictures"
 local raw = require "spec.support.raw"
 local replies = require "spec.support.replies"
 local screens = require "lmm.cli.chat.screen"
 local sessions = require "lmm.cli.chat.session"
+local shell = require "spec.support.shell"
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
@@ -13,6 +15,14 @@ local chat = {}
 
 chat.HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 chat.END = replies.delta({}, "stop") .. replies.event "[DONE]"
+
+--- The built-in server, and a folder that holds a picture, "a picture.png".
+function chat.surroundings(picture)
+  local folder = os.tmpname()
+  os.remove(folder)
+  shell.run("mkdir %s && cp %s %s/'a picture.png'", folder, picture, folder)
+  return assert(mock.start { delay = 0 }), folder
+end
 
 --- A reader of these lines. A table in their place is a signal: { "sigint" }; a function is called, and gives a line.
 local function reader_of(lines, opts)
