@@ -1,7 +1,7 @@
 -- What a client has logged: every call, however it ends; and what it answers from the log.
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
-local logs = require "lmm.log"
+local read_log = require "spec.support.logged"
 local shell = require "spec.support.shell"
 
 local PNG = "spec/media/picture.png"
@@ -23,14 +23,7 @@ local function client_of(replies, opts)
   return net:connect(given), net
 end
 
---- What is in the log, the oldest first.
-local function logged()
-  local log = assert(logs.open(path))
-  local rows, out = assert(log:list()), {}
-  for i, row in ipairs(rows) do out[#rows + 1 - i] = assert(log:get(row.id)) end
-  log:close()
-  return out
-end
+local function logged() return read_log(path) end
 
 describe("a client with a log", function()
   it("logs what is asked and answered, streamed or not, and the times", function()

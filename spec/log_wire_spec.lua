@@ -2,6 +2,7 @@
 local lmm = require "lmm"
 local logs = require "lmm.log"
 local program = require "spec.support.program"
+local read_log = require "spec.support.logged"
 local shell = require "spec.support.shell"
 
 local PNG = "spec/media/picture.png"
@@ -21,14 +22,7 @@ end)
 
 local function user(words) return { role = "user", content = words } end
 
---- What is in the log, the oldest first.
-local function logged()
-  local log = assert(logs.open(path))
-  local rows, out = assert(log:list()), {}
-  for i, row in ipairs(rows) do out[#rows + 1 - i] = assert(log:get(row.id)) end
-  log:close()
-  return out
-end
+local function logged() return read_log(path) end
 
 describe("a client with a log", function()
   it("logs the other endpoints, each with its name", function()
