@@ -18,27 +18,23 @@ function process.runs(pid)
   return state ~= nil and state ~= "Z"
 end
 
---- The processes of a group that run.
----@return integer[]
-function process.group(leader)
-  local found = {}
-  for line in process.shell "cat /proc/[0-9]*/stat 2>/dev/null":gmatch "[^\n]+" do
-    local pid, state, group = line:match "^(%d+) %(.*%) (%a) %d+ (%d+)"
-    if tonumber(group) == tonumber(leader) and state ~= "Z" then found[#found + 1] = tonumber(pid) end
+--- A function that gives the processes that run whose field in their `stat`, counted from the state on, is a number.
+---@param index integer
+---@return fun(number: integer|string): integer[]
+local function having(index)
+  local pattern = "^(%d+) %(.*%) (%a)" .. (" %d+"):rep(index - 1) .. " (%d+)"
+  return function(number)
+    local found = {}
+    for line in process.shell "cat /proc/[0-9]*/stat 2>/dev/null":gmatch "[^\n]+" do
+      local pid, state, field = line:match(pattern)
+      if tonumber(field) == tonumber(number) and state ~= "Z" then found[#found + 1] = tonumber(pid) end
+    end
+    return found
   end
-  return found
 end
 
---- The processes that a process has started and that run.
----@return integer[]
-function process.children(parent)
-  local found = {}
-  for line in process.shell "cat /proc/[0-9]*/stat 2>/dev/null":gmatch "[^\n]+" do
-    local pid, state, of = line:match "^(%d+) %(.*%) (%a) (%d+)"
-    if tonumber(of) == tonumber(parent) and state ~= "Z" then found[#found + 1] = tonumber(pid) end
-  end
-  return found
-end
+--- The processes that a process has started, those of the group, and those of the session that it leads.
+process.children, process.group, process.session = having(1), having(2), having(3)
 
 --- Looks until `fn` gives a true value, and gives it.
 function process.wait_for(what, fn)

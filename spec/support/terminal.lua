@@ -90,8 +90,13 @@ function Terminal:status()
   end)
 end
 
+--- Ends what runs there, and waits for it: a shell whose terminal is gone still writes its history.
 function Terminal:stop()
+  local leader = self:tmux "list-panes -F '#{pane_pid}'":match "^%d+"
   self:tmux "kill-server"
+  if leader then
+    process.wait_for("the end of what runs in the terminal", function() return #process.session(leader) == 0 end)
+  end
   shell.run("rm -rf %s", self.folder)
 end
 
