@@ -181,6 +181,13 @@ test-slurm: ## the jobs of examples/slurm in a real Slurm of one node, which is 
 	@$(MAKE) --no-print-directory all
 	@$(RUN) spec/slurm/run.sh $(LUA)
 
+.PHONY: test-nfs
+NFS_PACKAGES := user-mode-linux nfs-kernel-server nfs-common rpcbind kmod e2fsprogs
+test-nfs: ## `lmm batch` with its output on a real NFS, which a Linux of its own serves and mounts; as root
+	@$(NEED) $(DEMO_PACKAGES) $(NFS_PACKAGES)
+	@$(MAKE) --no-print-directory all
+	@$(RUN) spec/nfs/run.sh $(LUA)
+
 STORM_HOSTS ?= blocking luv nvim nginx
 storm: all ## thousands of exchanges with a server that breaks its replies, in each host; LMM_STORM=N SEED=S repeat one
 	@$(NEED) $(TEST_PACKAGES)
