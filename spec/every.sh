@@ -2,9 +2,9 @@
 # usage: every.sh LUA...      from the project's folder, by `make test` and `make check`
 #
 # Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: two at a time, since they
-# wait more than they compute. What runs in Neovim, nginx or a browser has the Lua of its host, whichever Lua the spec
-# has: these run on the first alone. With several Luas and no $SPEC, also `make check-cost`, once. What a file says comes
-# when it has ended. Ends with `N passed, N failed, N skipped`.
+# wait more than they compute. What runs in Neovim, nginx, a browser or a shell has the Lua of its host, and what reads
+# the documents finds the same with each: these run on the first alone. With several Luas and no $SPEC, also
+# `make check-cost`, once. What a file says comes when it has ended. Ends with `N passed, N failed, N skipped`.
 set -u
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
@@ -22,7 +22,7 @@ printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: 
     for spec in ${SPEC:-spec/*_spec.lua}; do
       case $lua/$spec in
         "$1"/*) ;;
-        */spec/nvim_* | */spec/nginx_* | */spec/grid_page_*) continue ;;
+        */spec/nvim_* | */spec/nginx_* | */spec/grid_page_* | */spec/completion_* | */spec/reference_*) continue ;;
       esac
       echo "$lua $spec"
     done
