@@ -10,8 +10,8 @@ local signals = require "lmm.cli.signals"
 local grid = {}
 
 local DESCRIPTION = [[
-Ask prompts about pictures of several models, and write one page with all answers
-side by side. What was answered before is not asked again.]]
+Ask prompts about pictures of several models, and write one page with all the
+answers side by side. What was answered before is not asked again.]]
 
 local EPILOG = [[
 GRID.lua returns a table:
