@@ -2,6 +2,7 @@
 -- is gone when it is closed.
 local core = require "lmm.core"
 local loops = require "lmm.loop"
+local program = require "spec.support.program"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
 local curl_transport = require "lmm.transport.curl"
@@ -314,6 +315,29 @@ describe("the transport over libcurl", function()
       end
       local after = descriptors() -- idle connections are kept, but not one for each of 300 exchanges
       assert.truthy(after - before <= 60, before .. " descriptors before, " .. after .. " after")
+    end)
+  end)
+
+  it("large bodies of many requests at once are sent from little memory", function()
+    with({ { { await_all = 96 }, { send = OK } } }, function(server)
+      local ended = program.run([[
+        local core, loop = require "lmm.core", require("lmm.loop").current()
+        local transport = require("lmm.transport.curl").new(loop, { host = "127.0.0.1" })
+        local media = assert(core.media { bytes = ("0123456789abcdef"):rep(64 * 1024) })
+        local function memory(name)
+          return tonumber(io.open("/proc/self/status"):read("*a"):match(name .. ":%s*(%d+)")) / 1024
+        end
+        local before, transfers = memory "VmRSS", {}
+        for i = 1, 96 do
+          transfers[i] = assert(transport:start { method = "POST", url = ..., headers = {}, connect_timeout = 50,
+            body = core.write { data = core.embed("", media) }, max_head = 65536 })
+        end
+        for i = 1, 96 do assert(transfers[i]:head(loop:now() + 50)) end
+        print(memory "VmHWM" - before)
+      ]], { server.url })
+      assert.same({ 0, "" }, { ended.status, ended.err })
+      local grown = tonumber(ended.out) -- MiB: 50 where each request has 512 KiB to send from
+      if os.getenv "LMM_TEST_WRAP" == nil then assert.truthy(grown < 32, ended.out) end
     end)
   end)
 

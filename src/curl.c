@@ -231,6 +231,7 @@ static int connection_start(lua_State *L) {
       .url = request_string(L, "url"),
       .connect_ms = milliseconds(request_number(L, "connect_timeout", 0)),
       .max_head = (size_t)request_integer(L, "max_head", 65536),
+      .running = multi->running,
   };
   lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
   lua_pushlightuserdata(L, transfer);

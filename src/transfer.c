@@ -103,8 +103,16 @@ static void set_callbacks(lmm_transfer *transfer) {
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 }
 
+/* Of a body that is pulled: as large as makes it fast, unless many transfers would have as much at the same time. */
+static long upload_buffer(uint64_t size, int running) {
+  size_t share = LMM_UPLOAD_BUFFERS / ((size_t)running + 1);
+  if (share > LMM_UPLOAD_BUFFER) share = LMM_UPLOAD_BUFFER;
+  if (share > size) share = (size_t)size;
+  return (long)(share > LMM_INLINE_BODY ? share : LMM_INLINE_BODY);
+}
+
 /* A small body is handed over whole; a large one is pulled as the socket takes it. */
-static CURLcode set_body(lmm_transfer *transfer, lmm_error *error) {
+static CURLcode set_body(lmm_transfer *transfer, int running, lmm_error *error) {
   CURL *easy = transfer->easy;
   uint64_t size = transfer->body->size(transfer->body);
   CURLcode code = curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -115,7 +123,7 @@ static CURLcode set_body(lmm_transfer *transfer, lmm_error *error) {
     curl_easy_setopt(easy, CURLOPT_READDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
     curl_easy_setopt(easy, CURLOPT_SEEKDATA, transfer);
-    return curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+    return curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, upload_buffer(size, running));
   }
   size_t length = 0;
   char whole[LMM_INLINE_BODY + LMM_SOURCE_MIN];
@@ -130,7 +138,7 @@ static CURLcode set_request(lmm_transfer *transfer, const lmm_request *request, 
   CURLcode code = curl_easy_setopt(easy, CURLOPT_URL, request->url);
   if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers);
   if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, request->connect_ms);
-  if (code == CURLE_OK && transfer->body != NULL) code = set_body(transfer, error);
+  if (code == CURLE_OK && transfer->body != NULL) code = set_body(transfer, request->running, error);
   if (code == CURLE_OK && strcmp(request->method, "HEAD") == 0) code = curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
   if (code == CURLE_OK) code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
   return code;

@@ -84,6 +84,8 @@ bool lmm_address_is_of(const lmm_address *address, int fd); /* as the system tel
 /* ---- transfer: one request and its response; what comes in waits here until it is consumed ----------------------- */
 
 #define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
+#define LMM_UPLOAD_BUFFER ((size_t)512 * 1024)  /* of what a larger body sends next; not less than LMM_INLINE_BODY */
+#define LMM_UPLOAD_BUFFERS ((size_t)1024 * 1024) /* of all transfers together, about */
 #define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes waiting the transfer pauses */
 #define LMM_MOST_ATTEMPTS 8                     /* sockets of one attempt to connect that are remembered */
 
@@ -128,6 +130,7 @@ typedef struct lmm_request {
   const char *method, *url;
   long connect_ms; /* for DNS, TCP and TLS together; 0: no limit of its own */
   size_t max_head; /* bytes */
+  int running;     /* transfers that are under way beside it */
 } lmm_request;
 
 int64_t lmm_transfer_now(void); /* milliseconds, monotonic */
