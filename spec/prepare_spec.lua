@@ -5,6 +5,7 @@ local core = require "lmm.core"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
 local prepare = require "lmm.prepare"
+local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
 local folder = pixels.folder()
@@ -301,6 +302,29 @@ describe("what cannot be prepared", function()
   it("is animated and no WebP", function()
     assert.raises("animated pictures become WebP, not png: leave convert out", lmm.image, path "photo.png",
       { animated = true, convert = "png" })
+  end)
+end)
+
+describe("pictures that are prepared", function()
+  it("leave no memory behind that held their files", function()
+    local large = path "large.jpg"
+    shell.run("cp examples/picture.jpg %s && head -c 16777216 /dev/zero >>%s", large, large)
+    local ended = program.run([[
+      local core, lmm, prepare = require "lmm.core", require "lmm", require "lmm.prepare"
+      local function memory()
+        return tonumber(io.open("/proc/self/status"):read("*a"):match "VmRSS:%s*(%d+)") / 1024
+      end
+      local before
+      for _ = 1, 3 do
+        local part = lmm.image(..., { max_side = 64 })
+        assert(prepare.all({ part }, function() core.sleep(0.002) end))
+        before = before or memory()
+      end
+      print(memory() - before)
+    ]], { large })
+    assert.same({ 0, "" }, { ended.status, ended.err })
+    -- MiB: 16 where the C library keeps them for the next file.
+    if os.getenv "LMM_TEST_WRAP" == nil then assert.truthy(tonumber(ended.out) < 8, ended.out) end
   end)
 end)
 

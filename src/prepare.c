@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,14 +70,18 @@ static bool fail_to_read(lmm_task *task) {
   return fail(task, errno == ENOMEM ? LMM_NO_MEMORY : LMM_UNREADABLE, strerror(errno));
 }
 
-static bool read_all(lmm_task *task, int fd) {
+/* In pages of its own, which go back to the system with the picture: the C library would keep memory of this size from
+ * then on in the heap of each thread. */
+static bool read_all(lmm_task *task, int fd, size_t *mapped) {
   struct stat status;
   if (fstat(fd, &status) != 0) return fail_to_read(task);
   if (!S_ISREG(status.st_mode)) return fail(task, LMM_UNREADABLE, "it is no longer a file");
   if ((uint64_t)status.st_size > LMM_MAX_INPUT) return fail(task, LMM_TOO_LONG, "");
   size_t size = (size_t)status.st_size;
-  task->bytes = malloc(size > 0 ? size : 1);
-  if (task->bytes == NULL) return fail(task, LMM_NO_MEMORY, "");
+  void *pages = mmap(NULL, size > 0 ? size : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return fail(task, LMM_NO_MEMORY, "");
+  task->bytes = pages;
+  *mapped = size > 0 ? size : 1;
   while (task->count < size) {
     ssize_t got = read(fd, task->bytes + task->count, size - task->count);
     if (got == 0) break;
@@ -87,13 +91,22 @@ static bool read_all(lmm_task *task, int fd) {
   return true;
 }
 
-static bool read_file(lmm_task *task) {
+/* Where the source is a file and no PDF; `mapped` becomes how many bytes are to be given back. */
+static bool read_file(lmm_task *task, size_t *mapped) {
+  if (task->page > 0) return true;
   if (task->path == NULL) return task->count <= LMM_MAX_INPUT || fail(task, LMM_TOO_LONG, "");
   int fd = open(task->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail_to_read(task);
-  bool ok = read_all(task, fd);
+  bool ok = read_all(task, fd, mapped);
   (void)close(fd);
   return ok;
+}
+
+static void give_back(lmm_task *task, size_t mapped) {
+  if (mapped == 0) return;
+  (void)munmap(task->bytes, mapped);
+  task->bytes = NULL;
+  task->count = 0;
 }
 
 /* ---- failures of libvips ---- */
@@ -285,7 +298,6 @@ static void prepare(lmm_task *task) {
   /* As a loader's options: vips_thumbnail_buffer has one of this name, which libvips 8.14 does not hand on. */
   const char *options = task->lenient ? (task->animated ? "[n=-1]" : "")
                                       : (task->animated ? "[n=-1,fail_on=truncated]" : "[fail_on=truncated]");
-  if (task->page == 0 && task->bytes == NULL && !read_file(task)) return;
   VipsImage *image = task->page > 0 ? open_page(task) : open_picture(task, options);
   if (image == NULL) return;
   if (task->format == LMM_TO_COUNT) {
@@ -303,7 +315,9 @@ static void run(lmm_task *task, bool is_alone) {
   task->failure = LMM_READY;
   task->detail[0] = '\0';
   if (is_alone) vips_error_clear();
-  prepare(task);
+  size_t mapped = 0;
+  if (read_file(task, &mapped)) prepare(task);
+  give_back(task, mapped);
   if (is_alone) vips_error_clear();
 }
 
