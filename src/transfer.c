@@ -108,7 +108,7 @@ static long upload_buffer(uint64_t size, int running) {
   size_t share = LMM_UPLOAD_BUFFERS / ((size_t)running + 1);
   if (share > LMM_UPLOAD_BUFFER) share = LMM_UPLOAD_BUFFER;
   if (share > size) share = (size_t)size;
-  return (long)(share > LMM_INLINE_BODY ? share : LMM_INLINE_BODY);
+  return (long)(share > LMM_UPLOAD_LEAST ? share : LMM_UPLOAD_LEAST);
 }
 
 /* A small body is handed over whole; a large one is pulled as the socket takes it. */
