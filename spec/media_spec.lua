@@ -342,6 +342,10 @@ describe("media and parts", function()
     unusable(image(shell.read(jpeg)), "NUL byte %(if these are the bytes themselves, pass { bytes = ... }%)$")
   end)
 
+  it("a long text with a slash in the place of a path: with quadratic work this would not end", function()
+    unusable(image(("a"):rep(1000000) .. "/b"), "^cannot read 'aaaaaaaaaaaaaaaa...': ")
+  end)
+
   it("misuse raises and points at the caller", function()
     assert.raises("'mime' beside bytes: the options are the second argument", image,
       { bytes = "a", mime = "image/png" })

@@ -259,7 +259,7 @@ local function from_text(self, source, opts)
   if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
     return from_url(self, scheme, source, opts)
   end
-  self.path, self.filename = source, source:match "[^/]*$"
+  self.path, self.filename = source, (source:gsub("^.*/", "")) -- in linear time, however long a text comes as a path
   from_media(self, "'" .. source .. "'", source, opts)
 end
 
