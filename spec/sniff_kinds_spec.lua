@@ -285,6 +285,24 @@ describe("what is cut short", function()
   end)
 end)
 
+describe("what only much of the head tells", function()
+  local rows = {
+    { "a text that is none", rep("text ", 9999) .. "\0", nil, nil },
+    { "a text behind white space", rep(" ", 50000) .. "text", nil, true },
+    { "an SVG that is no text", "<svg>" .. rep(" ", 50000) .. "\0", "image/svg+xml", nil },
+    { "an SVG", "<svg>" .. rep(" ", 50000), "image/svg+xml", true },
+    { "a PNG of small pieces", build.png {}:sub(1, -13) .. rep(be(0, 4) .. "IDAT" .. be(0, 4), 9999)
+      .. build.png {}:sub(-12), "image/png", nil },
+  }
+  for _, row in ipairs(rows) do
+    it(row[1], function()
+      local info = sniff(row[2])
+      assert.same({ row[3], row[4] }, { info.mime, info.is_text })
+      assert.equal(nil, info.cut)
+    end)
+  end
+end)
+
 describe("hostile files", function()
   it("end after a bounded number of reads", function()
     local rows = {

@@ -16,6 +16,9 @@
 #define MTIME(status) ((status)->st_mtim)
 #endif
 
+#define BRIEF_BYTES 4096 /* of a file's beginning that are looked at before more of it is read, */
+#define BRIEF_HOPS 8u    /* and so many times something further on */
+
 /* How many bytes of a path there are, at most `most`, cut between characters. */
 static int cut(const char *path, size_t most) {
   size_t length = strlen(path);
@@ -87,6 +90,33 @@ static void look_at(lmm_media *media, const void *head, size_t count, lmm_file *
   media->type = lmm_sniff(file);
 }
 
+/* Looks at a file of which `capacity` bytes from the beginning are read into `head`, and so many hops are made beyond
+ * them; gives how many bytes there were, or -1 with errno. */
+static ptrdiff_t look_at_head(lmm_media *media, int fd, void *head, size_t capacity, unsigned hops, lmm_file *file) {
+  ptrdiff_t got = read_fully(fd, 0, head, capacity);
+  if (got <= 0) return got;
+  lmm_view_open(file, head, (size_t)got, media->size, read_file, &fd);
+  file->hops = hops;
+  look_at(media, head, (size_t)got, file);
+  return got;
+}
+
+/* A few bytes tell what most files are. Where something else was asked for that was not at hand, or where it matters
+ * whether all of the head is text, the whole of it is read. */
+static ptrdiff_t look(lmm_media *media, int fd) {
+  unsigned char brief[BRIEF_BYTES];
+  lmm_file file;
+  size_t capacity = media->size < LMM_SNIFF_BYTES ? (size_t)media->size : LMM_SNIFF_BYTES;
+  ptrdiff_t got = look_at_head(media, fd, brief, capacity < sizeof brief ? capacity : sizeof brief, BRIEF_HOPS, &file);
+  if (got <= 0 || (size_t)got == capacity) return got;
+  bool is_told = media->type.mime != NULL && !media->type.is_text && !file.is_exhausted;
+  if (is_told) return got;
+  void *head = malloc(capacity);
+  got = head != NULL ? look_at_head(media, fd, head, capacity, LMM_HOPS, &file) : -1;
+  free(head);
+  return got;
+}
+
 static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *error) {
   struct stat status;
   if (fstat(fd, &status) != 0) return cannot_read(path, error);
@@ -96,18 +126,10 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   media->inode = (uint64_t)status.st_ino;
   media->mtime = MTIME(&status);
 
-  size_t capacity = media->size < LMM_SNIFF_BYTES ? (size_t)media->size : LMM_SNIFF_BYTES;
-  void *head = malloc(capacity);
   media->path = strdup(path);
-  ptrdiff_t got = head != NULL && media->path != NULL ? read_fully(fd, 0, head, capacity) : -1;
-  if (got > 0) {
-    lmm_file file;
-    lmm_view_open(&file, head, (size_t)got, media->size, read_file, &fd);
-    look_at(media, head, (size_t)got, &file);
-  }
+  ptrdiff_t got = media->path != NULL ? look(media, fd) : -1;
   if (got < 0) code = cannot_read(path, error);
   if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
-  free(head);
   return code;
 }
 
