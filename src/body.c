@@ -1,7 +1,7 @@
 /* body.c: a text and the media that go into it come in; the request body goes out piece by piece. It knows its exact
  * size, can start again, and holds no media in memory: a media's bytes are read into the caller's own buffer, those that
- * go as base64 into its last three quarters, and encoded forwards in place. A value that the server may have already can be
- * read as null; what a tap calls a media stands behind it. */
+ * go as base64 into the last three quarters of what they will take there, and encoded forwards in place. A value that the
+ * server may have already can be read as null; what a tap calls a media stands behind it. */
 #include <string.h>
 
 #include "lmm.h"
@@ -55,9 +55,10 @@ static ptrdiff_t read_media(lmm_body *body, const lmm_insert *insert, char *out,
   int code = body->reader.media == NULL ? open_media(body, insert, error) : LMM_OK;
   if (code != LMM_OK) return code;
   bool is_raw = insert->kind == LMM_INSERT_RAW;
-  size_t room = capacity / 4 * 4;
-  size_t want = is_raw ? capacity : room / 4 * 3;
-  unsigned char *raw = (unsigned char *)out + (is_raw ? 0 : room - want);
+  uint64_t left = insert->media->size - body->reader.offset;
+  size_t want = is_raw ? capacity : capacity / 4 * 3;
+  if (left < want) want = (size_t)left;
+  unsigned char *raw = (unsigned char *)out + (is_raw ? 0 : LMM_BASE64_LENGTH(want) - want);
   ptrdiff_t got = lmm_reader_read(&body->reader, raw, want, error);
   if (got < 0) return got; /* after a failure the reader stays where it was */
   if (insert->tap != NULL && got > 0) code = insert->tap->feed(insert->tap, raw, (size_t)got);
