@@ -91,6 +91,17 @@ static void mark_list(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
+/* Pushes the table of what has begun. That it grows costs more than most items do, so it has room from the beginning for
+ * what nearly every one holds; an empty one needs none. */
+static void push_table(builder *self, bool is_object) {
+  const lmm_json *json = &self->json;
+  char next = json->at < json->length ? json->text[json->at] : '\0';
+  if (is_object)
+    lua_createtable(self->L, 0, next == '}' ? 0 : 2);
+  else
+    lua_createtable(self->L, next == ']' ? 0 : 1, 0);
+}
+
 /* Pushes the value that is next in the text; LMM_JSON_END, or a code and then anything on the stack. */
 static int build(builder *self) {
   lua_State *L = self->L;
@@ -102,7 +113,7 @@ static int build(builder *self) {
       case LMM_JSON_LIST:
         if (self->how->containers > 0 && json->containers > self->how->containers) return LMM_LIMIT;
         if (!lmm_grow_stack(L, 8)) return LMM_LIMIT;
-        lua_createtable(L, 0, 0);
+        push_table(self, token == LMM_JSON_OBJECT);
         break;
       case LMM_JSON_LIST_END:
         mark_list(L);
