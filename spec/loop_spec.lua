@@ -250,7 +250,7 @@ local function cost_beside(others, deadline)
   stop = true
   for _, task in ipairs(waiting) do task:cancel() end
   own:run()
-  assert.same({ 0, nil, nil }, { own.deadlines.size, own.first_ready, (next(own.tasks)) })
+  assert.same({ 0, false, nil }, { own.deadlines.size, own.first_ready, (next(own.tasks)) })
   return count
 end
 

@@ -134,7 +134,7 @@ static bool write_number(lmm_writer *w) {
 /* Keeps the value on the top for as long as the body is there; pops it. */
 void lmm_writer_anchor(lmm_writer *w) {
   if (w->anchored == 0) {
-    lua_newtable(w->L);
+    lua_createtable(w->L, 1, 0);
     lua_replace(w->L, w->base + LMM_WRITER_ANCHORS);
   }
   lua_rawseti(w->L, w->base + LMM_WRITER_ANCHORS, ++w->anchored);

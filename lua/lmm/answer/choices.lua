@@ -60,9 +60,8 @@ function Choices:append(choice, name, text)
     choice[name] = true
     return self.reader:append(name, text)
   end
-  local pieces = choice[name] or {}
-  choice[name] = pieces
-  pieces[#pieces + 1] = text
+  local pieces = choice[name]
+  if pieces then pieces[#pieces + 1] = text else choice[name] = { text } end
   return text
 end
 

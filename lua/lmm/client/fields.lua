@@ -55,7 +55,7 @@ fields.STREAM_OPTIONS = { include_usage = true }
 ---@param streamed boolean
 ---@return table sent, boolean wants_usage  whether STREAM_OPTIONS are to go along, which some servers refuse
 function fields.sent(given, streamed)
-  local sent = {}
+  local sent = { messages = nil, model = nil, stream = nil, stream_options = nil } -- made large enough at once
   for name, value in pairs(given) do
     if removed[name] then
       errors.misuse("'%s' is no longer heeded by servers: use the option '%s'", name, removed[name])

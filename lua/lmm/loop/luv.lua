@@ -69,7 +69,7 @@ function Loop:event()
     ok, problem = pcall(self.transport_poller.poll, 0)
     self.is_polling = false
   end
-  local is_new = not self.is_deferred and (self.first_ready ~= nil or self:timeout() <= 0)
+  local is_new = not self.is_deferred and (self.first_ready or self:timeout() <= 0)
   if is_new then
     self.is_deferred = true
     self.defer(self.on_ready)

@@ -120,7 +120,7 @@ function Loop:wait(cell, deadline)
     if task then task.cell = cell end
     cell.semaphore:wait(math.min(math.ceil(left * 1000) / 1000, LONGEST))
     cell.waiting = nil
-    if task then task.cell = nil end
+    if task then task.cell = false end
   end
 end
 

@@ -28,7 +28,7 @@ function tasks.new_task(loop, done)
     loop = loop,
     done = done,
     co = nil,         -- until it has ended
-    cell = nil,       -- that it waits for
+    cell = false,     -- that it waits for
     deadline = math.huge,
     slot = nil,       -- see deadlines.lua
     next_ready = nil, -- while it is ready: the task to resume after it, or false
@@ -122,10 +122,11 @@ function tasks.fields()
     tasks = {},                  -- coroutine -> task, until it has ended
     group = tasks.new_group(),   -- the same tasks
     deadlines = deadlines.new(), -- of those that wait
-    first_ready = nil,           -- the tasks to resume, a list by `next_ready`
-    last_ready = nil,
+    -- What comes and goes is false in between: a field that is set to nil again and again makes its table grow anew.
+    first_ready = false,         -- the tasks to resume, a list by `next_ready`
+    last_ready = false,
     ready_count = 0,
-    active = nil,                -- the task that was resumed last and has not come back yet
+    active = false,              -- the task that was resumed last and has not come back yet
   }
 end
 
@@ -177,8 +178,8 @@ function Loop:run_ready()
   for _ = 1, self.ready_count do
     task = self.first_ready
     if not task then return end -- a `done` has waited, and had them resumed
-    self.first_ready, self.ready_count = task.next_ready or nil, self.ready_count - 1
-    if not self.first_ready then self.last_ready = nil end
+    self.first_ready, self.ready_count = task.next_ready, self.ready_count - 1
+    if not self.first_ready then self.last_ready = false end
     task.next_ready = nil
     task:resume()
   end
@@ -203,7 +204,7 @@ function Loop:wait(cell, deadline)
     self.deadlines:set(task, deadline or math.huge)
     task.cell, cell.task = cell, task
     coroutine.yield()
-    cell.task = nil
+    cell.task = false
     if task.cancelled then return nil, "cancelled" end
   until cell.set
   cell.set = false
@@ -242,7 +243,7 @@ local function settle(task, before, ok, ...)
   loop.active = before
   local is_dead = coroutine.status(co) == "dead"
   if not is_dead and task.cell then return end
-  if task.cell then task.cell.task, task.cell = nil, nil end -- it died at its own wait, where Lua cannot yield
+  if task.cell then task.cell.task, task.cell = false, false end -- it died at its own wait, where Lua cannot yield
   loop.tasks[co], task.co = nil, nil
   loop.deadlines:remove(task)
   loop.group:remove(loop)
@@ -254,7 +255,7 @@ function Task:resume()
   local loop, co = self.loop, self.co
   if not co or coroutine.status(co) ~= "suspended" then return end -- it did not come to wait where Lua cannot yield
   local before = loop.active
-  loop.active, self.cell, self.deadline = self, nil, math.huge
+  loop.active, self.cell, self.deadline = self, false, math.huge
   settle(self, before, coroutine.resume(co))
 end
 

@@ -275,7 +275,11 @@ function part.new(kind, source, opts)
   if opts ~= nil and type(opts) ~= "table" then
     errors.misuse("lmm.%s: the options are a table, not a %s", kind, type(opts))
   end
-  local self = setmetatable({ kind = kind, options = {} }, Part)
+  local self = setmetatable({ kind = kind, options = {},
+    -- What comes later; named here so that the table is made large enough at once.
+    path = nil, filename = nil, media = nil, source = nil, name = nil, mime = nil, size = nil, width = nil,
+    height = nil,
+  }, Part)
   for name, value in pairs(opts or {}) do self.options[name] = value end
   local own = own_options(kind, self.options)
 

@@ -26,7 +26,7 @@ local function by_url(inside)
   return function(part, tap)
     if not part.url and not part.media and not part.frames then return core.null, inside end
     local value = { url = data_url(part, tap) }
-    for _, name in ipairs(inside) do value[name] = part.options[name] end
+    for name in pairs(inside) do value[name] = part.options[name] end
     return value, inside
   end
 end
@@ -43,15 +43,15 @@ end
 --- The forms of parts, by their `type`: each gives what stands in the part under that name, and the names of the part's
 --- options that are used there. The others stand beside it.
 local writers = {
-  image_url = by_url { "detail" },
+  image_url = by_url { detail = true },
   video_url = by_url {},
   audio_url = by_url {},
-  input_audio = by_data({ "format" }, function(value, part)
+  input_audio = by_data({ format = true }, function(value, part)
     value.format = part.options.format or types.format(part.mime)
   end),
   input_video = by_data {},
   file = function(part, tap)
-    return { filename = part.options.filename or part.filename, file_data = data_url(part, tap) }, { "filename" }
+    return { filename = part.options.filename or part.filename, file_data = data_url(part, tap) }, { filename = true }
   end,
 }
 
@@ -116,9 +116,8 @@ function content.of(part, dialect, tap)
   local form = form_of(part, dialect)
   if dialect then check_source(part, dialect) end
   if dialect and dialect.decodes then check_type(part, dialect) end
-  local value, inside = writers[form](part, tap)
-  local out, used = { type = form, [form] = value }, {}
-  for _, name in ipairs(inside) do used[name] = true end
+  local value, used = writers[form](part, tap)
+  local out = { type = form, [form] = value }
   for name, option in pairs(part.options) do
     if not used[name] then
       if out[name] ~= nil then refuse("the option '%s' of the %s is written by lmm itself", name, part.kind) end

@@ -72,7 +72,7 @@ end
 function Transport:start(request)
   local handle, reason = self.connection:start(request)
   if not handle then return nil, { kind = "invalid", phase = "send", reason = reason } end
-  local cell = { set = false } -- a place for `set`, so that waking allocates nothing
+  local cell = { set = false, task = false } -- a place for both, so that waiting and waking allocate nothing
   cells[handle] = cell
   return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
 end
