@@ -100,27 +100,35 @@ describe("installing", function()
     local prefix = scratch .. "/compiled"
     local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
     local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
+    local index = folder .. "compiled/index"
     assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     local source = paths_of(prefix, version) .. "cd / && " .. interpreter
       .. [[ -e 'require "lmm".connect() print(debug.getinfo(require "lmm.client".new, "Sl").source)']]
     local text, whole = shell.read(plain), shell.read(compiled)
-    local marked = text:gsub("@class", "@CLASS") -- which no function is made of
-    shell.write(compiled, (whole:gsub("\n.*", function(rest)
-      return "\n" .. text .. rest:sub(#text + 2):gsub("lmm/client/init%.lua", "lmm/CLIENT/init.lua")
-    end)))
-    assert.equal("@" .. plain:gsub("client/", "CLIENT/") .. "\nexit 0\n", run(source)) -- it is what runs
-    shell.write(plain, marked) -- of the same size
+    local function set_back(path) run("touch -d 2000-01-01 '" .. path .. "'") end
+    shell.write(compiled, (whole:gsub("lmm/client/init%.lua", "lmm/CLIENT/init.lua")))
+    local used = "@" .. plain:gsub("client/", "CLIENT/") .. "\nexit 0\n"
+    assert.equal(used, run(source)) -- it is what runs
+    shell.write(plain, text) -- newer, and of the same size
     assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    set_back(plain)
+    assert.equal(used, run(source))
     shell.write(plain, text .. "-- more\n")
+    set_back(plain)
     assert.equal("@" .. plain .. "\nexit 0\n", run(source))
     shell.write(plain, text)
-    local other = whole:gsub("\27.*", "\27Lua of another kind")
-    for _, bytes in ipairs { "", "\27Lua of another kind", whole:sub(1, 2000), other } do
-      shell.write(compiled, bytes)
-      assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+    set_back(plain)
+    local other = "\27Lua of another kind"
+    for _, bytes in ipairs { "", other, other .. (" "):rep(#whole - #other), whole:sub(1, 2000) } do
+      for _, path in ipairs { compiled, index } do
+        local before = shell.read(path)
+        shell.write(path, bytes)
+        assert.equal("@" .. plain .. "\nexit 0\n", run(source))
+        shell.write(path, before)
+      end
     end
+    assert.equal(used, run(source))
     os.remove(plain)
-    shell.write(compiled, whole)
     assert.matches("module 'lmm.client' not found", run(source))
   end)
 

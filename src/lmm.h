@@ -20,6 +20,13 @@
 
 struct lua_State;
 
+/* When a file was last changed, of a struct stat. */
+#ifdef __APPLE__
+#define LMM_MTIME(status) ((status)->st_mtimespec)
+#else
+#define LMM_MTIME(status) ((status)->st_mtim)
+#endif
+
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #if defined(__GNUC__)
 #define LMM_EXPORT __attribute__((visibility("default")))
@@ -28,7 +35,7 @@ struct lua_State;
 #endif
 
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "15" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "16" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -564,6 +571,7 @@ int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
 int lmm_load_open(struct lua_State *L);   /* load(path, is_aside) */
+int lmm_stat_open(struct lua_State *L);   /* stat(path) */
 int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
 int lmm_ids_open(struct lua_State *L);     /* of lmm.files.journal: ids(path) */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */

@@ -1,10 +1,12 @@
-/* load.c: the path of a C module comes in; the module and the libraries that it needs are loaded as a program that is
- * linked with them has them loaded: a symbol is looked up when it is first used, where `require` looks up all of them at
- * once. `require` then finds them there. */
+/* load.c: what finds and loads modules. The path of a C module comes in; the module and the libraries that it needs are
+ * loaded as a program that is linked with them has them loaded: a symbol is looked up when it is first used, where
+ * `require` looks up all of them at once. `require` then finds them there. And how large a file is, and how old, for the
+ * modules that are compiled beforehand. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "binding.h"
 
@@ -47,5 +49,19 @@ static int load_module(lua_State *L) {
 
 int lmm_load_open(lua_State *L) {
   lua_pushcfunction(L, load_module);
+  return 1;
+}
+
+/* stat(path) -> how many bytes a file has, and when it was last changed, in seconds; or nil */
+static int stat_file(lua_State *L) {
+  struct stat status;
+  if (stat(luaL_checkstring(L, 1), &status) != 0) return lua_pushnil(L), 1;
+  lua_pushnumber(L, (lua_Number)status.st_size);
+  lua_pushnumber(L, (lua_Number)LMM_MTIME(&status).tv_sec + (lua_Number)LMM_MTIME(&status).tv_nsec / 1e9);
+  return 2;
+}
+
+int lmm_stat_open(lua_State *L) {
+  lua_pushcfunction(L, stat_file);
   return 1;
 }

@@ -10,12 +10,6 @@
 
 #include "lmm.h"
 
-#ifdef __APPLE__
-#define MTIME(status) ((status)->st_mtimespec)
-#else
-#define MTIME(status) ((status)->st_mtim)
-#endif
-
 #define BRIEF_BYTES 4096 /* of a file's beginning that are looked at before more of it is read, */
 #define BRIEF_HOPS 8u    /* and so many times something further on */
 
@@ -57,8 +51,8 @@ static int check_regular(const char *path, const struct stat *status, lmm_error 
 static bool is_unchanged(const lmm_media *media, int fd) {
   struct stat status;
   return fstat(fd, &status) == 0 && (uint64_t)status.st_ino == media->inode &&
-         (uint64_t)status.st_size == media->size && MTIME(&status).tv_sec == media->mtime.tv_sec &&
-         MTIME(&status).tv_nsec == media->mtime.tv_nsec;
+         (uint64_t)status.st_size == media->size && LMM_MTIME(&status).tv_sec == media->mtime.tv_sec &&
+         LMM_MTIME(&status).tv_nsec == media->mtime.tv_nsec;
 }
 
 /* Reads from `offset` until `capacity` or the end of the file; gives the count, or -1 with errno. */
@@ -124,7 +118,7 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   if (code != LMM_OK) return code;
   media->size = (uint64_t)status.st_size;
   media->inode = (uint64_t)status.st_ino;
-  media->mtime = MTIME(&status);
+  media->mtime = LMM_MTIME(&status);
 
   media->path = strdup(path);
   ptrdiff_t got = media->path != NULL ? look(media, fd) : -1;
