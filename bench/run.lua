@@ -399,16 +399,19 @@ function groups.start()
     return function() return seconds_of(times:format(root, environment, command)) end
   end
   local ask = interpreter .. " bench/measure.lua first " .. root .. "/v1"
-  local first, plain, asked, told, curl = interleaved(10, {
+  local command = installed .. "/bin/lmm ask -m m hello"
+  local first, plain, asked, logged, told, curl = interleaved(10, {
     ten(paths, ask),
     ten(":", ask),
-    ten(none, installed .. "/bin/lmm ask --no-log -m m hello"),
+    ten(none, command .. " --no-log"),
+    ten(none, "LMM_LOG=" .. built .. "/start.db " .. command),
     ten(none, installed .. "/bin/lmm --version"),
     ten(":", "curl -sS -H 'Content-Type: application/json' -d '{}' " .. root .. chat),
   })
   report("the first ask of a process, lmm installed / curl", first / curl, 1.5)
   report("the same from this tree, whose modules are not compiled / curl", plain / curl)
-  report("the command lmm ask / curl", asked / curl, 1.3)
+  report("the command lmm ask, without its log / curl", asked / curl, 1.3)
+  report("the same with its log, as where SQLite is installed / curl", logged / curl)
   report("the command lmm --version", told / 10 * 1000, 10, false, "ms")
   if output("command -v nvim; true") == "" then return end
   local editor = "nvim --headless -n -i NONE -u NONE --cmd 'set runtimepath^=.' --cmd 'lua %s' --cmd 'qa!'"
