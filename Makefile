@@ -29,7 +29,7 @@ OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
 LDFLAGS  ?= -Wl,-z,relro,-z,now
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-C_FLAGS  := -std=c99 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA_INCDIR)
+C_FLAGS  := -std=c99 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -fPIC -fvisibility=hidden $(WARNINGS) -I$(LUA_INCDIR)
 
 # What a process needs to run from this tree, and what Debian calls what we need.
 RUN  := LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;./?.lua;;" LUA_CPATH="$(CURDIR)/$(BUILD)/?.so;;"
@@ -276,7 +276,7 @@ build/bench/server: bench/server.c
 
 build/bench/bare: bench/bare.c $(BUILD)/base64.o
 	@mkdir -p $(@D)
-	@$(CC) -std=c99 -D_GNU_SOURCE $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
+	@$(CC) -std=c99 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -Isrc -O2 -o $@ $^ -lcurl -lb64 -l$(LUA)
 
 COMMAND = $(DESTDIR)$(BINDIR)/lmm
 # By its path, which saves starting env; by its name where that is no program's, or the path holds a space.

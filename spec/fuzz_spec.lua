@@ -30,8 +30,8 @@ end
 
 --- Builds each target with a main that reads files; gives what went wrong.
 local function build()
-  local cc = table.concat({ compiler, "-std=c99 -D_GNU_SOURCE -I" .. quote(headers), os.getenv "OPTIMISE" or "-O1",
-    os.getenv "CFLAGS" or "-g" }, " ")
+  local cc = table.concat({ compiler, "-std=c99 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I" .. quote(headers),
+    os.getenv "OPTIMISE" or "-O1", os.getenv "CFLAGS" or "-g" }, " ")
   local lines = { "mkdir -p " .. quote(folder), "pids=" }
   local function start(command) lines[#lines + 1] = command .. " & pids=\"$pids $!\"" end
   local function finish() lines[#lines + 1] = "for pid in $pids; do wait $pid || exit; done; pids=" end

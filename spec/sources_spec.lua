@@ -32,16 +32,19 @@ describe("the C sources", function()
     assert.same({}, up)
   end)
 
-  it("are the same in the rockspec and the Makefile", function()
+  it("are the same in the rockspec and the Makefile, built with the same definitions", function()
     local make = process.read "Makefile"
     local rock = {}
     assert(load and (setfenv and setfenv(assert(loadstring(process.read "lmm-scm-1.rockspec")), rock) -- luacheck: ignore
       or load(process.read "lmm-scm-1.rockspec", "rockspec", "t", rock)))()
+    local defines = {}
+    for name in make:match "\nC_FLAGS%s*:=([^\n]*)":gmatch "%-D(%S+)" do defines[#defines + 1] = name end
     for list, module in pairs { CORE = "lmm.core", CURL = "lmm.curl", DIGEST = "lmm.digest", FILES = "lmm.files" } do
       local names = make:match("\n" .. list .. "%s*:=([^\n]*)")
       local sources = {}
       for name in names:gmatch "%S+" do sources[#sources + 1] = "src/" .. name .. ".c" end
       assert.same(sources, rock.build.modules[module].sources)
+      assert.same(defines, rock.build.modules[module].defines)
     end
   end)
 end)

@@ -104,8 +104,8 @@ lmm_body *lmm_push_body(lua_State *L, const char *text, size_t length, const lmm
 lmm_body *lmm_check_body(lua_State *L, int index); /* one that is not closed */
 
 /* Sets a field of the table on the top. */
-static inline void lmm_set_integer(lua_State *L, const char *key, lua_Integer value) {
-  lua_pushinteger(L, value);
+static inline void lmm_set_integer(lua_State *L, const char *key, int64_t value) {
+  lmm_push_whole(L, value);
   lua_setfield(L, -2, key);
 }
 

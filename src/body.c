@@ -208,7 +208,7 @@ lmm_body *lmm_check_body(lua_State *L, int index) {
 
 /* body:size() -> bytes */
 static int body_get_size(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)lmm_body_size(lmm_check_body(L, 1)));
+  lmm_push_whole(L, lmm_body_size(lmm_check_body(L, 1)));
   return 1;
 }
 

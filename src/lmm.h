@@ -16,9 +16,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 struct lua_State;
+
+/* Files may be longer than 2 GiB on systems of 32 bits, too, by -D_FILE_OFFSET_BITS=64. */
+typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* When a file was last changed, of a struct stat. */
 #ifdef __APPLE__
@@ -27,13 +31,13 @@ struct lua_State;
 #define LMM_MTIME(status) ((status)->st_mtim)
 #endif
 
-/* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #if defined(__GNUC__)
 #define LMM_EXPORT __attribute__((visibility("default")))
 #else
 #define LMM_EXPORT
 #endif
 
+/* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
 #define LMM_INTERFACE "16" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 

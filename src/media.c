@@ -241,7 +241,7 @@ static int media_info(lua_State *L) {
   lmm_media *media = check_media(L);
   const lmm_sniffed *type = &media->type;
   lua_createtable(L, 0, 6);
-  lmm_set_integer(L, "size", (lua_Integer)media->size);
+  lmm_set_integer(L, "size", (int64_t)media->size);
   lua_pushlstring(L, media->first, media->size < sizeof media->first ? (size_t)media->size : sizeof media->first);
   lua_setfield(L, -2, "first");
   if (media->path != NULL) {

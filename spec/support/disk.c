@@ -55,7 +55,7 @@ static unsigned calls;
 typedef ssize_t write_fn(int, const void *, size_t);
 typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
 typedef int open_fn(const char *, int, ...);
-typedef int truncate_fn(int, off_t);
+typedef int truncate_fn(int, off64_t);
 typedef int fd_fn(int);
 typedef int rename_fn(const char *, const char *);
 #define NEXT(name, type) (*(type **)(void *)&(void *){dlsym(RTLD_NEXT, name)})
@@ -80,12 +80,12 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
   return NEXT("pwrite64", pwrite_fn)(fd, bytes, count, offset);
 }
 
-int ftruncate(int fd, off_t length) {
+int ftruncate64(int fd, off64_t length) {
   if (is_mode("torn") && calls == 3) {
     calls++;
     return fail_with(EIO);
   }
-  return NEXT("ftruncate", truncate_fn)(fd, length);
+  return NEXT("ftruncate64", truncate_fn)(fd, length);
 }
 
 int open64(const char *path, int flags, ...) {
