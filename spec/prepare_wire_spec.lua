@@ -288,6 +288,22 @@ describe("lmm.vips", function()
     end
   end)
 
+  it("says why a file cannot be read to its end, and takes no part of it for the picture", function()
+    local library, bad = program.library "disk", path "bad"
+    shell.write(bad, shell.read(photo))
+    assert.equal("nil\tunreadable\tInput/output error\n", run([[
+      local vips, core = require "lmm.vips", require "lmm.core"
+      local job = assert(vips.start { path = select(3, ...), format = "png", lenient = true })
+      local bytes, failure, detail
+      repeat
+        core.sleep(0.001)
+        bytes, failure, detail = job:result()
+      until bytes ~= false
+      print(bytes and #bytes, failure, detail)
+    ]], bad, 'LMM_SPEC_DISK=bad LD_PRELOAD="$LD_PRELOAD ' .. library .. '"'))
+    os.remove(library)
+  end)
+
   it("says nothing on standard error, whatever it finds in a picture", function()
     run [[
       local vips, core = require "lmm.vips", require "lmm.core"

@@ -9,6 +9,7 @@
  *     log       pwrite into log.db, or its WAL, fails: ENOSPC
  *     readonly  the file log.db cannot be opened for writing: EROFS
  *     torn      the second write to a file named torn ends after a byte, with ENOSPC, and that byte cannot be taken away: EIO
+ *     bad       read takes 64 bytes of a file named bad, and then fails: EIO
  *     told      each name that is synced or renamed, of whatever file, is a line on standard error
  */
 #include <dlfcn.h>
@@ -29,7 +30,7 @@ static int is_mode(const char *mode) {
 
 /* The path of what a descriptor is open for. */
 static const char *path_of(int fd) {
-  static char path[4096];
+  static __thread char path[4096];
   char link[64];
   (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
   ssize_t length = readlink(link, path, sizeof path - 1);
@@ -52,6 +53,7 @@ static int fail_with(int code) {
 
 static unsigned calls;
 
+typedef ssize_t read_fn(int, void *, size_t);
 typedef ssize_t write_fn(int, const void *, size_t);
 typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
 typedef int open_fn(const char *, int, ...);
@@ -59,6 +61,14 @@ typedef int truncate_fn(int, off64_t);
 typedef int fd_fn(int);
 typedef int rename_fn(const char *, const char *);
 #define NEXT(name, type) (*(type **)(void *)&(void *){dlsym(RTLD_NEXT, name)})
+
+ssize_t read(int fd, void *bytes, size_t count) {
+  if (is_mode("bad") && strcmp(base(path_of(fd)), "bad") == 0) {
+    if (lseek(fd, 0, SEEK_CUR) > 0) return fail_with(EIO);
+    count = 64;
+  }
+  return NEXT("read", read_fn)(fd, bytes, count);
+}
 
 ssize_t write(int fd, const void *bytes, size_t count) {
   if (is_mode("torn") && strcmp(base(path_of(fd)), "torn") == 0) {
