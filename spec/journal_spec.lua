@@ -45,6 +45,22 @@ describe("a journal", function()
     end
   end)
 
+  it("is read whole however few bytes come at once", function()
+    local library = program.library "disk"
+    shell.write(path, "one\ntwo\nthr")
+    local ended = program.run([[
+      local files = require "lmm.files"
+      local file, dropped = files.journal.open(...)
+      print(file and file:size(), dropped)
+      local ids = assert(files.journal.ids(...))
+      for i = 1, 20 do assert(ids:add("row " .. i % 10, i > 10 and 2 or 1)) end
+      print(ids:get "row 1", ids:get "row 10")
+    ]], { path }, 'LMM_SPEC_DISK=few LD_PRELOAD="$LD_PRELOAD ' .. library .. '"')
+    os.remove(library)
+    assert.same({ 0, "8\t3\n3\t0\n", "" }, { ended.status, ended.out, ended.err })
+    assert.equal("one\ntwo\n", shell.read(path))
+  end)
+
   it("is one process's, and one handle's, until that is closed or the process ends", function()
     local file = core.open(path)
     local other, why, is_locked = core.open(path)

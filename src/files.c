@@ -62,11 +62,22 @@ static int write_source(int fd, lmm_source *source, lmm_error *error) {
   return got < 0 ? (int)got : code;
 }
 
-static int sync_fully(int fd) {
+int lmm_sync(int fd) {
   int result;
   do result = fsync(fd);
   while (result != 0 && errno == EINTR);
-  return result;
+  return result != 0 && (errno == EINVAL || errno == ENOTSUP) ? 0 : result;
+}
+
+ptrdiff_t lmm_read_at(int fd, uint64_t at, void *out, size_t count) {
+  size_t done = 0;
+  while (done < count) {
+    ssize_t got = pread(fd, (char *)out + done, count - done, (off_t)(at + done));
+    if (got < 0 && errno != EINTR) return -1;
+    if (got == 0) break;
+    if (got > 0) done += (size_t)got;
+  }
+  return (ptrdiff_t)done;
 }
 
 /* Closes it, and tells what was wrong with the bytes written before, as some network file systems do only here. */
@@ -89,7 +100,7 @@ static char *folder_of(const char *path, size_t more) {
 static int sync_folder(const char *folder, lmm_error *error) {
   int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return errno == EACCES ? LMM_OK : fail(error);
-  int code = sync_fully(fd) != 0 && errno != EINVAL && errno != ENOTSUP ? fail(error) : LMM_OK;
+  int code = lmm_sync(fd) == 0 ? LMM_OK : fail(error);
   (void)close(fd);
   return code;
 }
@@ -134,7 +145,7 @@ static int write_beside(char *temporary, const char *path, const char *text, siz
   if (fd < 0) return fail(error);
   int code = fchmod(fd, 0600) == 0 ? LMM_OK : fail(error); /* whatever the umask has taken away */
   if (code == LMM_OK) code = source != NULL ? write_source(fd, source, error) : write_fully(fd, text, length, error);
-  if (code == LMM_OK && sync_fully(fd) != 0) code = fail(error);
+  if (code == LMM_OK && lmm_sync(fd) != 0) code = fail(error);
   code = close_written(fd, code, error);
   if (code == LMM_OK && rename(temporary, path) != 0) code = fail(error);
   if (code != LMM_OK) (void)unlink(temporary);
@@ -158,7 +169,7 @@ static int write_file(const char *path, const char *text, size_t length, lmm_sou
 static int replace_file(const char *from, const char *path, lmm_error *error) {
   int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail(error);
-  int code = sync_fully(fd) == 0 ? LMM_OK : fail(error);
+  int code = lmm_sync(fd) == 0 ? LMM_OK : fail(error);
   code = close_written(fd, code, error);
   if (code == LMM_OK && rename(from, path) != 0) code = fail(error);
   return code == LMM_OK ? lmm_sync_folder_of(path, error) : code;
@@ -200,14 +211,10 @@ static int read_file(const char *path, char *out, size_t capacity, size_t *count
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail(error);
   int code = fstat(fd, &status) == 0 ? check_regular(&status, error) : fail(error);
-  *count = 0;
+  ptrdiff_t got = code == LMM_OK ? lmm_read_at(fd, 0, out, capacity) : 0;
+  if (got < 0) code = fail(error);
+  *count = got > 0 ? (size_t)got : 0;
   *size = (uint64_t)status.st_size;
-  while (code == LMM_OK && *count < capacity) {
-    ssize_t got = read(fd, out + *count, capacity - *count);
-    if (got == 0) break;
-    if (got > 0) *count += (size_t)got;
-    if (got < 0 && errno != EINTR) code = fail(error);
-  }
   (void)close(fd);
   return code;
 }

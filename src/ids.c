@@ -61,16 +61,11 @@ static int fail(lmm_error *error) {
 
 /* How many slots there are, at most `most`, or -1; the others of `slots` are free. */
 static ptrdiff_t read_slots(int fd, uint64_t at, slot *slots, size_t most, lmm_error *error) {
-  size_t done = 0, bytes = most * sizeof *slots;
-  while (done < bytes) {
-    ssize_t got = pread(fd, (char *)slots + done, bytes - done, (off_t)(at * sizeof *slots + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(error);
-    if (got == 0) break;
-    done += (size_t)got;
-  }
-  memset((char *)slots + done, 0, bytes - done);
-  return (ptrdiff_t)(done / sizeof *slots);
+  size_t bytes = most * sizeof *slots;
+  ptrdiff_t got = lmm_read_at(fd, at * sizeof *slots, slots, bytes);
+  if (got < 0) return fail(error);
+  memset((char *)slots + got, 0, bytes - (size_t)got);
+  return got / (ptrdiff_t)sizeof *slots;
 }
 
 static int write_slots(int fd, uint64_t at, const slot *slots, size_t count, lmm_error *error) {

@@ -34,15 +34,14 @@ static int lock(int fd) {
 
 /* Where the last whole line ends; -1 where that cannot be told. */
 static off_t end_of_lines(int fd, off_t size) {
-  static const char newline = '\n';
   char block[BLOCK];
   while (size > 0) {
     size_t count = size < BLOCK ? (size_t)size : BLOCK;
-    ssize_t got = pread(fd, block, count, size - (off_t)count);
-    if (got < 0 && errno == EINTR) continue;
-    if (got != (ssize_t)count) return -1;
+    ptrdiff_t got = lmm_read_at(fd, (uint64_t)size - count, block, count);
+    if (got >= 0 && (size_t)got < count) errno = EIO; /* somebody has made it shorter */
+    if (got != (ptrdiff_t)count) return -1;
     for (size_t i = count; i > 0; i--)
-      if (block[i - 1] == newline) return size - (off_t)(count - i);
+      if (block[i - 1] == '\n') return size - (off_t)(count - i);
     size -= (off_t)count;
   }
   return 0;
@@ -103,13 +102,6 @@ static int add_lines(journal *self, const char *bytes, size_t length, lmm_error 
   }
   self->size += (off_t)length;
   return LMM_OK;
-}
-
-static int sync_journal(journal *self, lmm_error *error) {
-  int result;
-  do result = fsync(self->fd);
-  while (result != 0 && errno == EINTR);
-  return result != 0 && errno != EINVAL && errno != ENOTSUP ? fail(error) : LMM_OK;
 }
 
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
@@ -178,7 +170,8 @@ static int journal_add(lua_State *L) {
  * What was added lasts even where the power fails. */
 static int journal_sync(lua_State *L) {
   lmm_error error = {LMM_OK, ""};
-  return push_result(L, sync_journal(check_journal(L), &error), &error);
+  int code = lmm_sync(check_journal(L)->fd) == 0 ? LMM_OK : fail(&error);
+  return push_result(L, code, &error);
 }
 
 /* journal:size() -> bytes */

@@ -583,6 +583,10 @@ void lmm_write_open(struct lua_State *L);
 
 /* ---- files: what is to last, whatever happens to the machine ----------------------------------------------------- */
 
+/* Makes the bytes of a file last, where the file system knows how; -1: errno tells why. */
+int lmm_sync(int fd);
+/* Reads `count` bytes at `at`, fewer where the file ends before; gives how many, or -1: errno tells why. */
+ptrdiff_t lmm_read_at(int fd, uint64_t at, void *out, size_t count);
 /* The name of a file in a folder lasts once the folder is written, too. Not every file system knows how, and a folder may
  * be one that nobody can read: both are passed over. */
 int lmm_sync_folder_of(const char *path, lmm_error *error);

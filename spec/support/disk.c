@@ -9,6 +9,7 @@
  *     log       pwrite into log.db, or its WAL, fails: ENOSPC
  *     readonly  the file log.db cannot be opened for writing: EROFS
  *     torn      the second write to a file named torn ends after a byte, with ENOSPC, and that byte cannot be taken away: EIO
+ *     few       pread gives one byte at a time, and every other call of it is interrupted
  *     bad       read takes 64 bytes of a file named bad, and then fails: EIO
  *     told      each name that is synced or renamed, of whatever file, is a line on standard error
  */
@@ -54,6 +55,7 @@ static int fail_with(int code) {
 static unsigned calls;
 
 typedef ssize_t read_fn(int, void *, size_t);
+typedef ssize_t pread_fn(int, void *, size_t, off64_t);
 typedef ssize_t write_fn(int, const void *, size_t);
 typedef ssize_t pwrite_fn(int, const void *, size_t, off64_t);
 typedef int open_fn(const char *, int, ...);
@@ -68,6 +70,11 @@ ssize_t read(int fd, void *bytes, size_t count) {
     count = 64;
   }
   return NEXT("read", read_fn)(fd, bytes, count);
+}
+
+ssize_t pread64(int fd, void *bytes, size_t count, off64_t offset) {
+  if (is_mode("few") && ++calls % 2 == 0) return fail_with(EINTR);
+  return NEXT("pread64", pread_fn)(fd, bytes, is_mode("few") && count > 0 ? 1 : count, offset);
 }
 
 ssize_t write(int fd, const void *bytes, size_t count) {
