@@ -37,6 +37,7 @@ describe("a digest", function()
     assert.equal(shell.output "sha256sum spec/media/picture.png":match "^%x+", digest.file "spec/media/picture.png")
     assert.same({ nil, "cannot read 'gone': No such file or directory" }, { digest.file "gone" })
     assert.same({ nil, "cannot read 'spec': it is not a file" }, { digest.file "spec" })
+    assert.raises("a path cannot hold a NUL byte", digest.file, "spec/media/picture.png\0.jpg")
   end)
 
   it("of what is no file is not waited for", function()

@@ -83,7 +83,9 @@ describe("a journal", function()
       assert.is_nil(file)
       assert.matches(row[2], why)
     end
-    assert.raises("NUL", core.open, "a\0b")
+    for _, name in ipairs { "open", "is_open", "ids" } do
+      assert.raises("a path cannot hold a NUL byte", core[name], path .. "\0b")
+    end
   end)
 
   it("leaves nothing of lines that the disk has no room for", function()

@@ -29,6 +29,13 @@ static inline int lmm_push_error(lua_State *L, const lmm_error *error) {
   return 2;
 }
 
+static inline const char *lmm_check_path(lua_State *L, int index) {
+  size_t length;
+  const char *path = luaL_checklstring(L, index, &length);
+  luaL_argcheck(L, strlen(path) == length, index, "a path cannot hold a NUL byte");
+  return path;
+}
+
 /* The bytes of a buffer, which may never have had any. */
 static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
   lua_pushlstring(L, buf->length > 0 ? buf->data : "", buf->length);

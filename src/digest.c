@@ -185,7 +185,7 @@ static int digest_name(lua_State *L) {
 
 /* file(path) -> the SHA-256 of a file in hex | nil, message */
 static int digest_file(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lmm_check_path(L, 1);
   digest *self = push_digest(L, 0, 0);
   lmm_error error = {LMM_OK, ""};
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

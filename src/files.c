@@ -223,13 +223,6 @@ static int read_file(const char *path, char *out, size_t capacity, size_t *count
 
 #include "binding.h"
 
-static const char *check_path(lua_State *L, int index) {
-  size_t length;
-  const char *path = luaL_checklstring(L, index, &length);
-  luaL_argcheck(L, strlen(path) == length, index, "a path cannot hold a NUL byte");
-  return path;
-}
-
 /* What is to be written, where it is no string. */
 static lmm_source *check_source(lua_State *L, int index) {
   lmm_source *source = lua_touserdata(L, index);
@@ -244,7 +237,7 @@ static lmm_source *check_source(lua_State *L, int index) {
  * file beside it is written, made to last (fsync), and renamed; then its folder is made to last, and where that fails the
  * new file stays. A symbolic link is replaced, not followed; what is no file is refused. `why` names no path. */
 static int files_write(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = lmm_check_path(L, 1);
   bool is_text = lua_type(L, 2) == LUA_TSTRING;
   size_t length = 0;
   const char *text = is_text ? lua_tolstring(L, 2, &length) : NULL;
@@ -258,7 +251,7 @@ static int files_write(lua_State *L) {
 /* replace(from, path) -> true | nil, why
  * Gives a file beside `path` its name, once its bytes last (fsync), and makes the folder last. `why` names no path. */
 static int files_replace(lua_State *L) {
-  const char *from = check_path(L, 1), *path = check_path(L, 2);
+  const char *from = lmm_check_path(L, 1), *path = lmm_check_path(L, 2);
   lmm_error error = {LMM_OK, ""};
   if (replace_file(from, path, &error) != LMM_OK) return lmm_push_error(L, &error);
   lua_pushboolean(L, 1);
@@ -269,7 +262,7 @@ static int files_replace(lua_State *L) {
  * At `path` is afterwards what was there before, or else an empty file of mode 0600, in folders that were made where they
  * were missing, of mode 0700. `why` names no path. */
 static int files_create(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = lmm_check_path(L, 1);
   lmm_error error = {LMM_OK, ""};
   if (create_file(path, &error) != LMM_OK) return lmm_push_error(L, &error);
   lua_pushboolean(L, 1);
@@ -281,7 +274,7 @@ static int files_create(lua_State *L) {
 /* read(path, most) -> at most so many of the first bytes of a file, its size | nil, why, is_missing
  * What is no file is refused, not waited for. `why` names no path. */
 static int files_read(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = lmm_check_path(L, 1);
   lua_Integer most = luaL_checkinteger(L, 2);
   luaL_argcheck(L, most >= 0 && most <= READ_MAX, 2, "0 bytes to 1 GiB");
   lmm_error error = {LMM_OK, ""};
@@ -311,7 +304,7 @@ static int files_kind(lua_State *L) {
   bool is_path = lua_type(L, 1) == LUA_TSTRING;
   struct stat status;
   int fd = is_path ? -1 : (int)luaL_checkinteger(L, 1);
-  if ((is_path ? stat(check_path(L, 1), &status) : fstat(fd, &status)) != 0) {
+  if ((is_path ? stat(lmm_check_path(L, 1), &status) : fstat(fd, &status)) != 0) {
     lua_pushnil(L);
     lua_pushstring(L, strerror(errno));
     return 2;
@@ -323,7 +316,7 @@ static int files_kind(lua_State *L) {
 
 /* absolute(path) -> the same from the root on | nil, why */
 static int files_absolute(lua_State *L) {
-  const char *path = check_path(L, 1);
+  const char *path = lmm_check_path(L, 1);
   if (path[0] == '/') {
     lua_settop(L, 1);
     return 1;

@@ -177,15 +177,13 @@ static ids *check_ids(lua_State *L) {
  * It stands in a file without a name beside `path`, as long as it is not closed. With `count` it has room for so many from
  * the beginning: to grow takes half a second at two million. */
 static int ids_new(lua_State *L) {
-  size_t length;
-  const char *path = luaL_checklstring(L, 1, &length);
-  luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL byte");
+  const char *path = lmm_check_path(L, 1);
   lua_Number count = luaL_optnumber(L, 2, 0);
-  ids *self = lmm_new_userdata(L, sizeof *self + length + 1);
-  *self = (ids){-1, FIRST_BITS, 0, memcpy(self + 1, path, length + 1)};
+  size_t room = strlen(path) + 1;
+  ids *self = lmm_new_userdata(L, sizeof *self + room);
+  *self = (ids){-1, FIRST_BITS, 0, memcpy(self + 1, path, room)};
   while (self->bits < MOST_BITS && (lua_Number)((uint64_t)1 << (self->bits - 1)) < count) self->bits++;
-  luaL_getmetatable(L, LMM_IDS);
-  lua_setmetatable(L, -2);
+  luaL_setmetatable(L, LMM_IDS);
   self->fd = lmm_open_temporary(self->path);
   lmm_error error = {LMM_OK, ""};
   if (self->fd < 0) (void)fail(&error);

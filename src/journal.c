@@ -126,13 +126,10 @@ static int push_result(lua_State *L, int code, const lmm_error *error) {
  * The file is made where there is none, so that its name lasts (its folder is synced), and locked until it is closed or
  * the process ends. `why` names no path. */
 static int journal_open(lua_State *L) {
-  size_t length;
-  const char *path = luaL_checklstring(L, 1, &length);
-  luaL_argcheck(L, strlen(path) == length, 1, "a path cannot hold a NUL byte");
+  const char *path = lmm_check_path(L, 1);
   journal *self = lmm_new_userdata(L, sizeof *self);
   *self = (journal){-1, 0, 0, false};
-  luaL_getmetatable(L, LMM_JOURNAL);
-  lua_setmetatable(L, -2);
+  luaL_setmetatable(L, LMM_JOURNAL);
   lmm_error error = {LMM_OK, ""};
   bool is_locked;
   if (open_journal(self, path, &is_locked, &error) != LMM_OK) {
@@ -148,7 +145,7 @@ static int journal_open(lua_State *L) {
 
 /* is_open(path) -> whether a process has the journal open */
 static int journal_is_open(lua_State *L) {
-  int fd = open(luaL_checkstring(L, 1), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  int fd = open(lmm_check_path(L, 1), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   bool is_open = fd >= 0 && is_held(fd);
   if (fd >= 0) (void)close(fd);
   lua_pushboolean(L, is_open);

@@ -39,7 +39,7 @@ static void load_aside(const char *path) {
 
 /* load(path, is_aside): loads a C module, which stays in memory; aside: in a thread of its own. */
 static int load_module(lua_State *L) {
-  const char *path = luaL_checkstring(L, 1);
+  const char *path = lmm_check_path(L, 1);
   if (lua_toboolean(L, 2))
     load_aside(path);
   else

@@ -205,11 +205,11 @@ static int media_new(lua_State *L) {
     lua_getfield(L, 1, "bytes");
     luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "a path or { bytes = string } expected");
   } else {
+    (void)lmm_check_path(L, 1);
     lua_pushvalue(L, 1);
   }
   size_t length;
   const char *text = lua_tolstring(L, -1, &length);
-  luaL_argcheck(L, !is_file || strlen(text) == length, 1, "a path cannot hold a NUL byte");
 
   lmm_media *media = lmm_new_userdata(L, sizeof *media);
   memset(media, 0, sizeof *media);
