@@ -304,6 +304,40 @@ describe("lmm.vips", function()
     os.remove(library)
   end)
 
+  it("may be closed by a finalizer that runs while its result is given", function()
+    assert.equal("true\n", run([[
+      local vips, core = require "lmm.vips", require "lmm.core"
+      local job
+      local function close() job:close() end
+      local function leave_garbage()
+        local garbage = rawget(_G, "newproxy") and newproxy(true) or setmetatable({}, { __gc = close })
+        getmetatable(garbage).__gc = close
+      end
+      local function result()
+        leave_garbage()
+        collectgarbage "restart"
+        local ok, bytes, width, height = pcall(job.result, job)
+        collectgarbage "stop"
+        return ok, bytes, width, height
+      end
+      collectgarbage(_VERSION == "Lua 5.4" and "generational" or "collect")
+      collectgarbage("setstepmul", 1000)
+      for _ = 1, 20 do
+        collectgarbage()
+        collectgarbage "stop"
+        job = assert(vips.start { path = photo, format = "png" })
+        local ok, bytes, width, height
+        repeat
+          core.sleep(0.001)
+          ok, bytes, width, height = result()
+        until bytes ~= false
+        local said = ok and ("%d x %d"):format(width, height) or bytes:match "this job is over"
+        assert(said == "240 x 160" or said == "this job is over", said or bytes)
+      end
+      print(true)
+    ]], nil, "MALLOC_PERTURB_=90")) -- what is freed holds other bytes
+  end)
+
   it("says nothing on standard error, whatever it finds in a picture", function()
     run [[
       local vips, core = require "lmm.vips", require "lmm.core"

@@ -24,6 +24,14 @@ static void release(job *self) {
   if (self->is_added) lmm_pool_release(task); else lmm_pool_free(task);
 }
 
+/* Pushes a job without a task. */
+static job *push_job(lua_State *L) {
+  job *self = lmm_new_userdata(L, sizeof *self);
+  *self = (job){NULL, false};
+  luaL_setmetatable(L, LMM_JOB);
+  return self;
+}
+
 /* Pushes a field of the options at index 1; whether it is there. */
 static bool get_option(lua_State *L, const char *name, int type) {
   lua_getfield(L, 1, name);
@@ -78,9 +86,7 @@ static int format_option(lua_State *L) {
 static int vips_start(lua_State *L) {
   size_t length = 0;
   luaL_checktype(L, 1, LUA_TTABLE);
-  job *self = lmm_new_userdata(L, sizeof *self);
-  *self = (job){NULL, false};
-  luaL_setmetatable(L, LMM_JOB);
+  job *self = push_job(L);
   lmm_task *task = self->task = calloc(1, sizeof *task);
   if (task == NULL) return luaL_error(L, "not enough memory");
   task->format = format_option(L);
@@ -121,18 +127,27 @@ static int push_failure(lua_State *L, int failure, const lmm_task *task) {
   return 6;
 }
 
+/* One that is not over. */
+static job *check_job(lua_State *L) {
+  job *self = luaL_checkudata(L, 1, LMM_JOB);
+  luaL_argcheck(L, self->task != NULL, 1, "this job is over");
+  return self;
+}
+
 /* job:result() -> false while it is not done | bytes, width, height | pages | nil, failure, detail, width, height,
  *   frames
  * The failure is one word; once something else than false was given, the job is over. */
 static int job_result(lua_State *L) {
-  job *self = luaL_checkudata(L, 1, LMM_JOB);
-  luaL_argcheck(L, self->task != NULL, 1, "this job is over");
-  lmm_task *task = self->task;
-  int count = 1, state = lmm_pool_state(task);
+  job *self = check_job(L);
+  int count = 1, state = lmm_pool_state(self->task);
   if (state == LMM_POOL_BUSY) {
     lua_pushboolean(L, false);
     return 1;
   }
+  job *held = push_job(L); /* has the task from now on: a finalizer that runs while values are made may close `self` */
+  *held = *check_job(L);
+  *self = (job){NULL, false};
+  const lmm_task *task = held->task;
   if (state == LMM_POOL_LOST) {
     count = push_failure(L, LMM_TOO_SLOW, NULL); /* its thread may still write what else it has */
   } else if (state == LMM_POOL_PARENTS) {
@@ -147,7 +162,7 @@ static int job_result(lua_State *L) {
   } else {
     count = push_failure(L, task->failure, task);
   }
-  release(self);
+  release(held);
   return count;
 }
 
