@@ -37,6 +37,8 @@ describe("a digest", function()
     assert.equal(shell.output "sha256sum spec/media/picture.png":match "^%x+", digest.file "spec/media/picture.png")
     assert.same({ nil, "cannot read 'gone': No such file or directory" }, { digest.file "gone" })
     assert.same({ nil, "cannot read 'spec': it is not a file" }, { digest.file "spec" })
+    assert.same({ nil, "cannot read 'x" .. ("\195\164"):rep(149) .. "': File name too long" },
+      { digest.file("x" .. ("\195\164"):rep(200)) })
     assert.raises("a path cannot hold a NUL byte", digest.file, "spec/media/picture.png\0.jpg")
   end)
 

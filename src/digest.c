@@ -68,7 +68,7 @@ static int sum_text(const void *text, size_t count, unsigned char *sum) {
 }
 
 static int cannot_read(const char *path, const char *why, lmm_error *error) {
-  return lmm_fail(error, LMM_INVALID, "cannot read '%.300s': %s", path, why);
+  return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", lmm_shown(path), path, why);
 }
 
 /* Adds all that can be read of a file. What is none may block whoever reads it, or have no end. */

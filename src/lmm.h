@@ -62,6 +62,10 @@ int lmm_fail(lmm_error *error, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
+/* How many bytes of a text there are, at most `most`, cut between characters. */
+int lmm_cut(const char *text, size_t most);
+/* How much of a path goes into a message, so that what is said of it has room too. */
+int lmm_shown(const char *path);
 
 /* ---- buf: a growable byte buffer that names its maximum ------------------------------------------------------- */
 

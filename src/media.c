@@ -13,38 +13,27 @@
 #define BRIEF_BYTES 4096 /* of a file's beginning that are looked at before more of it is read, */
 #define BRIEF_HOPS 8u    /* and so many times something further on */
 
-/* How many bytes of a path there are, at most `most`, cut between characters. */
-static int cut(const char *path, size_t most) {
-  size_t length = strlen(path);
-  if (length <= most) return (int)length;
-  while (most > 0 && ((unsigned char)path[most] & 0xC0) == 0x80) most--;
-  return (int)most;
-}
-
-/* How much of a path goes into a message, so that what is said of it has room too. */
-static int shown(const char *path) { return cut(path, 300); }
-
 static int cannot_read(const char *path, lmm_error *error) {
   if (errno == ENOMEM) return lmm_fail(error, LMM_NOMEM, "not enough memory");
   if (errno == ENAMETOOLONG) /* maybe a picture itself, which does not belong in a message */
     return lmm_fail(error, LMM_INVALID, "cannot read '%.*s...': %s (if this is the picture itself, pass { bytes = ... })",
-                    cut(path, 16), path, strerror(errno));
-  return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", shown(path), path, strerror(errno));
+                    lmm_cut(path, 16), path, strerror(errno));
+  return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", lmm_shown(path), path, strerror(errno));
 }
 
 static int changed(const lmm_media *media, lmm_error *error) {
   return lmm_fail(error, LMM_INVALID, "'%.*s' has changed since the part was made: make the part again",
-                  shown(media->path), media->path);
+                  lmm_shown(media->path), media->path);
 }
 
 /* Only a regular file has a size to announce and can be read again for a retry. */
 static int check_regular(const char *path, const struct stat *status, lmm_error *error) {
   if (S_ISREG(status->st_mode) && status->st_size > 0) return LMM_OK;
-  if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
+  if (S_ISREG(status->st_mode)) return lmm_fail(error, LMM_INVALID, "'%.*s' is empty", lmm_shown(path), path);
   if (S_ISDIR(status->st_mode))
-    return lmm_fail(error, LMM_INVALID, "'%.*s' is a directory, not a file", shown(path), path);
+    return lmm_fail(error, LMM_INVALID, "'%.*s' is a directory, not a file", lmm_shown(path), path);
   return lmm_fail(error, LMM_INVALID,
-                  "'%.*s' is a %s, not a file: read it and pass { bytes = ... }, or '-' to lmm ask", shown(path), path,
+                  "'%.*s' is a %s, not a file: read it and pass { bytes = ... }, or '-' to lmm ask", lmm_shown(path), path,
                   S_ISFIFO(status->st_mode) ? "fifo" : S_ISSOCK(status->st_mode) ? "socket" : "device");
 }
 
@@ -123,7 +112,7 @@ static int look_at_file(lmm_media *media, const char *path, int fd, lmm_error *e
   media->path = strdup(path);
   ptrdiff_t got = media->path != NULL ? look(media, fd) : -1;
   if (got < 0) code = cannot_read(path, error);
-  if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%.*s' is empty", shown(path), path);
+  if (got == 0) code = lmm_fail(error, LMM_INVALID, "'%.*s' is empty", lmm_shown(path), path);
   return code;
 }
 
