@@ -244,6 +244,16 @@ describe("a growing value", function()
     assert.same({}, (grown({ '{"a":null}' }, { clean = true })):value())
   end)
 
+  it("takes nothing any more once it is closed", function()
+    for _, text in ipairs { "", '[1,"a', '```json\n{"a":[1', "```json\n1\n``" } do
+      local grower = core.grow()
+      grower:feed(text)
+      getmetatable(grower).__gc(grower)
+      assert.same({ false, false }, { grower:finish(), grower:feed "2" })
+      assert.is_nil(grower:failure())
+    end
+  end)
+
   it("leaves the collector its way", function()
     for _ = 1, 50 do
       local grower = core.grow { path = { "a" } }

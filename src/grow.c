@@ -355,9 +355,9 @@ static int grow_close(lua_State *L) {
   grower *self = check_grower(L);
   lmm_buf_free(&self->text);
   lmm_buf_free(&self->scratch);
-  self->text.max = self->scratch.max = 0;
   self->failed = LMM_OK;
   lmm_json_init(&self->json, self->levels, self->json.max_depth, self->json.lenient);
+  self->json.is_last = true; /* nothing is read any more */
   return 0;
 }
 
