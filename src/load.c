@@ -55,7 +55,10 @@ int lmm_load_open(lua_State *L) {
 /* stat(path) -> how many bytes a file has, and when it was last changed, in seconds; or nil */
 static int stat_file(lua_State *L) {
   struct stat status;
-  if (stat(luaL_checkstring(L, 1), &status) != 0) return lua_pushnil(L), 1;
+  if (stat(lmm_check_path(L, 1), &status) != 0) {
+    lua_pushnil(L);
+    return 1;
+  }
   lua_pushnumber(L, (lua_Number)status.st_size);
   lua_pushnumber(L, (lua_Number)LMM_MTIME(&status).tv_sec + (lua_Number)LMM_MTIME(&status).tv_nsec / 1e9);
   return 2;
