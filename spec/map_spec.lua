@@ -27,6 +27,17 @@ describe("map", function()
     assert.same({ 2, 2, 3 }, { summary.done, summary.failed, summary.seconds })
   end)
 
+  it("takes what Lua's own functions give in the place of an error object", function()
+    local summary = assert(lmm.map({ "a", "b", "c" }, function(item)
+      if item == "a" then return io.open "/nowhere/at/all" end -- nil, a message and a number
+      if item == "b" then return nil, "no b", "why" end
+      return item
+    end))
+    assert.same({ "/nowhere/at/all: No such file or directory", "no b" },
+      { summary.errors[1].message, summary.errors[2].message })
+    assert.same({ 1, 2 }, { summary.done, summary.failed })
+  end)
+
   it("takes an iterator, asks it for no more than run, and keeps nothing of what gives nothing", function()
     local running, most, given, ahead = 0, 0, 0, 0
     local next_number = numbers(50)

@@ -302,7 +302,7 @@ function Run:ended(row, value, message, err)
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
   self.has_ended = true
   if is_failure then
-    return self:fail(row, err or { message = tostring(message) })
+    return self:fail(row, type(err) == "table" and err or { message = tostring(message) })
   end
   self.concurrency:succeed(row, now)
   self:succeed(row, value)
