@@ -229,6 +229,18 @@ describe("lmm grid", function()
     assert(asked > 0 and asked < 80, run.err)
     assert.matches(("80 cells, %d asked now;"):format(asked), answered(grid(words)))
   end)
+
+  it("is cut off by a second signal, and asks again what was cut off", function()
+    local words = { "grid", "--prompt", "one", "--repeat", "20", "--param", 'mock={"delay":30}', "-o", PAGE }
+    local base = "page.grid/" .. server.url:match "//(.-)/v1":gsub(":", "-")
+    local run = program.shell(([[%s >$out 2>$err & pid=$!
+      while ! [ -s %s ]; do sleep 0.02; done; kill -INT $pid; kill -TERM $pid; wait $pid; echo $? >$status]]):format(
+      program.command(words), file(base .. ".run")))
+    assert.same({ "", 130 }, { run.out, run.status })
+    assert.matches("20 cells, %d+ asked now, 20 without an answer; [^\n]*\nlmm: stopped: the same command goes on\n$",
+      run.err)
+    assert.same("", process.read(file(base .. ".errors.jsonl")))
+  end)
 end)
 
 local does_hook = rawget(_G, "jit") and pending or it -- LuaJIT calls no hook in what it has compiled

@@ -2,6 +2,7 @@
 --- a run of its own, with a concurrency that finds itself: one that is gone, or refuses the key, ends that run alone.
 local answers = require "lmm.grid.answers"
 local bulk = require "lmm.bulk"
+local errors = require "lmm.errors"
 local loops = require "lmm.loop"
 
 local ask = {}
@@ -27,10 +28,15 @@ local function client_stream(client, request, timeout)
   return client:stream(request, { retry = bulk.retry, timeout = timeout })
 end
 
+--- What a cell is cut off by whose client was closed, as by Ctrl-C twice. It has not failed: it is asked the next time.
+local CUT_OFF = errors.new { kind = "cancelled", message = "the grid was stopped", ends_run = true }
+
 --- Asks one cell.
 local function asker(plan, opts, find, count)
   return function(item)
     local cell = plan:cell(item.number)
+    local client = cell.model.client
+    if client.closed then return nil, CUT_OFF.message, CUT_OFF end
     local request, problem = plan:request(cell)
     if not request then return nil, problem end
     local found = find and find(cell, request)
@@ -40,13 +46,14 @@ local function asker(plan, opts, find, count)
     end
     local timeout = opts.timeout or plan.definition.timeout
     local reply, message, err
-    local ok, stream = pcall(client_stream, cell.model.client, request, timeout) -- nothing waits within it
+    local ok, stream = pcall(client_stream, client, request, timeout) -- nothing waits within it
     if ok then
       reply, message, err = stream:reply()
     else -- what the library refuses in this request is this cell's error
       message = tostring(stream):gsub("^.-lmm: ", "")
     end
     if not reply then
+      if client.closed then return nil, CUT_OFF.message, CUT_OFF end
       count.failed = count.failed + (err and err.kind == "connect" and 0 or 1)
       return nil, message, err
     end
