@@ -164,6 +164,18 @@ describe("lmm grid", function()
     assert.matches("1 asked now, 1 failed", complained(grid(words), 1, "1 of 2 cells"))
   end)
 
+  it("asks again where the last line of its answers was cut short", function()
+    local words = { "--prompt", "one", "--prompt", "two" }
+    answered(grid(words))
+    local path = file("page.grid/" .. server.url:match "//(.-)/v1":gsub(":", "-") .. ".jsonl")
+    local whole = process.read(path)
+    for _, most in ipairs { #whole - 1, #whole - 30 } do
+      process.write(path, whole:sub(1, most))
+      assert.matches("2 cells, 1 asked now;", answered(grid(words)))
+      assert.same({ "question: one", "question: two" }, texts())
+    end
+  end)
+
   it("goes on where a server is gone: its column says so", function()
     local path = file("gone.lua", ([[return { prompts = "one", models = { "mock",
       { base_url = "http://127.0.0.1:1/v1", model = "far", retry = false } } }]]))

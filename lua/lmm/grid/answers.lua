@@ -73,7 +73,7 @@ function Answers:each_file(fn)
   end
 end
 
---- Finds where each answer stands.
+--- Finds where each answer stands. A last line that was cut short is none: lmm.bulk drops it.
 function Answers:locate()
   self:close()
   self.places, self.sources, self.failed = {}, {}, {}
@@ -81,10 +81,11 @@ function Answers:locate()
     local file = io.open(path, "rb")
     if not file then return end
     self.files[#self.files + 1] = file
-    local offset = 0
+    local offset, size = 0, file:seek "end"
+    file:seek "set"
     for line in file:lines() do
       local number = self.by_key[line:match '^{"id":"[^"]*","custom_id":"(%x+)"']
-      if number then
+      if number and offset + #line < size then
         self.places[number], self.sources[number], self.failed[number] = offset, file, is_failed
       end
       offset = offset + #line + 1
