@@ -271,6 +271,19 @@ describe("a log's media", function()
       log:get(id).request.messages[1].content[2].err.message)
   end)
 
+  for what, opts in pairs { sent = {}, ["made smaller and sent"] = { max_side = 16 } } do
+    it("whose files were written anew once they were " .. what .. " are not taken for those", function()
+      local file = folder .. "/latest"
+      shell.run("cp %s %s", PNG, file)
+      local part = lmm.image(file, opts)
+      assert(require("lmm.request").body { part })
+      shell.run("cp %s %s", JPEG, file)
+      local id = add({ user(text "q", part) }, "A")
+      assert.same({}, assert(log:get(id)).media)
+      assert.same({}, ids { image = file })
+    end)
+  end
+
   it("that are not ours come back as they were", function()
     local raw = { type = "image_url", image_url = { url = "data:image/png;base64," .. core.base64.encode(
       shell.read(PNG)) } }

@@ -37,12 +37,15 @@ end
 
 local sums = setmetatable({}, { __mode = "k" }) -- SHA-256 of the sources of parts, once they were looked at
 
---- What the file of a part is now, and its SHA-256.
+--- What the file of a part is now, and its SHA-256; nil where it is not the one any more of which the part was made.
 ---@param known nil|fun(path: string, size: integer, mtime: number): string?
 local function look_at_file(part, path, medium, known)
   local media, message = core.media(path)
   if not media then return nil, message end
-  local info = media:info()
+  local info, made = media:info(), part.plan and part.plan.made or part.media and part.media:info() or {}
+  if made.mtime and (made.mtime ~= info.mtime or made.size ~= info.size) then
+    return nil, ("'%s' has changed since the part was made"):format(path)
+  end
   medium.path = version.check("lmm.files").absolute(path) or path
   medium.size, medium.mtime = info.size, info.mtime
   local sum = sums[part] or not part.plan and part.digest or part.saved and part.saved.sha256

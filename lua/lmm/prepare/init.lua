@@ -14,6 +14,7 @@ local prepare = {}
 ---@field source { path: string?, bytes: string? }
 ---@field name string       what the source is called in messages
 ---@field from string       its type
+---@field made table        what media:info() said of it when the part was made
 ---@field start fun(plan: lmm.Plan): table?, lmm.Error?  makes the job
 ---@field options table     what was asked for
 ---@field take nil|fun(part: lmm.Part, result: table)  makes the part of what the job gave, where that is not its bytes
@@ -70,7 +71,7 @@ end
 function prepare.plan(part, name, source, wanted, lenient)
   local plan = {
     source = type(source) == "string" and { path = source } or { bytes = source.bytes },
-    name = name, from = part.mime, options = wanted, lenient = lenient,
+    name = name, from = part.mime, options = wanted, lenient = lenient, made = part.media:info(),
   }
   kinds[part.kind].plan(plan, part)
   part.plan, part.size, part.has_no_end = plan, nil, nil
