@@ -540,6 +540,29 @@ describe("a log that cannot be used", function()
     other:close()
   end)
 
+  it("waits for a part of a millisecond, or without end", function()
+    for _, wait in ipairs { 0, 0.0123, 1e9, math.huge } do
+      local other = assert(logs.open(path, { wait = wait }))
+      assert.same({}, assert(other:list()))
+      other:close()
+    end
+  end)
+
+  it("does not depend on the locale", function()
+    shell.output(("localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 2>/dev/null"):format(folder))
+    local ended = program.run(([[
+      if not os.setlocale "de_DE.UTF-8" then return print "no such locale" end
+      local log = assert(require("lmm.log").open(%q))
+      local id, err = log:add { request = { messages = { { role = "user", content = "z" } } }, server = "s",
+        time = 1.5, total = 0.125, cost = 1e-7, reply = { text = "a" } }
+      if err then return print(err) end
+      local got = log:get(id)
+      print(got.time == 1.5, got.total == 0.125, got.cost == 1e-7)
+    ]]):format(path), {}, "LOCPATH=" .. folder)
+    if ended.out:find "no such locale" then return pending "the locale de_DE cannot be made here" end
+    assert.equal("true\ttrue\ttrue\n", ended.out .. ended.err)
+  end)
+
   it("tells damage that is found later", function()
     for i = 1, 200 do add({ user(("word%d "):format(i):rep(50)) }, "y") end
     log:close()

@@ -3,6 +3,7 @@
 ---
 --- SQLite comes through LuaSQL, which takes a statement as one text: values are put into it here.
 local errors = require "lmm.errors"
+local json = require "lmm.json"
 local schema = require "lmm.log.schema"
 local version = require "lmm.version"
 
@@ -42,12 +43,13 @@ end
 
 -- ---- SQL
 
---- A value as it stands in a statement. Texts hold no NUL there, so that one with a NUL goes as bytes.
+--- A value as it stands in a statement. Texts hold no NUL there, so that one with a NUL goes as bytes; numbers have a
+--- point, whatever the locale.
 local function quote(value)
   if value == nil then return "NULL" end
   if type(value) == "boolean" then return value and "1" or "0" end
   if type(value) == "number" and value - value ~= 0 then return "NULL" end -- not finite
-  if type(value) == "number" then return (value % 1 == 0 and "%.0f" or "%.17g"):format(value) end
+  if type(value) == "number" then return value % 1 == 0 and ("%.0f"):format(value) or json.text(value) end
   if not value:find("\0", 1, true) then return "'" .. value:gsub("'", "''") .. "'" end
   return "CAST(x'" .. value:gsub(".", function(c) return ("%02x"):format(c:byte()) end) .. "' AS TEXT)"
 end
@@ -160,6 +162,8 @@ local function prepare(self)
   end)
 end
 
+local LONGEST_WAIT = 2 ^ 31 - 1 -- milliseconds
+
 local environment -- of LuaSQL, one for all
 
 local function load_sqlite(self)
@@ -184,7 +188,7 @@ local function open(self, wait, creates)
   local connection, message = environment:connect(self.path)
   if not connection then fail(self, message) end
   self.connection = connection
-  self:pragma(("busy_timeout = %d"):format(wait * 1000))
+  self:pragma(("busy_timeout = %.0f"):format(math.min(wait * 1000, LONGEST_WAIT)))
   self:pragma "synchronous = NORMAL" -- after a power failure the last exchanges may be missing, and no more
   prepare(self)
   allow_readers(self)
