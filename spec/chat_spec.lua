@@ -130,12 +130,15 @@ describe("the commands", function()
     local original = edit.command
     finally(function() edit.command = original end)
     edit.command = function() return "sh " .. editor end
-    local chat = run { "/attach " .. PICTURE, "What?", "more", "/edit 1", "/edit 7", "/edit x" }
+    local chat = run { "/attach " .. PICTURE, "What?", "more", "/edit 1", "/edit 7", "/edit x",
+      "/edit 99999999999999999999", "/log 99999999999999999999" }
     assert.matches("\nquestion: Where%?\n$", chat.out)
     assert.equal(1, chats.count(chat.session))
     assert.same({ "Where?" }, { chat.session:chat():question(1)[1] })
     assert.equal("image", chat.session:chat():question(1)[2].kind)
     assert.matches("there is no question 7", chat.said)
+    assert.equal(2, select(2, chat.said:gsub("/edit takes the number of a question", "")))
+    assert.matches("lmm: /log takes how many exchanges to show\n$", chat.said)
     edit.command = function() return "false" end
     assert.matches("ended with a failure", run({ "a", "/edit" }).said)
   end)

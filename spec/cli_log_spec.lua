@@ -168,6 +168,8 @@ describe("lmm log", function()
       ["there is no lmm log shw: did you mean show%?"] = { "shw" }, ["'x' is too much"] = { "show", "1", "x" },
       ["'3x' is no age: write 30d"] = { "--older", "3x" }, ["prune takes one of"] = { "prune" },
       ["an ID is a number"] = { "show" }, ["whole number from 1 on"] = { "-n", "0" },
+      ["not '1e5'"] = { "show", "1e5" }, ["not '9007199254740993'"] = { "show", "9007199254740993" },
+      ["'99999999999999999999' is too large"] = { "-n", "99999999999999999999" },
     } do
       complained(lmm { "log", (table.unpack or unpack)(words) }, 2, pattern) -- luacheck: ignore
     end
@@ -175,5 +177,16 @@ describe("lmm log", function()
     complained(lmm({ "log" }, nil, { XDG_STATE_HOME = "", HOME = "" }), 1, "neither %$XDG_STATE_HOME nor %$HOME")
     answered(lmm { "ask", "a" })
     complained(lmm { "log", "9" }, 1, "there is no exchange 9")
+  end)
+
+  it("shows what a program has added with a part of a second and of a token", function()
+    local logs = require "lmm.log"
+    answered(lmm { "ask", "a" })
+    local opened = assert(logs.open(folder .. "/lmm/log.db"))
+    assert(opened:add { server = server.url, time = 1.5, request = { messages = { { role = "user", content = "b" } } },
+      reply = { text = "c", usage = { prompt_tokens = 1.5, completion_tokens = 2 } } })
+    opened:close()
+    assert.same({ 1, 2 }, ids())
+    assert.matches("user:\nb\n", log("show", "2"))
   end)
 end)

@@ -138,10 +138,13 @@ function console.seconds(text)
   return nil, ("'%s' is not a number of seconds above 0"):format(text)
 end
 
+local MOST_WHOLE = 2 ^ 53 -- from it on a number of Lua's may not be the one that was written
+
 --- For argparse: a whole number, at least `least`.
 function console.whole(least)
   return function(text)
     local number = text:find "^%d+$" and tonumber(text)
+    if number and number >= MOST_WHOLE then return nil, ("'%s' is too large"):format(text) end
     if number and number >= least then return number end
     return nil, ("'%s' is not a whole number from %d on"):format(text, least)
   end

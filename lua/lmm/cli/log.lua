@@ -37,24 +37,19 @@ local function age(text)
   return nil, ("'%s' is no age: write 30d, 12h or 2w"):format(text)
 end
 
---- For argparse: a whole number from 1 on.
-local function whole(text)
-  local number = text:find "^%d+$" and tonumber(text)
-  if number and number >= 1 then return number end
-  return nil, ("'%s' is not a whole number from 1 on"):format(text)
-end
-
 function log.declare(parser)
   local command = parser:command("log", DESCRIPTION, EPILOG):summary "Show what was asked before, and what came of it."
   command:usage "Usage: lmm log [OPTION]... [show ID | export | prune | off | on | path]"
   command:argument("words", "What to do, see below; an ID alone is shown."):args "*"
-  command:option("-n --limit", "At most so many (default: 20; of export, all)."):argname("N"):convert(whole)
+  command:option("-n --limit", "At most so many (default: 20; of export, all)."):argname("N")
+    :convert(console.whole(1))
   command:option("-s --search", "Those with all of these words in their question or answer; the beginning of a word is"
     .. " enough."):argname "WORDS"
   command:option("-i --image", "Those about this picture, or any other medium, wherever its file was then.")
     :argname "FILE"
   command:option("-m --model", "Those of this model."):argname "NAME"
-  command:option("--chat", "Those of the conversation to which this exchange belongs."):argname("ID"):convert(whole)
+  command:option("--chat", "Those of the conversation to which this exchange belongs."):argname("ID")
+    :convert(console.whole(1))
   command:flag("--failed", "Those that failed.")
   command:option("--older", "Those that are older, as in 30d, 12h or 2w."):argname("AGE"):convert(age)
   command:flag("--all", "With prune: all of them.")
@@ -77,7 +72,7 @@ local function line_of(row)
   if row.media_count then question = ("[%d] %s"):format(row.media_count, question) end
   local answer = row.error and "failed: " .. row.error or row.answer
   if row.cached then answer = "(cached) " .. answer end
-  return texts.trim_right(("%5d  %s  %s  %s  %s"):format(row.id, os.date("%Y-%m-%d %H:%M", row.time),
+  return texts.trim_right(("%5d  %s  %s  %s  %s"):format(row.id, os.date("%Y-%m-%d %H:%M", math.floor(row.time)),
     column(row.model or row.kind, WIDTHS.model), column(question, WIDTHS.question),
     texts.line(answer, WIDTHS.answer))) .. "\n"
 end
@@ -126,8 +121,8 @@ local function message_text(message)
 end
 
 local function facts_of(exchange)
-  local facts = { ("%s, %s at %s"):format(os.date("%Y-%m-%d %H:%M:%S", exchange.time), exchange.model or "no model",
-    exchange.server) }
+  local facts = { ("%s, %s at %s"):format(os.date("%Y-%m-%d %H:%M:%S", math.floor(exchange.time)),
+    exchange.model or "no model", exchange.server) }
   if exchange.kind ~= "chat/completions" then facts[1] = facts[1] .. ", " .. exchange.kind end
   if exchange.chat ~= exchange.id then facts[#facts + 1] = ("chat %d"):format(exchange.chat) end
   if exchange.first_token then facts[#facts + 1] = ("first token after %.3f s"):format(exchange.first_token) end
@@ -200,7 +195,7 @@ local function list(args)
 end
 
 local function id_of(word)
-  local id = (word or ""):find "^%d+$" and tonumber(word)
+  local id = console.whole(0)(word or "")
   if not id then console.misuse("an ID is a number, as lmm log shows it, not '%s'", word or "") end
   return id
 end

@@ -61,7 +61,8 @@ local function token_count(reply, name, other)
   local usage = type(reply.usage) == "table" and reply.usage or type(reply.json) == "table" and reply.json.usage
   if type(usage) ~= "table" then return nil end
   local count = usage[name] or usage[other]
-  return type(count) == "number" and count >= 0 and count < 2 ^ 53 and count or nil
+  return type(count) == "number" and count >= 0 and count < 2 ^ 53 and count % 1 == 0
+    and count or nil
 end
 
 local function add_exchange(log, exchange, asked, brought)

@@ -42,7 +42,7 @@ local function with_text(parts, text)
 end
 
 local function edit(session, text)
-  local n = text == "" and -1 or text:find "^%d+$" and tonumber(text)
+  local n = text == "" and -1 or console.whole(1)(text)
   if not n then console.misuse "/edit takes the number of a question, from 1, or nothing for the last" end
   local question = n == -1 and failed(session) or nil
   local parts

@@ -43,8 +43,8 @@ local function cost(session, text)
 end
 
 local function log(session, text)
-  local most = text == "" and 10 or text:find "^%d+$" and tonumber(text)
-  if not most or most < 1 then console.misuse "/log takes how many exchanges to show" end
+  local most = text == "" and 10 or console.whole(1)(text)
+  if not most then console.misuse "/log takes how many exchanges to show" end
   local asked = {}
   for _, part in ipairs(session:chat():question(-1) or {}) do
     if type(part) == "string" then asked[#asked + 1] = part end
