@@ -143,6 +143,17 @@ describe("the commands", function()
     assert.matches("ended with a failure", run({ "a", "/edit" }).said)
   end)
 
+  it("leave nothing of what an editor keeps beside the file", function()
+    local editor, seen = folder .. "/editor-3", folder .. "/seen"
+    shell.write(editor, ("#!/bin/sh\ncp $1 $1~; cp $1 ${1%%/*}/.swap; echo ${1%%/*} >%s\n"):format(seen))
+    local edit = require "lmm.cli.chat.editor"
+    local original = edit.command
+    finally(function() edit.command = original end)
+    edit.command = function() return "sh " .. editor end
+    run { "one", "/edit" }
+    assert.equal("gone\n", shell.output(("test -d $(cat %s) || echo gone"):format(seen)))
+  end)
+
   it("ask a changed question again that failed", function()
     local editor = folder .. "/editor-2"
     shell.write(editor, "#!/bin/sh\nsed -i 's/t/T/;s/^/x/' \"$1\"\n")

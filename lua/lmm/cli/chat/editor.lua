@@ -27,6 +27,17 @@ local function new_file(uv, text)
     (why:gsub("^%u+: ([^:]*):.*$", "%1")))
 end
 
+--- Removes that folder, and what editors keep beside a file, such as its text of before.
+local function remove(uv, folder)
+  local scan = uv.fs_scandir(folder)
+  local name = scan and uv.fs_scandir_next(scan)
+  while name do
+    os.remove(folder .. "/" .. name)
+    name = uv.fs_scandir_next(scan)
+  end
+  uv.fs_rmdir(folder)
+end
+
 ---@param text string
 ---@return string
 function editor.edit(text, uv)
@@ -35,8 +46,7 @@ function editor.edit(text, uv)
   local after = io.open(path, "rb")
   local edited = after and after:read "*a"
   if after then after:close() end
-  os.remove(path)
-  uv.fs_rmdir(folder)
+  remove(uv, folder)
   if not (ok == 0 or ok == true) then
     console.fail("the editor '%s' ended with a failure: nothing is asked ($VISUAL or $EDITOR names another)",
       editor.command())
