@@ -77,7 +77,7 @@ function configured.template(name)
   if not template and path then template, problem = config.template_file(path, name) end
   if template then return template end
   console.misuse("%s", problem or ("there is no template '%s', neither in %s nor as %s"):format(name, path or "$HOME",
-    path and path:gsub("[^/]*$", "templates/" .. name .. ".txt") or "a file"))
+    path and path:match "^(.*/)" .. "templates/" .. name .. ".txt" or "a file"))
 end
 
 return configured
