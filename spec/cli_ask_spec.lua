@@ -251,15 +251,37 @@ end)
 describe("control characters in an answer", function()
   local words = { "ask", "q", "-p", [[mock={"reply":"a\u001b[2Jb"}]] }
 
+  --- What a terminal gets of a command.
+  local function on_terminal(own)
+    return program.shell("script -qec " .. shell.quote(program.command(own)) .. " /dev/null </dev/null >$out;"
+      .. " echo $? >$status")
+  end
+
   it("are shown on a terminal, and steer it nowhere", function()
     for _, more in ipairs { {}, { "--no-stream" } } do
-      local own = { "ask", "q", "-p", words[4], more[1] }
-      local run = program.shell("script -qec " .. shell.quote(program.command(own)) .. " /dev/null </dev/null >$out;"
-        .. " echo $? >$status")
+      local run = on_terminal { "ask", "q", "-p", words[4], more[1] }
       assert.truthy(run.out:find("a^[[2Jb\r\n", 1, true))
       assert.is_nil(run.out:find("\27[2J", 1, true))
       assert.equal(0, run.status)
     end
+  end)
+
+  it("are shown in JSON, too", function()
+    local reply = [[mock={"reply":"{\"a\": \"b\u009b2J\"}"}]]
+    local schema = "--schema=" .. program.write("any.json", '{"type":"object"}')
+    for form, option in pairs { ['"b<U%+009B>2J"}\r\n'] = schema, ["b<U%+009B>2J"] = "--json" } do
+      assert.matches(form, on_terminal({ "ask", "q", "-p", reply, option }).out)
+      assert.matches("b\194\1552J", answered(lmm { "ask", "q", "-p", reply, option }))
+    end
+  end)
+
+  it("are shown in a model's name", function()
+    local other = assert(mock.start { delay = 0, model = "m\27[2J" })
+    finally(other.stop)
+    assert.equal("m\27[2J\n", answered(lmm { "models", "--url", other.url }))
+    local run = on_terminal { "models", "--url", other.url, "-v" }
+    assert.matches("^m%^%[%[2J\r\nm%^%[%[2J: created", run.out)
+    assert.matches("m%^%[%[2J: created", lmm({ "models", "--url", other.url, "-v" }).err)
   end)
 
   it("go elsewhere as they came", function()

@@ -205,6 +205,10 @@ describe("lmm grid", function()
     assert.matches("question&#58; a&#124;b &lt;i&gt; &#91;x&#93;&#40;javascript&#58;y&#41; | %*%*error:%*%*", markdown)
     local lines = select(2, markdown:gsub("\n", ""))
     assert.same(6, lines)
+    words = { "--prompt", "a\27[2J\194\1552J\127b\tc", "--csv", file "out.csv", "--markdown", file "out.markdown" }
+    answered(grid(words))
+    assert.matches(",question: a%[2J2Jb\tc,", process.read(file "out.csv"))
+    assert.matches("question&#58; a&#91;2J2Jbc |", process.read(file "out.markdown"))
     words = { "--prompt", "one", "--csv", "-" }
     local run = grid(words)
     assert.matches("^prompt,", run.out)

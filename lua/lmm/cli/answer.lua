@@ -22,8 +22,7 @@ function answer.break_line()
   open_line = nil
 end
 
---- What makes pieces of an answer fit to be printed: on a terminal, which they are not to steer, control characters are
---- shown; anywhere else they go as they came.
+--- The same as console.show for pieces of an answer.
 ---@return fun(piece: string): string
 local function make_safe()
   if console.is_terminal(1) then return require("lmm.cli.safe").in_pieces() end
@@ -57,7 +56,7 @@ end
 function answer.print_reply(reply, message, err)
   local text = reply and reply.text or err.partial or ""
   if text ~= "" or reply and not has_more(reply) then
-    console.write(make_safe()(text))
+    console.show(text)
     end_line(text)
   end
   return reply, message, err
@@ -69,14 +68,14 @@ function answer.print_value(reply, message, err)
   if not reply then return nil, message, err end
   local text = reply.text:gsub("^%s+", "")
   if text:find "^```" then text = text:gsub("^`+%a*%s*", ""):match "^(.*[^%s`])" end
-  console.write(texts.fold(console.chomp(text)) .. "\n")
+  console.show(texts.fold(console.chomp(text)) .. "\n")
   return reply
 end
 
 --- Prints the choice that the model has made.
 function answer.print_choice(reply, message, err)
   if not reply then return nil, message, err end
-  console.write(texts.fold(tostring(reply.value or reply.text)) .. "\n")
+  console.show(texts.fold(tostring(reply.value or reply.text)) .. "\n")
   return reply
 end
 
@@ -89,7 +88,7 @@ end
 function answer.print_json(reply, message, err, recorder)
   if not reply then return nil, message, err end
   local text = (is_stream(reply) or reply.cached) and require "lmm.json".encode(reply.raw) or recorder:body()
-  console.write(texts.fold(console.chomp(text)) .. "\n")
+  console.show(texts.fold(console.chomp(text)) .. "\n")
   return reply
 end
 

@@ -54,9 +54,14 @@ function console.write(text)
   end
 end
 
+--- A stranger's text, so that it steers no terminal.
+local function safe(text)
+  return require "lmm.cli.safe".text(text)
+end
+
 --- Writes a line to standard error.
 function console.note(format, ...)
-  io.stderr:write(format:format(...), "\n")
+  io.stderr:write(safe(format:format(...)), "\n")
 end
 
 --- What a path or a descriptor is: "file", "fifo", "terminal", ...
@@ -70,6 +75,12 @@ end
 ---@param descriptor integer
 function console.is_terminal(descriptor)
   return kind(descriptor) == "terminal"
+end
+
+--- Writes what a stranger wrote to standard output: on a terminal, which it is not to steer, control characters are
+--- shown; anywhere else it goes as it came.
+function console.show(text)
+  console.write(console.is_terminal(1) and safe(text) or text)
 end
 
 --- Whether somebody has put something on standard input: a pipe or a file stands there.

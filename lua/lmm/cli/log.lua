@@ -180,7 +180,7 @@ local function filter_of(args, limit)
 end
 
 local function export(args, limit)
-  local count, err = open():export(function(line) console.write(line .. "\n") end, filter_of(args, limit))
+  local count, err = open():export(function(line) console.show(line .. "\n") end, filter_of(args, limit))
   return count and true, err and err.message, err
 end
 

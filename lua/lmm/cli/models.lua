@@ -27,7 +27,7 @@ function models.run(args)
   local list, message, err = require "lmm".connect(connection.options(args)):models()
   if not list then return nil, message, err end
   for _, model in ipairs(list) do
-    console.write(tostring(model.id) .. "\n")
+    console.show(tostring(model.id) .. "\n")
     if args.verbose then console.note("%s: %s", tostring(model.id), describe(model)) end
   end
   return true

@@ -44,7 +44,7 @@ function transcribe.run(args)
   local reply, message, err = method(client, source_of(args.file), opts)
   if not reply then return nil, message, err end
   local text = recorder and require "lmm.text".fold(console.chomp(recorder:body())) or reply.text
-  console.write(text:find "\n$" and text or text .. "\n")
+  console.show(text:find "\n$" and text or text .. "\n")
   return true
 end
 

@@ -1,5 +1,5 @@
 --- The cells of a grid as a table for a spreadsheet (RFC 4180). A text that such a program would take for a formula has
---- an apostrophe before it.
+--- an apostrophe before it. Control characters, which could steer a terminal, go.
 local csv = {}
 
 local COLUMNS = { "prompt", "image", "model", "settings", "repeat", "text", "reasoning", "finish_reason", "first_token",
@@ -8,7 +8,7 @@ local COLUMNS = { "prompt", "image", "model", "settings", "repeat", "text", "rea
 local function field(value)
   if value == nil then return "" end
   if type(value) == "number" then return ("%.10g"):format(value) end
-  local text = tostring(value):gsub("%z", "")
+  local text = tostring(value):gsub("[%z\1-\8\11\12\14-\31\127]", ""):gsub("\194[\128-\159]", "")
   if text:find "^[=+@\t\r-]" then text = "'" .. text end
   return text:find '[",\r\n]' and '"' .. text:gsub('"', '""') .. '"' or text
 end

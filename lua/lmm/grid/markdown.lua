@@ -11,7 +11,7 @@ local function escape(text)
   if #text > MOST then text = texts.utf8(text:sub(1, MOST)):gsub("\239\191\189$", "") .. " ..." end
   text = text:gsub("&", "&amp;"):gsub("<", "&lt;"):gsub(">", "&gt;")
   text = text:gsub("[\\`*_{}%[%]()#!|~:@/]", function(c) return ("&#%d;"):format(c:byte()) end)
-  return (text:gsub("%s*\r?\n%s*", "<br>"):gsub("%c", ""))
+  return (text:gsub("%s*\r?\n%s*", "<br>"):gsub("%c", ""):gsub("\194[\128-\159]", ""))
 end
 
 local MARKS = { [true] = "✓ ", [false] = "✗ " }
