@@ -171,4 +171,14 @@ describe("lmm grid watch", function()
     assert.falsy(process.runs(pid))
     cli.complained(program.run { "grid", "watch" }, 2, "watch takes one file")
   end)
+
+  it("writes nothing into a table on standard output", function()
+    local grid = file("watched.lua", "return { prompts = 'one' }")
+    start { "grid", "watch", grid, "-o", file "watched.html", "--csv", "-" }
+    process.wait_for("the end of a run", function()
+      return (process.read(file "out") .. process.read(file "err")):find "1 cells"
+    end)
+    stop()
+    assert.matches("^prompt,[^\n]*\none,[^\n]*\n$", process.read(file "out"))
+  end)
 end)

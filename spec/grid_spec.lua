@@ -213,6 +213,9 @@ describe("lmm grid", function()
     local run = grid(words)
     assert.matches("^prompt,", run.out)
     assert.matches("page.html: 1 cells", run.err)
+    run = program.run { "grid", "--prompt", "one", "-o", file "100%d.html", "--csv", "-" }
+    assert.matches("100%%d.html: 1 cells", run.err)
+    assert.equal(0, run.status)
   end)
 
   it("writes into a pipe or a device as it is, and says where it cannot", function()

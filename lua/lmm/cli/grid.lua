@@ -184,11 +184,16 @@ local function listen(uv, state, line)
   end)
 end
 
+--- Says what a run has come to: on standard error where a table has gone to standard output.
+local function announce(args, page, summary)
+  local is_taken = args.csv == "-" or args.markdown == "-" or args.json == "-" or args.junit == "-"
+  if is_taken then return console.note("%s", conclusion(page, summary)) end
+  console.write(conclusion(page, summary) .. "\n")
+end
+
 --- What a run has come to, as the exit status has it.
 local function judge(args, page, summary)
-  local out = (args.csv == "-" or args.markdown == "-" or args.json == "-" or args.junit == "-") and console.note
-    or function(text) console.write(text .. "\n") end
-  out(conclusion(page, summary))
+  announce(args, page, summary)
   if args.ci and not summary.score then console.fail "--ci: the grid has no check" end
   if args.ci and summary.score < summary.threshold then
     console.fail("the score %.3g is below the threshold %.3g", summary.score, summary.threshold)
@@ -243,7 +248,7 @@ local function run_once(path, page, args, state, line)
   end
   line:clear()
   if summary then
-    console.write(conclusion(page, summary) .. "\n")
+    announce(args, page, summary)
     if summary.missing > 0 then console.note("lmm: %s", summary.missing_why) end
   else
     console.note("lmm: %s", err.message)
