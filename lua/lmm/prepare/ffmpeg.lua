@@ -26,22 +26,33 @@ local READ = "-v error -protocol_whitelist file -max_pixels 100000000"
 -- Each thread holds pictures of its own, and there may be as many threads as processors.
 local DECODE = READ .. " -nostdin -threads 2"
 
---- Starts a script that reads the source at "$source".
+--- Writes bytes into a temporary file.
+---@return string? name
+local function write_temporary(bytes)
+  local has_name, name = pcall(os.tmpname)
+  local file = has_name and io.open(name, "wb")
+  if not file then return nil end
+  local is_written = file:write(bytes)
+  if file:close() and is_written then return name end
+  os.remove(name)
+end
+
+--- Starts a script that reads the source at "$source". Bytes are moved into the program's folder, with which they go.
 local function start(plan, script)
-  local path, source = plan.source.path, nil -- luacheck: ignore
-  if path then
-    source = path:find "^/" and quote("file:" .. path) or '"file:$from/"' .. quote(path)
-  else
-    local has_name, name = pcall(os.tmpname)
-    local file = has_name and io.open(name, "wb")
-    if not file or not file:write(plan.source.bytes) or not file:close() then
+  local path, name = plan.source.path, nil
+  local source = path and path:find "^/" and "source=" .. quote("file:" .. path)
+    or path and 'source="file:$from/"' .. quote(path)
+  if not path then
+    name = write_temporary(plan.source.bytes)
+    if not name then
       return nil, failures.invalid("%s cannot be prepared: there is no place for a temporary file", plan.name)
     end
-    plan.temporary, source = name, quote("file:" .. name)
+    source = ("mv %s source && source=file:source"):format(quote(name))
   end
-  local job, message = programs.start(HAS_PROGRAMS .. "source=" .. source .. "\n" .. script)
-  if not job then return nil, failures.invalid("%s cannot be prepared: %s", plan.name, message) end
-  return job
+  local job, message = programs.start(source .. "\n" .. HAS_PROGRAMS .. script)
+  if job then return job end
+  if name then os.remove(name) end
+  return nil, failures.invalid("%s cannot be prepared: %s", plan.name, message)
 end
 
 local Job = {}
@@ -58,7 +69,6 @@ function Job:result()
       { seconds = programs.LIMIT, memory = programs.MEMORY })
   end
   self.job:close()
-  if self.plan.temporary then os.remove(self.plan.temporary) end
   return result, err
 end
 
