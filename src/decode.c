@@ -95,7 +95,7 @@ static void mark_list(lua_State *L) {
  * what nearly every one holds; an empty one needs none. */
 static void push_table(builder *self, bool is_object) {
   const lmm_json *json = &self->json;
-  char next = json->at < json->length ? json->text[json->at] : '\0';
+  char next = json->at < json->length ? json->text[json->at] : (char)0;
   if (is_object)
     lua_createtable(self->L, 0, next == '}' ? 0 : 2);
   else
