@@ -119,6 +119,25 @@ describe("lmm grid serve", function()
     assert.same({ ab12 = { star = true, note = "</script> good" } }, json.clean(data.head.notes))
   end)
 
+  it("overwrites no file of notes that it cannot read", function()
+    process.write(NOTES, "{}")
+    local url = serve()
+    process.write(NOTES, '{"ab12":{"note":"la')
+    local root, with = url:match "^(http://[^/]+)/(.*)$"
+    local client = lmm.connect { base_url = root, dialect = "generic", retry = false }
+    for _, method in ipairs { "GET", "POST" } do
+      local reply, message = client:request(method, "/notes" .. with, method == "POST" and { key = "cd34" } or nil)
+      assert.is_nil(reply)
+      assert.matches("holds no notes of a page: mend it, or move it away", message)
+    end
+    stop()
+    for _, words in ipairs { { "grid", "serve", PAGE }, { "grid", "--prompt", "one", "-o", PAGE } } do
+      cli.complained(program.run(words), 1, "notes.json' holds no notes of a page: mend it, or move it away")
+    end
+    assert.equal('{"ab12":{"note":"la', process.read(NOTES))
+    os.remove(NOTES)
+  end)
+
   it("is of use in a browser", function()
     if not browsers.is_installed() then pending "no browser" end
     os.remove(NOTES)

@@ -1,6 +1,7 @@
 --- What a page keeps beside it: the path of the page comes in; the paths of its answers, pictures and notes go out, all
 --- in the folder NAME.grid.
 local errors = require "lmm.errors"
+local json = require "lmm.json"
 
 local folder = {}
 
@@ -21,6 +22,19 @@ end
 function Folder:pictures() return self.path .. "/pictures.jsonl" end
 
 function Folder:notes() return self.path .. "/notes.json" end
+
+--- What people have noted on a page that is served, by the key of the cell. A file that is something else is an error:
+--- the next note would overwrite it.
+---@return table? notes, lmm.Error? err
+function Folder:read_notes()
+  local file = io.open(self:notes(), "rb")
+  if not file then return {} end
+  local notes = json.clean((json.decode(file:read "*a" or "")))
+  file:close()
+  if type(notes) == "table" and notes[1] == nil then return notes end
+  return nil, errors.new { kind = "invalid",
+    message = ("'%s' holds no notes of a page: mend it, or move it away"):format(self:notes()) }
+end
 
 --- The folder of a page.
 ---@param page string

@@ -6,7 +6,6 @@ local answers = require "lmm.grid.answers"
 local ask = require "lmm.grid.ask"
 local definitions = require "lmm.grid.definition"
 local folders = require "lmm.grid.folder"
-local json = require "lmm.json"
 local page = require "lmm.grid.page"
 local pictures = require "lmm.grid.pictures"
 local plans = require "lmm.grid.plan"
@@ -42,17 +41,8 @@ local WRITERS = {
   csv = "lmm.grid.csv", markdown = "lmm.grid.markdown", json = "lmm.grid.data", junit = "lmm.grid.junit",
 }
 
---- What people have noted on a page that is served.
-local function read_notes(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local notes = json.decode(file:read "*a")
-  file:close()
-  return type(notes) == "table" and notes or nil
-end
-
-local function outputs_of(folder, opts)
-  local list = { { path = opts.page, write = page.writer(folder:pictures(), read_notes(folder:notes())) } }
+local function outputs_of(folder, opts, notes)
+  local list = { { path = opts.page, write = page.writer(folder:pictures(), next(notes) and notes or nil) } }
   for _, name in ipairs { "csv", "markdown", "json", "junit" } do
     if opts[name] then list[#list + 1] = { path = opts[name], write = require(WRITERS[name]).write } end
   end
@@ -81,6 +71,9 @@ function grid.run(plan, opts)
   local folder = folders.of(opts.page)
   local ok, err = folder:make()
   if not ok then return nil, err end
+  local notes
+  notes, err = folder:read_notes()
+  if not notes then return nil, err end
   local drawn = pictures.open(plan, folder:pictures())
   ok, err = drawn:identify()
   local summary, came, found, outputs
@@ -91,7 +84,7 @@ function grid.run(plan, opts)
   end
   if came then ok, err = drawn:write(opts.page, opts.on_picture) else ok = nil end
   if ok then
-    outputs = outputs_of(folder, opts)
+    outputs = outputs_of(folder, opts, notes)
     summary, err = report.write(plan, found, came.ended, outputs)
   end
   drawn:close()

@@ -77,13 +77,10 @@ local function send_version(self, _, response)
   response:send(200, JSON, json.encode { version = text })
 end
 
-local function read_notes(self)
-  local notes = json.decode(read(self.folder:notes()) or "")
-  return type(notes) == "table" and notes[1] == nil and notes or {}
-end
-
 local function send_notes(self, _, response)
-  response:send(200, JSON, json.text(read_notes(self)))
+  local notes, err = self.folder:read_notes()
+  if not notes then return response:send(500, TEXT, err.message) end
+  response:send(200, JSON, json.text(notes))
 end
 
 --- { key: "...", star: true, note: "..." }: what stands at one cell.
@@ -94,7 +91,8 @@ local function take_note(self, request, response)
     or #(given.note or "") > MOST_NOTE then
     return response:send(400, TEXT, "A note is { key, star, note }.")
   end
-  local notes = read_notes(self)
+  local notes, err = self.folder:read_notes()
+  if not notes then return response:send(500, TEXT, err.message) end
   local entry = { star = given.star == true or nil, note = given.note ~= "" and given.note or nil }
   notes[key] = next(entry) and entry or nil
   local text = json.text(notes)
@@ -159,6 +157,7 @@ function serve.start(path, opts)
   end
   local folder = folders.of(path)
   local ok, err = folder:make()
+  if ok then ok, err = folder:read_notes() end
   if not ok then return nil, err end
   local token = version.check("lmm.digest").random():gsub(".", function(c) return ("%02x"):format(c:byte()) end)
   local self = setmetatable({ path = path, folder = folder, token = token:sub(1, 32) }, Server)
