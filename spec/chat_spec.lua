@@ -2,6 +2,7 @@
 local chats = require "spec.support.chat"
 local commands = require "lmm.cli.chat.commands"
 local completion = require "lmm.cli.chat.completion"
+local histories = require "lmm.cli.chat.history"
 local mock = require "lmm.mock"
 local raw = require "spec.support.raw"
 local replies = require "spec.support.replies"
@@ -339,6 +340,20 @@ describe("Ctrl-C", function()
     assert.matches("%[stopped: the chat is as it was; /retry asks again%]", chat.said)
     assert.equal("+1 > ", chat.reader.prompts[3])
     assert.equal(1, chats.count(chat.session))
+  end)
+end)
+
+describe("the history", function()
+  it("keeps what a chat enters after another has cut the file down", function()
+    local path = folder .. "/history"
+    local first = histories.open(path)
+    first:add "before"
+    shell.write(path, ("old\n"):rep(2001), "ab")
+    local second = histories.open(path)
+    first:add "after"
+    second:add "last"
+    local entries = histories.open(path):entries()
+    assert.same({ 1002, "old", "after", "last" }, { #entries, entries[1], entries[1001], entries[1002] })
   end)
 end)
 

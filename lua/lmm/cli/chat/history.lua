@@ -41,20 +41,28 @@ local function cut(path, lines)
   return kept
 end
 
+--- Adds to the file that is there now, which another chat may have cut down.
+local function append(path, text)
+  local file, why = io.open(path, "ab")
+  if not file then return nil, why end
+  file:write(text)
+  return file:close()
+end
+
 --- Opens it, and makes it where it is not there, of mode 0600.
 ---@param path string?
 ---@return lmm.chat.History history, string? problem  where nothing can be kept
 function history.open(path)
-  local self = setmetatable({ lines = {}, file = nil }, History)
+  local self = setmetatable({ lines = {}, path = nil }, History)
   if not path then return self, "there is no home directory" end
   local ok, why = require("lmm.files").create(path)
   if ok then
     self.lines = read_lines(path)
     if #self.lines > MOST then self.lines = cut(path, self.lines) end
-    self.file, why = io.open(path, "ab")
+    ok, why = append(path, "")
   end
-  if not self.file then return self, ("'%s' cannot be written: %s"):format(path, (why:gsub("^.*: ", ""))) end
-  self.file:setvbuf "no"
+  if not ok then return self, ("'%s' cannot be written: %s"):format(path, (why:gsub("^.*: ", ""))) end
+  self.path = path
   return self
 end
 
@@ -78,12 +86,7 @@ function History:add(entry)
   local line = encode(entry)
   if is_left_out(entry) or line == self.lines[#self.lines] then return end
   self.lines[#self.lines + 1] = line
-  if self.file then self.file:write(line .. "\n") end
-end
-
-function History:close()
-  if self.file then self.file:close() end
-  self.file = nil
+  if self.path then append(self.path, line .. "\n") end
 end
 
 return history

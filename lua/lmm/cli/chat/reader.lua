@@ -177,7 +177,6 @@ end
 
 function Readline:close()
   if self.is_installed then restore(self.modes) end
-  self.history:close()
 end
 
 return reader
