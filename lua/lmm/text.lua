@@ -16,6 +16,11 @@ function text.without_user(url)
   return (scheme or "") .. (rest or url):gsub("^.*@", "")
 end
 
+--- A word as a shell takes it, whatever is in it.
+function text.quote(word)
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
 --- In UTF-8: each broken character becomes U+FFFD.
 function text.utf8(given)
   local bad = core.utf8(given)

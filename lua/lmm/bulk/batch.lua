@@ -9,6 +9,7 @@ local paths = require "lmm.bulk.paths"
 local runs = require "lmm.bulk.run"
 local shards = require "lmm.bulk.shards"
 local sources = require "lmm.bulk.sources"
+local texts = require "lmm.text"
 
 local batch = {}
 
@@ -36,8 +37,8 @@ local MOST_BESIDE = 200 -- of the outputs that are looked at
 ---@return lmm.Error? err
 local function check_beside(output, shard, description)
   if not shard.task or journals.read_run(paths.run(output)) then return nil end
-  local folder = (output:match "^(.*/)" or "./"):gsub("'", "'\\''")
-  local listing = io.popen(("ls -1 -- '%s' 2>/dev/null"):format(folder))
+  local folder = output:match "^(.*/)" or "./"
+  local listing = assert(io.popen(("ls -1 -- %s 2>/dev/null"):format(texts.quote(folder))))
   local looked, err = 0, nil
   for name in listing:lines() do
     local path = (output:match "^.*/" or "") .. name

@@ -5,6 +5,7 @@ local csv = require "lmm.bulk.csv"
 local errors = require "lmm.errors"
 local lines = require "lmm.bulk.lines"
 local sources = require "lmm.bulk.sources"
+local texts = require "lmm.text"
 
 local inputs = {}
 
@@ -75,7 +76,7 @@ end
 --- The files that a pattern of the shell's matches, in the order of their names' bytes. It stands where the shell
 --- expands nothing but * ? [...].
 local function open_glob(pattern)
-  local word = "'" .. pattern:gsub("'", "'\\''") .. "'"
+  local word = texts.quote(pattern)
   local function open()
     local pipe = assert(io.popen([[exec env LC_ALL=C sh -c 'IFS=; printf "%s\0" $1' sh ]] .. word, "r"))
     return setmetatable({ pipe = pipe, block = "", at = 1, count = 0 }, Glob)

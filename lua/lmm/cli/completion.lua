@@ -2,6 +2,7 @@
 --- names in the user's configuration, which the shell asks for as it needs them.
 local console = require "lmm.cli.console"
 local outline = require "lmm.cli.outline"
+local texts = require "lmm.text"
 
 local completion = {}
 
@@ -42,7 +43,7 @@ end
 --- In single quotes, for any of the shells; fish alone heeds a backslash in them.
 local function quote(text, shell)
   if shell == "fish" then return "'" .. text:gsub("[\\']", "\\%0") .. "'" end
-  return "'" .. text:gsub("'", "'\\''") .. "'"
+  return texts.quote(text)
 end
 
 --- The beginning of a description, without what stands in parentheses.

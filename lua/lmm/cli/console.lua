@@ -92,10 +92,6 @@ function console.is_fifo(path)
   return kind(path) == "fifo"
 end
 
-local function quote(path)
-  return "'" .. path:gsub("'", "'\\''") .. "'"
-end
-
 --- All bytes of standard input. Before Lua 5.4 a read that Ctrl-C interrupts is begun anew by the C library, so there
 --- another process reads, which Ctrl-C ends.
 ---@param what string  for the message, and for whoever sits at the terminal
@@ -114,7 +110,7 @@ end
 function console.read_file(path, what)
   local file, message
   if console.is_fifo(path) and _VERSION < "Lua 5.4" then -- see console.read
-    file = assert(io.popen("exec cat <" .. quote(path) .. " 2>/dev/null"))
+    file = assert(io.popen("exec cat <" .. require "lmm.text".quote(path) .. " 2>/dev/null"))
   else
     file, message = io.open(path, "rb")
   end

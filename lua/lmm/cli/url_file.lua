@@ -3,7 +3,7 @@
 ---
 ---     OPENAI_BASE_URL='http://node7:21345/v1'
 ---     OPENAI_API_KEY='5d41402abc4b2a76b9719d911017c592'
-local child = require "lmm.server".child
+local texts = require "lmm.text"
 
 local url_file = {}
 
@@ -43,8 +43,8 @@ function url_file.write(path, where)
     return nil, ("'%s' is there, and names no server: name another file"):format(path)
   end
   local lines = { where.note and "# " .. where.note or nil }
-  if where.url then lines[#lines + 1] = "OPENAI_BASE_URL=" .. child.quote(where.url) end
-  if where.key then lines[#lines + 1] = "OPENAI_API_KEY=" .. child.quote(where.key) end
+  if where.url then lines[#lines + 1] = "OPENAI_BASE_URL=" .. texts.quote(where.url) end
+  if where.key then lines[#lines + 1] = "OPENAI_API_KEY=" .. texts.quote(where.key) end
   local text = table.concat(lines, "\n") .. "\n"
   local ok, message = files().write(path, text)
   if ok then return text end

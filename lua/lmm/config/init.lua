@@ -2,6 +2,7 @@
 --- Nothing is looked for unless somebody asks for it: the command does, and `lmm.config()`.
 local errors = require "lmm.errors"
 local files = require("lmm.version").check "lmm.files"
+local texts = require "lmm.text"
 
 ---@class lmm.Config
 ---@field path string
@@ -167,8 +168,7 @@ end
 ---@param path string  of the configuration
 ---@return string[]
 function config.template_names(path)
-  local quote = require "lmm.server".child.quote
-  local pipe = io.popen("ls " .. quote((path:match "^(.*/)") .. "templates") .. " 2>/dev/null")
+  local pipe = io.popen("ls " .. texts.quote((path:match "^(.*/)") .. "templates") .. " 2>/dev/null")
   local names = {}
   for file in pipe:lines() do
     local name = file:gsub("%.txt$", ""):gsub("%.md$", "")

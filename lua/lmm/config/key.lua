@@ -1,6 +1,6 @@
 --- A server's key: where it is kept comes in, and the function that lmm.connect takes as api_key goes out. The key is
 --- fetched when it is first needed and kept for the process; it stands in no message.
-local child = require "lmm.server".child
+local texts = require "lmm.text"
 
 local key = {}
 
@@ -34,7 +34,7 @@ local readers = {}
 --- ours go. The shell only starts it: each word is quoted.
 function readers.command(command)
   local quoted = {}
-  for i, word in ipairs((key.words(command))) do quoted[i] = child.quote(word) end
+  for i, word in ipairs((key.words(command))) do quoted[i] = texts.quote(word) end
   local name = table.concat(key.words(command), " ", 1, 1)
   local pipe = io.popen(table.concat(quoted, " ") .. " </dev/null; echo \"[$?]\"")
   local text = pipe:read(MOST) or ""

@@ -4,10 +4,9 @@ local core = require "lmm.core"
 local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
 local programs = require "lmm.prepare.programs"
+local quote = require "lmm.text".quote
 
 local ffmpeg = { film = {}, sound = {} }
-
-local quote = programs.quote
 
 local MOST_FRAMES = 1000
 

@@ -2,6 +2,7 @@
 --- when it is over, how it ended goes out. Nothing waits here, and no loop has to know of it: the shell notes the end
 --- in a file. The program is ended when its time is up, when the job is collected, and when this process is gone.
 local core = require "lmm.core"
+local quote = require "lmm.text".quote
 
 local programs = {}
 
@@ -13,13 +14,6 @@ programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
   .. "( ulimit -v %d; timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & (%s) >/dev/null 2>&1 & }"
-
---- A word as a shell takes it, whatever is in it.
-function programs.quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local quote = programs.quote
 
 local function read(path, most)
   local file = io.open(path, "rb")

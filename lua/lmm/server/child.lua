@@ -8,6 +8,7 @@
 -- announcement, but when the owner is gone, its end of the pipe is closed, and the child sees that.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local quote = require "lmm.text".quote
 
 local child = {}
 
@@ -32,13 +33,6 @@ if not ok then print((tostring(problem):gsub("%%s+", " "))) os.exit(1) end
 -- otherwise the reason would only reach the terminal.
 local COMMAND = "echo $$; command -v %s >/dev/null || { echo %s; exit 127; }; "
   .. 'exec %s -e "owner = $PPID" -e %s </dev/null'
-
---- A word as a shell takes it, whatever is in it.
-function child.quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
-
-local quote = child.quote
 
 --- The interpreter this process was started with, where `arg` holds it as in the stand-alone `lua`.
 function child.own_interpreter()

@@ -4,10 +4,9 @@
 -- the owner lives; what the guard has to report it appends, in whole lines, to a file.
 local child = require "lmm.server.child"
 local core = require "lmm.core"
+local quote = require "lmm.text".quote
 
 local guard_handle = {}
-
-local quote = child.quote
 
 -- Runs in the guard's process. Its input is read to the end even where the program cannot run, since writing to a pipe
 -- that nobody reads ends the writer.

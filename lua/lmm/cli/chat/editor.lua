@@ -1,5 +1,6 @@
 --- The user's editor: a text comes in, and the text that was made of it goes out.
 local console = require "lmm.cli.console"
+local texts = require "lmm.text"
 
 local editor = {}
 
@@ -42,7 +43,7 @@ end
 ---@return string
 function editor.edit(text, uv)
   local folder, path = new_file(uv, text .. "\n")
-  local ok = os.execute(editor.command() .. " '" .. path:gsub("'", "'\\''") .. "'")
+  local ok = os.execute(editor.command() .. " " .. texts.quote(path))
   local after = io.open(path, "rb")
   local edited = after and after:read "*a"
   if after then after:close() end

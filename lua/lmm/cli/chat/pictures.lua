@@ -4,6 +4,7 @@ local core = require "lmm.core"
 local loops = require "lmm.loop"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
+local texts = require "lmm.text"
 
 ---@class lmm.chat.Pictures
 ---@field protocol "kitty"|"iterm"|"sixel"|nil
@@ -33,7 +34,7 @@ case "$answer" in *'[?'*';4;'*|*'[?'*';4c'*) exit 0;; esac
 exit 1]]
 
 local function runs(script)
-  local ok = os.execute("sh -c '" .. script:gsub("'", "'\\''") .. "'")
+  local ok = os.execute("sh -c " .. texts.quote(script))
   return ok == 0 or ok == true
 end
 
