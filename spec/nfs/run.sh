@@ -13,17 +13,8 @@ fail() {
   echo "FAILED: $*"
   exit 1
 }
+. spec/support/wait_for.sh
 
-# Waits until a command succeeds; $1 says for what.
-wait_for() {
-  what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -lt 600 ] || fail "waited in vain for $what"
-    sleep 0.1
-  done
-}
 has_lines() { [ "$(cat "$1" | wc -l)" -ge "$2" ]; }
 batch() { "$lua" bin/lmm batch "$TMPDIR/in.jsonl" --url "$url" --concurrency 1 -o "$1/out.jsonl"; }
 

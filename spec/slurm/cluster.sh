@@ -37,17 +37,7 @@ fail() {
   tail -n 20 "$folder"/*.log >&2
   exit 1
 }
-
-# Waits until a command succeeds; $1 says for what.
-wait_for() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -lt 300 ] || fail "waited in vain for $what"
-    sleep 0.1
-  done
-}
+. "$(dirname "$0")/../support/wait_for.sh"
 
 # A port that nobody listens on. Below those of outgoing connections.
 free_port() {

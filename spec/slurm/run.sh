@@ -34,17 +34,8 @@ fail() {
   squeue >&2
   exit 1
 }
+. "$root/spec/support/wait_for.sh"
 
-# Waits until a command succeeds; $1 says for what.
-wait_for() {
-  local what=$1 tries=0
-  shift
-  until "$@" >/dev/null 2>&1; do
-    tries=$((tries + 1))
-    [ $tries -lt 1200 ] || fail "waited in vain for $what"
-    sleep 0.05
-  done
-}
 job_has_ended() { [ -z "$(squeue --noheader --jobs="$1" 2>/dev/null)" ]; }
 ended() { wait_for "the end of job $1" job_has_ended "$1"; }
 has_lines() { [ "$(cat "$1" | wc -l)" -ge "$2" ]; }
