@@ -1,8 +1,8 @@
 #!/bin/sh
 # usage: every.sh LUA...      from the project's folder, by `make test` and `make check`
 #
-# Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: two at a time, since they
-# wait more than they compute. What runs in Neovim, nginx, a browser or a shell has the Lua of its host, and what reads
+# Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: three at a time, since they
+# wait as much as they compute. What runs in Neovim, nginx, a browser or a shell has the Lua of its host, and what reads
 # the documents finds the same with each: these run on the first alone. With several Luas and no $SPEC, also
 # `make check-cost`, once. What a file says comes when it has ended. Ends with `N passed, N failed, N skipped`.
 set -u
@@ -27,7 +27,7 @@ printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: 
       echo "$lua $spec"
     done
   done
-} | xargs -P 2 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
+} | xargs -P 3 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
 
 awk '
   !($NF in passed) { luas++ }
