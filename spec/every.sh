@@ -3,12 +3,22 @@
 #
 # Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: three at a time, since they
 # wait as much as they compute. What runs in Neovim, nginx, a browser or a shell has the Lua of its host, and what reads
-# the documents finds the same with each: these run on the first alone. With several Luas and no $SPEC, also
-# `make check-cost`, once. What a file says comes when it has ended. Ends with `N passed, N failed, N skipped`.
+# the documents finds the same with each: these run on the first alone; what converts media by other programs and
+# libraries runs on the first and the last. With several Luas and no $SPEC, also `make check-cost`, once. What a file says
+# comes when it has ended. Ends with `N passed, N failed, N skipped`.
 set -u
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
 for lua; do make -s --no-print-directory LUA="$lua" all || exit 1; done
+
+first=$1
+for last; do :; done
+runs_on() { # SPEC LUA
+  case ${1#spec/} in
+    nvim_* | nginx_* | grid_page_* | completion_* | reference_*) [ "$2" = "$first" ] ;;
+    films_* | drawings_* | pages_* | prepare_wire_*) [ "$2" = "$first" ] || [ "$2" = "$last" ] ;;
+  esac
+}
 
 run='case $3 in *.lua) goal="spec SPEC=$3" ;; *) goal=$3 ;; esac
 said=$(make -s --no-print-directory LUA="$2" $goal 2>&1)
@@ -20,11 +30,7 @@ printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: 
   [ $# -eq 1 ] || [ -n "${SPEC:-}" ] || echo "lua5.4 check-cost"
   for lua; do
     for spec in ${SPEC:-spec/*_spec.lua}; do
-      case $lua/$spec in
-        "$1"/*) ;;
-        */spec/nvim_* | */spec/nginx_* | */spec/grid_page_* | */spec/completion_* | */spec/reference_*) continue ;;
-      esac
-      echo "$lua $spec"
+      if runs_on "$spec" "$lua"; then echo "$lua $spec"; fi
     done
   done
 } | xargs -P 3 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
