@@ -85,7 +85,7 @@ bool lmm_address_is_of(const lmm_address *address, int fd); /* as the system tel
 
 #define LMM_INLINE_BODY ((size_t)64 * 1024)     /* a body up to this size is sent in one piece with the head */
 #define LMM_UPLOAD_BUFFER ((size_t)512 * 1024)  /* of what a larger body sends next, at most */
-#define LMM_UPLOAD_BUFFERS ((size_t)1024 * 1024) /* of all transfers together, about */
+#define LMM_UPLOAD_BUFFERS ((size_t)3 * 1024 * 1024) /* of all transfers together, about */
 #define LMM_UPLOAD_LEAST ((size_t)32 * 1024)    /* of each: with less the calls of the system tell */
 #define LMM_RECEIVE_BUFFER ((size_t)256 * 1024) /* with so many bytes waiting the transfer pauses */
 #define LMM_MOST_ATTEMPTS 8                     /* sockets of one attempt to connect that are remembered */
