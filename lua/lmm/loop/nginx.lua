@@ -37,15 +37,17 @@ end
 
 Loop.now = core.now
 
---- Raises where nothing can wait.
+--- Raises where nothing can wait; gives the phase that nginx is in.
 function Loop.check()
   local phase = ngx.get_phase()
   local advice = no_waiting[phase]
   if advice then errors.misuse("nginx allows no waiting in %s_by_lua: %s", phase, advice) end
+  return phase
 end
 
 --- Where there is no request with variables: in ngx.timer.at, and before one begins.
-local no_variables = { timer = true, init_worker = true, exit_worker = true }
+local no_variables = { timer = true, init_worker = true, exit_worker = true, ssl_cert = true, ssl_client_hello = true,
+  ssl_session_fetch = true, ssl_session_store = true }
 
 local names = setmetatable({}, { __mode = "k" }) -- by ngx.ctx: each look at a variable takes memory of the request
 local subrequests = 0
@@ -54,8 +56,8 @@ local subrequests = 0
 --- variables, that has to do.
 ---@return string|table
 function Loop.request()
-  local phase, context = ngx.get_phase(), ngx.ctx
-  if no_variables[phase] or phase:find "^ssl_" then return context end
+  local context = ngx.ctx
+  if no_variables[ngx.get_phase()] then return context end
   local name = names[context]
   if name then return name end
   name = ngx.var.connection .. ":" .. (ngx.var.connection_requests or "")
@@ -68,6 +70,7 @@ function Loop.request()
 end
 
 local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
+local by_context = setmetatable({}, { __mode = "kv" }) -- the same by ngx.ctx, where it was looked up last
 
 ---@class lmm.NginxRequest  what is known of a request; a coroutine that is over nginx gives to another request
 ---@field group table  its tasks
@@ -75,22 +78,27 @@ local requests = setmetatable({}, { __mode = "kv" }) -- what is known of each
 ---@field ended table<thread, thread[]>  the light threads that a coroutine has begun and that have ended
 
 --- What is known of this request.
+---@param phase string  that nginx is in
 ---@return lmm.NginxRequest
-local function this_request()
+local function this_request(phase)
+  local context = ngx.ctx
+  local known = not no_variables[phase] and by_context[context]
+  if known then return known end
   local request = Loop.request()
-  local known = requests[request]
+  known = requests[request]
   if not known then
     known = { group = tasks.new_group(), tasks = {}, ended = {} }
     requests[request] = known
   end
-  ngx.ctx.lmm = known -- kept as long as the request
+  by_context[context] = known
+  context.lmm = known -- kept as long as the request
   return known
 end
 
 --- The task that runs, or nil.
 function Loop.running()
-  local co = coroutine.running()
-  return co and not no_waiting[ngx.get_phase()] and this_request().tasks[co] or nil
+  local co, phase = coroutine.running(), ngx.get_phase()
+  return co and not no_waiting[phase] and this_request(phase).tasks[co] or nil
 end
 
 local function post(cell)
@@ -105,8 +113,7 @@ function Loop.wake(_, cell)
 end
 
 function Loop:wait(cell, deadline)
-  self.check()
-  local task = self.running()
+  local task = this_request(self.check()).tasks[coroutine.running()]
   while true do
     if task and task.cancelled then return nil, "cancelled" end
     if cell.set then
@@ -134,8 +141,8 @@ local function forget_ended(known)
 end
 
 function Loop:spawn(fn, done)
-  self.check()
-  local task, known = tasks.new_task(self, done), this_request()
+  local known = this_request(self.check())
+  local task = tasks.new_task(self, done)
   local ended, place = forget_ended(known), nil
   local function trace(problem)
     place = not done and debug.traceback("", 2):sub(2)
@@ -165,9 +172,9 @@ end
 
 --- Waits until all tasks of this request have ended.
 function Loop:run()
-  self.check()
+  local known = this_request(self.check())
   if self.running() then errors.misuse "lmm.run waits for all tasks: a task would wait for itself" end
-  this_request().group:wait(self)
+  known.group:wait(self)
 end
 
 function Loop.report(_, text)

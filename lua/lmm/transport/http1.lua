@@ -19,6 +19,7 @@ end
 
 local LONGEST_CHUNK_LINE = 16 * 1024 -- bytes, a chunk's extensions included
 local MOST_DIGITS = 12               -- of a chunk's size: what a double counts exactly
+local RETURN = ("\r"):byte()
 
 ---@class lmm.Http1
 ---@field head { status: integer, headers: table<string, string> }?  once it is complete; an interim one is passed over
@@ -76,9 +77,9 @@ end
 function Decoder:line()
   local stop = self.buffer:find("\n", self.at, true)
   if not stop then return nil end
-  local line = self.buffer:sub(self.at, stop):gsub("\r?\n$", "")
+  local begun, ends = self.at, self.buffer:byte(stop - 1) == RETURN and stop - 2 or stop - 1
   self.at = stop + 1
-  return line
+  return self.buffer:sub(begun, ends)
 end
 
 function Decoder:read_head()
@@ -158,9 +159,9 @@ function Decoder:read_chunk_size()
     if #self.buffer - self.at >= LONGEST_CHUNK_LINE then return malformed() end
     return false
   end
-  local number, rest = line:match "^(%x+)(.*)$" -- apart, so that no two repetitions compete for the same bytes
-  if not number or not (rest:find "^%s*$" or rest:find "^%s*;") then return malformed() end
-  local digits = number:match "^0*(.*)$"
+  local number, after = line:match "^(%x+)%s*(.?)"
+  if not number or after ~= "" and after ~= ";" then return malformed() end
+  local digits = #number > MOST_DIGITS and number:match "^0*(.*)$" or number
   if #digits > MOST_DIGITS then return malformed() end
   self.left = digits == "" and 0 or tonumber(digits, 16)
   self.step = self.left == 0 and "read_trailer" or "read_chunk"
