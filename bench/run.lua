@@ -76,7 +76,7 @@ local filled = "head -c %d /dev/urandom >%s"
 local sparse = "truncate -s %d %s"
 
 local function large_picture()
-  return file_of("1MB.jpg", 999996, "{ printf '\\377\\330\\377\\340'; head -c %d /dev/urandom; } >%s")
+  return file_of("1MB.jpg", 900 * 1000, "{ cat examples/picture.jpg; head -c %d /dev/urandom; } >%s")
 end
 
 -- The server ends with its standard input, which is this pipe.

@@ -107,8 +107,8 @@ static void set_callbacks(lmm_transfer *transfer) {
 static long upload_buffer(uint64_t size, int running) {
   size_t share = LMM_UPLOAD_BUFFERS / ((size_t)running + 1);
   if (share > LMM_UPLOAD_BUFFER) share = LMM_UPLOAD_BUFFER;
-  if (share > size) share = (size_t)size;
-  return (long)(share > LMM_UPLOAD_LEAST ? share : LMM_UPLOAD_LEAST);
+  if (share < LMM_UPLOAD_LEAST) share = LMM_UPLOAD_LEAST;
+  return (long)(share < size ? share : size);
 }
 
 /* A small body is handed over whole; a large one is pulled as the socket takes it. */

@@ -172,6 +172,8 @@ function Pictures:write(page, on_progress)
   local temporary = self.path .. ".new"
   local out, message = io.open(temporary, "wb")
   local ok = out ~= nil
+  collectgarbage()
+  core.give_back() -- of the requests, before libvips takes its own
   for i, image in ipairs(list) do
     if not ok then break end
     ok, message = out:write(line_before(self, image, side, has_vips) or line_of(image, page, budget, side))
