@@ -37,6 +37,16 @@ describe("exporting to openai", function()
     assert.equal("[]", json.encode((begun {}):export "openai"))
   end)
 
+  it("gives calls as servers take them back", function()
+    local chat = begun { { role = "user", content = "q" }, { role = "assistant", tool_calls = { { id = "a",
+      type = "function", ["function"] = { name = "look", arguments = '{"at":"i' } } } } }
+    for _, opts in ipairs { { media = true }, { media = false } } do
+      local list = assert(chat:export("openai", opts))
+      assert.equal("{}", list[2].tool_calls[1]["function"].arguments)
+    end
+    assert.equal('{"at":"i', chat.messages[2].tool_calls[1]["function"].arguments)
+  end)
+
   it("puts a text in the place of media where that is asked for, and reads no file", function()
     local path = os.tmpname()
     shell.write(path, shell.read(PNG))

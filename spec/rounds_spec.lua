@@ -581,6 +581,67 @@ describe("calls that nobody has answered", function()
     assert.same({ "done before", "b" }, told(net.requests[1]))
   end)
 
+  for _, arguments in ipairs { '{"path":"/tmp/x', "rm -r /", "[" } do
+    it("are not run where their arguments were no JSON: " .. arguments, function()
+      local path = os.tmpname()
+      os.remove(path)
+      local chat, net = calling.chat({ called { "wipe", arguments }, fake.whole "x", fake.whole "y" })
+      assert(chat:ask("q", { run_tools = false }))
+      assert(chat:save(path))
+      for _, again in ipairs { chat, assert(chat.client:load(path)) } do
+        again:tool({ name = "wipe" }, error)
+        assert(again:ask())
+        local request = net.requests[#net.requests]
+        assert.matches("the arguments of wipe are wrong: they are no JSON", told(request)[1])
+        assert.equal("{}", request.body.messages[2].tool_calls[1]["function"].arguments)
+      end
+      os.remove(path)
+    end)
+  end
+
+  it("are run with what could be read of their arguments", function()
+    local chat, net = calling.chat({ called { "f", '{"path":"x","n":[NaN,1]}' }, fake.whole "x" })
+    assert(chat:ask("q", { run_tools = false }))
+    local ran
+    chat:tool({ name = "f" }, function(args) ran = args.path end)
+    assert(chat:ask())
+    assert.equal("x", ran)
+    assert.same({ path = "x", n = { lmm.null, 1 } },
+      lmm.json.decode(net.requests[2].body.messages[2].tool_calls[1]["function"].arguments))
+  end)
+
+  it("are known though the server gave one id to several", function()
+    local chat, net, log = waiting_chat { called({ "wait", { name = "a", s = 50 }, "same" },
+      { "wait", { name = "b", s = 1 }, "same" }, { "wait", { name = "c", s = 50 }, "same_2" }), fake.whole "x" }
+    local err
+    lmm.go(function() err = select(3, chat:ask "q") end)
+    sleep(2)
+    chat:cancel()
+    sleep(1)
+    for _, message in ipairs(err.messages) do table.insert(chat.messages, message) end
+    assert(chat:ask())
+    assert.same({ "b", "a", "c" }, told(net.requests[2]))
+    local counts = {}
+    for _, entry in ipairs(log) do
+      local name = entry:match "begin (%a)"
+      if name then counts[name] = (counts[name] or 0) + 1 end
+    end
+    assert.same({ a = 2, b = 1, c = 2 }, counts)
+  end)
+
+  it("of one id are answered by hand each", function()
+    local chat, net = calling.chat({ called({ "f", {}, "same" }, { "g", {}, "same" }), fake.whole "x" },
+      { run_tools = false })
+    local reply = assert(chat:ask "q")
+    chat:result(reply.tool_calls[2], "of g")
+    chat:result(reply.tool_calls[1], "of f")
+    assert(chat:ask())
+    local sent = net.requests[2].body.messages
+    assert.same({ "same", "same_2", "same_2", "same" }, { sent[2].tool_calls[1].id, sent[2].tool_calls[2].id,
+      sent[3].tool_call_id, sent[4].tool_call_id })
+    assert.equal("of g", sent[3].content)
+  end)
+
   it("stay where the exchange fails, with what the tools gave", function()
     local chat = loaded { { status = 400, body = "no" } }
     local err = assert.refused("400", chat:ask())

@@ -359,6 +359,11 @@ describe("calls", function()
     local reply = assert(chat:ask "q")
     assert.same({ "error: there is no tool 'wether'; the tools are: own, weather", "rain" }, told(net.requests[2]))
     assert.is_true(reply.steps[1].results[1].is_error)
+    chat, net = calling.chat { called({ "weather " }, { ("x"):rep(1000) }), fake.whole "x" }
+    chat:tool(weather, error)
+    assert(chat:ask "q")
+    local said = told(net.requests[2])
+    assert.same({ "error: there is no tool 'weather '; the tools are: weather", true }, { said[1], #said[2] < 200 })
   end)
 
   it("without an id, or without a type, get one", function()
@@ -374,6 +379,19 @@ describe("calls", function()
       sent[2].tool_calls[2].id, sent[2].tool_calls[1].type, sent[3].tool_call_id, sent[4].tool_call_id })
     local reply = assert(chat:ask("q", { run_tools = false }))
     assert.equal("call_2", reply.tool_calls[2].id)
+  end)
+
+  it("without a name go back with one, and of another kind as they came", function()
+    local custom = { id = "c2", type = "custom", custom = { name = "shell", input = "ls" } }
+    local odd = fake.whole(nil, { tool_calls = { { id = "c1", type = "function", ["function"] = { arguments = "{}" } },
+      custom } })
+    local chat, net = calling.chat { odd, fake.whole "x" }
+    chat:tool(weather, error)
+    assert(chat:ask "q")
+    local sent = net.requests[2].body.messages[2].tool_calls
+    assert.same({ "unnamed", custom }, { sent[1]["function"].name, sent[2] })
+    assert.same({ "error: the call names no tool; the tools are: weather",
+      "error: the call names no tool; the tools are: weather" }, told(net.requests[2]))
   end)
 
   it("of one id for all are each answered", function()

@@ -256,6 +256,13 @@ describe("trim", function()
     end
   end)
 
+  it("to tokens has the server count calls as they are sent", function()
+    local call = { id = "a", type = "function", ["function"] = { name = "f", arguments = "[" } }
+    local chat, net = begun({ user "q", { role = "assistant", tool_calls = { call } } }, { json = { count = 1 } })
+    assert.equal(0, chat:trim { tokens = 5 })
+    assert.equal("{}", net.requests[1].body.messages[2].tool_calls[1]["function"].arguments)
+  end)
+
   it("to tokens counts bytes where the server does not", function()
     local messages = { user(("x"):rep(400)), said(("y"):rep(400)), user { { type = "text", text = ("z"):rep(40) },
       lmm.image "spec/media/picture.png", { type = "image_url", image_url = { url = "data:" .. ("A"):rep(9999) } } } }

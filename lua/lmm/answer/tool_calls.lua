@@ -92,7 +92,8 @@ function tool_calls.for_history(calls, finished)
     local source = calls[i]
     local fn = { name = call.name, arguments = json.arguments(call.arguments) }
     for name, value in pairs(source.within or {}) do fn[name] = value end
-    local item = { id = call.id, type = source.type or "function", ["function"] = fn }
+    local is_other = source.type and source.type ~= "function" and not source.name -- which is beside, as it came
+    local item = { id = call.id, type = source.type or "function", ["function"] = not is_other and fn or nil }
     for name, value in pairs(source.beside or {}) do item[name] = value end
     list[i] = item
   end

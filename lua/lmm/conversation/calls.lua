@@ -1,5 +1,5 @@
---- The calls of an assistant's message: a reply or a history comes in; its message for the history, the calls in a
---- message, and those that nobody has answered go out.
+--- The calls of an assistant's message: a reply or a history comes in; its message for the history, a message as
+--- servers take it, and the calls that nobody has answered go out.
 local core = require "lmm.core"
 local json = require "lmm.json"
 local texts = require "lmm.text"
@@ -15,30 +15,83 @@ local function sendable(value)
   return setmetatable(out, getmetatable(value)) -- such as lmm.array's
 end
 
+--- The message of a reply for the history. Each of its calls gets an id of its own where the server gave none, or one
+--- twice. The reply's calls have the same ids then, so that they can be answered.
+---@param reply lmm.Reply
+---@return table message
+function calls.message(reply)
+  local message = sendable(reply.message)
+  if not message.tool_calls then return message end
+  local taken = {}
+  for i, item in json.items(message.tool_calls) do
+    local id = item.id or "call_" .. i
+    while taken[id] do id = id .. "_" .. i end
+    taken[id], item.id, reply.tool_calls[i].id = true, id, id
+  end
+  return message
+end
+
+-- ---- as servers take them
+
+local UNNAMED = "unnamed" -- for a call that names no tool
+
+local function copy_of(value)
+  local copy = {}
+  for key, item in next, value do copy[key] = item end
+  return setmetatable(copy, getmetatable(value)) -- such as lmm.array's
+end
+
+--- The same value, with a null for each number that JSON does not have.
+local function with_finite(value)
+  if type(value) == "number" and (value ~= value or math.abs(value) == math.huge) then return json.null end
+  if type(value) ~= "table" then return value end
+  local copy = copy_of(value)
+  for key, item in next, value do copy[key] = with_finite(item) end
+  return copy
+end
+
 --- Arguments that a server takes back: vLLM reads them as JSON before it shows them to the model, and refuses the whole
 --- request where they are none. What can be read is written anew; else the call goes back without them.
 local function sendable_arguments(text)
   local _, fault = core.decode(text, { depth = json.MAX_DEPTH })
   if not fault then return text end
   local value, broken = core.decode(text, { depth = json.MAX_DEPTH, lenient = true })
-  return not broken and json.text(value) or "{}"
+  return not broken and json.text(with_finite(value)) or "{}"
 end
 
---- The message of a reply for the history. Each of its calls gets an id where the server gave none. The reply's calls
---- have the same ids then, so that they can be answered.
----@param reply lmm.Reply
----@return table message
-function calls.message(reply)
-  local message = sendable(reply.message)
-  if not message.tool_calls then return message end
-  for i, item in json.items(message.tool_calls) do
+--- The function of a call as servers take it: OpenAI's API demands a name.
+local function sendable_function(fn)
+  local name = fn.name ~= "" and fn.name or UNNAMED
+  local arguments = type(fn.arguments) == "string" and sendable_arguments(fn.arguments) or fn.arguments
+  if name == fn.name and arguments == fn.arguments then return fn end
+  local copy = copy_of(fn)
+  copy.name, copy.arguments = name, arguments
+  return copy
+end
+
+--- A message of a history as it is sent. The history keeps its calls as the model made them: what is wrong with one is
+--- found where it is to be run.
+---@param message any
+---@return any
+function calls.sent(message)
+  local list = type(message) == "table" and message.tool_calls
+  local copy
+  for place, item in json.items(list) do
     local fn = item["function"]
-    item.id = item.id or "call_" .. i
-    reply.tool_calls[i].id = item.id
-    if type(fn.arguments) == "string" then fn.arguments = sendable_arguments(fn.arguments) end
+    local sent = type(fn) == "table" and sendable_function(fn)
+    if sent and sent ~= fn then
+      copy = copy or copy_of(list)
+      copy[place] = copy_of(item)
+      copy[place]["function"] = sent
+    end
   end
+  if not copy then return message end
+  message = copy_of(message)
+  message.tool_calls = copy
   return message
 end
+
+-- ---- calls without an answer
 
 --- The calls of a message of a history, which may have come from elsewhere.
 ---@return lmm.ToolCall[]

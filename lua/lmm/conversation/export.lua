@@ -1,5 +1,6 @@
 --- A conversation for other programs and for people: its history comes in; a text in Markdown, or the messages as the
 --- server gets them, go out.
+local calls = require "lmm.conversation.calls"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local messages = require "lmm.conversation.messages"
@@ -45,7 +46,9 @@ end
 --- The messages as they are sent, media as base64; nulls are `lmm.null`.
 local function to_openai(list, has_media)
   if not has_media then list = without_media(list, 0) end
-  local body, err, found = request.body { messages = json.array(list) }
+  local sent = json.array()
+  for i, message in ipairs(list) do sent[i] = calls.sent(message) end
+  local body, err, found = request.body { messages = sent }
   if not body then return nil, err end
   for _, part in ipairs(found and found.parts or {}) do
     if prepare.is_pending(part) then

@@ -1,6 +1,7 @@
 --- The messages of a conversation, in the order in which servers take them. Forking and undoing take the same time
 --- whatever the length: two histories share their lists until one of them grows. A message is written as JSON once, and
 --- its text is kept, for as long as nobody else holds the list and may change it.
+local calls = require "lmm.conversation.calls"
 local request = require "lmm.request"
 
 ---@class lmm.History
@@ -67,6 +68,7 @@ end
 
 --- What is written for a message: its text, unless its form depends on the server, as that of media does.
 local function write(message)
+  message = calls.sent(message)
   if type(message) ~= "table" or type(message.content) ~= "string" or message.role == "tool" then return message end
   local body, _, found = request.body(message)
   return body and not found and body or message
@@ -107,7 +109,7 @@ function History:with(messages)
   local size, list = self:size(), self.written
   if self.is_exposed then list = copy(self.list, size) end
   for i = #list + 1, size do list[i] = write(self.list[i]) end
-  for i, message in ipairs(messages) do list[size + i] = message end
+  for i, message in ipairs(messages) do list[size + i] = calls.sent(message) end
   return list
 end
 

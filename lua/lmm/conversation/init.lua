@@ -11,7 +11,8 @@ local usages = require("lmm.call").usage
 --- Questions and their answers, which stay as its history. An exchange that fails leaves that as it was. Made by
 --- client:conversation.
 ---@class lmm.Conversation
----@field messages table[]  the history in the form that servers take, the system message first
+---@field messages table[]  the history in the form that servers take, the system message first; calls of tools stand in
+--- it as the model made them
 ---@field usage lmm.Usage  what its answers have taken so far; `requests`: those that were answered
 local Conversation = {}
 Conversation.__name = "lmm.Conversation"

@@ -6,7 +6,6 @@ local loops = require "lmm.loop"
 local options = require "lmm.options"
 local results = require "lmm.conversation.results"
 local running = require "lmm.conversation.running"
-local texts = require "lmm.text"
 local tools = require "lmm.conversation.tools"
 
 ---@class lmm.ToolRules
@@ -31,6 +30,7 @@ Rounds.__index = Rounds
 local rounds = {}
 
 local MAX_ROUNDS, MAX_REPAIRS = 8, 2
+local LONGEST_NAME = 100 -- bytes of a tool's name, in a message
 
 local rows = { run_tools = "boolean", max_rounds = "number", max_repairs = "number", tool_timeout = "number",
   on_tool_error = "string", on_call = "function", stop_when = "function" }
@@ -106,10 +106,12 @@ function Rounds:begin(list, reply)
   self.has_run, self.has_ended = false, false
   self.client.calls[self] = true -- so that closing the client ends the round, too
   for i, call in ipairs(list) do
-    local slot = { call = call, tool = self.tools:find(call.name or ""), result = nil }
-    if not slot.tool and not self.own[call.name or ""] then
-      slot.result = results.failed(call, "there is no tool '%s'; the tools are: %s", texts.line(call.name or "", 100),
-        self.tools:words(self.own))
+    local name = call.name or ""
+    local slot = { call = call, tool = self.tools:find(name), result = nil }
+    if not slot.tool and not self.own[name] then
+      local shown = name:sub(1, LONGEST_NAME)
+      local what = name == "" and "the call names no tool" or ("there is no tool '%s'"):format(shown)
+      slot.result = results.failed(call, "%s; the tools are: %s", what, self.tools:words(self.own))
     end
     self.slots[i] = slot
     self.pieces[i] = { "tool_call", call }

@@ -1,5 +1,6 @@
 --- Shortening a conversation: how much is to stay comes in; whole turns go, the oldest first. What the system says
 --- stays, and a call is never parted from its result.
+local calls = require "lmm.conversation.calls"
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local options = require "lmm.options"
@@ -45,8 +46,9 @@ local NONE = { [400] = true, [403] = true, [404] = true, [405] = true, [422] = t
 --- How many tokens a request with these messages has, as the server counts; false where it does not.
 ---@return integer|false|nil count, lmm.Error? err
 local function count_by_server(chat, list)
-  local client = chat.client
-  local body = { messages = json.array(list), model = chat.fields.model or client.given_model or client.listed_model,
+  local client, messages = chat.client, json.array()
+  for i, message in ipairs(list) do messages[i] = calls.sent(message) end
+  local body = { messages = messages, model = chat.fields.model or client.given_model or client.listed_model,
     tools = chat.tools and chat.tools:sent(chat.fields.tools) or chat.fields.tools,
     chat_template_kwargs = chat.fields.chat_template_kwargs }
   local opts = { timeout = chat.opts.timeout, retry = chat.opts.retry, headers = chat.opts.headers }
