@@ -175,6 +175,7 @@ build = {
     ["lmm.conversation.edit"] = "lua/lmm/conversation/edit.lua",
     ["lmm.conversation.export"] = "lua/lmm/conversation/export.lua",
     ["lmm.conversation.history"] = "lua/lmm/conversation/history.lua",
+    ["lmm.conversation.media"] = "lua/lmm/conversation/media.lua",
     ["lmm.conversation.messages"] = "lua/lmm/conversation/messages.lua",
     ["lmm.conversation.results"] = "lua/lmm/conversation/results.lua",
     ["lmm.conversation.rounds"] = "lua/lmm/conversation/rounds.lua",

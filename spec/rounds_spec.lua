@@ -288,7 +288,7 @@ describe("a stream with tools", function()
 
   it("whose next request cannot be written has no part of an answer", function()
     local chat = calling.chat { calling.streamed("See. ", { "f" }) }
-    chat:tool({ name = "f" }, function() return { lmm.image "https://host/a.png", { type = "odd", print } } end)
+    chat:tool({ name = "f" }, function() table.insert(chat.messages, { role = "user", content = print }) end)
     local err = assert.refused("function", chat:stream("q"):reply())
     assert.same({ "invalid", "", 3 }, { err.kind, err.partial, #err.messages })
   end)

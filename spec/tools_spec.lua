@@ -2,6 +2,7 @@
 local calling = require "spec.support.calling"
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
+local shell = require "spec.support.shell"
 
 local called, told = calling.whole, calling.told
 
@@ -117,6 +118,48 @@ describe("chat:tool", function()
     assert.equal(7, #chat.messages) -- the history is the same whatever the server
     chat:undo()
     assert.equal(5, #chat.messages)
+  end)
+
+  for _, row in ipairs {
+    { "a URL", function() return lmm.image "https://host/a.png" end, "cannot be sent: Ollama fetches nothing" },
+    { "a video", function() return { "It moves:", lmm.video "spec/media/clip.mp4" } end, "Ollama takes no video" },
+    { "a file that is gone", function(path)
+      shell.write(path, shell.read "spec/media/picture.png")
+      local part = lmm.image(path)
+      os.remove(path)
+      return part
+    end, "No such file" },
+    { "a picture that cannot be converted", function()
+      local broken = shell.read "spec/media/picture.png":gsub("IDAT....", "IDATxxxx")
+      return lmm.image({ bytes = broken }, { max_side = 2 })
+    end, "the data in bytes" },
+  } do
+    for _, dialect in ipairs { "ollama", "" } do
+      it(("media that %s server cannot get are told to the model: %s"):format(dialect == "" and "an unknown" or "a",
+        row[1]), function()
+        local listed = { json = { data = { { id = "m", owned_by = "library" } } } }
+        local net = fake.net { called({ "f" }, { "g" }), dialect == "" and listed or fake.whole "x", fake.whole "x" }
+        local chat = net:connect({ retry = false, dialect = dialect }):conversation()
+        local path = os.tmpname()
+        chat:tool({ name = "f" }, function() return row[2](path) end)
+        chat:tool({ name = "g" }, function() return "well" end)
+        local reply = assert(chat:ask "q")
+        os.remove(path)
+        local said = told(net.requests[#net.requests])
+        assert.matches("^error: .*" .. row[3], said[1])
+        assert.same({ "well", true }, { said[2], reply.steps[1].results[1].is_error })
+        assert.equal(dialect == "" and 3 or 2, #net.requests)
+      end)
+    end
+  end
+
+  it("media that the server cannot get are told by chat:result, too, as far as that is known", function()
+    local net = fake.net { called { "f" }, fake.whole "x" }
+    local chat = net:connect({ retry = false, dialect = "ollama" }):conversation { run_tools = false }
+    chat:tool({ name = "f" }, error)
+    chat:result(assert(chat:ask "q").tool_calls[1], lmm.image "https://host/a.png")
+    assert.equal("x", assert(chat:ask()).text)
+    assert.matches("^error: the image cannot be sent", told(net.requests[2])[1])
   end)
 
   it("also where the server's dialect is not known before the request is sent", function()

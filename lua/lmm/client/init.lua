@@ -211,6 +211,13 @@ function Client:default_model()
   return require("lmm.client.models").default(self)
 end
 
+--- Has the server say what it is, where that is not known, for a call with these options.
+---@package
+---@param ours table
+function Client:learn_dialect(ours)
+  require("lmm.client.models").learn_dialect(self, ours)
+end
+
 --- A better hint for a refusal of this call; may ask the server.
 ---@package
 ---@param call lmm.Call

@@ -182,6 +182,18 @@ function models.learn(client, opts, run)
   return err
 end
 
+--- Has a server say what it is, where that is not known.
+---@param client lmm.Client
+---@param ours table  the options of the call that it is for
+function models.learn_dialect(client, ours)
+  if client.pool or client:known_dialect() then return end
+  if client.next_probe and client.loop:now() < client.next_probe then return end
+  local opts = calls.options(client, ours)
+  models.learn(client, models.probe_options(client, opts.timeout, opts.headers), function(call, attempt)
+    return call:run(attempt)
+  end) -- a server that does not tell is taken as any other
+end
+
 local MOST_NAMES, LONGEST_NAME, LISTED = 500, 128, 5 -- so many are looked at; bytes; so many are told
 
 --- A hint for somebody who asked for a model that is not served, where the server's list says more.

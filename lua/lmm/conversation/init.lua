@@ -185,7 +185,7 @@ function Conversation:open_stream(streamed, ...)
   local opts, fields, rules = split(given, self)
   local unanswered = calls.unanswered(self.history)
   local messages = unanswered and { message } or pending(self, message)
-  local rounds = self.tools and the("rounds").new(self, fields, rules, messages, function()
+  local rounds = self.tools and the("rounds").new(self, fields, rules, opts, messages, function()
     fields.messages = self.history:with(messages)
     return (self.client:exchange("conversation:ask", fields, opts, streamed, self.affinity))
   end)
@@ -270,7 +270,9 @@ function Conversation:result(call, value, ...)
     if open.id == id and id ~= nil then
       self:settle()
       local results = the "results"
-      return self.history:append { results.message(results.returned(open, value, ...)) }
+      local result = results.returned(open, value, ...)
+      if result.content then result = the("media").checked(result, self.client) end
+      return self.history:append { results.message(result) }
     end
   end
   errors.misuse("chat:result: there is no unanswered call with the id %s", tostring(id))

@@ -64,16 +64,17 @@ end
 ---@param chat lmm.Conversation
 ---@param fields table  of the request
 ---@param rules lmm.ToolRules
+---@param ours table    the options of the call
 ---@param messages table[]  what is to be sent behind the history; grows by what comes
 ---@param prepare fun(): fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the next request, with all messages
 ---@return lmm.Rounds
-function rounds.new(chat, fields, rules, messages, prepare)
+function rounds.new(chat, fields, rules, ours, messages, prepare)
   local own = tools.names(fields.tools)
   fields.tools = chat.tools:sent(fields.tools)
   local goes_on = #messages == 0 and chat.history:role(-1) ~= "user"
   if goes_on and fields.tool_choice == chat.fields.tool_choice then free_choice(fields) end
   return setmetatable({
-    tools = chat.tools, client = chat.client, fields = fields, rules = rules,
+    tools = chat.tools, client = chat.client, fields = fields, rules = rules, ours = ours,
     own = own,          -- the names of tools that the caller runs himself
     prepare = prepare,
     messages = messages, finished = nil, -- so many of them belong to rounds that are over; nil: none is
@@ -177,11 +178,14 @@ function Rounds:refusal(call)
   return results.failed(call, "%s", type(answer) == "string" and answer or "this call was not allowed")
 end
 
---- What runs the tool of a call. What the tool gives is read as a part of it, since that may raise, too.
+--- What runs the tool of a call. What the tool gives is read as a part of it, since that may raise, too, or wait.
 ---@return lmm.ToolJob
 function Rounds:job(slot)
   local call, tool = slot.call, slot.tool
-  local function run() return results.returned(call, tool.run(call.args, call)) end
+  local function run()
+    local result = results.returned(call, tool.run(call.args, call))
+    return result.content and require("lmm.conversation.media").checked(result, self.client, self.ours) or result
+  end
   local function ended(how, value)
     self.has_ended = true
     if how == "returned" then
