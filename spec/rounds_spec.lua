@@ -125,7 +125,7 @@ describe("tools run", function()
     local chat, _, log = waiting_chat({ called(wait("a", 3)), called(wait("b", 50), wait("c", 1)) },
       { timeout = { total = 10 } })
     local before = now()
-    local err = assert.refused("no complete answer within 10 s: tools were still running %(timeout.total sets",
+    local err = assert.refused("no complete answer within 10 s: not all tools had ended %(timeout.total sets",
       chat:ask "q")
     assert.same({ "timeout", "total", 10, 0 }, { err.kind, err.limit, now() - before, #chat.messages })
     assert.equal(5, #err.messages) -- the question, two messages of the first round, and what of the second is over
@@ -545,6 +545,18 @@ describe("run_tools = false", function()
     assert(chat:ask "r")
     assert.same({ "required", nil, "required" }, { net.requests[1].body.tool_choice, net.requests[2].body.tool_choice,
       net.requests[3].body.tool_choice })
+  end)
+
+  it("a forced tool of the request's own is, too, where there is no other", function()
+    local own = { { type = "function", ["function"] = { name = "f" } } }
+    local chat, net = calling.chat({ called({ "f" }), fake.whole "x", called({ "f" }), fake.whole "y" },
+      { tools = own, tool_choice = "required" })
+    chat:result(assert(chat:ask "q").tool_calls[1], "x")
+    assert(chat:ask())
+    chat:result(assert(chat:ask "r").tool_calls[1], "x")
+    assert(chat:ask { tool_choice = own[1] }) -- which is this question's
+    assert.same({ "required", nil, "required", own[1] }, { net.requests[1].body.tool_choice,
+      net.requests[2].body.tool_choice, net.requests[3].body.tool_choice, net.requests[4].body.tool_choice })
   end)
 end)
 

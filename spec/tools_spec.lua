@@ -358,6 +358,7 @@ describe("arguments", function()
     assert.is_nil(select(3, chat:ask("q", { max_repairs = 0 })).messages)
     case = ask({ wrong }, { max_repairs = 0 })
     assert.same({ "limit", nil }, { case.err.kind, case.err.messages })
+    assert.matches("the model called 'weather' with wrong arguments: city is missing", case.message, 1, true)
     case = ask { wrong, wrong, right, wrong, wrong, "Done." } -- counted anew after each that fits
     assert.equal("Done.", case.reply.text)
   end)
@@ -383,6 +384,24 @@ describe("arguments", function()
     assert.equal("error: the arguments of weather are wrong: they were cut where the reply reached the most tokens "
       .. "(max_tokens)", said[2])
     assert.matches("wrong arguments 2 times in succession: they are no JSON", message)
+  end)
+
+  it("that were cut before they began are told as that", function()
+    for _, arguments in ipairs { "", " " } do
+      local cut = called { "wipe", arguments }
+      cut.json.choices[1].finish_reason = "length"
+      local chat, net = calling.chat { cut, fake.whole "x" }
+      chat:tool({ name = "wipe" }, error)
+      assert(chat:ask "q")
+      assert.matches("they were cut where the reply reached the most tokens", told(net.requests[2])[1])
+    end
+  end)
+
+  it("that hold a number that JSON does not have are told as that", function()
+    local case = ask { { "weather", '{"city":"a","days":NaN}' }, { "weather", '{"city":"a","days":-1e999}' }, "Done." }
+    assert.same({ "error: the arguments of weather are wrong: days is NaN, which JSON does not have",
+      "error: the arguments of weather are wrong: days is -infinity, which JSON does not have" },
+      told(case.net.requests[3]))
   end)
 
   it("of 10 MB come whole, and are quoted briefly", function()
@@ -529,6 +548,27 @@ describe("calls", function()
       assert(chat:ask "r")
       assert.same(choice, net.requests[4].body.tool_choice)
     end
+  end)
+
+  it("that are allowed stay so, forced once or not", function()
+    for _, mode in ipairs { "auto", "required" } do
+      local only = { { type = "function", ["function"] = { name = "f" } } }
+      local choice = { type = "allowed_tools", allowed_tools = { mode = mode, tools = only } }
+      local chat, net = calling.chat({ called { "f" }, fake.whole "x" }, { tool_choice = choice })
+      chat:tool({ name = "f" }, function() end)
+      assert(chat:ask "q")
+      assert.same(choice, net.requests[1].body.tool_choice)
+      assert.same({ type = "allowed_tools", allowed_tools = { mode = "auto", tools = only } },
+        net.requests[2].body.tool_choice)
+    end
+  end)
+
+  it("of tools that a tool has added can be made from then on", function()
+    local chat, net = calling.chat { called { "f" }, called { "g" }, fake.whole "x" }
+    chat:tool({ name = "f" }, function() chat:tool({ name = "g" }, function() return "of g" end) end)
+    assert(chat:ask "q")
+    assert.same({ 1, 2, "g", "of g" }, { #net.requests[1].body.tools, #net.requests[2].body.tools,
+      net.requests[2].body.tools[2]["function"].name, told(net.requests[3])[2] })
   end)
 end)
 

@@ -53,9 +53,15 @@ local function is_equal(a, b, depth)
   return true
 end
 
+--- A number that JSON does not have.
+local function quote_odd(value)
+  return value ~= value and "NaN" or value > 0 and "infinity" or "-infinity"
+end
+
 --- A value as it is quoted in a message: a table by its kind alone, which may be large.
 local function quote(value)
   local kind = type_of(value)
+  if not kind and type(value) == "number" then return quote_odd(value) end
   if kind == "string" then return ('"%s"'):format(texts.line(texts.utf8(value:sub(1, 1000)), LONGEST_QUOTE)) end
   return (kind == "integer" or kind == "number" or kind == "boolean") and json.encode(value)
     or article[kind] or "a " .. type(value)

@@ -166,6 +166,15 @@ local function pending(self, message)
   errors.misuse "there is nothing to ask: pass a question"
 end
 
+--- Frees the choice of tools where an exchange goes on whose first request forced it: that of the conversation, and not
+--- one that came with this request.
+local function free_choice(self, fields, messages)
+  local choice = fields.tool_choice
+  if choice == nil or choice ~= self.fields.tool_choice then return end
+  local goes_on = not messages[1] and self.history:role(-1) ~= "user"
+  if goes_on then fields.tool_choice = the("tools").freed(choice) end
+end
+
 --- Why a question cannot be asked while calls are unanswered: there is another one, or no function to run them.
 ---@return lmm.Error?
 local function refusal(rounds, unanswered, message)
@@ -185,6 +194,7 @@ function Conversation:open_stream(streamed, ...)
   local opts, fields, rules = split(given, self)
   local unanswered = calls.unanswered(self.history)
   local messages = unanswered and { message } or pending(self, message)
+  free_choice(self, fields, messages)
   local rounds = self.tools and the("rounds").new(self, fields, rules, opts, messages, function()
     fields.messages = self.history:with(messages)
     return (self.client:exchange("conversation:ask", fields, opts, streamed, self.affinity))

@@ -55,11 +55,6 @@ function rounds.check(rules)
   end
 end
 
---- A tool that is forced is forced once, or there would never be an answer.
-local function free_choice(fields)
-  if fields.tool_choice ~= "none" then fields.tool_choice = nil end
-end
-
 --- Makes the rounds of one question. Its request gets the tools of the conversation.
 ---@param chat lmm.Conversation
 ---@param fields table  of the request
@@ -69,13 +64,12 @@ end
 ---@param prepare fun(): fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the next request, with all messages
 ---@return lmm.Rounds
 function rounds.new(chat, fields, rules, ours, messages, prepare)
-  local own = tools.names(fields.tools)
-  fields.tools = chat.tools:sent(fields.tools)
-  local goes_on = #messages == 0 and chat.history:role(-1) ~= "user"
-  if goes_on and fields.tool_choice == chat.fields.tool_choice then free_choice(fields) end
+  local own = fields.tools
+  fields.tools = chat.tools:sent(own)
   return setmetatable({
     tools = chat.tools, client = chat.client, fields = fields, rules = rules, ours = ours,
-    own = own,          -- the names of tools that the caller runs himself
+    own = tools.names(own), -- the names of tools that the caller runs himself
+    own_tools = own,
     prepare = prepare,
     messages = messages, finished = nil, -- so many of them belong to rounds that are over; nil: none is
     count = 0,          -- of replies
@@ -143,7 +137,8 @@ end
 --- What is wrong with a call's arguments, or nil.
 ---@param is_last boolean  of its reply, which may have been cut there
 local function problem_of(slot, reply, is_last)
-  local is_cut = is_last and slot.call.args == nil and reply and reply.finish_reason == "length"
+  local is_whole = slot.call.args ~= nil and slot.call.arguments:find "%S"
+  local is_cut = is_last and not is_whole and reply and reply.finish_reason == "length"
   if is_cut then return "they were cut where the reply reached the most tokens (max_tokens)" end
   return tools.problem(slot.tool, slot.call)
 end
@@ -160,9 +155,9 @@ function Rounds:check_arguments()
       local problem = problem_of(slot, self.reply, i == #self.slots)
       self.repairs[key] = problem and (self.repairs[key] or 0) + 1 or nil
       if problem and self.repairs[key] > most then
-        local sentence = "the model called '%s' with wrong arguments %d times in succession: %s"
+        local often = most > 0 and (" %d times in succession"):format(self.repairs[key]) or ""
         return errors.new { kind = "limit", hint = "max_repairs sets this limit",
-          message = sentence:format(call.name, self.repairs[key], problem) }
+          message = ("the model called '%s' with wrong arguments%s: %s"):format(call.name, often, problem) }
       end
       slot.result = problem and results.failed(call, "the arguments of %s are wrong: %s", call.name, problem)
     end
@@ -236,7 +231,7 @@ end
 ---@param why "cancelled"|"timeout"
 function Rounds:failure(why, stream)
   if why == "cancelled" then return errors.new { kind = "cancelled", message = "the request was cancelled" } end
-  local sentence = "no complete answer within %g s: tools were still running"
+  local sentence = "no complete answer within %g s: not all tools had ended"
   return errors.new { kind = "timeout", limit = "total", message = sentence:format(stream.total),
     hint = "timeout.total sets this limit", elapsed = loops.current():now() - stream.started }
 end
@@ -269,7 +264,8 @@ function Rounds:next_request()
   self.slots = nil
   if self.cancelled then return nil, self:failure "cancelled" end
   if is_stopped then return nil end
-  free_choice(self.fields)
+  self.fields.tools = self.tools:sent(self.own_tools) -- a tool may have added one
+  self.fields.tool_choice = tools.freed(self.fields.tool_choice)
   return self.prepare()
 end
 

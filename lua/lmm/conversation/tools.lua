@@ -84,6 +84,16 @@ function tools.names(raw)
   return names
 end
 
+--- The `tool_choice` of the requests behind the first: a tool that is forced is forced once, or there would never be an
+--- answer. What tools are allowed stays.
+---@param choice any
+---@return any
+function tools.freed(choice)
+  local allowed = type(choice) == "table" and choice.allowed_tools
+  if type(allowed) ~= "table" then return choice == "none" and choice or nil end
+  return { type = choice.type, allowed_tools = { mode = "auto", tools = allowed.tools } }
+end
+
 --- The `tools` of a request: these, beside its own.
 ---@param raw any
 ---@return any
