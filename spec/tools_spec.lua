@@ -76,6 +76,9 @@ describe("chat:tool", function()
     { "nil and a message", { nil, "no such city" }, "error: no such city" },
     { "nil and an error", { nil, setmetatable({}, { __tostring = function() return "gone" end }) }, "error: gone" },
     { "a function", { print }, "error: the result cannot be written as JSON: .*function" },
+    { "a part within data", { { img = lmm.image "https://host/a.png" } },
+      "error: the result cannot be written as JSON: .*a part stands alone or in a list of parts and texts" },
+    { "a part among data", { { lmm.image "spec/media/baseline.jpg", 5 } }, "error: .*a part stands alone or in a" },
     { "a part that cannot be sent", { lmm.image "gone.jpg" }, "error: .*gone.jpg.*No such file" },
   } do
     it("a tool may give " .. row[1], function()
@@ -187,7 +190,7 @@ describe("chat:tool", function()
     { "a text without a place", function() error("no luck", 0) end, "error: no luck" },
     { "several lines", function() error("a\nb\27", 0) end, "error: a b" },
     { "a table", function() error { code = 5 } end, "error: it failed" },
-    { "nil", function() error() end, "error: nil" },
+    { "nothing", function() error() end, "error: it failed" },
     { "what has no text", function() error(setmetatable({}, { __tostring = function() error "x" end })) end,
       "error: it failed" },
     { "an error of lmm", function() error(lmm.image("gone.jpg").err) end, "error: cannot read 'gone.jpg'" },
@@ -267,7 +270,13 @@ describe("chat:tool", function()
 
   for _, row in ipairs {
     { nil, "a tool needs a name" }, { {}, "a tool needs a name" }, { "f", "a table of options expected, got string" },
-    { { name = "a b" }, "1 to 64 letters, digits, _ and %-, not 'a b'" }, { { name = "" }, "1 to 64 letters" },
+    { { name = "a b" }, "1 to 64 letters, digits, _ and %-, not \"a b\"" }, { { name = "" }, "1 to 64 letters" },
+    { { name = "a\n" }, "not \"a\\n\"" }, { { name = "a\0b" }, "not \"a\\u0000b\"" },
+    { { name = "g", description = "a\255" }, "the tool 'g' cannot be sent: .*description.*UTF%-8" },
+    { { name = "g", parameters = { type = "object", properties = { q = { default = print } } } },
+      "the tool 'g' cannot be sent: .*parameters.properties.q.default is a function" },
+    { { name = "g", parameters = { type = "object", properties = { q = { minimum = 0 / 0 } } } },
+      "the tool 'g' cannot be sent: .*parameters.properties.q.minimum" },
     { { name = ("x"):rep(65) }, "1 to 64 letters" }, { { name = "\195\188" }, "1 to 64 letters" },
     { { name = 5 }, "'name' must be a string" }, { { name = "f" }, "there is a tool 'f' already" },
     { { name = "g", descripton = "x" }, "did you mean 'description'" },

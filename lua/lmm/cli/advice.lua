@@ -9,8 +9,8 @@ local OTHER_MEDIUM = " (-a takes any medium, -i only pictures)"
 local rows = {
   { 'load with media = { %[(".-")%] = "its new folder" }', [[add -p 'media={%1:"its new folder"}']],
     is_pattern = true },
-  { "answer it by chat:result(call, value), have its tool run by chat:ask(), or take the whole exchange back by "
-    .. "chat:undo()", "have its tool run by lmm ask --continue FILE --tool FILE.lua </dev/null" },
+  { "answer it by chat:result(call, value), have its tool run by chat:tool and chat:ask, or take the whole exchange "
+    .. "back by chat:undo()", "have its tool run by lmm ask --continue FILE --tool FILE.lua </dev/null" },
   { "answer it by chat:result(call, value), or give its tool by chat:tool", "give its tool by --tool" },
   { "pass api_key, or set OPENAI_API_KEY", "set $OPENAI_API_KEY" },
   { "does not take the key that was sent", "does not take the key in $OPENAI_API_KEY" },

@@ -181,7 +181,7 @@ local function refusal(rounds, unanswered, message)
   local results = the "results"
   if message then
     return results.unanswered(unanswered[1], "before the next question answer it by chat:result(call, value), have its "
-      .. "tool run by chat:ask(), or take the whole exchange back by chat:undo()")
+      .. "tool run by chat:tool and chat:ask, or take the whole exchange back by chat:undo()")
   end
   local call = rounds and rounds:first_unknown(unanswered) or not rounds and unanswered[1]
   return call and results.unanswered(call, "answer it by chat:result(call, value), or give its tool by chat:tool")

@@ -26,7 +26,7 @@ end
 --- What was raised, on one line, without the place in the program, which is nobody's business.
 local function words_of(raised)
   local is_text, text = pcall(tostring, raised)
-  if not is_text or type(raised) == "table" and text:find "^table: " then return "it failed" end
+  if raised == nil or not is_text or type(raised) == "table" and text:find "^table: " then return "it failed" end
   text = text:gsub("^[^\n]-%.lua:%d+: ", ""):gsub("^%[string \".-\"%]:%d+: ", "")
   return texts.line(text, LONGEST_ERROR)
 end
@@ -50,6 +50,17 @@ local function is_content(value)
     end
   end
   return has_part
+end
+
+--- Whether a part stands somewhere in a value; what is nested too deep is refused where it is written.
+local function holds_part(value, depth, seen)
+  if type(value) ~= "table" or seen[value] or depth > json.MAX_DEPTH then return false end
+  if parts.is(value) then return true end
+  seen[value] = true
+  for _, item in next, value do
+    if holds_part(item, depth + 1, seen) then return true end
+  end
+  return false
 end
 
 local function of_parts(call, list)
@@ -84,7 +95,8 @@ function results.returned(call, value, message)
   if parts.is(value) then return of_parts(call, { value }) end
   if replies.is(value) and type(value.text) == "string" then return of_reply(call, value) end
   if type(value) == "table" and is_content(value) then return of_parts(call, value) end
-  local text, problem = json.text(value)
+  local text, problem = nil, "a part stands alone or in a list of parts and texts"
+  if not holds_part(value, 1, {}) then text, problem = json.text(value) end
   if text then return { call = call, text = text } end
   return results.failed(call, "the result cannot be written as JSON: %s", problem)
 end

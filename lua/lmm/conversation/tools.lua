@@ -5,7 +5,6 @@ local json = require "lmm.json"
 local options = require "lmm.options"
 local request = require "lmm.request"
 local schema = require "lmm.schema"
-local texts = require "lmm.text"
 
 ---@class lmm.Tool
 ---@field name string          letters, digits, _ and -, at most 64
@@ -47,7 +46,7 @@ function Tools:add(def, fn)
   local name = def and def.name
   if not name then errors.misuse "chat:tool: a tool needs a name: { name = \"...\", ... }" end
   if not name:find "^[%w_-]+$" or name:find "[\128-\255]" or #name > 64 then
-    errors.misuse("chat:tool: a tool's name is 1 to 64 letters, digits, _ and -, not '%s'", texts.line(name, 100))
+    errors.misuse("chat:tool: a tool's name is 1 to 64 letters, digits, _ and -, not %s", json.text(name:sub(1, 100)))
   end
   if self.by_name[name] then errors.misuse("chat:tool: there is a tool '%s' already", name) end
   if type(fn) ~= "function" then
@@ -58,6 +57,9 @@ function Tools:add(def, fn)
   local tool = { name = name, run = fn, sequential = def.sequential, parameters = request.copy(parameters) }
   tool.sent = { type = "function", ["function"] = { name = name, description = def.description,
     parameters = tool.parameters, strict = def.strict } }
+  local body, err = request.body(tool.sent["function"])
+  if not body then errors.misuse("chat:tool: the tool '%s' cannot be sent: %s", name, err.message) end
+  body:close()
   self.list[#self.list + 1], self.by_name[name] = tool, tool
 end
 
