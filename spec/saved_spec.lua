@@ -463,6 +463,7 @@ describe("loading", function()
       ["content%[2%]%.mtime is missing"] = function(tree) part(tree).mtime = nil end,
       ["content%[2%]%.sha256 is not 64 hex digits"] = function(tree) part(tree).sha256 = "x" end,
       ["content%[2%]%.mime is missing"] = function(tree) part(tree).mime = nil end,
+      ["content%[2%]%.mime is not a media type"] = function(tree) part(tree).mime = "image/p\195\188ng" end,
       ["content%[2%]%.options is not an object"] = function(tree) part(tree).options = { 1 } end,
       ["content%[2%] is no object"] = function(tree) tree.messages[2].content[2]["lmm.part"] = 1 end,
       ["content%[3%]%.base64 is wrong at character 1"] = function(tree)

@@ -14,6 +14,12 @@ local aliases = {
   ["application/x-pdf"] = "application/pdf",
 }
 
+--- Whether a value has the form of a media type.
+---@return boolean
+function types.is_type(value)
+  return type(value) == "string" and value:find "^[%w!#$&^_.+-]+/[%w!#$&^_.+-]+$" ~= nil
+end
+
 --- A type as servers know it.
 ---@param mime string
 ---@return string

@@ -184,8 +184,6 @@ local function decode(self, base64, start)
     start + offset)
 end
 
-local TYPE = "[%w!#$&^_.+-]+/[%w!#$&^_.+-]+"
-
 --- A video may be a list of JPEG frames, which goes as it is; everything else is decoded and sent as bytes are.
 local function from_data_url(self, url, opts)
   local head, start = url:match "^([^,]*),()"
@@ -203,7 +201,7 @@ local function from_data_url(self, url, opts)
   end
   local bytes = decode(self, base64, start)
   if not bytes then return end
-  from_media(self, "the data: URL", { bytes = bytes }, opts, claimed:find("^" .. TYPE .. "$") and types.normal(claimed))
+  from_media(self, "the data: URL", { bytes = bytes }, opts, types.is_type(claimed) and types.normal(claimed))
 end
 
 local function from_url(self, scheme, url, opts)
@@ -235,7 +233,7 @@ end
 local function own_options(kind, options)
   local own = { mime = options.mime, check = options.check, format = options.format }
   options.mime, options.check = nil, nil
-  if own.mime ~= nil and not (type(own.mime) == "string" and own.mime:find("^" .. TYPE .. "$")) then
+  if own.mime ~= nil and not types.is_type(own.mime) then
     errors.misuse("lmm.%s: mime is a type like \"%s/png\"", kind, kind)
   end
   if own.check ~= nil and type(own.check) ~= "boolean" then

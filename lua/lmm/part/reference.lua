@@ -5,6 +5,7 @@ local errors = require "lmm.errors"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
 local texts = require "lmm.text"
+local types = require "lmm.types"
 local version = require "lmm.version"
 
 local reference = {}
@@ -102,7 +103,7 @@ end
 --- What each field must be, where it is there.
 local rows = {
   { "kind", function(value) return KINDS[value] end, "one of image, video, audio and file" },
-  { "mime", function(value) return type(value) == "string" and value:find "^[^%s/]+/[^%s/]+$" end, "a media type" },
+  { "mime", types.is_type, "a media type" },
   { "filename", function(value) return type(value) == "string" end, "a text" },
   { "options", function(value) return type(value) == "table" and #value == 0 end, "an object" },
   { "is_unchecked", function(value) return value == true end, "true" },
