@@ -136,6 +136,21 @@ describe("replies", function()
     end)
   end
 
+  for _, calls in ipairs { "[5]", "[null]", '"x"', "[]", "{}" } do
+    it("that end in calls of which none can be read are no answer: " .. calls, function()
+      local body = ('{"choices":[{"%s":{"content":"%s","tool_calls":' .. calls .. '},"finish_reason":"tool_calls"}]}')
+      local function ask(reply) return fake.net({ reply }):connect({ retry = false }):chat(REQUEST) end
+      for _, field in ipairs { "message", "delta" } do
+        local whole, said = body:format(field, ""), body:format(field, "Hello")
+        local err = assert.refused("finish_reason \"tool_calls\".*no call that can be read",
+          ask(field == "delta" and fake.streamed { fake.event(whole), fake.event "[DONE]" } or { body = whole }))
+        assert.equal("protocol", err.kind)
+        assert.equal("Hello", assert(ask(field == "delta" and fake.streamed { fake.event(said), fake.event "[DONE]" }
+          or { body = said })).text)
+      end
+    end)
+  end
+
   it("the same on real sockets, chunked, counted and byte by byte", function()
     local function framed(type_of, body, chunked)
       local head = "HTTP/1.1 200 OK\r\nContent-Type: " .. type_of .. "\r\n"

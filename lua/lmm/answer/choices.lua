@@ -244,6 +244,11 @@ local function by_index(a, b)
   return a.index < b.index
 end
 
+--- Whether nothing was answered.
+local function is_empty(finished)
+  return finished.text == "" and not (finished.tool_calls or finished.refusal or finished.images or finished.audio)
+end
+
 --- The reply that the events add up to, or nil and what is missing in it.
 ---@return lmm.Reply? reply, string? reason
 function Choices:finish()
@@ -254,6 +259,9 @@ function Choices:finish()
     local finished = self:finish_choice(choice)
     all[#all + 1] = finished
     if finished.index == 0 then first = finished end
+  end
+  if first.finish_reason == "tool_calls" and is_empty(first) then
+    return nil, 'a reply with finish_reason "tool_calls", and no call that can be read'
   end
   if #all > 1 then table.sort(all, by_index) end
   self.event_text, self.call_texts, self.first = nil, nil, first
