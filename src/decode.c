@@ -95,7 +95,8 @@ static void mark_list(lua_State *L) {
  * what nearly every one holds; an empty one needs none. */
 static void push_table(builder *self, bool is_object) {
   const lmm_json *json = &self->json;
-  char next = json->at < json->length ? json->text[json->at] : (char)0;
+  char next = '\0';
+  if (json->at < json->length) next = json->text[json->at];
   if (is_object)
     lua_createtable(self->L, 0, next == '}' ? 0 : 2);
   else
