@@ -266,6 +266,36 @@ describe("the value", function()
     assert.equal(1, assert(answered('{"a":1}', { schema = {} }, "length")).value.a)
   end)
 
+  it("that is a number may go on where it was cut", function()
+    local NUMBER = { schema = { type = "number" } }
+    for _, text in ipairs { "12", "-3", "1.5", "1e5", "```json\n12" } do
+      assert.refused("was cut at the most tokens, before the JSON", answered(text, NUMBER, "length"))
+      assert.refused("was cut before the JSON that the schema asks for was whole, and ended with finish_reason "
+        .. "content_filter$", answered(text, NUMBER, "content_filter"))
+      assert.is_number(assert(answered(text, NUMBER)).value)
+    end
+    for _, text in ipairs { "12\n", "12 ", "```json\n12\n```" } do
+      assert.equal(12, assert(answered(text, NUMBER, "length")).value)
+    end
+    assert.equal(true, assert(answered("true", { schema = {} }, "length")).value)
+  end)
+
+  it("of a regex or a grammar is none where the model refuses or a filter ends the answer", function()
+    for _, kind in ipairs { "regex", "grammar" } do
+      for _, content in ipairs { "", false } do
+        local message = { content = content or lmm.null, refusal = "I will not" }
+        assert.refused('the model refuses to answer: "I will not"', answered(nil, { [kind] = "[0-9]*" }, "stop", message))
+      end
+      for _, text in ipairs { "", "1" } do
+        assert.refused("the answer was cut before what the " .. kind .. " asks for was whole, and ended with "
+          .. "finish_reason content_filter$", answered(text, { [kind] = "[0-9]*" }, "content_filter"))
+      end
+      assert.equal("", assert(answered("", { [kind] = "[0-9]*" })).value)
+    end
+    assert.refused("none of the choices, and ended with finish_reason content_filter",
+      answered("yes", { choice = { "yes", "yes, if" } }, "content_filter"))
+  end)
+
   it("is not looked for where the model calls tools, or refuses", function()
     local call = { id = "1", type = "function", ["function"] = { name = "f", arguments = "{}" } }
     local reply = assert(answered(nil, { schema = ROWS }, "tool_calls", { tool_calls = { call } }))

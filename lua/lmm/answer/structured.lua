@@ -28,7 +28,14 @@ end
 local whole = { json = "the JSON", schema = "the JSON that the schema asks for", choice = "one of the choices",
   regex = "what the regex asks for", grammar = "what the grammar asks for" }
 
-local function cut(result, kind)
+--- Why an answer may have ended before it was whole.
+local ends_early = { length = true, content_filter = true, repetition = true }
+
+local function is_cut(result)
+  return ends_early[result.finish_reason] == true
+end
+
+local function cut_by_length(result, kind)
   local failure = failures.new("protocol", ("the answer was cut at the most tokens, before %s was whole"):format(
     whole[kind]))
   failure.hint, failure.usage = "raise max_tokens", result.usage
@@ -38,7 +45,7 @@ end
 --- The same failure, of an answer that was cut by its length or refused by the model told as that.
 local function explain(result, kind, failure)
   if failure.kind == "limit" then return failure end
-  if result.finish_reason == "length" then return cut(result, kind) end
+  if result.finish_reason == "length" then return cut_by_length(result, kind) end
   if result.refusal then
     failure.reason, failure.quote = "the model refuses to answer: {quote}", result.refusal
     return failure
@@ -47,9 +54,18 @@ local function explain(result, kind, failure)
   return failure
 end
 
+--- What is told where an answer that was cut might have been what was asked for.
+local function cut(result, kind)
+  return explain(result, kind, failures.new("protocol", ("the answer was cut before %s was whole"):format(whole[kind])))
+end
+
 local function json_value(result, kind, limits)
   local value, failure = decode(result.text, limits)
-  if not failure then return value end
+  if not failure then
+    local may_go_on = type(value) == "number" and result.text:find "%w$" -- with more digits
+    if may_go_on and is_cut(result) then return nil, cut(result, kind) end
+    return value
+  end
   if failure.kind ~= "limit" then
     failure.reason = ("the answer is not %s, %s"):format(whole[kind], failure.reason)
   end
@@ -87,8 +103,7 @@ end
 
 local function choice_value(result, choices, limits)
   local found, is_json = find_choice(result.text, choices, limits)
-  local is_cut = result.finish_reason == "length" and not is_json
-  if found and not (is_cut and may_go_on(found, choices)) then return found end
+  if found and (is_json or not is_cut(result) or not may_go_on(found, choices)) then return found end
   local names = table.concat(choices, ", ", 1, math.min(#choices, SHOWN)) .. (#choices > SHOWN and ", ..." or "")
   local failure = failures.new("protocol", "the answer {quote} is none of the choices")
   failure.quote, failure.hint = result.text, "they are: " .. names
@@ -101,7 +116,7 @@ end
 --- The value of an answer. An answer that calls tools in the place of text has none yet.
 ---@param result lmm.Reply
 ---@param asked { kind: "json"|"schema"|"choice"|"regex"|"grammar", value: any }  of a regex and a grammar nothing is
---- checked but that the answer was not cut: the value is the text
+--- checked but that the answer was neither cut nor refused: the value is the text
 ---@param limits { reply: integer, depth: integer }
 ---@return any value, table? failure
 function structured.value(result, asked, limits)
@@ -109,7 +124,7 @@ function structured.value(result, asked, limits)
   if result.text == "" and result.tool_calls then return nil end
   if kind == "choice" then return choice_value(result, asked.value, limits) end
   if kind == "regex" or kind == "grammar" then
-    if result.finish_reason == "length" then return nil, cut(result, kind) end
+    if is_cut(result) or result.refusal then return nil, cut(result, kind) end
     return result.text
   end
   local value, failure = json_value(result, kind, limits)
