@@ -296,6 +296,23 @@ describe("the value", function()
       answered("yes", { choice = { "yes", "yes, if" } }, "content_filter"))
   end)
 
+  for text, row in pairs { -- the schema, and the value or what is wrong with it
+    ["[1,null]"] = { { items = { type = "integer" } }, "[1] must be an integer, not null" },
+    ["[null,1]"] = { { items = { type = "integer" } }, "[0] must be an integer, not null" },
+    ['{"a":null}'] = { { required = { "a" } }, {} },
+    ['{"a":null,"b":1}'] = { { properties = { a = { type = "string" }, b = {} }, additionalProperties = false },
+      { b = 1 } },
+    ['{"a":1,"b":null}'] = { { properties = { a = {} }, additionalProperties = false }, { a = 1 } },
+    ['{"a":null,"c":1}'] = { { required = { "a" }, properties = { a = { type = "string" } } },
+      "a must be a string, not null" },
+  } do
+    it("is held against the schema with its nulls: " .. text, function()
+      local reply, message, err = answered(text, { schema = row[1] })
+      if type(row[2]) == "table" then return assert.same(row[2], assert(reply, message).value) end
+      assert.refused("follow the schema: " .. row[2]:gsub("%p", "%%%0"), reply, message, err)
+    end)
+  end
+
   it("is not looked for where the model calls tools, or refuses", function()
     local call = { id = "1", type = "function", ["function"] = { name = "f", arguments = "{}" } }
     local reply = assert(answered(nil, { schema = ROWS }, "tool_calls", { tool_calls = { call } }))

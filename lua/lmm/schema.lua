@@ -3,7 +3,8 @@
 --
 -- Checked are `type` (one, or a list of them), `enum`, `const`, `required`, `properties`, `additionalProperties` where
 -- it is false, and `items`. Everything else in a schema (`anyOf`, `pattern`, `minimum`, `$ref`, ...) is left unchecked.
--- Since lmm gives a null as nil, a property that is missing counts as null where its schema takes null.
+-- Since lmm gives a null as nil, a property that is missing counts as null where its schema takes null, and one that is
+-- null as missing where it is not required.
 local core = require "lmm.core"
 local json = require "lmm.json"
 local texts = require "lmm.text"
@@ -138,10 +139,8 @@ local function check_array(value, given)
   local last = 0
   for key in pairs(value) do last = math.max(last, key) end
   for i = 1, last do
-    if value[i] ~= nil then
-      local problem, place = check_within(i, value[i], items)
-      if problem then return problem, place end
-    end
+    local problem, place = check_within(i, value[i], items) -- nil is a null between others
+    if problem then return problem, place end
   end
 end
 
@@ -151,14 +150,16 @@ local function check_property(name, item, given, properties)
 end
 
 local function check_object(value, given)
-  local properties = type(given.properties) == "table" and given.properties or {}
+  local properties, is_required = type(given.properties) == "table" and given.properties or {}, {}
   for _, name in ipairs(type(given.required) == "table" and given.required or {}) do
     local may_be_null = properties[name] ~= nil and takes_null(properties[name])
     if value[name] == nil and not may_be_null then return "is missing", { name } end
+    is_required[name] = true
   end
   local first, problem, place -- by its name, so that the same value gives the same message
   for name, item in pairs(value) do
-    if not first or tostring(name) < tostring(first) then
+    local is_missing = item == json.null and not is_required[name]
+    if not is_missing and (not first or tostring(name) < tostring(first)) then
       local what, where = check_property(name, item, given, properties)
       if what then first, problem, place = name, what, where end
     end

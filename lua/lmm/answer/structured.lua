@@ -10,13 +10,14 @@ local structured = {}
 --- Makes what reads the JSON of an answer while it comes.
 ---@param limits { reply: integer, depth: integer }
 ---@param path string[]?  names that lead to the list whose items are counted
+---@param has_nulls boolean?  whether the value has lmm.null where the JSON has a null, and not nil
 ---@return userdata grower  see core.grow
-function structured.grower(limits, path)
-  return core.grow { bytes = limits.reply, depth = limits.depth, clean = true, lenient = true, path = path }
+function structured.grower(limits, path, has_nulls)
+  return core.grow { bytes = limits.reply, depth = limits.depth, clean = not has_nulls, lenient = true, path = path }
 end
 
-local function decode(text, limits)
-  local grower = structured.grower(limits)
+local function decode(text, limits, has_nulls)
+  local grower = structured.grower(limits, nil, has_nulls)
   grower:feed(text)
   grower:finish()
   local message, _, why = grower:failure()
@@ -129,7 +130,7 @@ function structured.value(result, asked, limits)
   end
   local value, failure = json_value(result, kind, limits)
   if failure or kind == "json" then return value, failure end
-  local fits, problem = schemas.check(value, asked.value)
+  local fits, problem = schemas.check(decode(result.text, limits, true), asked.value)
   if fits then return value end
   return nil, explain(result, kind, failures.new("protocol", "the answer does not follow the schema: " .. problem))
 end
