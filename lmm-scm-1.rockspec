@@ -78,6 +78,7 @@ build = {
     ["lmm.call.hints"] = "lua/lmm/call/hints.lua",
     ["lmm.call.media_hints"] = "lua/lmm/call/media_hints.lua",
     ["lmm.call.message"] = "lua/lmm/call/message.lua",
+    ["lmm.call.public"] = "lua/lmm/call/public.lua",
     ["lmm.call.redact"] = "lua/lmm/call/redact.lua",
     ["lmm.call.retry"] = "lua/lmm/call/retry.lua",
     ["lmm.call.retry_after"] = "lua/lmm/call/retry_after.lua",

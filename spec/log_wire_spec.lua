@@ -59,6 +59,8 @@ describe("a client with a log", function()
     assert(client:conversation():ask("q", { headers = { Authorization = "Bearer another-secret" } }))
     assert.is_nil((client:chat { messages = { user "x" }, mock = { status = 401 } }))
     assert(client:chat { messages = { user "y" }, api_key = "body-secret", extra_headers = { a = "secret" } })
+    assert(client:chat { messages = { user "y" }, api_keys = { "a secret" }, plugins = { { id = "x",
+      headers = { A = "secret" }, password = "secret" } } })
     client:close()
     assert.equal("", shell.output(("grep -l secret %s*"):format(path)))
   end)

@@ -123,6 +123,28 @@ describe("a saved conversation", function()
       fields.tools[2]["function"].parameters.properties)
   end)
 
+  it("holds no secret in whatever form, and every field that is none", function()
+    local secret = { api_keys = { "hush-hush" }, tokens = { a = { "hush-hush" } }, credentials = "hush-hush",
+      metadata = { accessKey = "hush-hush", ["author-token"] = "hush-hush", keywords_key = "hush-hush" },
+      tools = { { type = "mcp", headers = { ["X-Foo"] = "hush-hush" }, authorization = "hush-hush" } },
+      properties = { key = "hush-hush", keys = { "hush-hush" } } }
+    local kept = { metadata = { author = "Ann", keywords = "a b", ["Co-Authors"] = "Bo" }, prompt_cache_key = "p",
+      stop_token_ids = { 1, 2 }, tool_choice = "auto", response_format = { json_schema = { schema = {
+        ["$defs"] = { token = { type = "string" } }, properties = { keys = { items = { type = "string" } },
+          headers = { properties = { password = { type = "string" } } } } } } } }
+    local both = lmm.json.decode(lmm.json.encode(secret))
+    for name, value in pairs(kept) do both[name] = both[name] or value end
+    for name, value in pairs(kept.metadata) do both.metadata[name] = value end
+    assert(client():conversation(both):save(path))
+    assert.is_nil(shell.read(path):find "hush")
+    local fields = assert(client():load(path)).fields
+    for name, value in pairs(kept) do assert.same(value, fields[name]) end
+    assert.same({ { type = "mcp" } }, fields.tools)
+    local held = {}
+    held.a, held.b, held.keys = { held, held }, { held, held }, { held }
+    assert.refused("is nested more than 1000 deep", client():conversation { metadata = held }:save(path))
+  end)
+
   it("that has a broken character says where, and leaves the file as it was", function()
     local chat = asked(nil, "q")
     assert(chat:save(path))

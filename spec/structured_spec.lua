@@ -284,7 +284,8 @@ describe("the value", function()
     for _, kind in ipairs { "regex", "grammar" } do
       for _, content in ipairs { "", false } do
         local message = { content = content or lmm.null, refusal = "I will not" }
-        assert.refused('the model refuses to answer: "I will not"', answered(nil, { [kind] = "[0-9]*" }, "stop", message))
+        assert.refused('the model refuses to answer: "I will not"', answered(nil, { [kind] = "[0-9]*" }, "stop",
+          message))
       end
       for _, text in ipairs { "", "1" } do
         assert.refused("the answer was cut before what the " .. kind .. " asks for was whole, and ended with "

@@ -53,6 +53,13 @@ function call.is_secret_name(name)
   return require("lmm.call.redact").is_secret_name(name)
 end
 
+--- What of a request's fields may be kept in a file. See lmm.call.public.
+---@param fields table
+---@return table
+function call.public(fields)
+  return require "lmm.call.public"(fields)
+end
+
 --- The options of a call that a caller gives, and their types.
 call.rows = { timeout = "number|table", retry = "table|function|boolean", headers = "table" }
 

@@ -17,12 +17,26 @@ end
 local LOOKED_AT = 1024 * 1024 -- bytes of a text that are looked at
 local LONGEST_SECRET = 64 * 1024 -- bytes; servers take no longer header
 
---- Whether a header's value is a secret, by its name.
+--- What makes a name that of a secret, wherever it stands in it.
+local secret_words = { "auth", "cookie", "credential", "key", "passphrase", "passwd", "password", "secret", "token" }
+
+--- Words that hold one of those, and do not count where they stand alone between other signs than letters; and the
+--- field by which a server finds like prompts.
+local harmless_words = { author = true, authors = true, keyboard = true, keyframe = true, keyframes = true,
+  keyword = true, keywords = true, tokenizer = true }
+local harmless_names = { prompt_cache_key = true }
+
+--- Whether what has this name, a header or a field, is a secret.
 ---@param name string
+---@return boolean
 function redact.is_secret_name(name)
   name = name:lower()
-  return name:find "auth" or name:find "cookie" or name:find "key" or name:find "token" or name:find "secret"
-    or name:find "password"
+  if harmless_names[name] then return false end
+  name = name:gsub("%a+", function(word) return harmless_words[word] and "" end)
+  for _, word in ipairs(secret_words) do
+    if name:find(word, 1, true) then return true end
+  end
+  return false
 end
 
 --- The secrets of a call: its key, the values of secret headers and of secrets in its URL, and the password of its

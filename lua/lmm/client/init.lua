@@ -108,12 +108,6 @@ function Client:header_lines(call)
     .. (key == nil and type(why) == "string" and why or "it must be one line of text, \"\" for none") }
 end
 
---- Whether a field of a request may stand in a log: no header does, nor a text whose name says that it is a secret.
-local function is_public(name, value)
-  if type(name) ~= "string" then return true end
-  return not name:lower():find "headers$" and (type(value) ~= "string" or not calls.is_secret_name(name))
-end
-
 --- Begins the record of a call, where the client has a log.
 ---@package
 ---@param kind string  the endpoint
@@ -122,10 +116,11 @@ end
 ---@return lmm.log.Entry?
 function Client:begin_entry(kind, sent, ours)
   if not self.log or type(sent) ~= "table" or require("lmm.form").is(sent) then return nil end
-  local public = {}
-  for name, value in pairs(sent) do
-    if is_public(name, value) then public[name] = request.copy(value) end
-  end
+  local rest = {}
+  for name, value in pairs(sent) do rest[name] = value end
+  rest.messages = nil
+  local public = calls.public(rest)
+  public.messages = request.copy(sent.messages) -- whole
   return self.log:begin(kind, public, request.copy(fields.answer_options(ours)))
 end
 

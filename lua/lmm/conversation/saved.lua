@@ -99,27 +99,11 @@ local function plain(value, how, depth)
   return copy or value
 end
 
---- Whether a field of a request is to be saved: headers are not, nor texts whose names say that they are secrets.
-local function is_public(name, value, depth)
-  if type(name) ~= "string" then return true end
-  if depth == 1 and name:lower():find "headers$" then return false end
-  return type(value) ~= "string" or not calls.is_secret_name(name)
-end
-
-local function public(value, depth)
-  if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return value end
-  local copy = {}
-  for name, item in next, value do
-    if is_public(name, item, depth) then copy[name] = public(item, depth + 1) end
-  end
-  return setmetatable(copy, getmetatable(value))
-end
-
 --- What says how and how long a server is asked, not what: it is given anew.
 local NOT_SAVED = { timeout = true, retry = true, headers = true }
 
 local function options_of(chat, how)
-  local saved_options = { fields = plain(public(chat.fields, 1), how, 1) }
+  local saved_options = { fields = plain(calls.public(chat.fields), how, 1) }
   for name, value in pairs(chat.opts) do
     if not NOT_SAVED[name] then saved_options[name] = plain(value, how, 1) end
   end
