@@ -134,7 +134,10 @@ describe("edit", function()
       assert.raises("chat:edit: there is no question " .. tostring(n):gsub("%p", "%%%0") .. ", there is 1",
         chat.edit, chat, n, "x")
     end
-    assert.raises("there is no question nil, there is 1", chat.edit, chat)
+    for what, n in pairs { ["string"] = "1", ["nil"] = false } do
+      assert.raises("chat:edit takes the number of a question, not a " .. what, chat.edit, chat, n or nil, "x")
+      assert.raises("chat:question takes the number of a question, not a " .. what, chat.question, chat, n or nil)
+    end
     assert.raises("pass the question that is to stand there", chat.edit, chat, 1)
     assert.raises("takes no options", chat.edit, chat, 1, "x", { temperature = 1 })
     assert.raises("argument 1 is a number", chat.edit, chat, 1, 5)
@@ -193,7 +196,8 @@ describe("retry", function()
   it("without a question, or with one, raises", function()
     local chat = begun { { role = "system", content = "s" } }
     assert.raises("chat:retry: there is no question yet", chat.retry, chat)
-    for _, given in ipairs { "x", { "x" }, { type = "text", text = "x" } } do
+    for _, given in ipairs { "x", { "x" }, { type = "text", text = "x" },
+      lmm.image "spec/media/picture.png" } do
       assert.raises("chat:retry takes a table of options, and no question", chat.retry, chat, given)
     end
   end)

@@ -68,19 +68,24 @@ function arguments.split(given, base)
   return opts, fields, rules
 end
 
+--- Whether a table is a part of a question, ours or one in the server's form, and not its options.
+function arguments.is_content(value)
+  local parts = package.loaded["lmm.part"] -- without which there are none
+  return parts and parts.is(value) or value.type ~= nil
+end
+
 --- The user's message and the options, from what was given in order.
 ---@return table? message  nil where there is no part
 ---@return table opts
 function arguments.read(...)
   local content, opts, text = {}, nil, nil
-  local parts = package.loaded["lmm.part"] -- without which there are none
   local count = select("#", ...)
   while count > 0 and select(count, ...) == nil do count = count - 1 end -- a nil at the end is no argument
   for i = 1, count do
     local value = select(i, ...)
     if type(value) == "string" then
       content[#content + 1], text = { type = "text", text = value }, value
-    elseif parts and parts.is(value) or type(value) == "table" and value.type ~= nil then
+    elseif type(value) == "table" and arguments.is_content(value) then
       content[#content + 1] = request.copy(value)
     elseif type(value) == "table" and value[1] ~= nil then
       errors.misuse("argument %d is a list: pass what is in it one by one", i)

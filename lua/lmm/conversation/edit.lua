@@ -7,9 +7,10 @@ local turns = require "lmm.conversation.turns"
 local edit = {}
 
 --- The place of a question in the history, or nil, and how many there are.
-local function place_of(chat, n)
+local function place_of(where, chat, n)
+  if type(n) ~= "number" then errors.misuse("%s takes the number of a question, not a %s", where, type(n)) end
   local places = turns.places(chat.history)
-  return type(n) == "number" and places[n < 0 and #places + 1 + n or n] or nil, #places
+  return places[n < 0 and #places + 1 + n or n], #places
 end
 
 --- See Conversation:question.
@@ -17,8 +18,7 @@ end
 ---@param n integer
 ---@return (string|lmm.Part|table)[]?
 function edit.question(chat, n)
-  if type(n) ~= "number" then errors.misuse("chat:question takes a number, not a %s", type(n)) end
-  local place = place_of(chat, n)
+  local place = place_of("chat:question", chat, n)
   local content = place and chat.history:at(place).content
   if type(content) ~= "table" then return place and { content } end
   local out = {}
@@ -34,7 +34,7 @@ end
 ---@param n integer
 function edit.edit(chat, n, ...)
   local message, opts = arguments.read(...)
-  local place, count = place_of(chat, n)
+  local place, count = place_of("chat:edit", chat, n)
   if not place then
     errors.misuse("chat:edit: there is no question %s, there %s", tostring(n), count == 1 and "is 1" or "are " .. count)
   end
@@ -50,7 +50,7 @@ end
 ---@param opts table?
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function edit.retry(chat, opts)
-  if opts ~= nil and (type(opts) ~= "table" or opts.type ~= nil or #opts > 0) then
+  if opts ~= nil and (type(opts) ~= "table" or arguments.is_content(opts) or #opts > 0) then
     errors.misuse("chat:retry takes a table of options, and no question: use chat:edit to change that")
   end
   chat:settle()
