@@ -282,6 +282,18 @@ describe("trim", function()
     end
   end)
 
+  it("to tokens counts what is said by its place, whatever it begins with", function()
+    local list, sum = {}, 0
+    for _, content in ipairs { "data: " .. ("x"):rep(394), { { type = "text", text = "data:" .. ("y"):rep(395) } } } do
+      list[#list + 1], list[#list + 2], sum = user(content), said "a", sum + 100
+    end
+    list[#list + 1] = user { { type = "input_audio", input_audio = { data = ("A"):rep(9999), format = "wav" } },
+      { type = "file", file = { file_data = "data:application/pdf;base64," .. ("A"):rep(9999) } },
+      { type = "image_url", image_url = "data:image/png;base64," .. ("A"):rep(9999) } }
+    local _, details = begun(list, { status = 404 }):trim { tokens = 1000 }
+    assert(details.tokens >= sum and details.tokens < sum + 50, details.tokens)
+  end)
+
   it("to tokens fails where the server does, and changes nothing", function()
     for _, reply in ipairs { { status = 401 }, { status = 500 }, { fail = { kind = "connect", phase = "connect" } } } do
       local chat = begun({ user "1", said "one", user "2" }, reply)

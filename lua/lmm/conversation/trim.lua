@@ -25,12 +25,19 @@ end
 
 -- ---- counting tokens
 
---- The bytes of the texts in a value; a data: URL is a medium, and so is a part.
+--- Whether what has this name in a message is a medium: `url`, `image_url`, `data`, `file_data`.
+local function is_medium(name)
+  return type(name) == "string" and (name:find "url$" or name:find "data$") ~= nil
+end
+
+--- The bytes of the texts in a value. Parts, and what stands for a medium in those of servers, have none.
 local function text_bytes(value, depth)
-  if type(value) == "string" then return value:find "^data:" and 0 or #value end
+  if type(value) == "string" then return #value end
   if type(value) ~= "table" or parts.is(value) or depth > json.MAX_DEPTH then return 0 end
   local sum = 0
-  for _, item in next, value do sum = sum + text_bytes(item, depth + 1) end
+  for name, item in next, value do
+    if type(item) == "table" or not is_medium(name) then sum = sum + text_bytes(item, depth + 1) end
+  end
   return sum
 end
 
