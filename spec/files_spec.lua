@@ -48,9 +48,11 @@ describe("writing a file", function()
       assert(files.write("plain", "1"))
       assert(files.write(%q, "2"))
       print(files.absolute "plain", files.absolute "/x", files.absolute "")
+      print(files.absolute "./a//./b/.", files.absolute "//x/./", files.absolute "/./.", files.absolute "../.a/..b/c.")
     ]]):format(long), {}, under("umask 777; cd " .. folder))
     assert.same({ 0, "" }, { ended.status, ended.err })
-    assert.equal(folder .. "/plain\t/x\t" .. folder .. "/\n", ended.out)
+    assert.equal(folder .. "/plain\t/x\t" .. folder .. "\n"
+      .. folder .. "/a/b\t/x\t/\t" .. folder .. "/../.a/..b/c.\n", ended.out)
     assert.same({ "1", "2", "600" }, { shell.read(folder .. "/plain"), shell.read(folder .. "/" .. long),
       mode(folder .. "/plain") })
   end)

@@ -314,11 +314,28 @@ static int files_kind(lua_State *L) {
   return 2;
 }
 
-/* absolute(path) -> the same from the root on | nil, why */
+/* Pushes a path from the root on without the steps that lead nowhere, "." and empty ones. What ".." leads to, links
+ * decide: it stays. */
+static void push_tidy(lua_State *L, const char *path) {
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  bool is_root = true;
+  for (const char *step = path + 1; step[-1] != '\0'; step += strcspn(step, "/") + 1) {
+    size_t length = strcspn(step, "/");
+    if (length == 0 || (length == 1 && step[0] == '.')) continue;
+    luaL_addchar(&buffer, '/');
+    luaL_addlstring(&buffer, step, length);
+    is_root = false;
+  }
+  if (is_root) luaL_addchar(&buffer, '/');
+  luaL_pushresult(&buffer);
+}
+
+/* absolute(path) -> the same from the root on, without "." and "//" | nil, why */
 static int files_absolute(lua_State *L) {
   const char *path = lmm_check_path(L, 1);
   if (path[0] == '/') {
-    lua_settop(L, 1);
+    push_tidy(L, path);
     return 1;
   }
   char folder[4096]; /* PATH_MAX, which not every system has */
@@ -327,7 +344,7 @@ static int files_absolute(lua_State *L) {
     lua_pushfstring(L, "the working directory cannot be told: %s", strerror(errno));
     return 2;
   }
-  lua_pushfstring(L, strcmp(folder, "/") == 0 ? "%s%s" : "%s/%s", folder, path);
+  push_tidy(L, lua_pushfstring(L, "%s/%s", folder, path));
   return 1;
 }
 
