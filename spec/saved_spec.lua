@@ -313,6 +313,19 @@ describe("the media of a saved conversation", function()
       assert.equal(folder .. "/moved/picture.png", loaded.messages[1].content[2].path)
       assert.matches("base64,iVBOR", sent(loaded, net).image_url.url)
     end
+    -- however the path was written, in a file of an older lmm, too
+    local odd = folder .. "/./media//."
+    shell.run("mv %s/moved %s/media", folder, folder)
+    assert(asked(nil, "q", lmm.image(odd .. "/picture.png")):save(path))
+    assert.equal(PNG, content().messages[1].content[2]["lmm.part"].path)
+    shell.run("mv %s/media %s/moved", folder, folder)
+    for _, from in ipairs { odd, folder .. "/media" } do
+      for _, saved in ipairs { PNG, odd .. "/picture.png" } do
+        change(function(tree) tree.messages[1].content[2]["lmm.part"].path = saved end)
+        local loaded = assert(client():load(path, { media = { [from] = folder .. "/moved" } }))
+        assert.equal(folder .. "/moved/picture.png", loaded.messages[1].content[2].path)
+      end
+    end
     local one = client()
     assert.raises("media is a table of folders", one.load, one, path, { media = { 1 } })
   end)
@@ -340,10 +353,11 @@ describe("the media of a saved conversation", function()
   end)
 
   it("are named from the root on", function()
-    local chat = asked(nil, "q", lmm.image "spec/media/picture.png")
-    assert(chat:save(path))
-    assert.equal(shell.output "pwd":match "[^\n]+" .. "/spec/media/picture.png",
-      content().messages[1].content[2]["lmm.part"].path)
+    for _, given in ipairs { "spec/media/picture.png", "./spec//media/./picture.png" } do
+      assert(asked(nil, "q", lmm.image(given)):save(path))
+      assert.equal(shell.output "pwd":match "[^\n]+" .. "/spec/media/picture.png",
+        content().messages[1].content[2]["lmm.part"].path)
+    end
   end)
 end)
 

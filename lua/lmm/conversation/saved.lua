@@ -286,10 +286,11 @@ local function mapper(given)
   end
   table.sort(moved, function(a, b) return #a[1] > #b[1] end)
   return function(path)
+    local whole = files().absolute(path) or path -- as the folders are written
     for _, row in ipairs(moved) do
       local from, to = row[1], row[2]
-      if path == from then return to end
-      if path:sub(1, #from + 1) == from .. "/" then return (to == "/" and "" or to) .. path:sub(#from + 1) end
+      if whole == from then return to end
+      if whole:sub(1, #from + 1) == from .. "/" then return (to == "/" and "" or to) .. whole:sub(#from + 1) end
     end
     return path
   end
