@@ -373,7 +373,7 @@ end
 --- An iterator over the items of a list in an answer that is JSON, each once, when it is whole. Nulls are passed over;
 --- where the answer has no such list, there are none. It raises like the stream itself.
 ---@param path string  the names that lead to the list, with dots between them ("receipt.rows"); "" where the answer is
---- itself a list
+--- itself a list; a name with a dot in it cannot be given
 ---@return fun(): any
 function Stream:elements(path)
   if type(path) ~= "string" then
