@@ -335,8 +335,11 @@ describe("the media of a saved conversation", function()
     shell.write(PNG, "changed")
     assert.refused("has changed since the part was made", chat:save(path))
     os.remove(PNG)
-    assert.refused("No such file", chat:save(path))
-    assert.refused("cannot read 'gone.jpg'", client():conversation { messages = { { role = "user",
+    local place = path:gsub("%p", "%%%0")
+    local err = assert.refused("^cannot save the conversation in '" .. place .. "': cannot read '.*No such file",
+      chat:save(path))
+    assert.equal("invalid", err.kind)
+    assert.refused("^cannot save the conversation in '" .. place .. "': cannot read 'gone.jpg'", client():conversation { messages = { { role = "user",
       content = { lmm.image "gone.jpg" } } } }:save(path))
     assert.is_nil(shell.read(path))
   end)
@@ -448,7 +451,9 @@ describe("loading", function()
       ['{"format":"other","version":1}'] = "is no saved conversation", ["5"] = "is no saved conversation",
       ['{"format":"lmm.conversation","messages":[],"version":2}'] = "saved by a newer lmm: .* version 2, .* update lmm",
       ['{"format":"lmm.conversation","messages":[],"version":1e300}'] = "saved by a newer lmm",
-      ['{"format":"lmm.conversation","messages":[]}'] = "version is no whole number",
+      ['{"format":"lmm.conversation","messages":[]}'] = "its version is missing",
+      ['{"format":"lmm.conversation","messages":[{"role":"user","content":"caf\233"}],"version":1}'] =
+        "^the saved conversation in .* is damaged: it is not UTF%-8 from byte 71 on",
       ['{"format":"lmm.conversation","messages":[],"version":0}'] = "version is no whole number",
       ['{"format":"lmm.conversation","version":1}'] = "messages is missing",
       ['{"format":"lmm.conversation","messages":[1,],"version":1}'] = "^the saved conversation in .* is damaged",
@@ -502,6 +507,7 @@ describe("loading", function()
       ["content%[2%]%.mime is not a media type"] = function(tree) part(tree).mime = "image/p\195\188ng" end,
       ["content%[2%]%.options is not an object"] = function(tree) part(tree).options = { 1 } end,
       ["content%[2%] is no object"] = function(tree) tree.messages[2].content[2]["lmm.part"] = 1 end,
+      ["content%[2%]%.path, %.base64 or %.url is missing"] = function(tree) part(tree).path = nil end,
       ["content%[3%]%.base64 is wrong at character 1"] = function(tree)
         tree.messages[2].content[3]["lmm.part"].base64 = "?"
       end,

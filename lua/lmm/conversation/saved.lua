@@ -41,6 +41,13 @@ local function too_many(path)
     path, MOST_TABLES) }
 end
 
+--- What is wrong with a part, told of the conversation that cannot be saved for it.
+local function unsaved(path, err)
+  local copy = errors.copy(err)
+  copy.message = ("cannot save the conversation in '%s': %s"):format(path, err.message)
+  return copy
+end
+
 local function files()
   return version.check "lmm.files"
 end
@@ -123,8 +130,8 @@ local function written(chat, path, inline)
     format = FORMAT, version = VERSION, messages = json.array(list),
     options = options_of(chat, how),
   }
-  if how.tables > MOST_TABLES then how.err = how.err or too_many(path) end
-  if how.err then return nil, how.err, 0 end
+  if how.err then return nil, unsaved(path, how.err), 0 end
+  if how.tables > MOST_TABLES then return nil, too_many(path), 0 end
   tree.inline = how.bytes
   json.learn_marks()
   local body, message = core.write(tree, { name = "the conversation" })
@@ -209,9 +216,14 @@ local function decode(path, text)
   if type(tree) ~= "table" or tree.format ~= FORMAT then
     return nil, invalid("'%s' is no saved conversation: chat:save writes one", path)
   end
+  local bad = core.utf8(text)
+  if bad then
+    return nil, invalid("the saved conversation in '%s' is damaged: it is not UTF-8 from byte %d on", path, bad)
+  end
   local number = tree.version
   if type(number) ~= "number" or number < 1 or number % 1 ~= 0 then
-    return nil, invalid("the saved conversation in '%s' was changed: its version is no whole number", path)
+    return nil, invalid("the saved conversation in '%s' was changed: its version is %s", path,
+      number == nil and "missing" or "no whole number")
   end
   if number > VERSION then
     return nil, invalid("the conversation in '%s' was saved by a newer lmm: its format has version %s, and this lmm "

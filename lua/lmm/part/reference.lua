@@ -129,6 +129,9 @@ local function problem_in(fields)
     if name and fields[name] == nil then return (".%s is missing"):format(name) end
   end
   if fields.path and not fields.mime then return ".mime is missing" end
+  if not (fields.path or fields.base64 or fields.url or fields.options.uuid ~= nil) then
+    return ".path, .base64 or .url is missing"
+  end
 end
 
 --- A part whose bytes, URL or uuid are there.
