@@ -339,8 +339,8 @@ describe("the media of a saved conversation", function()
     local err = assert.refused("^cannot save the conversation in '" .. place .. "': cannot read '.*No such file",
       chat:save(path))
     assert.equal("invalid", err.kind)
-    assert.refused("^cannot save the conversation in '" .. place .. "': cannot read 'gone.jpg'", client():conversation { messages = { { role = "user",
-      content = { lmm.image "gone.jpg" } } } }:save(path))
+    assert.refused("^cannot save the conversation in '" .. place .. "': cannot read 'gone.jpg'",
+      client():conversation { messages = { { role = "user", content = { lmm.image "gone.jpg" } } } }:save(path))
     assert.is_nil(shell.read(path))
   end)
 
@@ -507,6 +507,11 @@ describe("loading", function()
       ["content%[2%]%.mime is not a media type"] = function(tree) part(tree).mime = "image/p\195\188ng" end,
       ["content%[2%]%.options is not an object"] = function(tree) part(tree).options = { 1 } end,
       ["content%[2%] is no object"] = function(tree) tree.messages[2].content[2]["lmm.part"] = 1 end,
+      ["content%[2%]%.options: lmm%.image: .*max_side"] = function(tree) part(tree).options = { max_side = "x" } end,
+      ["content%[2%]%.options: 'max_side' is not for a file of a saved conversation"] = function(tree)
+        part(tree).options = { max_side = 512 }
+      end,
+      ["content%[2%]%.options: 'check' is not for"] = function(tree) part(tree).options = { check = false } end,
       ["content%[2%]%.path, %.base64 or %.url is missing"] = function(tree) part(tree).path = nil end,
       ["content%[3%]%.base64 is wrong at character 1"] = function(tree)
         tree.messages[2].content[3]["lmm.part"].base64 = "?"

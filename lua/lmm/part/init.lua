@@ -248,6 +248,18 @@ local function own_options(kind, options)
   return own
 end
 
+--- The name of an option that is ours, or nil where all go to the server; raises where one is not what it has to be.
+---@param options table
+---@return string?
+function part.own_option(kind, options)
+  local rest = {}
+  for name, value in pairs(options) do rest[name] = value end
+  own_options(kind, rest)
+  for name in pairs(options) do
+    if rest[name] == nil then return name end
+  end
+end
+
 local function from_text(self, source, opts)
   if source:find("\0", 1, true) then
     return invalid(self,

@@ -151,6 +151,17 @@ local function made_of(fields)
   return (parts.new(fields.kind, fields.url, opts))
 end
 
+--- A part whose file is named. What is ours of the options has been done when it was sent, and is not saved.
+local function named(fields, map)
+  local own = parts.own_option(fields.kind, fields.options)
+  if own then return nil, (".options: '%s' is not for a file of a saved conversation"):format(own) end
+  return setmetatable({
+    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = fields.options, size = fields.size,
+    path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
+    saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
+  }, parts.metatable)
+end
+
 --- The part of plain data, or what is wrong with that, to be put behind its name. Its file is not looked at.
 ---@param fields any  a stranger's
 ---@param map nil|fun(path: string): string  where a file is now
@@ -158,16 +169,9 @@ end
 function reference.restore(fields, map)
   local problem = problem_in(fields)
   if problem then return nil, problem end
-  if not fields.path then
-    local ok, part, why = pcall(made_of, fields) -- which raises where options are of a wrong type
-    if not ok then return nil, ".options: " .. tostring(part):gsub("^.-lmm: ", "") end
-    return part, why
-  end
-  return setmetatable({
-    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = fields.options, size = fields.size,
-    path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
-    saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
-  }, parts.metatable)
+  local ok, part, why = pcall(fields.path and named or made_of, fields, map) -- raises where options are of a wrong type
+  if not ok then return nil, ".options: " .. tostring(part):gsub("^.-lmm: ", "") end
+  return part, why
 end
 
 --- What is not as it was with the file of a saved part, or nil; and its SHA-256, where it was found out.
