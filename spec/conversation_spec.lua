@@ -320,6 +320,8 @@ describe("conversations", function()
       assert.raises("'" .. name .. "' is an option of lmm.connect, not of a conversation", client.conversation, client,
         { [name] = false })
     end
+    assert.raises("the options are a part: ask and stream take those", client.conversation, client,
+      lmm.image "spec/media/picture.png")
     local chat = client:conversation()
     assert.raises("system is an option of client:conversation", chat.ask, chat, "q", { system = "s" })
     assert.raises("argument 2 is a table without 'type'", chat.ask, chat, "q", { temperature = 1 }, "r")

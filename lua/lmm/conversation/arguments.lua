@@ -32,6 +32,11 @@ local function check_name(name)
   if meant then errors.misuse("unknown option '%s' (did you mean '%s'?)", name, meant) end
 end
 
+local function is_part(value)
+  local parts = package.loaded["lmm.part"] -- without which there are none
+  return parts ~= nil and parts.is(value)
+end
+
 function arguments.copy(fields)
   local out = {}
   for name, value in pairs(fields) do out[name] = value end
@@ -49,6 +54,7 @@ end
 ---@param base { opts: table, fields: table, rules: table }
 ---@return table opts, table fields, table rules  the last is the base's own where there are no others
 function arguments.split(given, base)
+  if is_part(given) then errors.misuse "the options are a part: ask and stream take those" end
   local opts, fields, rules = arguments.copy(base.opts), arguments.copy(base.fields), base.rules
   if asks_for_form(given) then
     for _, name in ipairs(structured.names) do opts[name], fields[name] = nil, nil end
@@ -70,8 +76,7 @@ end
 
 --- Whether a table is a part of a question, ours or one in the server's form, and not its options.
 function arguments.is_content(value)
-  local parts = package.loaded["lmm.part"] -- without which there are none
-  return parts and parts.is(value) or value.type ~= nil
+  return is_part(value) or value.type ~= nil
 end
 
 --- The user's message and the options, from what was given in order.
