@@ -27,7 +27,7 @@ end
 
 --- Whether what has this name in a message is a medium: `url`, `image_url`, `data`, `file_data`.
 local function is_medium(name)
-  return type(name) == "string" and (name:find "url$" or name:find "data$") ~= nil
+  return type(name) == "string" and (name:find "%f[%a]url$" or name:find "%f[%a]data$") ~= nil
 end
 
 --- The bytes of the texts in a value. Parts, and what stands for a medium in those of servers, have none.
