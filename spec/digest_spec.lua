@@ -58,11 +58,11 @@ describe("a digest", function()
     assert.matches("^%x+$", one)
     assert.equal(64, #one)
     assert.equal(one, name("s", "p", "abc"))
-    assert.equal(one, digest.new("s", "p"):name(digest.new():update "abc":finish():hex()))
+    assert.equal(one, digest.new("s", "p", digest.new():update "abc":finish():hex()):name())
     for _, other in ipairs { { "t", "p", "abc" }, { "s", "q", "abc" }, { "s", "p", "abd" }, { "", "", "abc" } } do
       assert.not_equal(one, name(other[1], other[2], other[3]))
     end
-    assert.raises("a SHA%-256 in hex expected", digest.new().name, digest.new(), "abc")
+    assert.raises("a SHA%-256 in hex expected", digest.new, "s", "p", "abc")
   end)
 
   it("has secrets that differ", function()
@@ -86,7 +86,7 @@ describe("a body with a digest", function()
     local tap = digest.new("s", "p")
     local body = write(tap)
     local expected = ('{"image_url":{"url":"data:,%s"},"type":"image_url","uuid":"%s"}'):format(base64,
-      digest.new("s", "p"):name(hex))
+      digest.new("s", "p", hex):name())
     assert.equal(#expected, body:size())
     for _, capacity in ipairs { 4, 5, 7, 64, 100, 65536 } do
       assert.equal(expected, read(body, capacity))
@@ -95,6 +95,28 @@ describe("a body with a digest", function()
       body:read(capacity)
       body:rewind()
     end
+  end)
+
+  it("that says what the media is: it is named before it is read, and another one is not given whole", function()
+    local expected = digest.new("s", "p", hex):name()
+    local body = write(digest.new("s", "p", hex))
+    assert.equal(('{"image_url":null,"type":"image_url","uuid":"%s"}'):format(expected), read(body:brief(), 64))
+    assert.equal(('{"image_url":{"url":"data:,%s"},"type":"image_url","uuid":"%s"}'):format(base64, expected),
+      read(body, 64))
+    local path = os.tmpname()
+    local file = assert(io.open(path, "wb"))
+    file:write((bytes:gsub("x$", "y")))
+    file:close()
+    local other = core.embed("", core.media(path), digest.new("s", "p", hex))
+    local given, message = 0, nil
+    while true do
+      local piece, why = other:read(64)
+      if not piece then message = why break end
+      given = given + #piece
+    end
+    assert.equal("'" .. path .. "' has changed since the part was made: make the part again", message)
+    assert.truthy(given < other:size())
+    os.remove(path)
   end)
 
   it("can be read briefly, without what the server may have", function()

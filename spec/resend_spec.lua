@@ -4,6 +4,7 @@ local json = require "lmm.json"
 local lmm = require "lmm"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
+local shell = require "spec.support.shell"
 
 local ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}'
 local WHOLE = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#ANSWER, ANSWER)
@@ -260,5 +261,26 @@ describe("a request that is sent again", function()
       assert.same({ "invalid", 2, 1 }, { err.kind, err.attempts, #server:seen "request" })
     end)
     os.remove(other)
+  end)
+
+  it("a picture that a server has lost is not sent again as another, though its file seems to be what it was", function()
+    local server = assert(require("lmm.mock").start { delay = 0, media_cache = 1 })
+    local client = lmm.connect { base_url = server.url, model = "mock", retry = false }
+    local folder = shell.output "mktemp -d":sub(1, -2)
+    local one, two, shown = folder .. "/one.png", folder .. "/two.png", folder .. "/shown.png"
+    local bytes = process.read "spec/media/picture.png"
+    process.write(one, bytes .. "1")
+    process.write(two, bytes .. "2")
+    shell.run("touch -d 2020-01-01 %s %s && cp -p %s %s", one, two, one, shown)
+    local chat = client:conversation()
+    assert(chat:ask("q", lmm.image(shown)))
+    assert(client:conversation():ask("another", lmm.image "spec/media/baseline.jpg")) -- in whose favour it is evicted
+    shell.run("cp -p %s %s", two, shown)
+    assert.refused("shown.png' has changed since the part was made", chat:ask "r")
+    local reply = assert(client:conversation():ask("q", lmm.image(one)))
+    assert.matches("sha256 " .. shell.output("sha256sum " .. one):match "^%x+", reply.text)
+    client:close()
+    server.stop()
+    shell.run("rm -r %s", folder)
   end)
 end)

@@ -63,6 +63,7 @@ static ptrdiff_t read_media(lmm_body *body, const lmm_insert *insert, char *out,
   if (got < 0) return got; /* after a failure the reader stays where it was */
   if (insert->tap != NULL && got > 0) code = insert->tap->feed(insert->tap, raw, (size_t)got);
   if (insert->tap != NULL && got == 0) code = insert->tap->end(insert->tap);
+  if (code == LMM_INVALID) return lmm_media_changed(insert->media, error);
   if (code != LMM_OK) return fail_tap(error, code);
   if (got > 0) return is_raw ? got : (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
   lmm_reader_close(&body->reader);

@@ -1,5 +1,5 @@
 /* digest.c: lmm.digest. Bytes come in, or a file; their SHA-256 goes out, and a name that nobody can make without the
- * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are sent. */
+ * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are sent, and can insist on what they are. */
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -17,8 +17,9 @@ typedef struct digest {
   lmm_tap tap; /* first, so that a digest is a tap */
   EVP_MD_CTX *context; /* NULL once closed */
   bool is_over;        /* `sum` is there */
-  unsigned char sum[SUM];
-  unsigned char secret[SUM], purpose[SUM]; /* of the name: see `name_of` */
+  bool is_expected;    /* `expected` is: what it sees must have this sum, and has its name before it is seen */
+  unsigned char sum[SUM], expected[SUM];
+  unsigned char secret[SUM], purpose[SUM]; /* of the name: see `tap_name` */
 } digest;
 
 static int tap_begin(lmm_tap *tap) {
@@ -35,10 +36,10 @@ static int tap_feed(lmm_tap *tap, const void *bytes, size_t count) {
 
 static int tap_end(lmm_tap *tap) {
   digest *self = (digest *)tap;
-  if (self->is_over) return LMM_OK;
-  if (self->context == NULL || EVP_DigestFinal_ex(self->context, self->sum, NULL) != 1) return LMM_NOMEM;
+  bool is_whole = self->is_over || (self->context != NULL && EVP_DigestFinal_ex(self->context, self->sum, NULL) == 1);
+  if (!is_whole) return LMM_NOMEM;
   self->is_over = true;
-  return LMM_OK;
+  return !self->is_expected || memcmp(self->sum, self->expected, SUM) == 0 ? LMM_OK : LMM_INVALID;
 }
 
 static void write_hex(char *out, const unsigned char *sum) {
@@ -49,18 +50,16 @@ static void write_hex(char *out, const unsigned char *sum) {
 }
 
 /* HMAC(secret, purpose, sum): the same bytes have one name for each purpose. */
-static int name_of(const digest *self, const unsigned char *sum, char *out) {
+static int tap_name(lmm_tap *tap, char *out) {
+  const digest *self = (const digest *)tap;
+  if (!self->is_expected && !self->is_over) return LMM_INVALID;
+  const unsigned char *sum = self->is_expected ? self->expected : self->sum;
   unsigned char message[2 * SUM], code[SUM];
   memcpy(message, self->purpose, SUM);
   memcpy(message + SUM, sum, SUM);
   if (HMAC(EVP_sha256(), self->secret, SUM, message, sizeof message, code, NULL) == NULL) return LMM_NOMEM;
   write_hex(out, code);
   return LMM_OK;
-}
-
-static int tap_name(lmm_tap *tap, char *out) {
-  digest *self = (digest *)tap;
-  return self->is_over ? name_of(self, self->sum, out) : LMM_INVALID;
 }
 
 static int sum_text(const void *text, size_t count, unsigned char *sum) {
@@ -121,11 +120,21 @@ static digest *push_digest(lua_State *L, int secret, int purpose) {
   return self;
 }
 
-/* new(secret?, purpose?) -> digest, of nothing so far
- * The name that it gives depends on both texts; neither can be found from it. A digest is a tap for core.embed. */
+static int digit(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
+
+/* new(secret?, purpose?, hex?) -> digest, of nothing so far
+ * The name that it gives depends on both texts; neither can be found from it. A digest is a tap for core.embed: with
+ * `hex`, the SHA-256 that the media must have, it refuses other bytes, and gives the name before they are read. */
 static int digest_new(lua_State *L) {
-  lua_settop(L, 2);
-  (void)push_digest(L, 1, 2);
+  lua_settop(L, 3);
+  size_t count = 0;
+  const char *hex = luaL_optlstring(L, 3, NULL, &count);
+  bool is_sum = hex == NULL || (count == 2 * SUM && strspn(hex, "0123456789abcdef") == count);
+  luaL_argcheck(L, is_sum, 3, "a SHA-256 in hex expected");
+  digest *self = push_digest(L, 1, 2);
+  self->is_expected = hex != NULL;
+  for (size_t i = 0; i < count / 2; i++)
+    self->expected[i] = (unsigned char)(digit(hex[2 * i]) * 16 + digit(hex[2 * i + 1]));
   return 1;
 }
 
@@ -160,25 +169,12 @@ static int digest_hex(lua_State *L) {
   return self->is_over ? push_hex(L, self->sum) : 0;
 }
 
-/* digest:name(hex?) -> the name of what it has seen, or of what has this SHA-256: 64 characters | nil before the end */
+/* digest:name() -> the name of what it has seen, or is to see: 64 characters | nil where neither is known */
 static int digest_name(lua_State *L) {
-  const digest *self = check_digest(L);
-  unsigned char sum[SUM];
   char name[LMM_TAP_NAME];
-  if (lua_isnoneornil(L, 2)) {
-    if (!self->is_over) return 0;
-    memcpy(sum, self->sum, SUM);
-  } else {
-    size_t count;
-    const char *hex = luaL_checklstring(L, 2, &count);
-    luaL_argcheck(L, count == 2 * SUM && strspn(hex, "0123456789abcdef") == count, 2, "a SHA-256 in hex expected");
-    for (size_t i = 0; i < SUM; i++) {
-      int high = hex[2 * i] <= '9' ? hex[2 * i] - '0' : hex[2 * i] - 'a' + 10;
-      int low = hex[2 * i + 1] <= '9' ? hex[2 * i + 1] - '0' : hex[2 * i + 1] - 'a' + 10;
-      sum[i] = (unsigned char)(high * 16 + low);
-    }
-  }
-  check(L, name_of(self, sum, name));
+  int code = tap_name(&check_digest(L)->tap, name);
+  if (code == LMM_INVALID) return 0;
+  check(L, code);
   lua_pushlstring(L, name, sizeof name);
   return 1;
 }

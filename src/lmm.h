@@ -40,7 +40,7 @@ typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "17" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "18" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -212,6 +212,8 @@ typedef struct lmm_media {
 int lmm_media_file(lmm_media *media, const char *path, lmm_error *error);
 int lmm_media_bytes(lmm_media *media, const char *bytes, size_t count, lmm_error *error);
 void lmm_media_free(lmm_media *media);
+/* Fails: it is not what it was when the part was made. */
+int lmm_media_changed(const lmm_media *media, lmm_error *error);
 
 /* One pass over a media's bytes. Opening and reading a file that is not what it was when the media was made fails. */
 typedef struct lmm_reader {
@@ -293,8 +295,8 @@ typedef struct lmm_tap lmm_tap;
 struct lmm_tap {
   int (*begin)(lmm_tap *tap);
   int (*feed)(lmm_tap *tap, const void *bytes, size_t count);
-  int (*end)(lmm_tap *tap);
-  int (*name)(lmm_tap *tap, char *out); /* LMM_INVALID before the end */
+  int (*end)(lmm_tap *tap);              /* LMM_INVALID where these are not the bytes that it was to see */
+  int (*name)(lmm_tap *tap, char *out); /* LMM_INVALID where it is not known before the end */
 };
 
 /* ---- literal: text and numbers as JSON (RFC 8259) --------------------------------------------------------------- */

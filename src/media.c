@@ -21,7 +21,8 @@ static int cannot_read(const char *path, lmm_error *error) {
   return lmm_fail(error, LMM_INVALID, "cannot read '%.*s': %s", lmm_shown(path), path, strerror(errno));
 }
 
-static int changed(const lmm_media *media, lmm_error *error) {
+int lmm_media_changed(const lmm_media *media, lmm_error *error) {
+  if (media->path == NULL) return lmm_fail(error, LMM_INVALID, "the data in bytes is not what the part's digest says");
   return lmm_fail(error, LMM_INVALID, "'%.*s' has changed since the part was made: make the part again",
                   lmm_shown(media->path), media->path);
 }
@@ -149,7 +150,7 @@ int lmm_reader_open(lmm_reader *reader, const lmm_media *media, lmm_error *error
   if (media->path == NULL) return LMM_OK;
   reader->fd = open(media->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   int code = reader->fd < 0 ? cannot_read(media->path, error)
-             : is_unchanged(media, reader->fd) ? LMM_OK : changed(media, error);
+             : is_unchanged(media, reader->fd) ? LMM_OK : lmm_media_changed(media, error);
   if (code != LMM_OK) lmm_reader_close(reader);
   return code;
 }
@@ -165,7 +166,7 @@ ptrdiff_t lmm_reader_read(lmm_reader *reader, void *out, size_t capacity, lmm_er
     ptrdiff_t got = read_fully(reader->fd, reader->offset, out, count);
     if (got < 0) return cannot_read(media->path, error);
     /* The last bytes are given only when all that were read before them were the file's own, too. */
-    if ((size_t)got < count || (count == left && !is_unchanged(media, reader->fd))) return changed(media, error);
+    if ((size_t)got < count || (count == left && !is_unchanged(media, reader->fd))) return lmm_media_changed(media, error);
   }
   reader->offset += count;
   return (ptrdiff_t)count;

@@ -2,7 +2,8 @@
 --- that the bytes can be left out. The server finds them again by a uuid, for which only it itself can be asked: the
 --- uuid is an HMAC of their SHA-256 with a secret of the client, so that nobody else reads them by it.
 ---
---- A file is hashed while it is sent: its uuid stands behind its bytes.
+--- A file is hashed while it is sent: its uuid stands behind its bytes. One that is sent again is hashed again, and not
+--- sent whole where it is not what it was, so that no uuid ever stands for other bytes.
 local content = require "lmm.request.content"
 local core = require "lmm.core"
 local digest = require("lmm.version").check "lmm.digest"
@@ -56,13 +57,13 @@ end
 function MediaCache:write(part, dialect, fields, kept)
   local is_plain = not part.media or part.frames or part.options.uuid ~= nil or part.kind == "file"
   if is_plain then return content.of(part, dialect) end
-  local seen = digest.new(self.secret, purpose_of(part, fields))
-  local uuid = part.digest and seen:name(part.digest)
+  local seen = digest.new(self.secret, purpose_of(part, fields), part.digest)
+  local uuid = seen:name()
   kept[#kept + 1] = { part = part, seen = seen, uuid = uuid }
-  local out = content.of(part, dialect, not uuid and seen or nil)
+  local out = content.of(part, dialect, seen)
   if uuid and self.held[uuid] then out[out.type] = core.known(out[out.type]) end
   local body = core.write(out) -- where that fails, whoever writes the rest says where
-  return body and body:with("uuid", uuid or core.name(seen), true) or out -- behind the bytes
+  return body and body:with("uuid", core.name(seen), true) or out -- behind the bytes
 end
 
 --- The server has taken a request: it keeps its media.
