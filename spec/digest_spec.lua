@@ -108,11 +108,10 @@ describe("a body with a digest", function()
     file:write((bytes:gsub("x$", "y")))
     file:close()
     local other = core.embed("", core.media(path), digest.new("s", "p", hex))
-    local given, message = 0, nil
-    while true do
-      local piece, why = other:read(64)
-      if not piece then message = why break end
+    local given, piece, message = 0, other:read(64)
+    while piece do
       given = given + #piece
+      piece, message = other:read(64)
     end
     assert.equal("'" .. path .. "' has changed since the part was made: make the part again", message)
     assert.truthy(given < other:size())

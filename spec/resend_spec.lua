@@ -263,7 +263,7 @@ describe("a request that is sent again", function()
     os.remove(other)
   end)
 
-  it("a picture that a server has lost is not sent again as another, though its file seems to be what it was", function()
+  it("a picture that a server has lost is not sent again as another that its file holds now", function()
     local server = assert(require("lmm.mock").start { delay = 0, media_cache = 1 })
     local client = lmm.connect { base_url = server.url, model = "mock", retry = false }
     local folder = shell.output "mktemp -d":sub(1, -2)

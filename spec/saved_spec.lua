@@ -196,13 +196,13 @@ describe("the media of a saved conversation", function()
   end)
 
   it("are sent again, with what stood beside them", function()
-    local chat = asked(nil, "q", lmm.image(PNG, { detail = "low", uuid = "u", trust_uuid = true }))
+    local chat = asked(nil, "q", lmm.image(PNG, { detail = "low", cache_control = "none" }))
     assert(chat:save(path))
     local other, net = client()
     local loaded = assert(other:load(path))
     local part = loaded.messages[1].content[2]
     assert.same({ "image", "image/png", #picture, sum }, { part.kind, part.mime, part.size, part.saved.sha256 })
-    assert.same({ type = "image_url", uuid = "u", image_url = { detail = "low",
+    assert.same({ type = "image_url", cache_control = "none", image_url = { detail = "low",
       url = "data:image/png;base64," .. core.base64.encode(picture) } }, sent(loaded, net))
     part = loaded.messages[1].content[2]
     assert.same({ lmm.image(PNG).width, lmm.image(PNG).height }, { part.width, part.height })
@@ -216,8 +216,7 @@ describe("the media of a saved conversation", function()
       lmm.image("data:image/jpeg;base64," .. jpeg), lmm.video("data:video/jpeg;base64," .. jpeg .. "," .. jpeg),
       lmm.image(nil, { uuid = "known" }), lmm.file({ bytes = "some text" }, { filename = "a.txt" }),
       lmm.audio({ bytes = sound }, { format = "wav" }), lmm.file(JPEG), lmm.image(JPEG, { mime = "image/gif" }),
-      lmm.image({ bytes = picture }, { uuid = "u", trust_uuid = true, check = false }),
-      lmm.image("https://host/y.png", { uuid = "v", trust_uuid = true }),
+      lmm.image({ bytes = picture }, { check = false }),
     }
     for i, part in ipairs(given) do assert.is_nil(part.err, i .. tostring(part.err)) end
     local one, net = client()
@@ -232,6 +231,18 @@ describe("the media of a saved conversation", function()
       local loaded = assert(other:load(path)).messages[1].content
       for i, part in ipairs(given) do assert.equal(part.is_unchecked, loaded[i + 1].is_unchecked) end
     end
+  end)
+
+  it("lose a uuid that stands beside a source: a file does not vouch for it", function()
+    local opts = { uuid = "stranger", trust_uuid = true }
+    local chat = asked(nil, "q", lmm.image({ bytes = picture }, opts), lmm.image(PNG, opts),
+      lmm.image("https://host/y.png", opts), lmm.image(nil, { uuid = "known" }))
+    assert(chat:save(path))
+    local other, net = client()
+    assert(assert(other:load(path)):ask "more")
+    local uuids = {}
+    for i, part in ipairs(net.requests[1].body.messages[1].content) do uuids[i] = part.uuid or false end
+    assert.same({ false, false, false, false, "known" }, uuids)
   end)
 
   it("go into the file where that is asked for, whatever becomes of theirs", function()

@@ -1,5 +1,6 @@
 /* digest.c: lmm.digest. Bytes come in, or a file; their SHA-256 goes out, and a name that nobody can make without the
- * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are sent, and can insist on what they are. */
+ * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are
+ * sent, and can insist on what they are. */
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>

@@ -185,8 +185,9 @@ local function part_of(fields, find)
     return lost(fields, "the %s could not be read any more when it was logged", fields.kind)
   end
   if url or not fields.sha256 then
-    local opts = { trust_uuid = is_known and url ~= nil or nil }
+    local opts = {}
     for name, value in pairs(fields.options or {}) do opts[name] = value end
+    if url then opts.uuid = nil end -- as of a saved conversation
     return (parts.new(fields.kind, url, opts))
   end
   local file = find(fields.sha256)

@@ -134,20 +134,26 @@ local function problem_in(fields)
   end
 end
 
---- A part whose bytes, URL or uuid are there.
-local function made_of(fields)
+--- The options of a part. A uuid beside a source is not among them: a server shows what it has under that, and a file
+--- is not enough to vouch for it.
+local function options_of(fields)
   local opts = {}
   for name, value in pairs(fields.options) do opts[name] = value end
+  if fields.base64 or fields.path or fields.url then opts.uuid = nil end
+  return opts
+end
+
+--- A part whose bytes, URL or uuid are there.
+local function made_of(fields)
+  local opts = options_of(fields)
   if fields.base64 then
     local bytes, offset = core.base64.decode(fields.base64)
     if not bytes then return nil, (".base64 is wrong at character %d"):format(offset + 1) end
     opts.mime, opts.check = fields.mime, false
-    opts.trust_uuid = opts.uuid ~= nil or nil
     local part = parts.new(fields.kind, { bytes = bytes }, opts)
     part.filename, part.is_unchecked = fields.filename or part.filename, fields.is_unchecked
     return part
   end
-  opts.trust_uuid = fields.url ~= nil and opts.uuid ~= nil or nil
   return (parts.new(fields.kind, fields.url, opts))
 end
 
@@ -156,7 +162,7 @@ local function named(fields, map)
   local own = parts.own_option(fields.kind, fields.options)
   if own then return nil, (".options: '%s' is not for a file of a saved conversation"):format(own) end
   return setmetatable({
-    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = fields.options, size = fields.size,
+    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = options_of(fields), size = fields.size,
     path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
     saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
   }, parts.metatable)
