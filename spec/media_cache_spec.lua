@@ -63,7 +63,9 @@ describe("a medium", function()
     assert(chat:ask("q", lmm.video "spec/media/clip.mp4", lmm.audio "spec/media/sound.wav",
       lmm.audio("spec/media/sound.wav", { format = "wav" })))
     assert(chat:ask "q")
-    assert.same({ "whole whole whole", "null null null" }, sent(net))
+    assert.same({ "whole whole whole", "null null whole" }, sent(net)) -- vLLM takes no input_audio without its data
+    local _, uuids = media_in(net.requests[2])
+    assert.equal(2, #uuids)
   end)
 
   it("is known by its bytes, whatever part they come in, and another client has another uuid for it", function()
@@ -127,7 +129,41 @@ describe("a medium", function()
     assert.matches("too long", message)
     assert.equal(1, err.attempts)
     assert(chat:ask "q")
-    assert.same({ "whole", "null", "whole", "whole" }, sent(net))
+    assert.same({ "whole", "null", "whole", "null" }, sent(net)) -- whether it was lost, that does not tell
+  end)
+
+  it("is not resent where another field is refused", function()
+    for _, param in ipairs { "temperature", "input_tokens", "image" } do
+      local refusal = { status = 400, json = { error = { code = 400, message = "no", param = param } } }
+      local net = fake.net { fake.whole "a", refusal, fake.whole "b" }
+      local chat = connect(net, { retry = false }):conversation()
+      assert(chat:ask("q", lmm.image(PNG)))
+      assert.is_nil((chat:ask "q"))
+      assert(chat:ask "q")
+      assert.same({ "whole", "null", "null" }, sent(net))
+    end
+  end)
+
+  it("is resent where the refusal is of a part", function()
+    for _, param in ipairs { "type", "image_url", "body.messages.0.content.1", "messages[0].content[1].image_url" } do
+      local refusal = { status = 400, json = { error = { code = 400, message = "no", param = param } } }
+      local net = fake.net { fake.whole "a", refusal, fake.whole "b" }
+      local chat = connect(net, { retry = false }):conversation()
+      assert(chat:ask("q", lmm.image(PNG)))
+      assert(chat:ask "q")
+      assert.same({ "whole", "null", "whole" }, sent(net))
+    end
+  end)
+
+  it("is resent where a stream tells of the loss, and is not taken for held before", function()
+    local miss = fake.streamed { fake.delta { role = "assistant", content = "" }, fake.event(MISS.json) }
+    local net = fake.net { miss, fake.answer "a", miss, fake.answer "b", fake.answer "c" }
+    local chat = connect(net, { retry = false }):conversation()
+    assert.is_nil((chat:stream("q", lmm.image(PNG)):reply()))
+    for _, text in ipairs { "a", "b", "c" } do
+      assert.equal(text, assert(chat:stream("q", text == "a" and lmm.image(PNG) or nil):reply()).text)
+    end
+    assert.same({ "whole", "whole", "null", "whole", "null" }, sent(net))
   end)
 
   it("is told as lost where it was sent whole", function()

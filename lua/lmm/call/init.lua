@@ -258,9 +258,7 @@ function Call:refusal(head, encoding)
   text = not encoding and (text or partial) -- of an encoded one the status tells all that can be told
   local failure = require("lmm.answer").refusal(head, text or "", encoding)
   failure.body, failure.content_type = text or nil, head.headers["content-type"]
-  self.is_varied = self.variants and self.variants:refused(failure)
-  local wants_hint = self.model and not failure.hint and not self.is_varied
-  if wants_hint then failure.hint = self.client:hint_for(self, failure) end
+  if self.model and not failure.hint then failure.hint = self.client:hint_for(self, failure) end
   return self:fail(failure)
 end
 
@@ -301,7 +299,6 @@ function Call:open()
   local encoding = head.headers["content-encoding"]
   encoding = encoding and encoding_of(encoding)
   if head.status < 200 or head.status > 299 then return nil, self:refusal(head, encoding) end
-  if self.variants then self.variants:accepted() end
   if not encoding then return head end
   return nil, self:fail { kind = "protocol", phase = "receive", reason = "an encoded reply (" .. encoding .. ")" }
 end
@@ -355,9 +352,11 @@ function Call:run(attempt, subject)
     if not err then
       value, err = attempt(subject)
       if value ~= nil then
+        if self.variants then self.variants:accepted() end
         if self.pool then self.pool:answered(self) end
         return value
       end
+      self.is_varied = self.variants and self.variants:refused(err) -- also where a stream's event says so
     end
     self:close()
     if self.body then self.body:rewind() end -- closes a file that was not read to its end

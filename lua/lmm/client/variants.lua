@@ -46,14 +46,19 @@ local function refuses_field(failure)
   return failure.param == OPTIONAL or failure.message:find(OPTIONAL, 1, true) ~= nil
 end
 
+--- What a refusal names as `param` where it may be of a part's null.
+local OF_PART = { type = true, content = true, image_url = true, video_url = true, audio_url = true }
+
 --- Whether a server may refuse so what it has lost. vLLM says "Cache miss", but where it keeps nothing, that it cannot
---- process a null.
+--- process a null. One that names another field, as `temperature`, would refuse the whole media, too.
 local function may_have_lost(failure)
-  return failure.status == 400 or failure.status == 422 or failure.status == 500
+  if failure.status ~= 400 and failure.status ~= 422 and failure.status ~= 500 then return false end
+  local param = failure.param
+  return type(param) ~= "string" or param == "" or OF_PART[param] or param:find("messages", 1, true) ~= nil
 end
 
 --- The server refuses: whether another form is to be sent at once.
----@param failure { status: integer, message: string, param: string? }
+---@param failure { status: integer?, message: string, param: string? }
 ---@return boolean
 function Variants:refused(failure)
   if self.has_usage and refuses_field(failure) then
@@ -61,12 +66,11 @@ function Variants:refused(failure)
     return true
   end
   if not self.is_brief or not may_have_lost(failure) then return false end
-  self.client:get_media_cache():forget(self.kept)
   self.is_brief, self.was_lost = false, true
   return true
 end
 
---- The server takes it.
+--- The server has begun to answer it.
 function Variants:accepted()
   if self.left_out then self.client.left_out[self.left_out] = true end -- it was the field that was wrong
   if not self.kept then return end

@@ -78,8 +78,11 @@ local function check_type(part, dialect)
     name_of(part), types.describe(part.mime), dialect.title)
 end
 
---- The form that a part takes. What the caller named the format of goes as input_audio everywhere.
-local function form_of(part, dialect)
+--- The form that a part takes, its `type`. What the caller named the format of goes as input_audio everywhere.
+---@param part lmm.Part
+---@param dialect lmm.Dialect?
+---@return string
+function content.form(part, dialect)
   local form = usual[part.kind]
   local own = dialect and dialect.forms and dialect.forms[part.kind]
   if own == false then
@@ -113,7 +116,7 @@ end
 ---@param tap userdata?  that is to see the part's bytes
 ---@return table
 function content.of(part, dialect, tap)
-  local form = form_of(part, dialect)
+  local form = content.form(part, dialect)
   if dialect then check_source(part, dialect) end
   if dialect and dialect.decodes then check_type(part, dialect) end
   local value, used = writers[form](part, tap)

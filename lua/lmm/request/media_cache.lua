@@ -55,8 +55,9 @@ end
 ---@param kept lmm.KeptMedia[]  to which it is added
 ---@return table|userdata  for core.write
 function MediaCache:write(part, dialect, fields, kept)
-  local is_plain = not part.media or part.frames or part.options.uuid ~= nil or part.kind == "file"
-  if is_plain then return content.of(part, dialect) end
+  local is_kept = part.media and not part.frames and part.options.uuid == nil
+    and content.form(part, dialect):find "_url$" -- vLLM takes no input_audio without its data
+  if not is_kept then return content.of(part, dialect) end
   local seen = digest.new(self.secret, purpose_of(part, fields), part.digest)
   local uuid = seen:name()
   kept[#kept + 1] = { part = part, seen = seen, uuid = uuid }
@@ -93,14 +94,6 @@ end
 ---@param was_lost boolean?
 function MediaCache:note(was_lost)
   self.losses = was_lost and self.losses + 1 or 0
-end
-
---- The server has not found a medium of this request: it may have lost any of them.
----@param kept lmm.KeptMedia[]
-function MediaCache:forget(kept)
-  for _, medium in ipairs(kept) do
-    if medium.uuid and self.held[medium.uuid] then self.held[medium.uuid], self.count = nil, self.count - 1 end
-  end
 end
 
 return media_cache
