@@ -1,4 +1,5 @@
 -- Dialects: how a server is known, what parts become for it, and what is refused before anything is sent.
+local calling = require "spec.support.calling"
 local dialects = require("lmm.request").dialects
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
@@ -98,13 +99,34 @@ describe("a dialect is known", function()
     assert.same({ "GET POST GET POST", "llama.cpp" }, { order, dialect.name })
   end)
 
-  it("no sooner than it is needed: a picture by itself, and text, are sent at once", function()
-    local net = fake.net { fake.whole "a" }
-    local client = net:connect { dialect = "" }
-    assert(client:chat { messages = { { role = "user", content = { lmm.image(PNG) } } } })
-    assert(client:conversation():ask "q")
-    assert(client:conversation():ask("q", lmm.image "http://h/a.webp"))
-    assert.equal(3, #net.requests)
+  it("no sooner than it is needed: text is sent at once, a medium of any kind once it is known", function()
+    for _, picture in ipairs { lmm.image(PNG), lmm.image "http://h/a.png" } do
+      local net = fake.net { fake.whole "a", listing "litellm", fake.whole "b" }
+      local client = net:connect { dialect = "" }
+      assert(client:conversation():ask "q")
+      for _ = 1, 2 do assert(client:chat { messages = { { role = "user", content = { picture } } } }) end
+      local methods = {}
+      for i, request in ipairs(net.requests) do methods[i] = request.method end
+      assert.same({ "POST", "GET", "POST", "POST" }, methods)
+    end
+  end)
+
+  it("before anything is sent that it would refuse", function()
+    for _, model in ipairs { "m", "" } do
+      local net = fake.net { listing "library", fake.whole "a" }
+      local client = net:connect { dialect = "", model = model }
+      assert.refused("Ollama fetches nothing", client:conversation():ask("q", lmm.image "http://h/a.png"))
+      assert.same({ "GET" }, { net.requests[1].method, net.requests[2] })
+    end
+  end)
+
+  it("before a picture that a tool gave is put where it takes none", function()
+    local net = fake.net { calling.whole { "look" }, listing("openai", { ["x-litellm-version"] = "1" }), fake.whole "a" }
+    local chat = net:connect { dialect = "", media_cache = false }:conversation()
+    chat:tool({ name = "look" }, function() return lmm.image "http://h/a.png" end)
+    assert(chat:ask "q")
+    local messages = net.requests[3].body.messages
+    assert.same({ "tool", "string", "user" }, { messages[3].role, type(messages[3].content), messages[4].role })
   end)
 
   it("and its files are tables that say the same name", function()

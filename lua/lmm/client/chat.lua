@@ -25,19 +25,13 @@ Chat.__index = Chat
 
 local chat = {}
 
-local everywhere = { ["image/jpeg"] = true, ["image/png"] = true } -- what every server decodes
-
---- Whether a request can be written better where the server's dialect is known, and it is not.
+--- Whether a request can be written better where the server's dialect is known, and it is not: one with media, which it
+--- may keep, not decode, not fetch or not take where they stand, or with what only some servers have for answers.
 ---@param client lmm.Client
 function Chat:needs_dialect(client)
-  local by_form, found = request.structured.needs_dialect(self.form), self.found
-  if not found and not by_form or client:known_dialect() then return false end
-  if client.next_probe and client.loop:now() < client.next_probe then return false end
-  for _, part in ipairs(found and found.parts or {}) do
-    local is_plain = part.kind == "image" and (part.url or everywhere[part.mime])
-    if not is_plain or self.affinity and part.media and client.keeps_media ~= false then return true end
-  end
-  return by_form
+  local is_wanted = self.found or request.structured.needs_dialect(self.form)
+  if not is_wanted or client:known_dialect() then return false end
+  return not (client.next_probe and client.loop:now() < client.next_probe)
 end
 
 --- Writes a request by what is known of the server; one of a conversation with its messages in the form that it takes.
