@@ -25,6 +25,17 @@ describe("chat.usage", function()
       total_tokens = 23 }, chat.usage)
     assert.same(client.usage, chat.usage)
   end)
+
+  it("counts each attempt, and what is sent again for a medium that was lost", function()
+    local miss = { status = 400, json = { error = { code = 400, message = "Cache miss for image at index 0" } } }
+    local net = fake.net { { status = 503 }, { status = 503 }, fake.whole "a", miss, fake.whole "b" }
+    local client = net:connect { dialect = "vllm", retry = { base = 0.1 } }
+    local chat = client:conversation()
+    assert.equal(3, assert(chat:ask("q", lmm.image "spec/media/picture.png")).usage.requests)
+    assert.equal(2, assert(chat:ask "q").usage.requests)
+    assert.equal(5, chat.usage.requests)
+    assert.same(client.usage, chat.usage)
+  end)
 end)
 
 describe("client.usage", function()

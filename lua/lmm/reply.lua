@@ -21,7 +21,7 @@
 ---@field audio lmm.Part?   sound that the model made, with its `bytes`, its `transcript` and its `id`
 ---@field citations table?  what the server says that it used, as it sent it: links, search results or annotations
 ---@field request_id string?  the server's, of its header X-Request-Id
----@field usage table     what the server counted, with `bytes_sent`: of all attempts, without heads
+---@field usage table     what the server counted, with `requests`, all attempts, and `bytes_sent`, of their bodies
 ---@field cost number?       what it cost, all rounds of it, where lmm.connect was told the model's prices
 ---@field model string?
 ---@field id string?

@@ -230,8 +230,7 @@ function Stream:complete()
   if failure then return self:stop(call:fail(failure)) end
   self.first_token = self.first_token or call.first
   result.attempts = call.attempts
-  result.usage = result.usage or {}
-  result.usage.bytes_sent = call.bytes_sent
+  result.usage = call:complete_usage(result.usage)
   self.result, self.ready = result, nil
   if call.entry then call.entry.cost = result.cost end -- of this round alone
   local err

@@ -30,7 +30,7 @@ local function whole_body(reply)
     tool_calls = reply.message.tool_calls }
   local usage = {}
   for name, value in pairs(reply.usage) do usage[name] = value end
-  usage.bytes_sent = nil
+  usage.requests, usage.bytes_sent = nil, nil
   return { id = reply.id, object = "chat.completion", model = reply.model, usage = usage,
     choices = json.array { { index = 0, message = message, finish_reason = reply.finish_reason or json.null } } }
 end

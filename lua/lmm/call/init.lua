@@ -15,7 +15,8 @@ local usage = require "lmm.call.usage"
 ---@field started number   when the caller called, by the loop's clock
 ---@field deadline number? when it must have ended, by the loop's clock
 ---@field attempts integer
----@field bytes_sent integer  of bodies, of all attempts
+---@field requests integer    that were sent, of all attempts
+---@field bytes_sent integer  of their bodies
 ---@field first number?    seconds to the first piece of content
 ---@field model string?     what it asks for, of which a refusal may have to say more
 ---@field stream lmm.Stream?  whose call it is
@@ -110,7 +111,7 @@ function call.new(client, method, url, body, opts)
     content_type = opts.content_type,
     parts = body and opts.parts,
     attempts = 0,
-    bytes_sent = 0,
+    requests = 0, bytes_sent = 0,
     received = 0,
     -- Of the attempt under way; named here so that the table is made large enough at once.
     transfer = nil, key = nil, headers = nil, limit = nil, time_left = nil, late_until = nil, first = nil,
@@ -126,6 +127,15 @@ function call.new(client, method, url, body, opts)
 end
 
 Call.add_usage = usage.add
+
+--- Adds to what a server counted what was sent for it.
+---@param told table?
+---@return table
+function Call:complete_usage(told)
+  told = told or {}
+  told.requests, told.bytes_sent = self.requests, self.bytes_sent
+  return told
+end
 
 --- What a hint may need to know of the request.
 function Call:request_facts()
@@ -287,7 +297,7 @@ function Call:open()
   if not transfer then return nil, self:fail(failure) end
   self.transfer = transfer
   local sum = self.client.usage
-  sum.requests = sum.requests + 1
+  self.requests, sum.requests = self.requests + 1, sum.requests + 1
   if self.body then
     local size = self.body:size()
     self.bytes_sent, sum.bytes_sent = self.bytes_sent + size, sum.bytes_sent + size

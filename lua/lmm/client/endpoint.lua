@@ -15,7 +15,7 @@ local endpoint = {}
 ---@field model string?      as the server names it
 ---@field id string?
 ---@field request_id string? the server's, of its header X-Request-Id
----@field usage table        as the server sent it, with `bytes_sent`: of the bodies of all attempts
+---@field usage table        as the server sent it, with `requests`, all attempts, and `bytes_sent`, of their bodies
 ---@field cost number?       where a price is known (see lmm.connect)
 ---@field attempts integer
 ---@field timing { total: number }  seconds
@@ -110,8 +110,7 @@ function endpoint.send(client, path, written, opts, read)
   if not reply then return nil, failure end
   reply.attempts, reply.timing = call.attempts, { total = call.loop:now() - call.started }
   reply.request_id = call.headers["x-request-id"] or call.headers["request-id"]
-  reply.usage = reply.usage or {}
-  reply.usage.bytes_sent = call.bytes_sent
+  reply.usage = call:complete_usage(reply.usage)
   return reply
 end
 

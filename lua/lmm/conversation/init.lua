@@ -13,7 +13,7 @@ local usages = require("lmm.call").usage
 ---@class lmm.Conversation
 ---@field messages table[]  the history in the form that servers take, the system message first; calls of tools stand in
 --- it as the model made them
----@field usage lmm.Usage  what its answers have taken so far; `requests`: those that were answered
+---@field usage lmm.Usage  what its answers have taken so far
 local Conversation = {}
 Conversation.__name = "lmm.Conversation"
 
@@ -154,7 +154,7 @@ end
 
 local function add_usage(self, told)
   local sum = self.usage
-  sum.requests, sum.bytes_sent = sum.requests + 1, sum.bytes_sent + told.bytes_sent
+  sum.requests, sum.bytes_sent = sum.requests + told.requests, sum.bytes_sent + told.bytes_sent
   usages.add_tokens(sum, told)
 end
 
