@@ -105,9 +105,9 @@ describe("a dialect is known", function()
       local client = net:connect { dialect = "" }
       assert(client:conversation():ask "q")
       for _ = 1, 2 do assert(client:chat { messages = { { role = "user", content = { picture } } } }) end
-      local methods = {}
-      for i, request in ipairs(net.requests) do methods[i] = request.method end
-      assert.same({ "POST", "GET", "POST", "POST" }, methods)
+      local order = {}
+      for i, request in ipairs(net.requests) do order[i] = request.method end
+      assert.same({ "POST", "GET", "POST", "POST" }, order)
     end
   end)
 
@@ -121,7 +121,8 @@ describe("a dialect is known", function()
   end)
 
   it("before a picture that a tool gave is put where it takes none", function()
-    local net = fake.net { calling.whole { "look" }, listing("openai", { ["x-litellm-version"] = "1" }), fake.whole "a" }
+    local litellm = listing("openai", { ["x-litellm-version"] = "1" })
+    local net = fake.net { calling.whole { "look" }, litellm, fake.whole "a" }
     local chat = net:connect { dialect = "", media_cache = false }:conversation()
     chat:tool({ name = "look" }, function() return lmm.image "http://h/a.png" end)
     assert(chat:ask "q")
@@ -156,6 +157,16 @@ describe("a part for a dialect", function()
       assert.equal(row[4], sent(row[1], lmm[row[2]](row[3])).type)
     end)
   end
+
+  it("has the form that the caller named, unless the dialect has another", function()
+    for name, form in pairs { vllm = "input_audio", generic = "input_audio", openai = "input_audio",
+      sglang = "audio_url" } do
+      local part = sent(name, lmm.audio(WAV, { format = "wav" }))
+      assert.equal(form, part.type)
+      assert.is_nil(part.format)
+      assert.equal(form == "input_audio" and "wav" or nil, part[form].format)
+    end
+  end)
 
   for name, row in pairs {
     ["a file for vLLM"] = { "vllm", lmm.file(PDF),

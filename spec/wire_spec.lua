@@ -17,7 +17,7 @@ local UNENDED = { { await = "request" }, { send = STREAM .. delta "a" }, { await
 
 local function with(scenarios, opts, fn)
   local server = raw.start(scenarios)
-  local given = { base_url = server.url, model = "m", retry = false }
+  local given = { base_url = server.url, model = "m", retry = false, dialect = "generic" }
   for name, value in pairs(opts) do given[name] = value end
   local client = lmm.connect(given)
   local ok, err = xpcall(function() fn(client, server) end, debug.traceback)

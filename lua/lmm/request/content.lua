@@ -21,13 +21,13 @@ local function data_url(part, tap)
 end
 
 --- The object within a part that holds a URL; a null where the server knows the medium by its uuid, which stands
---- beside.
-local function by_url(inside)
+--- beside. The options of `used` do not go beside it, and those that are true there go inside.
+local function by_url(used)
   return function(part, tap)
-    if not part.url and not part.media and not part.frames then return core.null, inside end
+    if not part.url and not part.media and not part.frames then return core.null, used end
     local value = { url = data_url(part, tap) }
-    for name in pairs(inside) do value[name] = part.options[name] end
-    return value, inside
+    for name, is_inside in pairs(used) do value[name] = is_inside and part.options[name] or nil end
+    return value, used
   end
 end
 
@@ -45,7 +45,7 @@ end
 local writers = {
   image_url = by_url { detail = true },
   video_url = by_url {},
-  audio_url = by_url {},
+  audio_url = by_url { format = false }, -- which the bytes tell
   input_audio = by_data({ format = true }, function(value, part)
     value.format = part.options.format or types.format(part.mime)
   end),
@@ -78,7 +78,8 @@ local function check_type(part, dialect)
     name_of(part), types.describe(part.mime), dialect.title)
 end
 
---- The form that a part takes, its `type`. What the caller named the format of goes as input_audio everywhere.
+--- The form that a part takes, its `type`. What the caller named the format of goes as input_audio, unless the
+--- dialect has another form for audio.
 ---@param part lmm.Part
 ---@param dialect lmm.Dialect?
 ---@return string
@@ -88,7 +89,7 @@ function content.form(part, dialect)
   if own == false then
     refuse("%s cannot be sent: %s takes no %s (%s)", name_of(part), dialect.title, names[part.kind], advice[part.kind])
   end
-  if part.kind == "audio" and part.options.format then return "input_audio" end
+  if part.kind == "audio" and part.options.format and not own then return "input_audio" end
   if part.frames and own and own ~= form then
     refuse("%s cannot be sent: %s takes no video of frames: send them as pictures", name_of(part), dialect.title)
   end
@@ -122,7 +123,7 @@ function content.of(part, dialect, tap)
   local value, used = writers[form](part, tap)
   local out = { type = form, [form] = value }
   for name, option in pairs(part.options) do
-    if not used[name] then
+    if used[name] == nil then
       if out[name] ~= nil then refuse("the option '%s' of the %s is written by lmm itself", name, part.kind) end
       out[name] = option
     end

@@ -8,7 +8,8 @@
 ---@field name string
 ---@field title string  what it is called in a message
 ---@field forms table<"image"|"video"|"audio"|"file", string|false>?  the `type` of a part of each kind, where it is not
---- image_url, video_url, audio_url or file; false: it takes none
+--- image_url, video_url, audio_url (which gives way to input_audio where the caller names a format, unless it is said
+--- here) or file; false: it takes none
 ---@field fetches boolean?  false: it fetches no URL
 ---@field decodes table<string, true>?  the types of pictures that it decodes; nil: not known
 ---@field caches boolean?  it keeps media under their `uuid`, and takes a null in their place later
