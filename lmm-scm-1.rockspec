@@ -283,6 +283,7 @@ build = {
     ["lmm.request.content"] = "lua/lmm/request/content.lua",
     ["lmm.request.dialects"] = "lua/lmm/request/dialects/init.lua",
     ["lmm.request.dialects.azure"] = "lua/lmm/request/dialects/azure.lua",
+    ["lmm.request.dialects.check"] = "lua/lmm/request/dialects/check.lua",
     ["lmm.request.dialects.gemini"] = "lua/lmm/request/dialects/gemini.lua",
     ["lmm.request.dialects.generic"] = "lua/lmm/request/dialects/generic.lua",
     ["lmm.request.dialects.litellm"] = "lua/lmm/request/dialects/litellm.lua",

@@ -52,6 +52,22 @@ describe("a dialect is known", function()
     assert.equal("'clip.mp4' cannot be sent: mine takes no video (send some of its frames as pictures)", message)
     assert.raises("there is no dialect 'olama' %(there are: azure, gemini", lmm.connect, { dialect = "olama" })
     assert.raises("a dialect has a name", lmm.connect, { dialect = {} })
+    for problem, wrong in pairs {
+      ["unknown option 'form' %(did you mean 'forms'"] = { form = {} },
+      ["'fetches' must be a boolean, not a string"] = { fetches = "no" },
+      ["movie_url is no form of a part, in 'video'"] = { forms = { video = "movie_url" } },
+      ["true is no form of a part, in 'file'"] = { forms = { file = true } },
+      ["unknown option 'film'"] = { forms = { film = false } },
+      ["'schema' must be a table, not a string"] = { structured = { schema = "response_format" } },
+      ["'regex' is a list of names"] = { structured = { regex = {} } },
+      ["tool_media is \"tool\" or \"user\", not 'nobody'"] = { tool_media = "nobody" },
+    } do
+      wrong.name = "x"
+      assert.raises(problem, lmm.connect, { dialect = wrong })
+    end
+    for _, name in ipairs(dialects.names()) do -- which says, too, that the tables of data are right
+      assert.equal(name, fake.net({}):connect({ dialect = dialects.named(name) }):known_dialect().name)
+    end
   end)
 
   it("by its list of models, where a medium needs it and nobody has asked for the list, once", function()

@@ -196,10 +196,7 @@ end
 --- The dialect that the caller names, or describes.
 local function check_dialect(given)
   if given == nil then return nil end
-  if type(given) == "table" then
-    if type(given.name) ~= "string" then errors.misuse "lmm.connect: a dialect has a name, see lmm.Dialect" end
-    return merged({ title = given.name }, given)
-  end
+  if type(given) == "table" then return dialects.described(given) end
   local known = dialects.named(given)
   if not known then
     local names = dialects.names()

@@ -55,6 +55,13 @@ local writers = {
   end,
 }
 
+--- Whether parts have a form of this name.
+---@param form any
+---@return boolean
+function content.is_form(form)
+  return writers[form] ~= nil
+end
+
 --- The forms where the dialect says nothing else.
 local usual = { image = "image_url", video = "video_url", audio = "audio_url", file = "file" }
 

@@ -57,6 +57,16 @@ function dialects.named(name)
   return marks[name] and require("lmm.request.dialects." .. name:gsub("%.", "_")) or nil
 end
 
+--- A dialect that a caller describes; raises where the table says something else.
+---@param given table
+---@return lmm.Dialect
+function dialects.described(given)
+  local checked = require "lmm.request.dialects.check"(given)
+  local out = { title = checked.name }
+  for name, value in pairs(checked) do out[name] = value end
+  return out
+end
+
 --- What a dialect's servers are known by.
 ---@param name string
 ---@return lmm.DialectMarks
