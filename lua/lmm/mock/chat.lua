@@ -30,7 +30,7 @@ local function read_message(seen, message, place)
     malformed(place .. ".role", "literal_error", "Input should be 'developer'", message.role)
   end
   local content, ids = message.content, seen.ids
-  seen.words = {}
+  seen.words, seen.role = {}, message.role
   ids[#ids + 1] = TURN
   ids[#ids + 1] = message.role .. "\n"
   if type(content) == "string" then
@@ -159,6 +159,7 @@ end
 ---@field tokens integer
 ---@field ids (integer|string)[]         the prompt: tokens, and texts whose bytes are tokens
 ---@field words string[]                 the texts of this message
+---@field role string                    whose it is
 ---@field turns integer
 ---@field question string
 ---@field names table<string, string>    of tools, by the ids of their calls

@@ -1,6 +1,7 @@
 --- The parts of a message and the media in them, checked as vLLM checks them: a list of parts comes in; their texts, a
 --- line for each medium and the tokens are added to what was seen of the conversation, or an error is raised.
 local core = require "lmm.core"
+local dialects = require("lmm.request").dialects
 local digest = require "openssl.digest"
 local validation = require "lmm.mock.validation"
 
@@ -17,12 +18,10 @@ local function set(list)
   return out
 end
 
--- For each kind of part, the types of file that vLLM 0.32 decodes: pictures by its ALLOWED_IMAGE_FORMATS, which leave
--- out HEIC, JPEG XL, JPEG-LS, SVG, EPS and what cameras call raw; films and sound by FFmpeg.
+-- For each kind of part, the types of file that vLLM 0.32 decodes by FFmpeg; for pictures the dialects say what servers
+-- decode, and of one that hands requests on, vLLM's does.
 local HOLDS = {
-  image = set [[image/jpeg image/png image/webp image/gif image/tiff image/bmp image/avif image/x-tga image/x-icon
-    image/x-win-bitmap image/x-portable-bitmap image/x-portable-graymap image/x-portable-pixmap image/x-pcx image/jp2
-    image/x-jp2-codestream image/vnd.adobe.photoshop image/icns image/qoi image/fits]],
+  image = dialects.named("vllm").decodes,
   video = set [[video/mp4 video/quicktime video/webm video/x-matroska video/x-msvideo video/ogg video/3gpp video/3gpp2
     video/mp2t video/mpeg video/x-flv video/x-ms-wmv image/gif]],
   audio = set [[audio/wav audio/mpeg audio/flac audio/ogg audio/mp4 audio/aac audio/amr audio/amr-wb audio/x-wavpack
@@ -34,17 +33,18 @@ local function decode(text)
 end
 
 -- A film is taken for its sound, unless its tracks are known and are pictures alone.
-local function is_taken(kind, info)
-  if HOLDS[kind][info.mime] then return true end
+local function is_taken(dialect, kind, info)
+  local holds = kind == "image" and dialect.decodes or HOLDS[kind]
+  if holds[info.mime] then return true end
   return kind == "audio" and HOLDS.video[info.mime] and info.mime ~= "image/gif"
     and (info.has_sound or not info.has_pictures)
 end
 
 -- What the core finds in a file's bytes, which must be of the part's kind, and a picture whole.
-local function inspect(kind, bytes)
+local function inspect(seen, kind, bytes)
   local media = bytes ~= "" and core.media { bytes = bytes }
   local info = media and media:info() or {}
-  if not is_taken(kind, info) then
+  if not is_taken(seen.like.dialect, kind, info) then
     if kind == "video" then refuse(400, "Could not open video stream") end
     refuse(400, string.format("Failed to load %s: cannot identify %s file <_io.BytesIO object>", kind, kind))
   end
@@ -78,7 +78,7 @@ local function count_tokens(info)
 end
 
 local function receive(seen, kind, bytes)
-  local info = inspect(kind, bytes)
+  local info = inspect(seen, kind, bytes)
   seen.tokens = seen.tokens + count_tokens(info)
   return describe(info, info.mime, bytes)
 end
@@ -88,7 +88,7 @@ local function receive_frames(seen, payload)
   local frames, info = {}, nil
   for frame in (payload .. ","):gmatch "([^,]*)," do
     frames[#frames + 1] = decode(frame)
-    local next_info = inspect("image", frames[#frames])
+    local next_info = inspect(seen, "image", frames[#frames])
     info = info or next_info
     if next_info.width ~= info.width or next_info.height ~= info.height then
       refuse(400, "all input arrays must have the same shape")
@@ -108,7 +108,12 @@ local SCHEMES = {
     if kind == "video" and spec:find "^video/jpeg;" then return receive_frames(seen, payload) end
     return receive(seen, kind, decode(payload))
   end,
-  http = function(_, _, _, url) return "by URL " .. url end,
+  http = function(seen, _, _, url)
+    if seen.like.dialect.fetches == false then -- in Ollama's words
+      refuse(400, "image URLs are not currently supported, please use base64 encoded data instead")
+    end
+    return "by URL " .. url
+  end,
   file = function() refuse(500, "Cannot load local files without `--allowed-local-media-path`.") end,
 }
 SCHEMES.https = SCHEMES.http
@@ -124,8 +129,13 @@ local function fetch(seen, kind, url)
   return take(seen, kind, url:sub(rest), url)
 end
 
--- Counts a medium before it is inspected, as vLLM does: over the whole conversation, whatever the turn.
+-- Counts a medium before it is inspected, as vLLM does: over the whole conversation, whatever the turn. In a tool's
+-- message not every server takes one.
 local function claim(seen, kind)
+  if seen.role == "tool" and seen.like.dialect.tool_media == "user" then -- in OpenAI's words
+    refuse(400, "Image URLs are only allowed for messages with role 'user', but this message with role 'tool' contains "
+      .. "an image URL.")
+  end
   local count, limit = (seen.count[kind] or 0) + 1, seen.limits[kind]
   if limit and count > limit then
     refuse(400, string.format("At most %d %s(s) may be provided in one prompt. (parameter=%s)", limit, kind, kind),
@@ -137,7 +147,7 @@ end
 -- What stands for a medium in a prompt, as in Qwen2-VL's vocabulary if that began with the bytes: it starts, four
 -- pads, it ends.
 local START, END = 259, 260
-local PADS = { image = 262, video = 263, audio = 261 }
+local PADS = { image = 262, video = 263, audio = 261, file = 261 }
 
 local function add_media(seen, kind, line)
   local pad = PADS[kind]
@@ -213,7 +223,8 @@ local function url_part(kind, field, type_name)
     local uuid = given(part.uuid)
     if uuid and part[field] == nil then refuse_field("type", "Missing 'type' field in multimodal part.") end
     claim(seen, kind)
-    local kept = uuid and seen.cache:get(uuid)
+    local key = uuid and kind .. " " .. uuid
+    local kept = key and seen.cache:get(key)
     if uuid and not kept and (medium == nil or type(medium) == "table" and medium.url == nil) then
       refuse(400, string.format("Cache miss for %s at index %d but data is not provided.", kind, seen.count[kind] - 1))
     end
@@ -221,8 +232,10 @@ local function url_part(kind, field, type_name)
     if not kept and type(url) ~= "string" then
       malformed_part(type_name, field, "dict_type", "Input should be a valid dictionary")
     end
-    local line = kept or fetch(seen, kind, url)
-    if uuid then seen.cache:put(uuid, line) end
+    local before = seen.tokens
+    local line = kept and kept.line or fetch(seen, kind, url)
+    if kept then seen.tokens = seen.tokens + kept.tokens end
+    if key then seen.cache:put(key, { line = line, tokens = seen.tokens - before }) end
     add_media(seen, kind, line)
   end
 end
@@ -256,6 +269,16 @@ local PARTS = {
   end,
 }
 
+--- OpenAI's form of a file, which is of any type.
+local function read_file(seen, part)
+  local url = part.file.file_data
+  local base64 = type(url) == "string" and url:match "^data:[^,]*;base64,(.*)$"
+  if not base64 then refuse(400, "Invalid file data: 'file_id' or 'file_data' with base64 is needed.") end
+  claim(seen, "file")
+  seen.tokens = seen.tokens + count_tokens {}
+  add_media(seen, "file", content_parts.describe(decode(base64)))
+end
+
 --- A part of a type that servers other than vLLM take.
 local function read_by_data(seen, part)
   if not has_data(part) then refuse(400, part.type .. " is needed with its data, in base64") end
@@ -279,7 +302,8 @@ local function read_part(seen, part)
   end
   if type(part.type) ~= "string" then refuse_field("type", "Missing 'type' field in multimodal part.") end
   seen.like.check(part)
-  local read = PARTS[part.type] or seen.like.by_data[part.type] and read_by_data or refuse_field("type", string.format(
+  local read = PARTS[part.type] or part.type == "file" and seen.like.takes_files and read_file
+    or seen.like.by_data[part.type] and read_by_data or refuse_field("type", string.format(
     "Unsupported chat content part type: '%s'. Supported types: %s.", part.type, SUPPORTED), part.type)
   read(seen, part)
 end

@@ -1,12 +1,16 @@
 --- Which server the mock is like, beside vLLM: a name comes in; whose its models are, whether it keeps media, which
---- parts it refuses in which words, and in which fields it is told what an answer is to be, go out.
+--- parts it refuses in which words, and in which fields it is told what an answer is to be, go out. What it decodes,
+--- fetches and keeps its dialect says.
+local dialects = require("lmm.request").dialects
 local validation = require "lmm.mock.validation"
 
 local likeness = {}
 
 ---@class lmm.mock.Likeness
 ---@field owner string   `owned_by` of its model
+---@field dialect lmm.Dialect
 ---@field keeps boolean  media under their uuid
+---@field takes_files boolean  OpenAI's parts of type `file`
 ---@field check fun(part: table)  refuses a part that the server does not know
 ---@field by_data table<string, string>  types of parts that it takes beside vLLM's, each
 --- { type = t, [t] = { data = base64 } }, and the kind of their media
@@ -32,7 +36,7 @@ end
 local function nothing() end
 
 local kinds = {
-  ["vllm"] = { owner = "vllm", keeps = true, check = nothing },
+  ["vllm"] = { owner = "vllm", check = nothing },
   ["sglang"] = { owner = "sglang", constraints = { regex = "regex", ebnf = "grammar" },
     check = refusing({ input_audio = true }, 400, "Input tag 'input_audio' found using 'type' does not match") },
   ["llama.cpp"] = { owner = "llamacpp", by_data = { input_video = "video" }, head = "Server: llama.cpp\r\n",
@@ -58,8 +62,9 @@ local kinds = {
       validation.refuse(422, "Extra inputs are not permitted: stream_options", { param = "stream_options" })
     end },
 }
-for _, like in pairs(kinds) do
-  like.keeps, like.by_data = like.keeps or false, like.by_data or {}
+for name, like in pairs(kinds) do
+  like.dialect, like.by_data = dialects.named(name), like.by_data or {}
+  like.keeps, like.takes_files = like.dialect.caches == true, (like.dialect.forms or {}).file ~= false
 end
 
 --- The names there are.

@@ -1,6 +1,6 @@
 --- The media that the server keeps under the uuids that clients give them, as vLLM does: what was seen of a medium
---- comes in, and goes out again for its uuid. Where there is no room for one more, the one that was used longest ago
---- goes.
+--- comes in, and goes out again for its kind and uuid. Where there is no room for one more, the one that was used
+--- longest ago goes.
 
 ---@class lmm.mock.MediaCache
 local MediaCache = {}
@@ -11,7 +11,7 @@ local media_cache = {}
 ---@param most integer  how many are kept
 ---@return lmm.mock.MediaCache
 function media_cache.new(most)
-  return setmetatable({ most = most, order = {}, lines = {} }, MediaCache)
+  return setmetatable({ most = most, order = {}, media = {} }, MediaCache)
 end
 
 local function forget(self, uuid)
@@ -20,18 +20,18 @@ local function forget(self, uuid)
   end
 end
 
----@param uuid string
----@return string? line
+---@param uuid string  with the kind before it
+---@return { line: string, tokens: integer }? medium
 function MediaCache:get(uuid)
-  return self.lines[uuid]
+  return self.media[uuid]
 end
 
----@param uuid string
----@param line string
-function MediaCache:put(uuid, line)
+---@param uuid string  with the kind before it
+---@param medium { line: string, tokens: integer }
+function MediaCache:put(uuid, medium)
   forget(self, uuid)
-  self.order[#self.order + 1], self.lines[uuid] = uuid, line
-  if #self.order > self.most then self.lines[table.remove(self.order, 1)] = nil end
+  self.order[#self.order + 1], self.media[uuid] = uuid, medium
+  if #self.order > self.most then self.media[table.remove(self.order, 1)] = nil end
 end
 
 return media_cache
