@@ -97,6 +97,28 @@ describe("a body with a digest", function()
     end
   end)
 
+  it("sees a list of media as one, and where each of them ends", function()
+    local function name(pieces)
+      local tap, list = digest.new("s", "p"), {}
+      for i, piece in ipairs(pieces) do list[i] = core.media { bytes = piece } end
+      local body = core.write { core.embed("", list, tap), core.name(tap) }
+      local names = {}
+      for i, capacity in ipairs { 4, 7, 65536 } do
+        names[i] = read(body, capacity):match '"(%x+)"%]$'
+        body:rewind()
+      end
+      assert.same({ names[1], names[1] }, { names[2], names[3] })
+      return names[1]
+    end
+    local seen = {}
+    for _, pieces in ipairs { { "abc", "de" }, { "abc", "d" }, { "ab", "cde" }, { "abcde" }, { "de", "abc" }, { "xbc", "de" } } do
+      local one = name(pieces)
+      assert.is_nil(seen[one])
+      seen[one] = true
+    end
+    assert.is_true(seen[digest.new("s", "p", digest.new():update "abcde":finish():hex()):name()])
+  end)
+
   it("that says what the media is: it is named before it is read, and another one is not given whole", function()
     local expected = digest.new("s", "p", hex):name()
     local body = write(digest.new("s", "p", hex))

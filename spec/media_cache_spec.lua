@@ -68,6 +68,32 @@ describe("a medium", function()
     assert.equal(2, #uuids)
   end)
 
+  it("may be a video of frames, which are one medium", function()
+    local net = fake.net { fake.whole "a" }
+    local client = connect(net)
+    local chat = client:conversation()
+    local film = lmm.video { frames = { JPEG, "spec/media/progressive.jpg" } }
+    local other = lmm.video { frames = { "spec/media/progressive.jpg", JPEG } }
+    assert(chat:ask("q", film, lmm.image(JPEG), other))
+    assert(chat:ask "q")
+    assert.same({ "whole whole whole", "null null null" }, sent(net))
+    local _, uuids = media_in(net.requests[1])
+    local _, later = media_in(net.requests[2])
+    assert.same(uuids, later)
+    assert.is_true(uuids[1] ~= uuids[2] and uuids[2] ~= uuids[3] and uuids[1] ~= uuids[3])
+    assert(client:conversation():ask("q", lmm.video { frames = { JPEG, "spec/media/progressive.jpg" } }))
+    local _, again = media_in(net.requests[3])
+    assert.equal(uuids[1], again[1])
+  end)
+
+  it("may be frames that are taken out of a film when it is first sent", function()
+    local net = fake.net { fake.whole "a" }
+    local chat = connect(net):conversation()
+    assert(chat:ask("q", lmm.video("spec/media/clip.mkv", { frames = 2 })))
+    assert(chat:ask "q")
+    assert.same({ "whole", "null" }, sent(net))
+  end)
+
   it("is known by its bytes, whatever part they come in, and another client has another uuid for it", function()
     local net = fake.net { fake.whole "a" }
     local client = connect(net)
@@ -207,6 +233,9 @@ describe("a medium", function()
     local chat = connect(net):conversation()
     assert.raises("servers show the medium that they know by a uuid", lmm.image, PNG, { uuid = "mine" })
     assert.raises("trust_uuid is true or false", lmm.image, PNG, { trust_uuid = 1 })
+    for _, wrong in ipairs { 5, "" } do
+      assert.raises("uuid is a text", lmm.image, PNG, { uuid = wrong, trust_uuid = true })
+    end
     assert(chat:ask("q", lmm.image(PNG, { uuid = "mine", trust_uuid = true })))
     assert(chat:ask "q")
     local _, uuids = media_in(net.requests[2])

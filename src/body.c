@@ -41,13 +41,32 @@ static int fail_tap(lmm_error *error, int code) {
                            : lmm_fail(error, code, "a media's name stands before its bytes");
 }
 
+static bool is_media(const lmm_insert *insert) {
+  return insert->kind == LMM_INSERT_BASE64 || insert->kind == LMM_INSERT_RAW;
+}
+
+/* Whether the insert before (-1) or behind (1) this one is a media for the same tap, which sees them as one. */
+static bool has_neighbour(const lmm_body *body, const lmm_insert *insert, int step) {
+  if (step < 0 ? body->next == 0 : body->next + 1 == body->count) return false;
+  return insert[step].tap == insert->tap && is_media(&insert[step]);
+}
+
 static int open_media(lmm_body *body, const lmm_insert *insert, lmm_error *error) {
   int code = lmm_reader_open(&body->reader, insert->media, error);
-  if (code != LMM_OK || insert->tap == NULL) return code;
+  if (code != LMM_OK || insert->tap == NULL || has_neighbour(body, insert, -1)) return code;
   code = insert->tap->begin(insert->tap);
   if (code == LMM_OK) return LMM_OK;
   lmm_reader_close(&body->reader);
   return fail_tap(error, code);
+}
+
+/* The media has been read. The tap sees how long each but the last was, so that it knows where the next begins. */
+static int end_media(const lmm_body *body, const lmm_insert *insert) {
+  lmm_tap *tap = insert->tap;
+  if (!has_neighbour(body, insert, 1)) return tap->end(tap);
+  unsigned char length[8];
+  for (int i = 0; i < 8; i++) length[i] = (unsigned char)(insert->media->size >> (8 * i));
+  return tap->feed(tap, length, sizeof length);
 }
 
 /* Gives 0 at the end of the media, and a negative code where it fails. */
@@ -62,7 +81,7 @@ static ptrdiff_t read_media(lmm_body *body, const lmm_insert *insert, char *out,
   ptrdiff_t got = lmm_reader_read(&body->reader, raw, want, error);
   if (got < 0) return got; /* after a failure the reader stays where it was */
   if (insert->tap != NULL && got > 0) code = insert->tap->feed(insert->tap, raw, (size_t)got);
-  if (insert->tap != NULL && got == 0) code = insert->tap->end(insert->tap);
+  if (insert->tap != NULL && got == 0) code = end_media(body, insert);
   if (code == LMM_INVALID) return lmm_media_changed(insert->media, error);
   if (code != LMM_OK) return fail_tap(error, code);
   if (got > 0) return is_raw ? got : (ptrdiff_t)lmm_base64_encode(body->kernel, out, raw, (size_t)got);
@@ -99,10 +118,6 @@ static int take_mark(lmm_body *body, const lmm_insert *insert, lmm_error *error)
 static const lmm_insert *next_insert(const lmm_body *body) {
   bool is_here = body->next < body->count && body->inserts[body->next].at == body->offset;
   return is_here ? &body->inserts[body->next] : NULL;
-}
-
-static bool is_media(const lmm_insert *insert) {
-  return insert->kind == LMM_INSERT_BASE64 || insert->kind == LMM_INSERT_RAW;
 }
 
 static ptrdiff_t body_read(lmm_source *source, char *out, size_t capacity, lmm_error *error) {

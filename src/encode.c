@@ -178,7 +178,7 @@ static void add_media(lua_State *L, lmm_writer *w, int kind, lmm_tap *tap) {
 }
 
 /* embed(prefix, media or { media, ... }, tap?) -> a body: a JSON string of the prefix and the media in base64, with
- * commas between, whose bytes the tap sees */
+ * commas between, whose bytes the tap sees as those of one media */
 static int core_embed(lua_State *L) {
   size_t count, bad;
   const char *prefix = luaL_checklstring(L, 1, &count);

@@ -291,7 +291,8 @@ struct lmm_sink {
 
 typedef struct lmm_tap lmm_tap;
 
-/* Each gives LMM_OK or a code. A media that is read again begins again. */
+/* Each gives LMM_OK or a code. A media that is read again begins again. Of several that stand behind each other it sees
+ * the bytes as one's, behind those of each but the last their count, in eight bytes, the least first. */
 struct lmm_tap {
   int (*begin)(lmm_tap *tap);
   int (*feed)(lmm_tap *tap, const void *bytes, size_t count);

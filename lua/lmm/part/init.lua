@@ -221,9 +221,6 @@ end
 --- A medium that the server has already, by its uuid.
 local function set_known(self, opts)
   if self.kind == "file" then errors.misuse "lmm.file: no server knows a file by its uuid: pass a source" end
-  if type(self.options.uuid) ~= "string" or self.options.uuid == "" then
-    errors.misuse("lmm.%s: uuid is a text", self.kind)
-  end
   local name = opts.mime and "mime" or opts.wanted and next(opts.wanted)
     or self.options.detail ~= nil and "detail" or self.options.format ~= nil and "format"
   if name then errors.misuse("lmm.%s: '%s' says something of a source, and there is none", self.kind, name) end
@@ -293,6 +290,8 @@ function part.new(kind, source, opts)
   for name, value in pairs(opts or {}) do self.options[name] = value end
   local own = own_options(kind, self.options)
 
+  local uuid = self.options.uuid
+  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then errors.misuse("lmm.%s: uuid is a text", kind) end
   self.is_unchecked = (own.mime ~= nil or own.check == false) or nil
   if source ~= nil and self.options.uuid ~= nil and not own.trusts_uuid then
     errors.misuse("lmm.%s: servers show the medium that they know by a uuid, whatever comes with it; lmm makes its own "

@@ -15,7 +15,7 @@ local function data_url(part, tap)
   if part.frames then
     local frames = {}
     for i, frame in ipairs(part.frames) do frames[i] = frame.media end
-    return core.embed("data:" .. part.mime .. ";base64,", frames)
+    return core.embed("data:" .. part.mime .. ";base64,", frames, tap)
   end
   return part.url or core.embed("data:" .. part.mime .. ";base64,", part.media, tap)
 end

@@ -36,7 +36,7 @@ local PROCESSING = { "media_io_kwargs", "mm_processor_kwargs" }
 
 --- What the uuid of a part is for: its kind, and how the server is to process it.
 local function purpose_of(part, fields)
-  local purpose = part.kind
+  local purpose = part.frames and "frames" or part.kind
   for _, name in ipairs(PROCESSING) do
     if fields[name] ~= nil then purpose = purpose .. "\n" .. (json.text(fields[name]) or name) end
   end
@@ -55,7 +55,7 @@ end
 ---@param kept lmm.KeptMedia[]  to which it is added
 ---@return table|userdata  for core.write
 function MediaCache:write(part, dialect, fields, kept)
-  local is_kept = part.media and not part.frames and part.options.uuid == nil
+  local is_kept = (part.media or part.frames) and part.options.uuid == nil
     and content.form(part, dialect):find "_url$" -- vLLM takes no input_audio without its data
   if not is_kept then return content.of(part, dialect) end
   local seen = digest.new(self.secret, purpose_of(part, fields), part.digest)
