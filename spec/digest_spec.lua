@@ -111,7 +111,8 @@ describe("a body with a digest", function()
       return names[1]
     end
     local seen = {}
-    for _, pieces in ipairs { { "abc", "de" }, { "abc", "d" }, { "ab", "cde" }, { "abcde" }, { "de", "abc" }, { "xbc", "de" } } do
+    for _, pieces in ipairs { { "abc", "de" }, { "abc", "d" },
+      { "ab", "cde" }, { "abcde" }, { "de", "abc" }, { "xbc", "de" } } do
       local one = name(pieces)
       assert.is_nil(seen[one])
       seen[one] = true
