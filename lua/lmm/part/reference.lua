@@ -162,8 +162,8 @@ local function named(fields, map)
   local own = parts.own_option(fields.kind, fields.options)
   if own then return nil, (".options: '%s' is not for a file of a saved conversation"):format(own) end
   return setmetatable({
-    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = options_of(fields), size = fields.size,
-    path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
+    kind = fields.kind, mime = fields.mime, filename = fields.filename, options = options_of(fields),
+    size = fields.size, path = map and map(fields.path) or fields.path, is_unchecked = fields.is_unchecked,
     saved = { size = fields.size, mtime = fields.mtime, sha256 = fields.sha256:lower() },
   }, parts.metatable)
 end
