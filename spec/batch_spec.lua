@@ -388,6 +388,21 @@ describe("lmm batch", function()
     complained(batch({ input, "--shard", "auto" }, { JOB_COMPLETION_INDEX = "2" }), 1, "set JOB_COMPLETIONS")
     complained(batch { input, "--shard", "auto" }, 1, "no job array is found")
   end)
+
+  it("sends a picture without a name by which the server would keep it, since mostly a row has its own", function()
+    local function reply(body)
+      return { send = ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(#body,
+        body) }
+    end
+    local answer = reply '{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
+    local vllm = raw.start { { { await = "request" }, reply '{"data":[{"id":"m","owned_by":"vllm"}]}',
+      { await = "request" }, answer, { await = "request" }, answer } }
+    local picture = { { type = "image_url", image_url = { url = "examples/picture.jpg" } } }
+    batch { file("in.jsonl", line("a", picture) .. line("b", picture)), "--concurrency", "1", "--url", vllm.url }
+    local seen = vllm:received(1)
+    vllm:stop()
+    assert.same({ 2, 0 }, { select(2, seen:gsub('"type":"image_url"', "")), select(2, seen:gsub('"uuid"', "")) })
+  end)
 end)
 
 describe("lmm batch refuses", function()

@@ -193,6 +193,7 @@ end
 local function client_options(args)
   local opts = connection.options(args)
   opts.model, opts.timeout, opts.retry = args.model, args.timeout, require "lmm.bulk".retry
+  opts.media_cache = opts.media_cache or false -- to name a picture by its bytes takes longer than to send it once
   return opts
 end
 
