@@ -328,6 +328,18 @@ describe("lmm chat without a terminal", function()
     assert.equal("", run.err)
   end)
 
+  it("goes on with the server and the model of that conversation, where nothing names another", function()
+    if not pcall(require, "luasql.sqlite3") then return pending "lua-sql-sqlite3 is not installed for this Lua" end
+    local second = assert(mock.start { delay = 0, model = "second" })
+    finally(second.stop)
+    local env = { LMM_LOG = program.write("log.db", ""), OPENAI_BASE_URL = "" }
+    os.remove(env.LMM_LOG)
+    cli.answered(program.run({ "chat", "--url", second.url, "-m", "second" }, "What?\n", env))
+    local run = program.run({ "chat", "--continue", "-v" }, "And?\n", env)
+    assert.equal("question: And?\nturn 2, after 2 messages\n", run.out)
+    assert.matches("%[second, ", run.err)
+  end)
+
   it("asks servers and models of the configuration by name", function()
     local second = assert(mock.start { delay = 0, model = "second" })
     finally(second.stop)

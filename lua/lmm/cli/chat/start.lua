@@ -35,7 +35,7 @@ end
 ---@param args table
 ---@param last lmm.LoggedChat?  whose server and model it is, where nothing else says so
 local function connect(args, last, on_retry)
-  local options = logging.apply(connection.options(args, last and last.server), args)
+  local options = logging.apply(connection.options(args, nil, last and last.server), args)
   options.timeout, options.retry = args.timeout, { on_retry = on_retry }
   local is_same = last and (options.base_url or os.getenv "OPENAI_BASE_URL") == last.server
   options.model = args.model or is_same and last.model or nil
