@@ -91,7 +91,8 @@ local walk
 
 local function reference(part, state)
   local has_options = next(part.options or {}) ~= nil
-  local fields = { kind = part.kind, mime = part.mime, filename = part.filename, is_unchecked = part.is_unchecked,
+  local name = part.kind == "file" and part.filename or nil -- servers get no other's
+  local fields = { kind = part.kind, mime = part.mime, filename = name, is_unchecked = part.is_unchecked,
     options = has_options and walk(part.options, state, 1) or nil }
   if part.url then
     fields.url = walk(part.url, state, 1, "url")
