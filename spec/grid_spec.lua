@@ -120,6 +120,15 @@ describe("lmm grid", function()
     assert.same({ 0.5, "half", "What is it?" }, { cell.check, cell.why, cell.question })
   end)
 
+  it("reckons by its prices what each model costs, however that is given", function()
+    local path = file("prices.lua", ([[return { prompts = "p", prices = { mock = { input = 1, output = 2 } },
+      models = { "mock", { base_url = %q, model = "mock", label = "again" } } }]]):format(server.url))
+    answered(grid { path, "--json", file "cells.json" })
+    local cells = assert(json.decode(process.read(file "cells.json"))).cells
+    assert(cells[1].answer.cost > 0)
+    assert.equal(cells[1].answer.cost, cells[2].answer.cost)
+  end)
+
   it("takes from the log what was answered anywhere, unless it is told not to", function()
     local env = { LMM_LOG = file "log.db" }
     answered(program.run({ "ask", "-m", "mock", "-p", "temperature=0", "one" }, nil, env))
@@ -152,6 +161,8 @@ describe("lmm grid", function()
     assert.matches('<failure message="it is &lt;bad&gt;">question: bad</failure>', xml)
     complained(grid { path "error 'boom'", "--ci" }, 1, "the score 0 is below")
     assert.matches("ci.lua:2: boom$", data().cells[1].why)
+    complained(grid { path "return 'no'", "--ci" }, 1, "the score 0 is below")
+    assert.equal("check: it gives true, false or a score from 0 to 1, not a string", data().cells[1].why)
     complained(grid { "--prompt", "x", "--ci" }, 1, "%-%-ci: the grid has no check")
   end)
 

@@ -100,7 +100,7 @@ local function namer(connect, prices)
 end
 
 --- The models of a list. Those that are only named, and the one where there is no list, are made by `by_name`.
-local function find_models(given, by_name)
+local function find_models(given, by_name, prices)
   local list = type(given) == "table" and (given[1] ~= nil or next(given) == nil) and given or { given }
   local found = {}
   for i, item in ipairs(list) do
@@ -112,6 +112,7 @@ local function find_models(given, by_name)
     elseif type(item) == "table" then
       local label, opts = item.label, {}
       for name, value in pairs(item) do if name ~= "label" then opts[name] = value end end
+      opts.prices = opts.prices or prices
       local ok, client = pcall(clients.new, opts)
       if not ok then return fail("models: number %d: %s", i, definitions.place(nil, client):gsub("^.-lmm", "lmm")) end
       entry = { name = client.given_model, client = client, label = label }
@@ -152,7 +153,7 @@ function plans.new(definition, opts)
   if self.prompts then self.images, err = images.find(definition.images, definition.image) end
   if self.images then self.settings, err = settings.find(definition.settings) end
   local by_name = namer(opts.connect or {}, definition.prices)
-  if self.settings then self.models, err = find_models(definition.models, by_name) end
+  if self.settings then self.models, err = find_models(definition.models, by_name, definition.prices) end
   if not self.models then return nil, err end
   self.repeats = definition.repeats or 1
   self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"

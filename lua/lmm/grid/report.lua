@@ -54,7 +54,10 @@ local function check(plan, cell, record)
   row.question = record.question
   local ok, result, why = definitions.call(fn, reply_of(record.answer), row)
   if not ok then return false, "check: " .. definitions.place(plan.path, result) end
-  if type(result) ~= "number" then return result ~= nil and result ~= false, why and tostring(why) end
+  if result == nil or type(result) == "boolean" then return result == true, why and tostring(why) end
+  if type(result) ~= "number" then
+    return false, ("check: it gives true, false or a score from 0 to 1, not a %s"):format(type(result))
+  end
   if result ~= result or result < 0 or result > 1 then
     return false, ("check: a score is from 0 to 1, not %s"):format(tostring(result))
   end
