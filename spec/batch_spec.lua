@@ -317,6 +317,12 @@ describe("lmm batch", function()
     complained(batch { "merge", outs[1], outs[2], outs[3], "-o", folder .. "/./part.1.jsonl" }, 1,
       "'.*/./part.1.jsonl' is the output of a run, which may go on: name another file")
     assert.equal(one, process.read(outs[1]))
+    complained(batch { "merge", outs[1], outs[2], outs[3], "-o", input }, 1, "'.*in.jsonl' holds something else than "
+      .. "results, and would be overwritten: name another file")
+    assert.equal(rows(50), process.read(input))
+    answered(batch { "merge", outs[1], outs[2], outs[3] }) -- over what a merge has written
+    local status = answered(batch { "status", file "part.2.errors.jsonl", outs[2], outs[1], outs[3] })
+    assert.equal(3, select(2, status:gsub("part%.%d%.jsonl: %d+ done, 0 failed[^;]*, shard %d/3", "")))
     complained(batch { "merge", outs[1], outs[1] }, 1, "are both shard 1 of 3")
     complained(batch { "merge", outs[1], file "none.jsonl" }, 1, "no run has written '.*none.jsonl'")
     os.rename(outs[2], file "aside")
@@ -391,8 +397,8 @@ describe("lmm batch", function()
 
   it("sends a picture without a name by which the server would keep it, since mostly a row has its own", function()
     local function reply(body)
-      return { send = ("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(#body,
-        body) }
+      local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+      return { send = head:format(#body) .. body }
     end
     local answer = reply '{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}'
     local vllm = raw.start { { { await = "request" }, reply '{"data":[{"id":"m","owned_by":"vllm"}]}',

@@ -2,6 +2,7 @@
 --- the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
 local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
+local json = require "lmm.json"
 local lines = require "lmm.bulk.lines"
 local paths = require "lmm.bulk.paths"
 
@@ -197,6 +198,15 @@ local function repeated(found, files)
   return select(2, fail("%s of line %d of the input", who, two.line))
 end
 
+--- Whether there is no such file, or nothing in it, or results, as another merge has left them.
+local function may_be_replaced(path)
+  local reader = lines.open(path)
+  local line = reader and reader:next()
+  if reader then reader:close() end
+  local result = line and json.decode(line)
+  return not line or type(result) == "table" and (result.response ~= nil or result.error ~= nil)
+end
+
 --- Joins the outputs of the shards of one run.
 ---@param files string[]  outputs; files of errors among them are passed over
 ---@param path string
@@ -209,6 +219,9 @@ function merge.merge(files, path)
   if #outputs == 0 then return fail "there is no file of results to merge" end
   if journals.read_run(paths.run(path)) then
     return fail("'%s' is the output of a run, which may go on: name another file", path)
+  end
+  if not may_be_replaced(path) then
+    return fail("'%s' holds something else than results, and would be overwritten: name another file", path)
   end
   local runs, found, err
   runs, err = read_runs(outputs)

@@ -302,8 +302,17 @@ function batch.merge(args)
     merged.first_missing[1] and ": lines " .. named or "")
 end
 
+--- Without the files of errors, which stand beside those of answers where a pattern finds both.
+local function of_answers(files)
+  local found = {}
+  for _, path in ipairs(files) do
+    if not path:find "%.errors%.jsonl$" then found[#found + 1] = path end
+  end
+  return found[1] and found or files
+end
+
 function batch.status(args)
-  local files = tail(args.words)
+  local files = of_answers(tail(args.words))
   if #files == 0 then console.misuse "status takes the files of answers" end
   for _, path in ipairs(files) do
     local status, err = require "lmm.bulk".status(path)
