@@ -242,7 +242,7 @@ describe("map with an output", function()
     assert.same({ 3, 3 }, { lmm.map({ 1, 2, 3, 4, 5, 6 }, fn, { output = path }).done,
       #records(folder .. "/out.errors.jsonl") })
     is_well, seen = true, {}
-    local summary = assert(lmm.map({ 1, 2, 3, 4, 5, 6, 7 }, fn, { output = path, retry_errors = true }))
+    local summary = assert(lmm.map({ 1, 2, 3, 4, 5, 6, 7 }, fn, { output = path, retry_errors = true, force = true }))
     table.sort(seen)
     assert.same({ { 2, 4, 6 }, 5, 1 }, { seen, summary.done, summary.failed })
     local failed = records(folder .. "/out.errors.jsonl")
@@ -313,11 +313,28 @@ describe("map with an output", function()
     end
     assert(lmm.map({ 1 }, function() return 1 end, { output = path }))
     _, message = lmm.map(function() end, function() end, { output = path })
-    assert.matches("belongs to another run: items was a table and is now a function: name another output", message)
+    assert.matches("belongs to another run: items was a table and is now a function; rows was 1 and is now none; ",
+      message)
     assert(lmm.map(function() end, function() end, { output = path, force = true }))
     local client = lmm.connect { base_url = "http://127.0.0.1:9/v1", model = "other" }
     _, message = lmm.map(function() end, function() end, { output = path, client = client })
     assert.matches("belongs to another run: model was none and is now other: name another output", message)
+  end)
+
+  it("is refused where the list or the file has other rows, for which old answers would stand", function()
+    local list, rows = { { custom_id = "a", x = 1 }, { custom_id = "b", x = 2 } }, folder .. "/rows.jsonl"
+    local function fn(item) return item.x end
+    assert(lmm.map(list, fn, { output = path }))
+    list[2].x = 3
+    local _, message = lmm.map(list, fn, { output = path })
+    assert.matches("belongs to another run: rows digest was %x+ and is now %x+: name another output", message)
+    clean()
+    shell.write(rows, '{"x":1}\n{"x":2}\n')
+    assert(lmm.map(rows, fn, { output = path }))
+    assert(lmm.map(rows, fn, { output = path }))
+    shell.write(rows, '{"x":1}\n')
+    _, message = lmm.map(rows, fn, { output = path })
+    assert.matches("belongs to another run: rows was 2 and is now 1; rows digest", message)
   end)
 
   it("ends where it cannot write, says so, and goes on later", function()

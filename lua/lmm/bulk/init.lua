@@ -120,6 +120,23 @@ local function open_reader(items, has_output)
   errors.misuse("lmm.map: a list, a function or the path of a file of JSON lines expected, got %s", type(items))
 end
 
+--- Reads the rows of a run with an output once, for their digest; not those that a function gives, each of which comes
+--- once and is known again by its id alone.
+---@return { rows: integer, digest: string }? found, lmm.Error? err
+local function scan(items, output)
+  if type(items) == "function" then return {} end
+  local reader, err = open_reader(items, true)
+  if not reader then return nil, err end
+  local ids, found
+  ids, err = journals.open_ids(output)
+  if ids then
+    found, err = sources.scan(sources.rows(reader, { ids = true }), ids, function() return true end)
+    ids:close()
+  end
+  reader:close()
+  return found, err
+end
+
 --- Runs `fn` for each item. See lmm.map.
 ---@return lmm.MapSummary? summary, string? message, lmm.Error? err
 function bulk.map(items, fn, opts)
@@ -133,11 +150,15 @@ function bulk.map(items, fn, opts)
   if not reader then return errors.public(nil, err) end
   local client = opts.client or require("lmm.client").new { base_url = opts.url, retry = bulk.retry }
   if has_output then
+    local found
+    found, err = scan(items, opts.output)
+    if not found then return errors.public(nil, err) end
     local what = descriptions.new {
       items = type(items) == "string" and items or "a " .. type(items), model = client.given_model,
+      rows = found.rows, rows_digest = found.digest,
     }
     journal, err = journals.open(opts.output, what, { force = opts.force, retry_errors = opts.retry_errors,
-      rows = type(items) == "table" and #items or nil })
+      rows = found.rows })
     if not journal then return errors.public(nil, err) end
   end
   local run = runs.new {

@@ -119,7 +119,8 @@ function ask.all(plan, found, opts, find)
       for _, what in ipairs { "failed", "fresh" } do
         if #run[what] > 0 and not ended[run.output] then
           local _, _, err = bulk.map(run[what], fn, { client = run.client, output = run.output,
-            concurrency = opts.concurrency, retry_errors = what == "failed" or nil, on_progress = report(run),
+            concurrency = opts.concurrency, force = true, -- its rows are known by their ids
+            retry_errors = what == "failed" or nil, on_progress = report(run),
             server_timeout = opts.server_timeout or SERVER_TIMEOUT })
           ended[run.output] = err
         end
