@@ -150,6 +150,19 @@ describe("map", function()
     for i = 1, 40 do assert.equal(i, summary.results[i]) end
   end)
 
+  it("fails a row whose connections alone break, be it the last, and runs all others", function()
+    for _, bad in ipairs { 1, 50, 100 } do
+      for _, limit in ipairs { 1, 8 } do
+        local summary = assert(lmm.map(numbers(100), function(item)
+          sleep(0.1)
+          if item ~= bad then return item end
+          return nil, "reset", { kind = "connect", retryable = true, message = "reset" }
+        end, { concurrency = limit, server_timeout = 10 }))
+        assert.same({ 99, 1, "reset" }, { summary.done, summary.failed, summary.errors[bad].message })
+      end
+    end
+  end)
+
   it("ends with one sentence where a server stays away, and where the key is refused", function()
     local began = fake.loop:now()
     local _, message, err = lmm.map(numbers(1000), function()

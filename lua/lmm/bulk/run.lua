@@ -42,6 +42,7 @@ Run.__index = Run
 
 local run = {}
 
+local MOST_LOSSES = 5 -- connections of one row that break while those of others do not
 local KEPT_FREE, EACH = 16, 2 -- descriptors: for all else, and of a row, which has a socket and may have a medium
 
 --- How many rows can run at a time without running out of files that the process may have open.
@@ -75,6 +76,8 @@ function run.new(opts)
     results = not opts.journal and {} or nil, failures = not opts.journal and {} or nil,
     stopped = nil,     -- the error that ends the run, or true
     lost_since = nil,  -- since when the server cannot be reached
+    lost_last = nil,   -- the row that did not reach it last
+    ended_count = 0,   -- rows of which something has come
     refused_since = nil,
     loss = FIRST_LOSS, last_count = 0, last_time = now, per_second = 0,
   }, Run)
@@ -169,11 +172,16 @@ function Run:read_row()
   return nil, true
 end
 
+--- Those that were put back come first, the one that has waited longest; but where it is the only one, and was lost
+--- last, another row shows whether the server is there.
 function Run:take_row()
-  if self.again_count == 0 then return self:read_row() end
-  local row = self.again[self.again_count]
-  self.again[self.again_count], self.again_count = nil, self.again_count - 1
-  return row
+  local row = self.again[1]
+  if not row or row == self.lost_last and not self.is_read then
+    local new, more = self:read_row()
+    if new or more or not row then return new, more end
+  end
+  self.again_count = self.again_count - 1
+  return table.remove(self.again, 1)
 end
 
 --- Whether a row is left to be run; it is read, and kept.
@@ -201,7 +209,7 @@ function Run:next(running)
   self:tick(now)
   if self.stopped then return nil, running > 0 and self.tick_at or nil end
   local control = self.concurrency
-  local is_unknown = self.tokens and not self.has_ended -- how many tokens a row takes
+  local is_unknown = self.tokens and self.ended_count == 0 -- how many tokens a row takes
   local most = (self.lost_since or is_unknown) and 1 or control.limit
   if running >= most then return nil, self.tick_at end
   local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
@@ -235,12 +243,21 @@ function Run:put_back(row, now, since, patience, err)
     message = ("no row has gone well for %d s, so the run ends: %s"):format(math.floor(now - since), err.message) })
 end
 
+--- Whether a row is itself what breaks its connections: others have ended between, again and again; or it is the only
+--- one that is left, and the server was there for others.
+local function breaks(self, row, now)
+  if row.lost_at ~= self.ended_count then row.lost_at, row.losses = self.ended_count, (row.losses or 0) + 1 end
+  local is_last = self.is_read and self.again_count == 0 and self.ended_count > 0
+  return row.losses >= MOST_LOSSES or is_last and now - self.lost_since >= self.server_timeout
+end
+
 --- Whether it is the server, and not the row, that something was wrong with.
 ---@return boolean
 function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
-    self.lost_since = self.lost_since or now
+    self.lost_since, self.lost_last = self.lost_since or now, row
+    if breaks(self, row, now) then return false end
     self.concurrency:lose(now, self.loss)
     self.loss = math.min(2 * self.loss, LONGEST_LOSS)
     self:put_back(row, now, self.lost_since, self.server_timeout, err)
@@ -300,7 +317,7 @@ function Run:ended(row, value, message, err)
   end
   if is_failure and self:is_servers(row, err, now) then return end
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
-  self.has_ended = true
+  self.lost_last, self.ended_count = nil, self.ended_count + 1
   if is_failure then
     return self:fail(row, type(err) == "table" and err or { message = tostring(message) })
   end
