@@ -97,6 +97,20 @@ describe("a prepared picture", function()
     alike("photo.png", sent, 0.5, 1)
   end)
 
+  for _, row in ipairs {
+    { "colours", "srgb", "photo.png" }, { "grey", "b-w", "grey8.png" },
+  } do
+    it("of " .. row[1] .. " in 32 bit has 8", function()
+      folder.vips("colourspace %s %s b-w", "photo.png", "grey8.png")
+      folder.vips("cast %s %s uint", row[3], "uint.v")
+      folder.vips("copy %s %s --interpretation " .. row[2], "uint.v", "uint.tif")
+      assert.equal("uint", folder.header(path "uint.tif", "format"))
+      local sent = prepared(path "uint.tif", { convert = "png" })
+      assert.equal("uchar", folder.header(sent, "format"))
+      alike(row[3], sent, 0, 0)
+    end)
+  end
+
   it("of CMYK is sRGB", function()
     folder.vips("icc_export %s %s --output-profile cmyk", "photo.png", "cmyk.jpg[Q=95]")
     assert.equal("cmyk", folder.header(path "cmyk.jpg", "interpretation"))

@@ -238,10 +238,11 @@ static VipsImage *shrink(lmm_task *task, VipsImage *image, const char *options) 
   return failed == 0 ? out : NULL;
 }
 
-/* Takes one step of several: `in` is given up, `out` goes on. */
-static VipsImage *step(lmm_task *task, int failed, VipsImage *in, VipsImage *out) {
+/* Takes one step of several: `in` is given up, what is in `out` goes on; by its address, since the call that fills it is
+ * an argument, too, and C evaluates those in any order. */
+static VipsImage *step(lmm_task *task, int failed, VipsImage *in, VipsImage *const *out) {
   g_object_unref(in);
-  if (failed == 0) return out;
+  if (failed == 0) return *out;
   (void)fail_by_vips(task);
   return NULL;
 }
@@ -251,18 +252,18 @@ static VipsImage *settle(lmm_task *task, VipsImage *image) {
   VipsImage *out = NULL;
   VipsInterpretation space = image->Bands < 3 ? VIPS_INTERPRETATION_B_W : VIPS_INTERPRETATION_sRGB;
   if (image->Type != space) {
-    image = step(task, vips_colourspace(image, &out, space, NULL), image, out);
+    image = step(task, vips_colourspace(image, &out, space, NULL), image, &out);
     if (image == NULL) return NULL;
   }
   if (image->BandFmt != VIPS_FORMAT_UCHAR) {
-    image = step(task, vips_cast(image, &out, VIPS_FORMAT_UCHAR, NULL), image, out);
+    image = step(task, vips_cast(image, &out, VIPS_FORMAT_UCHAR, NULL), image, &out);
     if (image == NULL) return NULL;
   }
   if (vips_image_hasalpha(image) && (task->format == LMM_TO_JPEG || task->page > 0)) {
     VipsArrayDouble *white = vips_array_double_newv(1, 255.0);
     int failed = vips_flatten(image, &out, "background", white, NULL);
     vips_area_unref(VIPS_AREA(white));
-    image = step(task, failed, image, out);
+    image = step(task, failed, image, &out);
   }
   return image;
 }
@@ -317,6 +318,8 @@ static void run(lmm_task *task, bool is_alone) {
   if (is_alone) vips_error_clear();
   size_t mapped = 0;
   if (read_file(task, &mapped)) prepare(task);
+  bool is_empty = task->failure == LMM_READY && task->format != LMM_TO_COUNT && task->out_count == 0;
+  if (is_empty) (void)fail(task, LMM_DAMAGED, "the encoder gave no bytes");
   give_back(task, mapped);
   if (is_alone) vips_error_clear();
 }
