@@ -164,6 +164,55 @@ describe("a prepared picture", function()
     end)
   end
 
+  describe("without what its source says beside the pixels", function()
+    local function segment(marker, data) return "\255" .. marker .. build.be(2 + #data, 2) .. data end
+
+    local function entry(tag, kind, count, value)
+      return build.le(tag, 2) .. build.le(kind, 2) .. build.le(count, 4) .. value
+    end
+
+    --- EXIF that says who made it, that it lies on its side, and where it was taken, behind its directory.
+    local EXIF = "Exif\0\0II*\0" .. build.le(8, 4) .. build.le(3, 2) .. entry(271, 2, 4, "ABC\0")
+      .. entry(274, 3, 1, build.le(6, 4)) .. entry(34853, 4, 1, build.le(50, 4)) .. build.le(0, 4)
+      .. build.le(1, 2) .. entry(1, 2, 2, "N\0\0\0") .. build.le(0, 4)
+    local XMP = "http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'>SOMEPLACE</x:xmpmeta>"
+    local IPTC = "Photoshop 3.0\0008BIM" .. build.be(1028, 2) .. "\0\0" .. build.be(14, 4) .. "\28\2\90\0\9SOMEPLACE"
+
+    --- Whether one of vipsheader's lines begins so.
+    local function says(name, words)
+      local lines = shell.output(pixels.BARE .. "vipsheader -a " .. shell.quote(name))
+      return lines:find("\n" .. words, 1, true) ~= nil
+    end
+
+    setup(function()
+      folder.vips("icc_transform %s %s p3", "photo.png", "p3.jpg[Q=95]")
+      local jpeg = shell.read(path "p3.jpg")
+      shell.write(path "said.jpg", jpeg:sub(1, 2) .. segment("\225", EXIF) .. segment("\225", XMP)
+        .. segment("\237", IPTC) .. jpeg:sub(3))
+      for _, name in ipairs { "said.png", "said.webp[lossless]", "said.tif" } do
+        folder.vips("copy %s %s", "said.jpg", name)
+      end
+    end)
+
+    for _, ending in ipairs { "jpg", "png", "webp", "tif" } do
+      for _, format in ipairs { "jpeg", "png", "webp" } do
+        it(("goes as %s of a %s"):format(format, ending), function()
+          local source = path("said." .. ending)
+          for _, field in ipairs { "icc-profile-data", "orientation: 6\n" } do assert.truthy(says(source, field)) end
+          for _, orient in ipairs { true, false } do
+            local sent, part = prepared(source, { convert = format, orient = orient })
+            assert.equal(orient and 160 or 240, part.width)
+            for _, field in ipairs { "exif-ifd0-Make", "exif-ifd3-", "xmp-data", "iptc-data", "photoshop-data",
+              "icc-profile-data", "orientation: 6\n", "exif-ifd0-Orientation: 6" } do
+              assert(not says(sent, field), field)
+            end
+            assert.falsy(shell.read(sent):find("SOMEPLACE", 1, true))
+          end
+        end)
+      end
+    end
+  end)
+
   it("has the size that the part has said", function()
     for _, row in ipairs {
       { { max_side = 100 }, 100, 67 }, { { max_side = 1 }, 1, 1 }, { { max_side = 1568 }, 240, 160 },

@@ -270,6 +270,24 @@ static VipsImage *settle(lmm_task *task, VipsImage *image) {
 
 /* ---- encoding ---- */
 
+/* The picture with nothing beside its pixels than what an animation needs: EXIF, XMP, IPTC, profiles, comments, its
+ * orientation and whatever a loader may add go. The encoders' "strip" is not enough: that of libvips 8.14 keeps all of
+ * them in a WebP. */
+static VipsImage *strip(lmm_task *task, VipsImage *image) {
+  static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, "delay", "loop"};
+  VipsImage *out = NULL;
+  image = step(task, vips_copy(image, &out, NULL), image, &out);
+  if (image == NULL) return NULL;
+  gchar **fields = vips_image_get_fields(image);
+  for (size_t i = 0; fields[i] != NULL; i++) {
+    bool is_kept = false;
+    for (size_t k = 0; k < sizeof kept / sizeof *kept; k++) is_kept = is_kept || strcmp(fields[i], kept[k]) == 0;
+    if (!is_kept) (void)vips_image_remove(image, fields[i]); /* which leaves width, height and their like alone */
+  }
+  g_strfreev(fields);
+  return image;
+}
+
 /* libvips calls this every now and then while it computes. */
 static void look(VipsImage *image, VipsProgress *progress, lmm_task *task) {
   (void)progress;
@@ -307,6 +325,7 @@ static void prepare(lmm_task *task) {
   }
   VipsImage *out = check_size(task, image) ? shrink(task, image, options) : NULL;
   if (out != NULL) out = settle(task, out);
+  if (out != NULL) out = strip(task, out);
   if (out != NULL) (void)encode(task, out);
   if (out != NULL) g_object_unref(out);
   g_object_unref(image);
