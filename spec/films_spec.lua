@@ -269,6 +269,40 @@ describe("the program ffmpeg", function()
     end)
   end)
 
+  it("is ended with all that it has started whatever they do with signals", function()
+    local stubborn = "trap '' TERM INT HUP; while :; do sleep 1; done"
+    local text = ("echo $$ >>%s; sh -c %s & %s"):format(run, shell.quote(("echo $$ >>%s; %s"):format(run, stubborn)),
+      stubborn)
+    local function ends(fn)
+      os.remove(run)
+      with_program(text, fn)
+      local pids = {}
+      for pid in shell.read(run):gmatch "%d+" do pids[#pids + 1] = tonumber(pid) end
+      assert.equal(2, #pids)
+      for _, pid in ipairs(pids) do
+        process.wait_for("the end of " .. pid, function() return not process.runs(pid) end)
+      end
+    end
+    local function part() return lmm.audio("spec/media/sound.flac", { convert = "wav" }) end
+    ends(function()
+      programs.LIMIT = 1
+      assert.matches("took more than 1 seconds", failed(part()))
+    end)
+    ends(function()
+      programs.LIMIT = limit
+      prepare.all({ part() }, function()
+        core.sleep(0.005)
+        local _, count = (shell.read(run) or ""):gsub("\n", "")
+        return count == 2 and { kind = "cancelled" } or nil
+      end)
+      collectgarbage()
+      collectgarbage()
+    end)
+    text = ("sh -c %s & until [ -s %s ]; do sleep 0.1; done; echo $$ >>%s"):format(
+      shell.quote(("echo $$ >>%s; %s"):format(run, stubborn)), run, run)
+    ends(function() failed(part()) end) -- it ends itself, and leaves what it has started
+  end)
+
   for what, source in pairs { file = "spec/media/sound.flac",
     bytes = { bytes = shell.read "spec/media/sound.flac" } } do
     it("is ended, and leaves no files, when nobody has the part of " .. what .. " any more", function()

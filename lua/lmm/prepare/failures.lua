@@ -149,7 +149,7 @@ function failures.of_program(plan, status, text, limits)
   if status == 127 then
     return invalid("%s cannot be prepared: the programs ffmpeg and ffprobe are not installed (on Debian: apt install "
       .. "ffmpeg)", plan.name)
-  elseif status == 124 or status == 137 then
+  elseif status == 137 then
     return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limits.seconds, plan.name)
   end
   if status == 3 or text:find "Stream map '0:[av]:0' matches no streams" then

@@ -10,10 +10,12 @@ programs.LIMIT = 60               -- seconds
 programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
 programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 
--- $from is where the owner is. timeout ends all of its process group.
+-- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes of
+-- the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
-  .. "( ulimit -v %d; timeout -k 1 %d sh -c %s >out 2>err </dev/null & "
-  .. "echo $! >pid; wait $!; echo $? >end.new; mv end.new end ) >/dev/null 2>&1 & (%s) >/dev/null 2>&1 & }"
+  .. "( ulimit -v %d; timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
+  .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
+  .. "(%s) >/dev/null 2>&1 & }"
 
 local function read(path, most)
   local file = io.open(path, "rb")
@@ -36,8 +38,9 @@ local function finalizer(fn)
   return proxy
 end
 
--- While it ends it may still write something into the folder.
-local KILL = "cd %s 2>/dev/null && kill $(cat pid) 2>/dev/null; cd /; "
+-- There is no group yet where timeout has only begun; it hands the signal on then. While it ends it may still write
+-- something into the folder.
+local KILL = "cd %s 2>/dev/null && pid=$(cat pid) && { kill -s KILL -- -$pid || kill $pid; } 2>/dev/null; cd /; "
   .. "for i in 1 2 3 4 5 6 7 8 9; do rm -rf %s && break; sleep 0.2; done 2>/dev/null"
 
 -- Looks each second whether the owner still runs, which may be killed and remove nothing, as long as there is something
@@ -76,7 +79,7 @@ function programs.start(script)
   return setmetatable({ folder = folder, state = state, finalize = finalize, guard = finalizer(finalize) }, Job)
 end
 
---- How it ended: its status, 124 or 137 where its time was up; nil while it runs.
+--- How it ended: its status, 137 where its time was up; nil while it runs.
 ---@return integer? status
 function Job:status()
   local text = read(self.folder .. "/end", 16)
