@@ -305,12 +305,19 @@ describe("what cannot be prepared", function()
         .. (name == "photo.jpg" and "Premature end of input file" or "libpng read error") .. "%)$", message)
     end
     assert.truthy(prepared(path "cut.jpg", { max_side = 100, check = false }))
+    shell.run(pixels.BARE .. "heif-enc -q 90 -o %s %s >/dev/null 2>&1", path "photo.heic", path "photo.png")
+    local heic = shell.read(path "photo.heic")
+    assert.matches("%(libvips says: .*[Uu]nexpected end of file", failed({ bytes = heic:sub(1, #heic - 100) },
+      { max_side = 100, mime = "image/heic" }))
   end)
 
   it("has no decoder", function()
     local heic = shell.read "spec/media/picture.heic":gsub("hvc1", "vvc1")
     assert.equal("the data in bytes is image/heic, and there is no decoder for it: install libheif1 and libde265-0, "
       .. "from Debian 13 on libheif-plugin-libde265", failed({ bytes = heic }, { max_side = 10, mime = "image/heic" }))
+    shell.run(pixels.BARE .. "heif-enc -q 90 -o %s %s >/dev/null 2>&1", path "photo.heic", path "photo.png")
+    heic = shell.read(path "photo.heic"):gsub("hvc1", "vvc1") -- whose size libheif knows all the same
+    assert.matches("is image/heic, and there is no decoder for it", failed({ bytes = heic }, { max_side = 10 }))
     assert.equal("'spec/media/picture.bmp' is image/bmp, which libvips reads by ImageMagick only, and that is not "
       .. "used on pictures that may come from anywhere: convert it to PNG first",
       failed("spec/media/picture.bmp", { max_side = 10 }))

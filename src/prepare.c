@@ -111,12 +111,18 @@ static void give_back(lmm_task *task, size_t mapped) {
 
 /* ---- failures of libvips ---- */
 
-/* What libvips says, in one line without the domain that begins it: the first one, which is nearest to the cause. */
+/* What libvips says, in one line without the domain that begins it: the first one, which is nearest to the cause. Seeks
+ * beyond the end are none: by them libheif finds out how long a file is. */
 static void copy_reason(char *out, size_t capacity, const char *text) {
-  size_t length = strcspn(text, "\n");
-  const char *colon = strstr(text, ": ");
-  const char *reason = colon != NULL && (size_t)(colon - text) < length ? colon + 2 : text;
-  (void)snprintf(out, capacity, "%.*s", (int)(length - (size_t)(reason - text)), reason);
+  static const char seek[] = "bad seek to ";
+  out[0] = '\0';
+  for (size_t length; *text != '\0' && out[0] == '\0'; text += length + (text[length] != '\0')) {
+    length = strcspn(text, "\n");
+    const char *colon = strstr(text, ": ");
+    const char *reason = colon != NULL && (size_t)(colon - text) < length ? colon + 2 : text;
+    if (strncmp(reason, seek, sizeof seek - 1) != 0)
+      (void)snprintf(out, capacity, "%.*s", (int)(length - (size_t)(reason - text)), reason);
+  }
 }
 
 static bool contains(const char *text, const char *word) { return strstr(text, word) != NULL; }
@@ -126,7 +132,7 @@ static bool fail_by_vips(lmm_task *task) {
   char *text = vips_error_buffer_copy();
   copy_reason(task->detail, sizeof task->detail, text);
   task->failure = LMM_DAMAGED;
-  static const char *const unknown[] = {"nsupported codec", "No decoding plugin", "undefined bits per pixel",
+  static const char *const unknown[] = {"Unsupported feature", "No decoding plugin", "undefined bits per pixel",
                                         "class \"pdfload"}; /* libheif's words, and libvips' without poppler */
   for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
     if (contains(text, unknown[i])) task->failure = LMM_NO_DECODER;
