@@ -10,8 +10,8 @@ programs.LIMIT = 60               -- seconds
 programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
 programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 
--- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes of
--- the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
+-- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
+-- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
   .. "( ulimit -v %d; timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
