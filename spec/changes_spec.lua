@@ -75,7 +75,7 @@ describe("chat:question", function()
     assert.is_nil(client:conversation():question(-1))
     chat:edit(1, (table.unpack or unpack)(parts)) -- luacheck: ignore
     assert.matches("^image 1: image/png.*\nquestion: What%?$", assert(chat:ask()).text)
-    assert.error_matches(function() chat:question() end, "takes a number")
+    assert.error_matches(function() chat:question() end, "takes the number of a question, not a nil")
   end)
 
   it("gives a raw part as it is", function()
