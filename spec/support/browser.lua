@@ -76,12 +76,21 @@ local function element(self, selector)
   return "/element/" .. select(2, next(found))
 end
 
+--- Does something with an element; again where the page was drawn anew meanwhile, and has another one in its place.
+local function act(self, selector, what, value)
+  process.wait_for(selector, function()
+    local ok, problem = pcall(self.ask, self, "POST", element(self, selector) .. what, value)
+    if not ok and not tostring(problem):find("stale element", 1, true) then error(problem, 0) end
+    return ok
+  end)
+end
+
 function Browser:click(selector)
-  self:ask("POST", element(self, selector) .. "/click", json.decode "{}")
+  act(self, selector, "/click", json.decode "{}")
 end
 
 function Browser:type(selector, text)
-  self:ask("POST", element(self, selector) .. "/value", { text = text })
+  act(self, selector, "/value", { text = text })
 end
 
 local NAMES = { left = "\238\128\146", up = "\238\128\147", right = "\238\128\148", down = "\238\128\149",
