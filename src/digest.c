@@ -134,7 +134,7 @@ static int digest_new(lua_State *L) {
   luaL_argcheck(L, is_sum, 3, "a SHA-256 in hex expected");
   digest *self = push_digest(L, 1, 2);
   self->is_expected = hex != NULL;
-  for (size_t i = 0; i < count / 2; i++)
+  for (size_t i = 0; hex != NULL && i < SUM; i++)
     self->expected[i] = (unsigned char)(digit(hex[2 * i]) * 16 + digit(hex[2 * i + 1]));
   return 1;
 }

@@ -279,7 +279,7 @@ static VipsImage *settle(lmm_task *task, VipsImage *image) {
 /* The picture with nothing beside its pixels than what an animation needs: EXIF, XMP, IPTC, profiles, comments, its
  * orientation and whatever a loader may add go. The encoders' "strip" is not enough: that of libvips 8.14 keeps all of
  * them in a WebP. */
-static VipsImage *strip(lmm_task *task, VipsImage *image) {
+static VipsImage *strip_metadata(lmm_task *task, VipsImage *image) {
   static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, "delay", "loop"};
   VipsImage *out = NULL;
   image = step(task, vips_copy(image, &out, NULL), image, &out);
@@ -331,7 +331,7 @@ static void prepare(lmm_task *task) {
   }
   VipsImage *out = check_size(task, image) ? shrink(task, image, options) : NULL;
   if (out != NULL) out = settle(task, out);
-  if (out != NULL) out = strip(task, out);
+  if (out != NULL) out = strip_metadata(task, out);
   if (out != NULL) (void)encode(task, out);
   if (out != NULL) g_object_unref(out);
   g_object_unref(image);
