@@ -35,17 +35,11 @@ end
 
 local UNNAMED = "unnamed" -- for a call that names no tool
 
-local function copy_of(value)
-  local copy = {}
-  for key, item in next, value do copy[key] = item end
-  return setmetatable(copy, getmetatable(value)) -- such as lmm.array's
-end
-
 --- The same value, with a null for each number that JSON does not have.
 local function with_finite(value)
   if type(value) == "number" and (value ~= value or math.abs(value) == math.huge) then return json.null end
   if type(value) ~= "table" then return value end
-  local copy = copy_of(value)
+  local copy = json.copy(value)
   for key, item in next, value do copy[key] = with_finite(item) end
   return copy
 end
@@ -64,7 +58,7 @@ local function sendable_function(fn)
   local name = fn.name ~= "" and fn.name or UNNAMED
   local arguments = type(fn.arguments) == "string" and sendable_arguments(fn.arguments) or fn.arguments
   if name == fn.name and arguments == fn.arguments then return fn end
-  local copy = copy_of(fn)
+  local copy = json.copy(fn)
   copy.name, copy.arguments = name, arguments
   return copy
 end
@@ -80,13 +74,13 @@ function calls.sent(message)
     local fn = item["function"]
     local sent = type(fn) == "table" and sendable_function(fn)
     if sent and sent ~= fn then
-      copy = copy or copy_of(list)
-      copy[place] = copy_of(item)
+      copy = copy or json.copy(list)
+      copy[place] = json.copy(item)
       copy[place]["function"] = sent
     end
   end
   if not copy then return message end
-  message = copy_of(message)
+  message = json.copy(message)
   message.tool_calls = copy
   return message
 end

@@ -61,12 +61,6 @@ end
 
 -- ---- out
 
-local function copy_of(value)
-  local copy = {}
-  for key, item in next, value do copy[key] = item end
-  return setmetatable(copy, getmetatable(value)) -- such as lmm.array's
-end
-
 local function is_reserved(key)
   return type(key) == "string" and key:find "^lmm%." ~= nil
 end
@@ -98,7 +92,7 @@ local function plain(value, how, depth)
   for key, item in next, value do
     local result = plain(item, how, depth + 1)
     if is_new or result ~= item then
-      copy = copy or copy_of(value)
+      copy = copy or json.copy(value)
       copy[is_reserved(key) and "lmm." .. key or key] = result
     end
   end
