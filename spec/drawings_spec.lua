@@ -144,7 +144,8 @@ describe("what no server decodes", function()
   end)
 
   it("cannot be decoded here either where libvips has no loader for it", function()
-    local plan = { name = "the data in bytes", from = "image/jxl", is_decoded = true }
+    local plan = { name = "the data in bytes", from = "image/jxl", is_decoded = true,
+      made = { mime = "image/jxl" } }
     local message = failures.of_picture(plan, { word = "decoder", detail = "" }).message
     assert.equal("the data in bytes is a JPEG XL picture (image/jxl), and there is no decoder for it: install a "
       .. "libvips with JPEG XL, as libvips42", message)

@@ -55,14 +55,20 @@ local function damaged(plan, failure)
 end
 
 local function no_decoder(plan, failure)
-  local what = types.describe(plan.from)
-  if failure.detail:find "^VipsForeignLoadMagick" and plan.is_decoded then -- it is not what it begins like
+  local found = plan.made.mime -- which need not be what the caller, or a data: URL, says
+  if plan.is_decoded and not found then
+    return invalid("%s is said to be %s, but its bytes are of no known type, and cannot be prepared", plan.name,
+      plan.from)
+  end
+  found = found or plan.from
+  local what, needs_magick = types.describe(found), failure.detail:find "^VipsForeignLoadMagick"
+  if needs_magick and plan.is_decoded and found == plan.from then -- it is not what it begins like
     return damaged(plan, { detail = "" })
-  elseif failure.detail:find "^VipsForeignLoadMagick" then
+  elseif needs_magick then
     return invalid("%s is %s, which libvips reads by ImageMagick only, and that is not used on pictures that may come "
       .. "from anywhere: convert it to PNG first", plan.name, what)
   end
-  local package = packages[plan.from]
+  local package = packages[found]
   return invalid("%s is %s, and there is no decoder for it: %s", plan.name, what,
     package and "install " .. package or "convert it to PNG or JPEG first")
 end

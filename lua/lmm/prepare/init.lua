@@ -109,7 +109,7 @@ end
 ---@return table? job, lmm.Error? err  result() gives false, then the number, or nil and an error
 function prepare.count_pages(name, source, password)
   return kinds.image.start { name = name, source = source, from = "application/pdf", format = "count", page = 1,
-    options = { password = password } }
+    made = { mime = "application/pdf" }, options = { password = password } }
 end
 
 -- ---- doing it
