@@ -141,6 +141,23 @@ describe("a picture that is to be prepared", function()
     assert.equal("image/png, 4800 x 3200 pixels", told(chat:ask("what?", part))) -- what was begun is not lost
   end)
 
+  it("says what was converted for the server that it was sent to last", function()
+    local tiff = folder.vips("copy %s %s", "photo.png", "photo.tif")
+    local part, given = lmm.image(tiff), lmm.image(tiff, { max_side = 60 })
+    local function sent(dialect)
+      local reply, message = client { dialect = dialect }:conversation():ask("what?", part, given)
+      return { assert(reply, message).text:match "image 1: ([^,]+)", part.mime, part.converted or "", given.converted }
+    end
+    for _ = 1, 2 do
+      assert.same({ "image/jpeg", "image/tiff", "image/tiff", "image/tiff" }, sent "llama.cpp")
+      assert.same({ "image/tiff", "image/tiff", "", "image/tiff" }, sent "vllm")
+    end
+    sent "llama.cpp"
+    assert(client():request("POST", "chat/completions", { model = "mock", messages = {
+      { role = "user", content = { part } } } })) -- which is written as if nobody knew the server
+    assert.is_nil(part.converted)
+  end)
+
   it("counts as time of the call", function()
     local part = lmm.image(large, { convert = "png" })
     local _, message, err = client { model = "mock" }:conversation():ask("what?", part, { timeout = 0.001 })

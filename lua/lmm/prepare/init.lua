@@ -78,16 +78,19 @@ function prepare.plan(part, name, source, wanted, lenient)
   if plan.from ~= part.mime then part.converted = plan.from end
 end
 
---- A part that a server takes in the place of one whose type it does not decode; the part itself where it takes it, or
---- where that is not known. Each is made once.
+--- A part that a server takes in the place of one whose type it does not decode, which says so by `converted`; the part
+--- itself where the server takes it, or where that is not known. Each is made once.
 ---@param part lmm.Part
 ---@param dialect lmm.Dialect?
 ---@return lmm.Part
 function prepare.needs(part, dialect)
+  if part.plan then return part end
   local decodes = dialect and dialect.decodes
   local source = part.source or part.path -- that of a saved part is known by its path alone
   local is_taken = not decodes or not part.media or not source or part.is_unchecked or decodes[part.mime]
-  if is_taken or part.plan or not prepare.takes(part.kind, part.mime) then return part end
+  local is_needed = not is_taken and prepare.takes(part.kind, part.mime)
+  part.converted = is_needed and part.mime or nil
+  if not is_needed then return part end
   if part.derived then return part.derived end
   local media, message = core.media(source)
   if not media then error(errors.new { kind = "invalid", message = message }, 0) end
@@ -98,7 +101,7 @@ function prepare.needs(part, dialect)
   local convert = part.mime == "image/webp" and "jpeg" or nil -- which would stay what it is
   prepare.plan(derived, ("%s, which %s does not decode,"):format(name, dialect.title), source,
     { orient = true, convert = convert })
-  part.derived, part.converted = derived, part.mime
+  part.derived = derived
   return derived
 end
 
