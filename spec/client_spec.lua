@@ -806,7 +806,7 @@ describe("the client", function()
     assert.equal("a", assert(chat:ask "two").text)
     assert.equal(2, #chat.messages)
     local net = fake.net { { status = 503 } }
-    assert.raises("must give seconds or nil, not soon", ask, net, { retry = function() return "soon" end })
+    assert.raises("must give seconds or nil, not \"soon\"", ask, net, { retry = function() return "soon" end })
   end)
 
   it("an api_key function that gives none ends the call, and its reason is told", function()

@@ -7,6 +7,17 @@ local hints = require "lmm.call.hints"
 local server_error = require "lmm.answer.server_error"
 local text = require "lmm.text"
 
+describe("a value in a message", function()
+  for _, row in ipairs {
+    { "a number", 1568, "1568" }, { "a text of digits", "1568", '"1568"' }, { "a fraction", 0.5, "0.5" },
+    { "true", true, "true" }, { "a table", {}, "a table" }, { "a function", print, "a function" },
+    { "a text of several lines", "a\nb\27", '"a b"' }, { "nothing", nil, "nil" },
+    { "a long text", ("x"):rep(1e6), '"' .. ("x"):rep(57) .. '..."' },
+  } do
+    it("that is " .. row[1], function() assert.equal(row[3], text.shown(row[2])) end)
+  end
+end)
+
 describe("a line", function()
   for _, row in ipairs {
     { "plain", "a b", "a b" },

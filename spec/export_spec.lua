@@ -133,7 +133,7 @@ A picture.
   it("has no other options, and there are no other formats", function()
     local chat = begun(MESSAGES)
     assert.raises("media is an option of \"openai\"", chat.export, chat, "markdown", { media = false })
-    assert.raises("chat:export writes \"markdown\" and \"openai\", not html", chat.export, chat, "html")
+    assert.raises("chat:export writes \"markdown\" and \"openai\", not \"html\"", chat.export, chat, "html")
     assert.raises("not nil", chat.export, chat)
     assert.raises("unknown option 'medium'", chat.export, chat, "openai", { medium = false })
     assert.raises("with a colon", chat.export, "openai")

@@ -141,7 +141,7 @@ describe("a film", function()
   it("asks for frames that cannot be", function()
     assert.raises("lmm.video: frames is a whole number from 1 to 1000, not 0", lmm.video, path "film.mp4",
       { frames = 0 })
-    assert.raises("lmm.video: frames is a whole number from 1 to 1000, not x", lmm.video, path "film.mp4",
+    assert.raises("lmm.video: frames is a whole number from 1 to 1000, not \"x\"", lmm.video, path "film.mp4",
       { frames = "x" })
     assert.raises("lmm.video: max_side goes with frames", lmm.video, path "film.mp4", { max_side = 9 })
     assert.raises("lmm.video: frames is not for what the server is to fetch", lmm.video, "https://x.org/a.mp4",
@@ -193,7 +193,7 @@ describe("a sound", function()
       ffmpeg("-f lavfi -i testsrc=duration=1 -c:v mpeg4 %s", path(name))
       assert.equal("'" .. path(name) .. "' has no sound", failed(lmm.audio(path(name), { convert = "wav" })))
     end
-    assert.raises('lmm.audio: convert is "wav", "flac" or "mp3", not ogg', lmm.audio, path "sound.wav",
+    assert.raises('lmm.audio: convert is "wav", "flac" or "mp3", not "ogg"', lmm.audio, path "sound.wav",
       { convert = "ogg" })
   end)
 end)
@@ -398,6 +398,8 @@ describe("a video of frames", function()
     assert.matches("cannot read 'gone.jpg'", message "gone.jpg")
     assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = {} })
     assert.raises("lmm.video: fps is a number above 0, not 0", lmm.video, { frames = { path "photo.jpg" }, fps = 0 })
+    assert.raises("lmm.video: fps is a number above 0, not \"2\"", lmm.video, { frames = { path "photo.jpg" },
+      fps = "2" })
     assert.raises("lmm.video: 'fsp' beside frames: the options are the second", lmm.video, { frames = { "a" },
       fsp = 1 })
     local many = {}

@@ -171,6 +171,7 @@ describe("a PDF that cannot be drawn", function()
 
   it("is asked for in a way that cannot be", function()
     assert.raises("lmm.pages: dpi is a number from 1 to 1200, not 0", lmm.pages, "a.pdf", { dpi = 0 })
+    assert.raises("lmm.pages: dpi is a number from 1 to 1200, not \"150\"", lmm.pages, "a.pdf", { dpi = "150" })
     assert.raises("lmm.pages: first is a whole number from 1 to 100000, not 1.5", lmm.pages, "a.pdf", { first = 1.5 })
     assert.raises("lmm.pages: first is 3, behind last, 2", lmm.pages, "a.pdf", { first = 3, last = 2 })
     assert.raises("lmm.pages: password is a text, not a number", lmm.pages, "a.pdf", { password = 1 })

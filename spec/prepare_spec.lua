@@ -367,11 +367,11 @@ describe("what cannot be prepared", function()
   for _, row in ipairs {
     { "max_side", 0, "a whole number from 1 to 100000, not 0" },
     { "max_side", 1.5, "a whole number from 1 to 100000, not 1.5" },
-    { "max_side", "9", "a whole number from 1 to 100000, not 9" }, { "max_pixels", -1, "a whole number from 1 to" },
+    { "max_side", "9", "a whole number from 1 to 100000, not \"9\"" }, { "max_pixels", -1, "a whole number from 1 to" },
     { "quality", 101, "a whole number from 1 to 100, not 101" },
-    { "convert", "gif", '"jpeg", "png" or "webp", not gif' },
+    { "convert", "gif", '"jpeg", "png" or "webp", not "gif"' },
     { "convert", true, '"jpeg", "png" or "webp", not true' }, { "orient", 1, "true or false, not 1" },
-    { "animated", "yes", "true or false, not yes" },
+    { "animated", "yes", 'true or false, not "yes"' },
   } do
     it(("is asked for by %s = %s"):format(row[1], tostring(row[2])), function()
       assert.raises("lmm.image: " .. row[1] .. " is " .. row[3], lmm.image, path "photo.png", { [row[1]] = row[2] })

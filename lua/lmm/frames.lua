@@ -2,6 +2,7 @@
 local errors = require "lmm.errors"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
+local texts = require "lmm.text"
 
 local frames = {}
 
@@ -59,7 +60,7 @@ function frames.new(source, opts)
   local given, fps = source.frames, source.fps
   if type(given) ~= "table" or #given == 0 then errors.misuse "lmm.video: frames is a list of pictures" end
   if fps ~= nil and not (type(fps) == "number" and fps > 0 and fps < math.huge) then
-    errors.misuse("lmm.video: fps is a number above 0, not %s", tostring(fps))
+    errors.misuse("lmm.video: fps is a number above 0, not %s", texts.shown(fps))
   end
   local options = { fps = fps }
   for name, value in pairs(opts or {}) do options[name] = value end

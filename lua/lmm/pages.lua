@@ -4,6 +4,7 @@ local errors = require "lmm.errors"
 local loops = require "lmm.loop"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
+local texts = require "lmm.text"
 local types = require "lmm.types"
 
 local pages = {}
@@ -15,7 +16,7 @@ local function check_number(name, value, least, most)
   local fits = type(value) == "number" and value >= least and value <= most and (name == "dpi" or value % 1 == 0)
   if not fits then
     errors.misuse("lmm.pages: %s is a %s from %d to %d, not %s", name, name == "dpi" and "number" or "whole number",
-      least, most, tostring(value))
+      least, most, texts.shown(value))
   end
 end
 

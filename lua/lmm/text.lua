@@ -21,6 +21,15 @@ function text.quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
+local SHOWN = 60 -- bytes of a text in a message
+
+--- A value as messages show it: a text in quotes, so that one sees why "9" is no number.
+function text.shown(value)
+  local kind = type(value)
+  if kind == "string" then return '"' .. text.line(value, SHOWN) .. '"' end
+  return (kind == "number" or kind == "boolean" or kind == "nil") and tostring(value) or "a " .. kind
+end
+
 --- In UTF-8: each broken character becomes U+FFFD.
 function text.utf8(given)
   local bad = core.utf8(given)

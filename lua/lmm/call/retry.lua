@@ -1,6 +1,7 @@
 --- How often to try and how long to wait: failures come in, a delay in seconds or nil goes out. A policy is data.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
+local texts = require "lmm.text"
 
 local retry = {}
 
@@ -88,7 +89,7 @@ function retry.delay(policy, failures, headers, goes_elsewhere)
     local delay = policy(attempt, err)
     if delay == nil or delay == false then return nil end
     if type(delay) == "number" and delay >= 0 then return goes_elsewhere and 0 or delay end
-    errors.misuse("retry: the function must give seconds or nil, not %s", tostring(delay))
+    errors.misuse("retry: the function must give seconds or nil, not %s", texts.shown(delay))
   end
   if attempt >= policy.attempts or not retry.is_retryable(err, headers) then return nil end
 

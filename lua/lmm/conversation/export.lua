@@ -8,6 +8,7 @@ local options = require "lmm.options"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
 local request = require "lmm.request"
+local texts = require "lmm.text"
 local types = require "lmm.types"
 
 local export = {}
@@ -136,7 +137,7 @@ local rows = { media = "boolean" }
 function export.export(chat, format, opts)
   opts = options.check("chat:export", rows, opts)
   if format ~= "markdown" and format ~= "openai" then
-    errors.misuse("chat:export writes \"markdown\" and \"openai\", not %s", tostring(format))
+    errors.misuse("chat:export writes \"markdown\" and \"openai\", not %s", texts.shown(format))
   end
   local list, history = {}, chat.history
   for i = 1, history:size() do list[i] = history:at(i) end

@@ -1,6 +1,7 @@
 --- What a grid is: a file of Lua, or a table, comes in; a checked table goes out. See doc/grid.md.
 local errors = require "lmm.errors"
 local options = require "lmm.options"
+local texts = require "lmm.text"
 
 local definition = {}
 
@@ -70,7 +71,7 @@ local function problem_of(given)
   if prompts == nil or type(prompts) == "table" and next(prompts) == nil then return "there are no prompts" end
   local repeats = given.repeats or 1
   if not (repeats >= 1 and repeats % 1 == 0 and repeats < math.huge) then
-    return ("repeats is a whole number, at least 1, not %s"):format(tostring(given.repeats))
+    return ("repeats is a whole number, at least 1, not %s"):format(texts.shown(given.repeats))
   end
   if type(given.images) == "table" and given.images[1] == nil and next(given.images) ~= nil then
     return "images is a list of paths, patterns, URLs and parts"

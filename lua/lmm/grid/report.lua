@@ -2,6 +2,7 @@
 --- it, and a summary goes out.
 local definitions = require "lmm.grid.definition"
 local errors = require "lmm.errors"
+local texts = require "lmm.text"
 
 local report = {}
 
@@ -59,7 +60,7 @@ local function check(plan, cell, record)
     return false, ("check: it gives true, false or a score from 0 to 1, not a %s"):format(type(result))
   end
   if result ~= result or result < 0 or result > 1 then
-    return false, ("check: a score is from 0 to 1, not %s"):format(tostring(result))
+    return false, ("check: a score is from 0 to 1, not %s"):format(texts.shown(result))
   end
   return result, why and tostring(why)
 end

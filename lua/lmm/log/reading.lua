@@ -7,6 +7,7 @@ local json = require "lmm.json"
 local media = require "lmm.log.media"
 local options = require "lmm.options"
 local requests = require "lmm.log.request"
+local texts = require "lmm.text"
 local version = require "lmm.version"
 local words = require "lmm.log.words"
 
@@ -107,7 +108,7 @@ end
 
 local function check_id(where, id)
   if type(id) == "number" and id % 1 == 0 then return end
-  errors.misuse("%s: an id is a whole number, not %s", where, tostring(id))
+  errors.misuse("%s: an id is a whole number, not %s", where, texts.shown(id))
 end
 
 --- See Log:get.

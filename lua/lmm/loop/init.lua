@@ -1,6 +1,7 @@
 --- The loop that everything waits in, and the tasks that run in it. There is one for each Lua state, chosen at the
 --- first call.
 local errors = require "lmm.errors"
+local texts = require "lmm.text"
 
 ---@class lmm.Cell              what a wait is for: a table of the one who waits, of which `set` tells that it happened
 
@@ -56,7 +57,7 @@ end
 ---@param chosen string|lmm.Loop
 function loop.use(chosen)
   if type(chosen) == "string" and not modules[chosen] or type(chosen) ~= "string" and type(chosen) ~= "table" then
-    errors.misuse("lmm.use: \"luv\", \"blocking\", \"nvim\", \"nginx\" or a loop expected, got %s", tostring(chosen))
+    errors.misuse("lmm.use: \"luv\", \"blocking\", \"nvim\", \"nginx\" or a loop expected, got %s", texts.shown(chosen))
   end
   if current and current ~= chosen and chosen ~= current.name then
     errors.misuse("lmm.use: a loop is in use already; call it first of all")

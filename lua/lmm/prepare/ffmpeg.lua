@@ -4,7 +4,7 @@ local core = require "lmm.core"
 local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
 local programs = require "lmm.prepare.programs"
-local quote = require "lmm.text".quote
+local texts = require "lmm.text"
 
 local ffmpeg = { film = {}, sound = {} }
 
@@ -39,14 +39,14 @@ end
 --- Starts a script that reads the source at "$source". Bytes are moved into the program's folder, with which they go.
 local function start(plan, script)
   local path, name = plan.source.path, nil
-  local source = path and path:find "^/" and "source=" .. quote("file:" .. path)
-    or path and 'source="file:$from/"' .. quote(path)
+  local source = path and path:find "^/" and "source=" .. texts.quote("file:" .. path)
+    or path and 'source="file:$from/"' .. texts.quote(path)
   if not path then
     name = write_temporary(plan.source.bytes)
     if not name then
       return nil, failures.invalid("%s cannot be prepared: there is no place for a temporary file", plan.name)
     end
-    source = ("mv %s source && source=file:source"):format(quote(name))
+    source = ("mv %s source && source=file:source"):format(texts.quote(name))
   end
   local job, message = programs.start(source .. "\n" .. HAS_PROGRAMS .. script)
   if job then return job end
@@ -79,7 +79,7 @@ end
 local function whole(most)
   return function(value)
     local fits = type(value) == "number" and value >= 1 and value <= most and value % 1 == 0
-    return not fits and ("a whole number from 1 to %d, not %s"):format(most, tostring(value))
+    return not fits and ("a whole number from 1 to %d, not %s"):format(most, texts.shown(value))
   end
 end
 
@@ -147,7 +147,7 @@ local mimes = { wav = "audio/wav", flac = "audio/flac", mp3 = "audio/mpeg" }
 
 ffmpeg.sound.rows = {
   convert = function(value)
-    return not codecs[value] and ("\"wav\", \"flac\" or \"mp3\", not %s"):format(tostring(value))
+    return not codecs[value] and ("\"wav\", \"flac\" or \"mp3\", not %s"):format(texts.shown(value))
   end,
 }
 

@@ -2,6 +2,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
+local shown = require "lmm.text".shown
 local version = require "lmm.version"
 
 local pictures = {}
@@ -27,12 +28,12 @@ local animations = { ["image/gif"] = true, ["image/webp"] = true }
 local function whole(least, most)
   return function(value)
     local fits = type(value) == "number" and value >= least and value <= most and value % 1 == 0
-    return not fits and ("a whole number from %d to %d, not %s"):format(least, most, tostring(value))
+    return not fits and ("a whole number from %d to %d, not %s"):format(least, most, shown(value))
   end
 end
 
 local function flag(value)
-  return type(value) ~= "boolean" and ("true or false, not %s"):format(tostring(value))
+  return type(value) ~= "boolean" and ("true or false, not %s"):format(shown(value))
 end
 
 --- The options, and what is wrong with a value.
@@ -44,7 +45,7 @@ pictures.rows = {
   animated = flag,
   convert = function(value)
     local is_known = value == "jpeg" or value == "png" or value == "webp"
-    return not is_known and ("\"jpeg\", \"png\" or \"webp\", not %s"):format(tostring(value))
+    return not is_known and ("\"jpeg\", \"png\" or \"webp\", not %s"):format(shown(value))
   end,
 }
 
