@@ -401,6 +401,10 @@ describe("media that lmm ask prepares", function()
     assert.matches("image 1: image/png, 300 x 150",
       answered(lmm({ "ask", "q", "-a", "-", "--page", "1" }, shell.read(pdf))))
     complained(lmm { "ask", "q", "-a", pdf, "--page", "3" }, 1, "two.pdf' has 2 pages, and no page 3")
+    complained(lmm { "ask", "q", "-i", pdf }, 1,
+      "two.pdf' is application/pdf, not image: %-%-page 1%-3 draws its pages, %-a takes any medium")
+    local sound = shell.write(folder.path "a.aiff", "FORM\0\0\0\20AIFF")
+    complained(lmm { "ask", "q", "-a", sound }, 1, "no server is known to decode: convert it to WAV or FLAC\n")
     local locked = folder.path "locked.pdf"
     shell.run(pixels.BARE .. "qpdf --encrypt secret owner 128 --use-aes=y -- %s %s 2>/dev/null || true", pdf, locked)
     complained(lmm { "ask", "q", "-a", locked, "--page", "1" }, 1,

@@ -31,7 +31,9 @@ local takes = {
     video = "is audio/webm, not video: lmm.audio takes it" },
   { "a WAV", wav, audio = "audio/wav",
     image = "is audio/wav, not image: lmm.audio takes it (pass { mime = \"image/..." },
-  { "a PDF", "%PDF-1.4\n", file = "application/pdf", image = "is application/pdf, not image: lmm.file takes it" },
+  { "a PDF", "%PDF-1.4\n", file = "application/pdf",
+    image = "is application/pdf, not image: lmm.pages draws its pages, lmm.file takes it (pass { mime",
+    audio = "is application/pdf, not audio: lmm.file takes it (pass { mime" },
   { "a JPEG", build.jpeg {}, image = "image/jpeg", audio = "is image/jpeg, not audio: lmm.image takes it" },
   { "a JPEG without its end", build.jpeg {}:sub(1, -3), image = "image/jpeg" },
   { "a ZIP", "PK\3\4\20\0", image = "is a ZIP archive (application/zip), not image: lmm.file takes it",
@@ -50,7 +52,9 @@ local takes = {
       .. "PNG with Ghostscript, which is not run here on files that may come from anywhere: gs -dSAFER" },
   { "an AIFF", "FORM" .. be(20, 4) .. "AIFF",
     audio = "is an AIFF sound (audio/aiff), which no server is known to decode: "
-    .. "convert it to WAV or FLAC" },
+    .. "pass { convert = \"wav\" } to lmm.audio (mime or check = false sends it as it is)",
+    image = "is an AIFF sound (audio/aiff), which no server is known to decode: "
+    .. "pass { convert = \"wav\" } to lmm.audio (mime or" },
   { "a PNG cut short", build.png {}:sub(1, -13), image = "is cut short: it has no IEND, with which a PNG ends (check = "
     .. "false sends it as it is)", file = "image/png" },
   { "a WAV cut short", wav:sub(1, -10), audio = "is cut short: its RIFF header tells of 52 bytes, and 43 are there" },

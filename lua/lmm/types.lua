@@ -49,7 +49,7 @@ local names = {
 }
 
 --- What no server decodes that is known, by the kind of part that it would be, and what to do.
-local TO_PNG = "convert it to PNG or JPEG"
+local TO_PNG, TO_WAV = "convert it to PNG or JPEG", 'pass { convert = "wav" } to lmm.audio'
 local refused = {
   image = {
     ["image/svg+xml"] = "draw it as PNG, as with rsvg-convert", ["image/jxl"] = TO_PNG,
@@ -61,8 +61,8 @@ local refused = {
     ["application/dicom"] = TO_PNG,
   },
   audio = {
-    ["audio/aiff"] = "convert it to WAV or FLAC", ["audio/midi"] = "play it into a WAV first",
-    ["audio/x-caf"] = "convert it to WAV or FLAC", ["audio/basic"] = "convert it to WAV or FLAC",
+    ["audio/aiff"] = TO_WAV, ["audio/midi"] = "play it into a WAV first", ["audio/x-caf"] = TO_WAV,
+    ["audio/basic"] = TO_WAV,
   },
   video = {},
   file = {},

@@ -112,8 +112,9 @@ local function check_bytes(self, name, info, opts)
     invalid(self, "%s is %s, not audio: %s takes it (mime = \"audio/%s\" sends it for its sound)", name, self.mime,
       takers[kind], self.mime:match "[^/]+$")
   elseif kind ~= self.kind then
-    invalid(self, "%s is %s, not %s: %s takes it (%s)", name, types.describe(self.mime), self.kind, takers[kind],
-      advice(self))
+    local can_be_drawn = self.kind == "image" and self.mime == "application/pdf"
+    invalid(self, "%s is %s, not %s: %s%s takes it (%s)", name, types.describe(self.mime), self.kind,
+      can_be_drawn and "lmm.pages draws its pages, " or "", takers[kind], advice(self))
   elseif info.cut then
     invalid(self, "%s is cut short: %s (check = false sends it as it is)", name, info.cut)
   end
