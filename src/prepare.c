@@ -26,8 +26,9 @@ static void say_nothing(const gchar *domain, GLogLevelFlags level, const gchar *
   (void)domain, (void)level, (void)message, (void)data;
 }
 
-/* libvips holds lines of a picture back, in case that they are asked for again: a thousand of them, by the height of the
- * tiles that it otherwise works in. No more than a few dozen ever are here, where one thread goes from top to bottom. */
+/* libvips holds lines of a picture back, in case that they are asked for again: a thousand of them, by the height of
+ * the tiles that it otherwise works in. No more than a few dozen ever are here, where one thread goes from top to
+ * bottom. */
 static void keep_little(void) {
   char name[] = "lmm", height[] = "--vips-tile-height=8", strip[] = "--vips-fatstrip-height=8";
   char *words[] = {name, height, strip, NULL}, **left = words;
@@ -70,8 +71,8 @@ static bool fail_to_read(lmm_task *task) {
   return fail(task, errno == ENOMEM ? LMM_NO_MEMORY : LMM_UNREADABLE, strerror(errno));
 }
 
-/* In pages of its own, which go back to the system with the picture: the C library would keep memory of this size from
- * then on in the heap of each thread. */
+/* In pages of its own, which go back to the system with the picture: the C library would keep memory of this size
+ * from then on in the heap of each thread. */
 static bool read_all(lmm_task *task, int fd, size_t *mapped) {
   struct stat status;
   if (fstat(fd, &status) != 0) return fail_to_read(task);
@@ -111,8 +112,8 @@ static void give_back(lmm_task *task, size_t mapped) {
 
 /* ---- failures of libvips ---- */
 
-/* What libvips says, in one line without the domain that begins it: the first one, which is nearest to the cause. Seeks
- * beyond the end are none: by them libheif finds out how long a file is. */
+/* What libvips says, in one line without the domain that begins it: the first one, which is nearest to the cause.
+ * Seeks beyond the end are none: by them libheif finds out how long a file is. */
 static void copy_reason(char *out, size_t capacity, const char *text) {
   static const char seek[] = "bad seek to ";
   out[0] = '\0';
@@ -206,8 +207,8 @@ static bool is_drawing(VipsImage *image) {
          vips_image_get_string(image, VIPS_META_LOADER, &loader) == 0 && strncmp(loader, "svgload", 7) == 0;
 }
 
-/* The size as shown, which becomes the task's; false where it is more than is decoded. A drawing is drawn as large as it
- * is wanted, whatever it says. */
+/* The size as shown, which becomes the task's; false where it is more than is decoded. A drawing is drawn as large as
+ * it is wanted, whatever it says. */
 static bool check_size(lmm_task *task, VipsImage *image) {
   bool is_turned = task->orient && vips_image_get_orientation_swap(image);
   uint32_t width = (uint32_t)image->Xsize, height = (uint32_t)vips_image_get_page_height(image);
@@ -244,8 +245,8 @@ static VipsImage *shrink(lmm_task *task, VipsImage *image, const char *options) 
   return failed == 0 ? out : NULL;
 }
 
-/* Takes one step of several: `in` is given up, what is in `out` goes on; by its address, since the call that fills it is
- * an argument, too, and C evaluates those in any order. */
+/* Takes one step of several: `in` is given up, what is in `out` goes on; by its address, since the call that fills it
+ * is an argument, too, and C evaluates those in any order. */
 static VipsImage *step(lmm_task *task, int failed, VipsImage *in, VipsImage *const *out) {
   g_object_unref(in);
   if (failed == 0) return *out;
@@ -277,8 +278,8 @@ static VipsImage *settle(lmm_task *task, VipsImage *image) {
 /* ---- encoding ---- */
 
 /* The picture with nothing beside its pixels than what an animation needs: EXIF, XMP, IPTC, profiles, comments, its
- * orientation and whatever a loader may add go. The encoders' "strip" is not enough: that of libvips 8.14 keeps all of
- * them in a WebP. */
+ * orientation and whatever a loader may add go. The encoders' "strip" is not enough: that of libvips 8.14 keeps all
+ * of them in a WebP. */
 static VipsImage *strip_metadata(lmm_task *task, VipsImage *image) {
   static const char *const kept[] = {VIPS_META_PAGE_HEIGHT, "delay", "loop"};
   VipsImage *out = NULL;
