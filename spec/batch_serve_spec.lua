@@ -121,6 +121,54 @@ describe("lmm batch --serve", function()
     check_once(8)
   end)
 
+  --- Rows of chat; those of these numbers kill the server.
+  local function write_poison(count, poison)
+    local is_poison = {}
+    for _, i in ipairs(poison) do is_poison[i] = true end
+    local out = assert(io.open(file "in.jsonl", "wb"))
+    for i = 1, count do
+      out:write(json.encode { custom_id = "r" .. i, url = "/v1/chat/completions",
+        body = { messages = { { role = "user", content = is_poison[i] and "poison" or "q" } } } }, "\n")
+    end
+    out:close()
+  end
+
+  local POISONED = { LUA, "spec/support/model_server.lua", "poisoned" }
+
+  for _, row in ipairs {
+    { "in the middle", 60, { 20 } }, { "at the beginning", 30, { 1 } }, { "at the end", 30, { 30 } },
+    { "alone", 1, { 1 } }, { "several of them, side by side, too", 60, { 10, 25, 26, 27, 45 } },
+  } do
+    it("has a row that kills the server as an error, and the others done: " .. row[1], function()
+      write_poison(row[2], row[3])
+      local run = program.run(words({ "-m", "tiny" }, POISONED))
+      local bad = #row[3]
+      assert.matches(("lmm: %d of %d rows failed: [^\n]*\n$"):format(bad, row[2]), run.err)
+      assert.equal(1, run.status)
+      local _, done = process.read(file "out.jsonl"):gsub("\n", "")
+      local failed, lines = process.read(file "out.errors.jsonl"), {}
+      for text in failed:gmatch "[^\n]+" do
+        local record = json.decode(text)
+        lines[#lines + 1] = record.line
+        assert.matches("^the server died each time that this row ran, the last time alone: the server 'sh' ended with "
+          .. "exit code 7", record.error.message)
+      end
+      table.sort(lines)
+      assert.same({ row[2] - bad, row[3] }, { done, lines })
+      starts()
+    end)
+  end
+
+  it("blames no row where the server dies of every one", function()
+    local all = {}
+    for i = 1, 20 do all[i] = i end
+    write_poison(20, all)
+    local run = program.run(words({ "-m", "tiny" }, POISONED))
+    assert.matches("exit code 7[^\n]*; it had been started again 3 times %(%-%-restarts%)\n$", run.err)
+    assert.same({ 1, 4, "", "" },
+      { run.status, starts(), process.read(file "out.jsonl"), process.read(file "out.errors.jsonl") })
+  end)
+
   it("ends when it has died too often, and goes on when it is run again", function()
     write_rows(30, 0.3)
     local run = program.run(words({ "--restarts", "1", "--concurrency", "4" }, nil, "(sleep 0.6; kill -9 $$) &"))

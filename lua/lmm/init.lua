@@ -132,7 +132,8 @@ end
 
 --- Runs `fn(item, client)` for each item as tasks, a number of them at a time that finds itself, in constant memory.
 --- With `output` what each row gave is kept in a file of JSON lines, and the same call goes on from there however it
---- ended.
+--- ended. Where `fn` raises, the rows that run are cancelled, lmm.map raises the same, and the next call runs that row
+--- again: a failure of one row is what `fn` returns as nil and a message.
 ---@param items any[]|string|(fun(): any)  a list, the path of a file of JSON lines, or a function that gives the next
 --- item
 ---@param fn fun(item: any, client: lmm.Client): any  returns a reply, or any value; nil and a message for a failure

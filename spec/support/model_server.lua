@@ -26,7 +26,13 @@ local function dying(path)
   return path == "/health" and 503 or 500, '{"error":{"message":"EngineCore encountered an issue"}}'
 end
 
--- What each flaw answers to a path, in place of what is right.
+--- Dies of one question, as a server does whose engine cannot take what one row sends.
+local function poisoned(path, body)
+  if body:find("poison", 1, true) then os.exit(7) end
+  return path:find "chat" and 200 or nil, ANSWER
+end
+
+-- What each flaw answers to a path and a body, in place of what is right.
 local flaws = {
   loading = function() -- as llama-server does while it loads
     requests = requests + 1
@@ -39,6 +45,7 @@ local flaws = {
   noise = function() end,
   stubborn = function() end,
   dying = dying,
+  poisoned = poisoned,
 }
 
 local flaw, port = arg[1], tonumber(arg[3])
@@ -61,7 +68,7 @@ if flaw == "noise" then
   end))
 else
   assert(http.serve { port = port, on_request = function(request, response)
-    local status, body = find_flaw(request.path)
+    local status, body = find_flaw(request.path, request.body)
     if not status then status, body = 200, request.path == "/v1/models" and MODELS or "" end
     response:send(status, JSON, body)
   end })

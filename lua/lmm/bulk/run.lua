@@ -43,6 +43,7 @@ Run.__index = Run
 local run = {}
 
 local MOST_LOSSES = 5 -- connections of one row that break while those of others do not
+local SUSPECT_DEATHS = 2 -- of the run's own server; a row that ran at so many runs alone from then on
 local KEPT_FREE, EACH = 16, 2 -- descriptors: for all else, and of a row, which has a socket and may have a medium
 
 --- How many rows can run at a time without running out of files that the process may have open.
@@ -77,7 +78,9 @@ function run.new(opts)
     stopped = nil,     -- the error that ends the run, or true
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
+    suspect = nil,     -- the row that runs alone, since the server may die of it, until something comes of a row
     ended_count = 0,   -- rows of which something has come
+    blamed_at = 0,     -- that count when a row was found to have killed the server
     refused_since = nil,
     loss = FIRST_LOSS, last_count = 0, last_time = now, per_second = 0,
   }, Run)
@@ -99,9 +102,24 @@ end
 --- Goes on, with a client of a server that is new: what the one before has lost or refused counts no more.
 ---@param client lmm.Client
 function Run:resume(client)
-  self.is_held, self.waits_for, self.lost_since, self.refused_since = nil, nil, nil, nil
+  self.is_held, self.waits_for, self.lost_since, self.refused_since, self.suspect = nil, nil, nil, nil, nil
   self.client, self.loss, self.concurrency.held_until = client, FIRST_LOSS, -math.huge
   if self.cell then self.loop:wake(self.cell) end
+end
+
+--- The run's own server has died. Whether it died of a row: of one that ran at earlier deaths, too, and now alone,
+--- while others have gone well since that was found of a row, or none is left. The row is an error then.
+---@param err lmm.Error  what the server died with
+---@return boolean
+function Run:blame(err)
+  local row = self.suspect
+  if not row then return false end
+  local is_last = self.is_read and (not self.again[1] or self.again[1] == row)
+  if self.ended_count == self.blamed_at and not is_last then return false end
+  self.suspect, self.blamed_at = nil, self.ended_count
+  row.blame = errors.new { kind = "connect",
+    message = "the server died each time that this row ran, the last time alone: " .. err.message }
+  return true
 end
 
 --- How far it is.
@@ -172,16 +190,25 @@ function Run:read_row()
   return nil, true
 end
 
+--- Whether the run's own server may have died of this row.
+local function is_suspect(row)
+  return row and row.deaths and row.deaths >= SUSPECT_DEATHS
+end
+
 --- Those that were put back come first, the one that has waited longest; but where it is the only one, and was lost
---- last, another row shows whether the server is there.
+--- last, another row shows whether the server is there, and whether it answers any, before one is suspected.
 function Run:take_row()
   local row = self.again[1]
-  if not row or row == self.lost_last and not self.is_read then
+  local is_doubtful = row == self.lost_last or is_suspect(row) and self.ended_count == self.blamed_at
+  if not row or is_doubtful and not self.is_read then
     local new, more = self:read_row()
     if new or more or not row then return new, more end
   end
   self.again_count = self.again_count - 1
-  return table.remove(self.again, 1)
+  table.remove(self.again, 1)
+  if not row.blame then return row end
+  self:fail(row, row.blame)
+  return nil, true
 end
 
 --- Whether a row is left to be run; it is read, and kept.
@@ -210,7 +237,8 @@ function Run:next(running)
   if self.stopped then return nil, running > 0 and self.tick_at or nil end
   local control = self.concurrency
   local is_unknown = self.tokens and self.ended_count == 0 -- how many tokens a row takes
-  local most = (self.lost_since or is_unknown) and 1 or control.limit
+  local is_alone = self.lost_since or is_unknown or self.suspect or is_suspect(self.again[1])
+  local most = is_alone and 1 or control.limit
   if running >= most then return nil, self.tick_at end
   local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
     self.tokens and self.tokens.next_time or now)
@@ -223,6 +251,7 @@ function Run:next(running)
   end
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
+  if is_suspect(row) then self.suspect = self.suspect or row end
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -257,6 +286,7 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
+    if err.is_death then row.deaths = (row.deaths or 0) + 1 end
     if breaks(self, row, now) then return false end
     self.concurrency:lose(now, self.loss)
     self.loss = math.min(2 * self.loss, LONGEST_LOSS)
@@ -317,7 +347,7 @@ function Run:ended(row, value, message, err)
   end
   if is_failure and self:is_servers(row, err, now) then return end
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
-  self.lost_last, self.ended_count = nil, self.ended_count + 1
+  self.lost_last, self.suspect, self.ended_count = nil, nil, self.ended_count + 1
   if is_failure then
     return self:fail(row, type(err) == "table" and err or { message = tostring(message) })
   end

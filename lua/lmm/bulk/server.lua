@@ -1,6 +1,6 @@
 --- The model server of a run's own: a run and what lmm.serve takes come in; the run waits until the server answers, and
 --- while it is started again after its death. No row pays for that: what went wrong with one while the server died is
---- the server's failure, so the row is run again.
+--- the server's failure, so the row is run again; but for one that is found to be what the server dies of.
 local errors = require "lmm.errors"
 
 ---@class lmm.RunServerOptions
@@ -38,6 +38,7 @@ local function guard(self, fn)
     local lives = keeper.starts == starts and keeper.server and keeper.server:is_running()
     if lives and not (is_doubtful(err) and is_ill(client)) then return value, message, err end
     local lost = errors.new { kind = "connect", retryable = true, message = "the server died: " .. err.message }
+    lost.is_death = true
     return nil, lost.message, lost
   end
 end
@@ -63,6 +64,7 @@ function RunServer:start()
   self.keeper = require("lmm.server").keep {
     serve = serve, restarts = opts.restarts,
     on_ready = function(kept) run:resume(kept.client) end,
+    explains = function(err) return run:blame(err) end,
     on_down = function()
       run:hold "the server is started again"
       line = ""

@@ -11,7 +11,8 @@ local RESTART_DELAY = 0.5 -- seconds: whoever ends a whole job, as Slurm does, t
 
 ---@class lmm.KeeperOptions
 ---@field serve table        what lmm.serve takes; each start after the first has a log of its own: LOG.2, LOG.3 ...
----@field restarts integer   how often it is started again
+---@field restarts integer   how often it is started again, counted anew after a death that something else explains
+---@field explains (fun(err: lmm.Error): boolean)?  whether something else than the server is known to have ended it
 ---@field on_ready fun(server: lmm.Server)  it answers
 ---@field on_down fun(err: lmm.Error)       it has died, and is to be started again
 ---@field on_restart fun(err: lmm.Error, count: integer)  that is done now, for the count-th time
@@ -20,6 +21,7 @@ local RESTART_DELAY = 0.5 -- seconds: whoever ends a whole job, as Slurm does, t
 ---@class lmm.Keeper
 ---@field server lmm.Server?  while it answers
 ---@field starts integer
+---@field deaths integer      that count
 local Keeper = {}
 Keeper.__index = Keeper
 
@@ -63,12 +65,14 @@ local function run(self)
     local problem = live(self)
     if not problem or self.is_stopping then return end
     local dead = self.server
-    local is_last = self.starts > self.opts.restarts or self.starts == 1 and not dead
+    local is_explained = dead and self.opts.explains and self.opts.explains(problem)
+    self.deaths = is_explained and 1 or self.deaths + 1
+    local is_last = self.deaths > self.opts.restarts or self.starts == 1 and not dead
     self.server = nil
     if is_last then self.opts.on_end(problem) else self.opts.on_down(problem) end
     if dead then dead:stop() end
     if is_last or not wait(RESTART_DELAY) then return end
-    self.opts.on_restart(problem, self.starts)
+    self.opts.on_restart(problem, self.deaths)
   end
 end
 
@@ -77,7 +81,7 @@ end
 ---@return lmm.Keeper
 function keeper.start(opts)
   serve.check(opts.serve)
-  local self = setmetatable({ opts = opts, starts = 0 }, Keeper)
+  local self = setmetatable({ opts = opts, starts = 0, deaths = 0 }, Keeper)
   self.task = loops.go(function() run(self) end, function(ok, problem)
     if ok then return end
     self.raised = { problem }
