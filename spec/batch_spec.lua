@@ -195,6 +195,16 @@ describe("lmm batch", function()
     assert.same({ 2, "" }, { #records(), process.read(file "out.errors.jsonl") })
   end)
 
+  it("says what is missing where only the rows that failed were run again", function()
+    local bad = { body = { messages = { { role = "user", content = "q" } }, mock = { status = 400 } } }
+    local input = file("in.jsonl", line("a", nil, bad) .. line("b", nil, bad) .. rows(5))
+    complained(batch { input, "--max-errors", "0", "--concurrency", "1" }, 1, "1 rows failed, more than the 0")
+    complained(batch { input, "--retry-errors" }, 1, "^lmm: 1 of 7 rows failed: .*out.errors.jsonl says why "
+      .. "%(%-%-retry%-errors runs them again%); 6 rows have not run yet, which the same command without "
+      .. "%-%-retry%-errors runs\n$")
+    complained(batch { input }, 1, "^lmm: 2 of 7 rows failed")
+  end)
+
   it("does the others where a row in a hundred is bad, and says of each why", function()
     local lines, bad = {}, { [50] = "{no json\n", [150] = line("gone", { { type = "image_url",
       image_url = { url = file "gone.jpg" } } }), [250] = line("refused", "q", { body = { mock = { status = 400 },

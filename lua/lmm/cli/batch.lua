@@ -217,19 +217,24 @@ local function print_summary(summary)
   console.write(require "lmm.json".encode(summary) .. "\n")
 end
 
---- Says what failed; gives the exit status.
+--- Says what failed and what is missing; gives the exit status.
 ---@param total integer  rows that were found before anything was sent
 local function conclude(args, total, summary, message, err)
   summary = summary or err and err.summary
   if args.summary and summary then print_summary(summary) end
   if message then return nil, message, err end
-  local missing = total - summary.done - summary.failed
-  if missing > 0 and not args.retry_errors then
-    return nil, ("%d rows are missing: the input has changed while it was read"):format(missing)
+  local said, ended = {}, summary.done + summary.failed -- of other inputs, too, where --force has gone on
+  local missing = total - ended
+  if summary.failed > 0 then
+    said[1] = ("%d of %d rows failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
+      math.max(total, ended), (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
   end
-  if summary.failed == 0 then return true end
-  return nil, ("%d of %d rows failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
-    summary.done + summary.failed, (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
+  if missing > 0 then
+    said[#said + 1] = (args.retry_errors and "%d rows have not run yet, which the same command without --retry-errors "
+      .. "runs" or "%d rows are missing: the input has changed while it was read"):format(missing)
+  end
+  if #said == 0 then return true end
+  return nil, table.concat(said, "; ")
 end
 
 function batch.answer(args)
