@@ -250,6 +250,36 @@ describe("map with an output", function()
     assert.matches("^even %d$", failed[1].error.message)
   end)
 
+  it("counts no error of a row that was answered in a run that was killed, and takes it away", function()
+    local errors_path = folder .. "/out.errors.jsonl"
+    local function run(failing, opts)
+      return lmm.map({ 1, 2, 3, 4 }, function(item)
+        if failing[item] then return nil, failing[item] end
+        return item
+      end, opts)
+    end
+    assert.equal(3, run({ "no", "no", "no" }, { output = path }).failed)
+    local ended = program.run([[
+      local path = ...
+      require("lmm").map({ 1, 2, 3, 4 }, function(item)
+        if item == 3 then os.execute "kill -9 $PPID" end
+        if item == 2 then return nil, "still no" end
+        return item
+      end, { output = path, retry_errors = true, concurrency = 1 })]], { path })
+    assert.same({ 137, 4 }, { ended.status, #records(errors_path) }) -- rows 1 and 2, once more 2, and 3
+    local status = require("lmm.bulk").status(path)
+    assert.same({ 2, 2 }, { status.done, status.failed })
+    local merged = assert(require("lmm.bulk").merge({ path }, folder .. "/all.jsonl"))
+    assert.same({ 2, 2, 2 }, { merged.lines, merged.missing, merged.failed })
+    local summary = assert(run({}, { output = path }))
+    assert.same({ 2, 2 }, { summary.done, summary.failed })
+    local lines = {}
+    for i, record in ipairs(records(errors_path)) do lines[i] = record.line end
+    assert.same({ 2, 3 }, lines)
+    assert.equal(0, assert(run({}, { output = path, retry_errors = true })).failed)
+    assert.equal("", shell.read(errors_path))
+  end)
+
   it("keeps equal rows apart, takes ids of their own, and refuses one that comes again", function()
     local summary = assert(lmm.map({ "a", "a", { custom_id = "x" }, { custom_id = "x" } }, function() return true end,
       { output = path }))

@@ -24,6 +24,7 @@ local function has(flags, flag) return math.floor(flags / flag) % 2 == 1 end
 ---@field done integer     rows that went well, by all runs
 ---@field failed integer   rows that failed and did not go well later
 ---@field dropped boolean  a line that was cut short has been dropped
+---@field has_stale boolean  some errors that were there are none any more
 local Journal = {}
 Journal.__index = Journal
 
@@ -118,13 +119,14 @@ end
 --- Counts the ids of what has ended, each once.
 ---@param ids table  of journal.open_ids
 ---@param path string  of the output
----@return { done: integer, failed: integer }? counts, lmm.Error? err
+---@return { done: integer, failed: integer, stale: boolean? }? counts, lmm.Error? err  stale: some errors are none any
+--- more, as a run that ran their rows again and was killed leaves them
 function journal.count(ids, path)
   local counts, why = { done = 0, failed = 0 }, nil
   local function add(id, flag, name)
     local flags, problem = ids:add(id, flag)
     why = why or problem
-    if flags == 0 then counts[name] = counts[name] + 1 end
+    if flags == 0 then counts[name] = counts[name] + 1 else counts.stale = flag == FAILED or counts.stale end
   end
   local ok, err = journal.each(path, function(id) add(id, DONE, "done") end)
   if ok then ok, err = journal.each(paths.errors(path), function(id) add(id, FAILED, "failed") end) end
@@ -199,7 +201,7 @@ function journal.open(path, description, opts)
     if self.ids then counts, err = journal.count(self.ids, path) end
   end
   if counts then
-    self.done, self.failed = counts.done, counts.failed
+    self.done, self.failed, self.has_stale = counts.done, counts.failed, counts.stale or false
     return self
   end
   self:close_files()
@@ -287,27 +289,39 @@ end
 
 -- ---- the end ---------------------------------------------------------------------------------------------------
 
+--- Whether an error stands for its row: that has not gone well, nor failed once more in this run. Of two that an
+--- earlier run has left of one row the first does.
+---@param kept table  the ids of those that do
+local function is_current(self, kept, id, offset)
+  local flags, why = self.ids:get(id)
+  if not flags then return nil, why end
+  if has(flags, DONE) or has(flags, AGAIN) and offset < self.errors_begin then return false end
+  flags, why = kept:add(id, FAILED)
+  return flags and flags == 0, why
+end
+
 --- Takes out of the errors those that are none any more, since their rows were run again.
 local function compact_errors(self)
   local temporary = self.errors_path .. ".new"
   os.remove(temporary)
+  local kept, err = journal.open_ids(self.path)
+  if not kept then return nil, err end
   local out, why = open(temporary)
-  if not out then return fail("cannot write '%s': %s", temporary, why) end
-  local ok, err = true, nil
-  local read, problem = journal.each(self.errors_path, function(id, _, text, offset)
-    local flags, failure = self.ids:get(id)
-    if not flags then
-      ok, err = nil, failure
-    elseif ok and not has(flags, DONE) and not (has(flags, AGAIN) and offset < self.errors_begin) then
-      ok, err = out:add(text .. "\n")
-    end
-  end)
-  out:close()
-  if not read then return nil, problem end
-  if ok then ok, err = core().replace(temporary, self.errors_path) end
-  if ok then return true end
+  local ok, read, problem = out ~= nil, nil, nil
+  if out then
+    read, problem = journal.each(self.errors_path, function(id, _, text, offset)
+      local is_kept, failure = is_current(self, kept, id, offset)
+      if failure then ok, why = nil, failure end
+      if ok and is_kept then ok, why = out:add(text .. "\n") end
+    end)
+    out:close()
+  end
+  kept:close()
+  if ok and read then ok, why = core().replace(temporary, self.errors_path) end
+  if ok and read then return true end
   os.remove(temporary)
-  return fail("cannot write '%s': %s", self.errors_path, err)
+  if problem then return nil, problem end
+  return fail("cannot write '%s': %s", self.errors_path, why)
 end
 
 function Journal:close_files()
@@ -321,7 +335,7 @@ end
 ---@return true? lasts, lmm.Error? err
 function Journal:close(summary)
   local ok, err = self:sync()
-  if ok and self.retries then ok, err = compact_errors(self) end
+  if ok and (self.retries or self.has_stale) then ok, err = compact_errors(self) end
   local noted, why = self:note { ended = summary }
   if noted then noted, why = self.run:sync() end
   self:close_files()

@@ -187,6 +187,18 @@ local function find_missing(found, total)
   return present, missing, missing == absent and named or {}
 end
 
+--- How many rows have errors and no result. A row that was run again may have two errors.
+local function count_failed(found, outputs)
+  local count, seen = 0, {}
+  for _, output in ipairs(outputs) do
+    local ok, err = journals.each(paths.errors(output), function(_, line)
+      if not found.places[line] and not seen[line] then count, seen[line] = count + 1, true end
+    end)
+    if not ok then return nil, err end
+  end
+  return count
+end
+
 --- What is wrong where two results are of one line.
 ---@return lmm.Error?
 local function repeated(found, files)
@@ -232,13 +244,9 @@ function merge.merge(files, path)
   local ok
   ok, err = write(found, outputs, path)
   if not ok then return nil, err end
-  local failed = 0
-  for _, output in ipairs(outputs) do
-    ok, err = journals.each(paths.errors(output), function(_, line)
-      if not found.places[line] then failed = failed + 1 end
-    end)
-    if not ok then return nil, err end
-  end
+  local failed
+  failed, err = count_failed(found, outputs)
+  if not failed then return nil, err end
   local present, missing, named = find_missing(found, runs.header.rows)
   return { lines = present, missing = missing, first_missing = named, failed = failed }
 end
