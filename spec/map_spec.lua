@@ -38,6 +38,16 @@ describe("map", function()
     assert.same({ 1, 2 }, { summary.done, summary.failed })
   end)
 
+  it("says what is in a table that stands where a message should", function()
+    local summary = assert(lmm.map({ "a", "b", "c" }, function(item)
+      if item == "a" then return nil, { message = "no a" } end
+      if item == "b" then return nil, { code = 5, list = { 1 } } end
+      return nil, { print }
+    end))
+    assert.same({ "no a", '{"code":5,"list":[1]}' }, { summary.errors[1].message, summary.errors[2].message })
+    assert.matches("^table: ", summary.errors[3].message)
+  end)
+
   it("takes an iterator, asks it for no more than run, and keeps nothing of what gives nothing", function()
     local running, most, given, ahead = 0, 0, 0, 0
     local next_number = numbers(50)

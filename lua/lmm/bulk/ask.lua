@@ -3,6 +3,7 @@
 local errors = require "lmm.errors"
 local json = require "lmm.json"
 local parts = require "lmm.part"
+local results = require "lmm.bulk.result"
 
 local ask = {}
 
@@ -150,9 +151,10 @@ end
 function ask.of_builder(build, fields)
   return function(record, client, journal)
     local ok, made, why = pcall(build, record)
-    if not ok then return fail("the request cannot be made: %s", tostring(made)) end
+    if not ok then return fail("the request cannot be made: %s", results.message(made)) end
     if type(made) ~= "table" then
-      return fail("the request cannot be made: %s", why and tostring(why) or "a table expected, got " .. type(made))
+      why = why and results.message(why) or "a table expected, got " .. type(made)
+      return fail("the request cannot be made: %s", why)
     end
     local body = {}
     for name, value in pairs(fields) do body[name] = value end

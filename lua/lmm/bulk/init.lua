@@ -5,6 +5,7 @@ local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
+local results = require "lmm.bulk.result"
 local runs = require "lmm.bulk.run"
 local sources = require "lmm.bulk.sources"
 
@@ -103,7 +104,7 @@ function bulk.finish(run, ordered, server)
   if journal then
     local noted = {}
     for name, value in pairs(summary) do noted[name] = value end
-    noted.error = not ok and tostring(done) or err and err.message or nil
+    noted.error = not ok and results.message(done) or err and err.message or nil
     local closed, problem = journal:close(noted)
     if not closed and not err then done, err = nil, problem end
   end

@@ -4,6 +4,7 @@ local ask = require "lmm.bulk.ask"
 local csv = require "lmm.bulk.csv"
 local errors = require "lmm.errors"
 local lines = require "lmm.bulk.lines"
+local results = require "lmm.bulk.result"
 local sources = require "lmm.bulk.sources"
 local texts = require "lmm.text"
 
@@ -110,7 +111,7 @@ local function load_builder(path)
   local ok, builder = pcall(chunk)
   if ok and type(builder) == "function" then return builder end
   return nil, invalid("'%s' does not return a function of the row: %s", path,
-    ok and "it returns " .. type(builder) or tostring(builder))
+    ok and "it returns " .. type(builder) or results.message(builder))
 end
 
 local function check_columns(prompt, columns, what)

@@ -50,6 +50,13 @@ local function body_of(value)
   return json.text(without_media(value, 1))
 end
 
+--- What is said by a value that was raised, or stands where a message should: of a table its message, or all of it.
+---@return string
+function result.message(value)
+  if type(value) ~= "table" or (getmetatable(value) or {}).__tostring then return tostring(value) end
+  return type(value.message) == "string" and value.message or json.text(value) or tostring(value)
+end
+
 --- The usage that a value tells of, as the server counted it.
 ---@return table?
 function result.usage(value)

@@ -349,7 +349,7 @@ function Run:ended(row, value, message, err)
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
   self.lost_last, self.suspect, self.ended_count = nil, nil, self.ended_count + 1
   if is_failure then
-    return self:fail(row, type(err) == "table" and err or { message = tostring(message) })
+    return self:fail(row, type(err) == "table" and err or { message = result.message(message) })
   end
   self.concurrency:succeed(row, now)
   self:succeed(row, value)
