@@ -142,14 +142,17 @@ describe("lmm batch", function()
       return function(row)
         if row.n == 2 then return nil, "two is left out" end
         if row.n == 3 then error("three", 0) end
+        if row.n == 4 then error({ message = "four" }) end
+        if row.n == 5 then error({ code = 5 }) end
         return { messages = { { role = "user", content = { { type = "text", text = "n " .. row.n },
           lmm.image(row.image) } } } }
       end]])
-    local input = file("in.jsonl", '{"n":1,"image":"' .. PICTURE .. '"}\n{"n":2}\n{"n":3}\n')
-    complained(batch { input, "--request", maker, "-p", "max_tokens=3" }, 1, "2 of 3 rows failed")
+    local input = file("in.jsonl", '{"n":1,"image":"' .. PICTURE .. '"}\n{"n":2}\n{"n":3}\n{"n":4}\n{"n":5}\n')
+    complained(batch { input, "--request", maker, "-p", "max_tokens=3" }, 1, "4 of 5 rows failed")
     assert.equal("length", records()[1].response.body.choices[1].finish_reason)
-    assert.same({ "the request cannot be made: two is left out", "the request cannot be made: three" },
-      { failed()[1].error.message, failed()[2].error.message })
+    for i, why in ipairs { "two is left out", "three", "four", '{"code":5}' } do
+      assert.equal("the request cannot be made: " .. why, failed()[i].error.message)
+    end
   end)
 
   it("takes each file that a pattern matches as a file, whatever it is called", function()
@@ -334,6 +337,10 @@ describe("lmm batch", function()
     local status = answered(batch { "status", file "part.2.errors.jsonl", outs[2], outs[1], outs[3] })
     assert.equal(3, select(2, status:gsub("part%.%d%.jsonl: %d+ done, 0 failed[^;]*, shard %d/3", "")))
     complained(batch { "merge", outs[1], outs[1] }, 1, "are both shard 1 of 3")
+    complained(batch { "merge", outs[1], "-o", outs[1] }, 1, "'.*part.1.jsonl' is one of the outputs that are to be "
+      .. "merged: name another file for what comes of them")
+    assert.equal(one, process.read(outs[1]))
+    complained(batch { "merge", OUT }, 1, "'.*out.jsonl' is the file to write, and no other one is named to merge")
     complained(batch { "merge", outs[1], file "none.jsonl" }, 1, "no run has written '.*none.jsonl'")
     os.rename(outs[2], file "aside")
     complained(batch { "merge", outs[1], outs[2], outs[3] }, 1, "shard 2 of 3 is missing: there is no '.*part.2.jsonl'")
@@ -391,7 +398,8 @@ describe("lmm batch", function()
     some.SLURM_ARRAY_TASK_MAX = "9"
     complained(batch(fresh, some), 1, "the job array has 2 tasks that are no row, .*: name the shard, as in 3/10")
     complained(batch(fresh, slurm(8, 2, 7)), 1,
-      "task 8 would have shard 2/2, but '.*/out.run' beside it is shard 3/4 of the same run: name the shard, as in 3/4")
+      "task 8 would have shard 2/2, but '.*/out.run' beside it is shard 3/4 of the same run: "
+        .. "name the shard, 1/4 to 4/4\n$")
     complained(batch(fresh, slurm(2, 4, 0)), 1, "task 2 has shard 3/4, which task 7 has, too: see '.*/out.run'")
     assert.is_nil(process.read(file "fresh.jsonl"))
     answered(batch(fresh, slurm(8, 4, 5)))
@@ -486,7 +494,12 @@ describe("lmm batch refuses", function()
     refuses({ input, "-m", "other" }, 1, "belongs to another run: model was mock and is now other: name another "
       .. "output, or pass force %(%-%-force%)")
     process.write(input, (rows(3):gsub("q2", "changed")))
-    refuses({ input, "-m", "mock" }, 1, "belongs to another run: rows digest was %x+ and is now %x+: name")
+    refuses({ input, "-m", "mock" }, 1, "belongs to another run: the content of the input %(SHA%-256%) was "
+      .. ("%x"):rep(12) .. " and is now " .. ("%x"):rep(12) .. ": name")
+    local maker = { input, "--request", file("r.lua", "return function() end"), "-o", file "made.jsonl" }
+    complained(batch(maker), 1, "3 of 3 rows failed")
+    file("r.lua", "return function() end -- changed")
+    refuses(maker, 1, "another run: the content of the file of %-%-request %(SHA%-256%) was %x+ and is now %x+: name")
     answered(batch { input, "-m", "mock", "--force" })
     local swapped = { "--prompt", "{a} or {b}?", "--csv", file("t.csv", "a,b\n1,2\n"), "-o", file "swapped.jsonl" }
     answered(batch(swapped))
@@ -505,6 +518,26 @@ describe("lmm batch refuses", function()
     local input = file("in.jsonl", rows(3))
     refuses({ input, "-o", input }, 1, "'.*in.jsonl' is there and no run of lmm has written it: name another output")
     assert.same({ "in.jsonl\n", rows(3) }, { process.shell("ls -A " .. folder), process.read(input) })
+  end)
+
+  it("an output of which its own file does not tell the run any more, and says which file and what to do", function()
+    local input = file("in.jsonl", rows(3))
+    answered(batch { input })
+    local whole = process.read(file "out.run")
+    for _, cut in ipairs { "", "\n" .. whole:match "\n(.*)$" } do
+      process.write(file "out.run", whole:sub(1, 40) .. cut)
+      local told = "'[^']*out.run' does not tell any more what the run of '[^']*out.jsonl' is, since its first line is "
+        .. "not whole"
+      refuses({ input }, 1, told .. ": pass force %(%-%-force%) to go on with this one, or name another output")
+      refuses({ "status", OUT }, 1, told)
+      refuses({ "merge", OUT, "-o", file "all.jsonl" }, 1, told)
+    end
+    answered(batch { input, "--force" })
+    assert.equal(3, #records())
+    process.write(file "out.run", process.read(file "out.run"):sub(1, -10))
+    local run = batch { input }
+    assert.same({ 0, ("lmm: the last line of '%s' was cut short, and is dropped\n"):format(file "out.run") },
+      { run.status, run.err })
   end)
 
   it("a long prompt that has changed near its end, and shows where", function()
@@ -556,8 +589,10 @@ describe("lmm batch refuses", function()
   it("words that make no sense", function()
     local input = file("in.jsonl", rows(1))
     for _, row in ipairs {
-      { { input, "-o", OUT, "--shard", "5/4" }, 1, "'5/4' is no shard: 3/10 is the third of ten" },
-      { { input, "--shard", "0/4" }, 1, "'0/4' is no shard" },
+      { { input, "-o", OUT, "--shard", "5/4" }, 1, "'5/4' is no shard: of 4 there are 1/4 to 4/4" },
+      { { input, "--shard", "x" }, 1, "'x' is no shard: 3/10 is the third of ten" },
+      { { input, "--shard", "0/4" }, 1, "'0/4' is no shard: of 4 there are 1/4 to 4/4" },
+      { { input, "--shard", "0/0" }, 1, "'0/0' is no shard: 3/10 is the third of ten" },
       { { input, input }, 2, "one file of rows is taken, not 2" },
       { {}, 2, "there are no rows: give one of IN.jsonl" },
       { { input, "--csv", "x", "--prompt", "x" }, 2, "IN.jsonl and %-%-csv: give one of" },

@@ -129,10 +129,7 @@ end
 function batch.status(output)
   local run_path = paths.run(output)
   local header, start = journals.read_run(run_path)
-  if not header then
-    return nil, errors.new { kind = "invalid", message = ("no run has written '%s': there is no '%s'"):format(output,
-      run_path) }
-  end
+  if not header then return nil, journals.unknown(output) end
   local ids, err = journals.open_ids(output)
   if not ids then return nil, err end
   local counts

@@ -5,6 +5,10 @@ local texts = require "lmm.text"
 local description = {}
 
 local SHOWN = 200 -- bytes of a value in a message
+local DIGITS = 12 -- of a digest
+
+--- What the digests are of.
+local digests = { rows_digest = "the content of the input", request = "the content of the file of --request" }
 
 --- As JSON can hold it: names of files may have any bytes.
 ---@param values table<string, string|number|boolean>
@@ -30,6 +34,11 @@ local function show(text, at)
   return (first > 1 and "..." or "") .. texts.utf8(text:sub(first, last)) .. (last < #text and "..." or "")
 end
 
+--- What a value of a description is called.
+function description.label(name)
+  return digests[name] and digests[name] .. " (SHA-256)" or (name:gsub("_", " "))
+end
+
 --- What differs between two descriptions of a run, as a sentence's end; nil where nothing does. The same rows may stand
 --- in another place.
 ---@return string?
@@ -46,7 +55,8 @@ function description.difference(before, now)
     if before[name] ~= now[name] and not is_moved then
       local a, b = tostring(before[name] or "none"), tostring(now[name] or "none")
       local at = first_difference(a, b)
-      said[#said + 1] = ("%s was %s and is now %s"):format(name:gsub("_", " "), show(a, at), show(b, at))
+      if digests[name] then a, b = a:sub(1, DIGITS), b:sub(1, DIGITS) end
+      said[#said + 1] = ("%s was %s and is now %s"):format(description.label(name), show(a, at), show(b, at))
     end
   end
   return #said > 0 and table.concat(said, "; ") or nil

@@ -23,7 +23,7 @@ local function has(flags, flag) return math.floor(flags / flag) % 2 == 1 end
 ---@class lmm.Journal
 ---@field done integer     rows that went well, by all runs
 ---@field failed integer   rows that failed and did not go well later
----@field dropped boolean  a line that was cut short has been dropped
+---@field dropped string[]  the files whose last lines were cut short and have been dropped
 ---@field has_stale boolean  some errors that were there are none any more
 local Journal = {}
 Journal.__index = Journal
@@ -68,6 +68,17 @@ local function is_empty(path)
   local first = file and file:read(1)
   if file then file:close() end
   return first == nil
+end
+
+--- Why nothing is known of the run that wrote an output: a file that is there has lost its first line.
+---@param path string  of the output
+---@param advice string?
+---@return lmm.Error
+function journal.unknown(path, advice)
+  local run_path = paths.run(path)
+  if is_empty(run_path) then return select(2, fail("no run has written '%s': there is no '%s'", path, run_path)) end
+  return select(2, fail("'%s' does not tell any more what the run of '%s' is, since its first line is not whole%s",
+    run_path, path, advice or ""))
 end
 
 --- Says who holds the lock.
@@ -138,7 +149,8 @@ local function open_file(self, name, path)
   local file, dropped, is_locked = open(path)
   if not file and is_locked then return locked(self.path, self.run_path) end
   if not file then return fail("cannot write '%s': %s", path, dropped) end
-  self[name], self.dropped = file, self.dropped or dropped > 0
+  self[name] = file
+  if dropped > 0 then self.dropped[#self.dropped + 1] = path end
   return true
 end
 
@@ -159,7 +171,10 @@ local function check_run(self, description, force)
   local header, _, _, asked = journal.read_run(self.run_path)
   self.asked = asked
   if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
-    return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
+    if is_empty(self.run_path) then
+      return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
+    end
+    return nil, journal.unknown(self.path, ": pass force (--force) to go on with this one, or name another output")
   end
   local changed = header and descriptions.difference(header, description)
   if changed and not force then
@@ -186,7 +201,7 @@ end
 ---@return lmm.Journal? journal, lmm.Error? err
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
-    failed = 0, retries = opts.retry_errors or false, force = opts.force or false }, Journal)
+    failed = 0, retries = opts.retry_errors or false, force = opts.force or false, dropped = {} }, Journal)
   local is_new
   local ok, err = check_run(self, description, opts.force) -- before a file is made
   if ok then ok, err = open_file(self, "run", self.run_path) end

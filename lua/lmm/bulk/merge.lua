@@ -1,5 +1,6 @@
 --- Results in order, and in one piece: the files of results of some runs come in; one file, its lines in the order of
 --- the input, goes out. In memory is where each line stands, 16 bytes or so each, and no line.
+local descriptions = require "lmm.bulk.description"
 local errors = require "lmm.errors"
 local journals = require "lmm.bulk.journal"
 local json = require "lmm.json"
@@ -145,11 +146,12 @@ local function read_runs(files)
   local runs = { shards = {} }
   for _, path in ipairs(files) do
     local header, _, _, asked = journals.read_run(paths.run(path))
-    if not header then return fail("no run has written '%s': there is no '%s'", path, paths.run(path)) end
+    if not header then return nil, journals.unknown(path) end
     local first = runs.header or header
     local name = merge.difference(first, header)
     if name then
-      return fail("'%s' and '%s' are parts of different runs: the %s differs", files[1], path, name:gsub("_", " "))
+      return fail("'%s' and '%s' are parts of different runs: %s differs", files[1], path,
+        descriptions.label(name))
     end
     if runs.asked and asked and asked ~= runs.asked then
       return fail("'%s' and '%s' are parts of different runs: one asked %s, the other %s", files[1], path, runs.asked,
@@ -224,14 +226,19 @@ end
 ---@param path string
 ---@return { lines: integer, missing: integer, first_missing: integer[], failed: integer }? merged, lmm.Error? err
 function merge.merge(files, path)
-  local outputs = {}
+  local outputs, is_named = {}, false -- a pattern finds what an earlier merge has written, too
   for _, file in ipairs(files) do
+    is_named = is_named or file == path
     if not paths.is_errors(file) and file ~= path then outputs[#outputs + 1] = file end
   end
-  if #outputs == 0 then return fail "there is no file of results to merge" end
   if journals.read_run(paths.run(path)) then
-    return fail("'%s' is the output of a run, which may go on: name another file", path)
+    return fail(is_named and "'%s' is one of the outputs that are to be merged: name another file for what comes of "
+      .. "them" or "'%s' is the output of a run, which may go on: name another file", path)
   end
+  if #outputs == 0 and is_named then
+    return fail("'%s' is the file to write, and no other one is named to merge", path)
+  end
+  if #outputs == 0 then return fail "there is no file of results to merge" end
   if not may_be_replaced(path) then
     return fail("'%s' holds something else than results, and would be overwritten: name another file", path)
   end

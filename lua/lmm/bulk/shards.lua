@@ -39,9 +39,9 @@ end
 function shards.parse(text)
   local index, count = text:match "^(%d+)/(%d+)$"
   index, count = tonumber(index), tonumber(count)
-  if not index or index < 1 or index > count or count > MOST then
-    return fail("'%s' is no shard: 3/10 is the third of ten", text)
-  end
+  if not index or count < 1 or count > MOST then return fail("'%s' is no shard: 3/10 is the third of ten", text) end
+  if index < 1 or index > count then return fail("'%s' is no shard: of %d there are 1/%d to %d/%d", text, count, count,
+    count, count) end
   return new(index, count)
 end
 
@@ -107,8 +107,8 @@ function shards.check_beside(shard, other, path)
   local index, count = tostring(other.shard):match "^(%d+)/(%d+)$"
   if not index or other.task == shard.task then return nil end
   if tonumber(count) ~= shard.count then
-    return failure("task %s would have shard %s, but '%s' beside it is shard %s of the same run: name the shard, as "
-      .. "in 3/%s", shard.task, shard.text, path, other.shard, count)
+    return failure("task %s would have shard %s, but '%s' beside it is shard %s of the same run: name the shard, "
+      .. "1/%s to %s/%s", shard.task, shard.text, path, other.shard, count, count, count)
   end
   if tonumber(index) == shard.index then
     return failure("task %s has shard %s, which task %s has, too: see '%s'", shard.task, shard.text,

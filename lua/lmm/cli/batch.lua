@@ -253,7 +253,10 @@ function batch.answer(args)
     return nil, problem.message, problem
   end
   local server = args.serve and new_server(args, run, clear)
-  if run.journal.dropped then console.note "lmm: a last line that was cut short is dropped, and its row run again" end
+  for _, path in ipairs(run.journal.dropped) do
+    console.note("lmm: the last line of '%s' was cut short, and is dropped%s", path,
+      path == run.journal.run_path and "" or ": its row is run again")
+  end
   local limit = run:state().concurrency
   if args.concurrency and limit < args.concurrency then
     console.note("lmm: %d rows at a time, not %d: the process may have no more files open (ulimit -n)", limit,
