@@ -52,31 +52,18 @@ local function check_beside(output, shard, description)
   return err
 end
 
---- The rows of an input, from its beginning.
-local function open_rows(input, shard)
-  local reader, err = input.open()
-  if not reader then return nil, err end
-  return sources.rows(reader, { ids = true, check = input.check, shard = shard }), nil, reader
+local function refuse(bad)
+  return errors.new { kind = "invalid", message = bad.message,
+    hint = "nothing was sent; --skip-bad goes on without such lines" }
 end
 
 --- Reads the rows once before anything is sent: what is wrong with one of them ends it, unless bad ones are skipped.
 local function scan(opts, input, shard)
-  local source, err, reader = open_rows(input, shard)
-  if not source then return nil, err end
-  local ids, found, refused
-  ids, err = journals.open_ids(opts.output)
-  if ids then
-    found, err = sources.scan(source, ids, function(bad)
-      refused = not opts.skip_bad and bad or nil
-      return not refused
-    end)
-    ids:close()
-  end
-  reader:close()
-  if refused then
-    return nil, errors.new { kind = "invalid", message = refused.message,
-      hint = "nothing was sent; --skip-bad goes on without such lines" }
-  end
+  local reader, err = input.open()
+  if not reader then return nil, err end
+  local found
+  found, err = sources.scan(reader, { check = input.check, shard = shard }, opts.output,
+    not opts.skip_bad and refuse or nil)
   if found and found.rows == 0 then
     return nil, errors.new { kind = "invalid", message = ("there are no rows in '%s'"):format(input.name) }
   end
@@ -100,7 +87,7 @@ end
 ---@param opts lmm.BatchOptions
 ---@return lmm.Run? run, lmm.Error? err
 function batch.prepare(opts)
-  local input, shard, found, journal, source, err
+  local input, shard, found, journal, reader, err
   input, err = inputs.find(opts)
   if input then shard, err = find_shard(opts) end
   if not input or err then return nil, err end
@@ -111,10 +98,11 @@ function batch.prepare(opts)
   journal, err = journals.open(opts.output, describe(opts, input, found, shard),
     { force = opts.force, retry_errors = opts.retry_errors, rows = found.rows })
   if not journal then return nil, err end
-  source, err = open_rows(input, shard)
-  if not source then return nil, err end
+  reader, err = input.open()
+  if not reader then return nil, err end
   return runs.new {
-    source = source, client = opts.client, journal = journal, total = found.own,
+    source = sources.rows(reader, { ids = true, check = input.check, shard = shard }),
+    client = opts.client, journal = journal, total = found.own,
     fn = function(record, client) return input.fn(record, client, journal) end,
     concurrency = opts.concurrency, rate = opts.rate, max_errors = opts.max_errors,
     max_tokens_per_minute = opts.max_tokens_per_minute, server_timeout = opts.server_timeout,

@@ -128,14 +128,7 @@ local function scan(items, output)
   if type(items) == "function" then return {} end
   local reader, err = open_reader(items, true)
   if not reader then return nil, err end
-  local ids, found
-  ids, err = journals.open_ids(output)
-  if ids then
-    found, err = sources.scan(sources.rows(reader, { ids = true }), ids, function() return true end)
-    ids:close()
-  end
-  reader:close()
-  return found, err
+  return sources.scan(reader, {}, output)
 end
 
 --- Runs `fn` for each item. See lmm.map.

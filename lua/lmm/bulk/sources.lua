@@ -4,6 +4,7 @@
 --- A reader has `next()`, which gives a record with its text and its line; nil at its end; and an error where there is
 --- none in that line (then the text and the line come, too), or where the rest cannot be read.
 local errors = require "lmm.errors"
+local journals = require "lmm.bulk.journal"
 local json = require "lmm.json"
 local lines = require "lmm.bulk.lines"
 local texts = require "lmm.text"
@@ -124,26 +125,39 @@ function Rows:next()
   return row, err, self.shard and not self.shard:has(row.id) or nil
 end
 
---- Reads all rows once, before anything is sent.
----@param source lmm.RowSource  of sources.rows, with ids
----@param ids table  an empty set: see journal.open_ids
----@param on_bad fun(err: lmm.Error): boolean?  false ends it
----@return { rows: integer, own: integer, digest: string }? found, lmm.Error? err  own: rows of this shard
-function sources.scan(source, ids, on_bad)
-  local digest, count, own = new_digest(), 0, 0
-  source.digest = digest
+--- Counts rows, with a set of ids, which is to be empty.
+local function count(source, ids, refuse)
+  local rows, own = 0, 0
   while true do
     local row, err, is_other = source:next()
     if not row and err then return nil, err end
-    if not row then break end
-    count = count + 1
+    if not row then return { rows = rows, own = own, digest = source.digest:finish():hex() } end
+    rows = rows + 1
     own = own + (is_other and 0 or 1)
     local before, why = ids:add(row.id, 1)
     if not before then return nil, invalid("%s", why) end
     if before > 0 then err = invalid("line %d repeats the custom_id '%s'", row.line, row.id) end
-    if err and on_bad(err) == false then return nil, err end
+    if err and refuse then return nil, refuse(err) end
   end
-  return { rows = count, own = own, digest = digest:finish():hex() }
+end
+
+--- Reads all rows once, before anything is sent, and closes their reader.
+---@param reader lmm.RecordReader
+---@param opts { check: (fun(record: any): string?)?, shard: lmm.Shard? }  of sources.rows
+---@param output string  of the run, beside which a file for the ids may stand
+---@param refuse (fun(err: lmm.Error): lmm.Error)?  the first row that is wrong ends it, with the error that this gives
+---@return { rows: integer, own: integer, digest: string }? found, lmm.Error? err  own: rows of this shard
+function sources.scan(reader, opts, output, refuse)
+  local source = sources.rows(reader, { ids = true, check = opts.check, shard = opts.shard })
+  source.digest = new_digest()
+  local found
+  local ids, err = journals.open_ids(output)
+  if ids then
+    found, err = count(source, ids, refuse)
+    ids:close()
+  end
+  reader:close()
+  return found, err
 end
 
 return sources
