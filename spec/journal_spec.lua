@@ -232,6 +232,24 @@ describe("map with an output", function()
     assert.same({ 3, 0 }, { summary.done, summary.failed })
   end)
 
+  it("raises what is not UTF-8 as it is, and notes it as JSON can hold it", function()
+    assert.raises("^caf\233$", lmm.map, { 1 }, function() error("caf\233", 0) end, { output = path })
+    local notes = records(folder .. "/out.run")
+    assert.equal("caf\239\191\189", notes[#notes].ended.error)
+    assert.is_false(core.is_open(folder .. "/out.run"))
+  end)
+
+  it("writes what is not UTF-8 with U+FFFD in its place", function()
+    local summary = assert(lmm.map({ 1, 2 }, function(item)
+      if item == 1 then return { ["k\233"] = "v\255" } end
+      return nil, "no \233", { message = "no \233", code = "c\233" }
+    end, { output = path }))
+    assert.same({ 1, 1 }, { summary.done, summary.failed })
+    assert.same({ ["k\239\191\189"] = "v\239\191\189" }, records()[1].response.body)
+    local failure = records(folder .. "/out.errors.jsonl")[1].error
+    assert.same({ "no \239\191\189", "c\239\191\189" }, { failure.message, failure.code })
+  end)
+
   it("runs those that failed again, and no others", function()
     local is_well, seen = false, {}
     local function fn(item)

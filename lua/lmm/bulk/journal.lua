@@ -156,7 +156,7 @@ end
 
 --- Adds a line of JSON to OUT.run.
 function Journal:note(value)
-  return self.run:add(json.encode(value) .. "\n")
+  return self.run:add(json.text(value) .. "\n")
 end
 
 local function other_run(path, changed)
