@@ -167,9 +167,11 @@ describe("a set of ids", function()
       until not flags
       print(why, at > 500)
     ]], { path }, "trap '' XFSZ; ulimit -f 60;")
-    assert.equal("the ids of the rows cannot be kept: File too large\ttrue\n", ended.out)
+    assert.equal(("the ids of the rows cannot be kept in a file beside '%s': File too large\ttrue\n"):format(path),
+      ended.out)
     local ids, why = core.ids(folder .. "/none/x")
-    assert.same({ false, "the ids of the rows cannot be kept: No such file or directory" }, { ids or false, why })
+    assert.same({ false, ("the ids of the rows cannot be kept in a file beside '%s': No such file or directory"):format(
+      folder .. "/none/x") }, { ids or false, why })
   end)
 end)
 

@@ -55,24 +55,25 @@ static int compare(slot a, slot b) {
 
 static uint64_t home(slot key, int bits) { return key.hash >> (64 - bits); }
 
-static int fail(lmm_error *error) {
-  return lmm_fail(error, LMM_INVALID, "the ids of the rows cannot be kept: %s", strerror(errno));
+static int fail(const ids *self, lmm_error *error) {
+  return lmm_fail(error, LMM_INVALID, "the ids of the rows cannot be kept in a file beside '%s': %s", self->path,
+    strerror(errno));
 }
 
 /* How many slots there are, at most `most`, or -1; the others of `slots` are free. */
-static ptrdiff_t read_slots(int fd, uint64_t at, slot *slots, size_t most, lmm_error *error) {
+static ptrdiff_t read_slots(const ids *self, uint64_t at, slot *slots, size_t most, lmm_error *error) {
   size_t bytes = most * sizeof *slots;
-  ptrdiff_t got = lmm_read_at(fd, at * sizeof *slots, slots, bytes);
-  if (got < 0) return fail(error);
+  ptrdiff_t got = lmm_read_at(self->fd, at * sizeof *slots, slots, bytes);
+  if (got < 0) return fail(self, error);
   memset((char *)slots + got, 0, bytes - (size_t)got);
   return got / (ptrdiff_t)sizeof *slots;
 }
 
-static int write_slots(int fd, uint64_t at, const slot *slots, size_t count, lmm_error *error) {
+static int write_slots(const ids *self, uint64_t at, const slot *slots, size_t count, lmm_error *error) {
   size_t done = 0, bytes = count * sizeof *slots;
   while (done < bytes) {
-    ssize_t wrote = pwrite(fd, (const char *)slots + done, bytes - done, (off_t)(at * sizeof *slots + done));
-    if (wrote < 0 && errno != EINTR) return fail(error);
+    ssize_t wrote = pwrite(self->fd, (const char *)slots + done, bytes - done, (off_t)(at * sizeof *slots + done));
+    if (wrote < 0 && errno != EINTR) return fail(self, error);
     if (wrote > 0) done += (size_t)wrote;
   }
   return LMM_OK;
@@ -82,7 +83,7 @@ static int write_slots(int fd, uint64_t at, const slot *slots, size_t count, lmm
 static int find(const ids *self, slot key, uint64_t *at, slot *found, lmm_error *error) {
   slot window[WINDOW];
   for (*at = home(key, self->bits);; *at += WINDOW) {
-    if (read_slots(self->fd, *at, window, WINDOW, error) < 0) return LMM_INVALID;
+    if (read_slots(self, *at, window, WINDOW, error) < 0) return LMM_INVALID;
     for (size_t i = 0; i < WINDOW; i++) {
       if (window[i].hash != 0 && compare(window[i], key) < 0) continue;
       *at += i;
@@ -97,14 +98,14 @@ static int insert(ids *self, uint64_t at, slot moving, lmm_error *error) {
   slot window[WINDOW];
   int code = LMM_OK;
   while (code == LMM_OK && moving.hash != 0) {
-    if (read_slots(self->fd, at, window, WINDOW, error) < 0) return LMM_INVALID;
+    if (read_slots(self, at, window, WINDOW, error) < 0) return LMM_INVALID;
     size_t count = 0;
     while (count < WINDOW && moving.hash != 0) {
       slot taken = window[count];
       window[count++] = moving;
       moving = taken;
     }
-    code = write_slots(self->fd, at, window, count, error);
+    code = write_slots(self, at, window, count, error);
     at += count;
   }
   return code;
@@ -116,13 +117,13 @@ static int copy(const ids *self, const ids *larger, lmm_error *error) {
   uint64_t begin = 0, next = 0; /* where `to` begins, and behind the slot that was copied last */
   int code = LMM_OK;
   ptrdiff_t got;
-  for (uint64_t at = 0; (got = read_slots(self->fd, at, from, BLOCK, error)) > 0; at += BLOCK) {
+  for (uint64_t at = 0; (got = read_slots(self, at, from, BLOCK, error)) > 0; at += BLOCK) {
     for (size_t i = 0; i < (size_t)got; i++) {
       if (from[i].hash == 0) continue;
       uint64_t place = home(from[i], larger->bits);
       if (place < next) place = next;
       if (place - begin >= BLOCK) {
-        code = write_slots(larger->fd, begin, to, (size_t)(next - begin), error);
+        code = write_slots(larger, begin, to, (size_t)(next - begin), error);
         if (code != LMM_OK) return code;
         memset(to, 0, sizeof to);
         begin = place;
@@ -131,7 +132,7 @@ static int copy(const ids *self, const ids *larger, lmm_error *error) {
       next = place + 1;
     }
   }
-  return got < 0 ? LMM_INVALID : write_slots(larger->fd, begin, to, (size_t)(next - begin), error);
+  return got < 0 ? LMM_INVALID : write_slots(larger, begin, to, (size_t)(next - begin), error);
 }
 
 static int grow(ids *self, lmm_error *error) {
@@ -139,7 +140,7 @@ static int grow(ids *self, lmm_error *error) {
   ids larger = *self;
   larger.bits++;
   larger.fd = lmm_open_temporary(self->path);
-  if (larger.fd < 0) return fail(error);
+  if (larger.fd < 0) return fail(self, error);
   int code = copy(self, &larger, error);
   (void)close(code == LMM_OK ? self->fd : larger.fd);
   if (code == LMM_OK) *self = larger;
@@ -156,7 +157,7 @@ static int add_flags(ids *self, const char *text, size_t length, uint64_t flags,
   bool is_there = found.hash != 0 && compare(found, key) == 0;
   *before = is_there ? found.rest & FLAGS : 0;
   key.rest |= *before | flags;
-  if (is_there) return (*before | flags) != *before ? write_slots(self->fd, at, &key, 1, error) : LMM_OK;
+  if (is_there) return (*before | flags) != *before ? write_slots(self, at, &key, 1, error) : LMM_OK;
   self->count++;
   return insert(self, at, key, error);
 }
@@ -186,7 +187,7 @@ static int ids_new(lua_State *L) {
   luaL_setmetatable(L, LMM_IDS);
   self->fd = lmm_open_temporary(self->path);
   lmm_error error = {LMM_OK, ""};
-  if (self->fd < 0) (void)fail(&error);
+  if (self->fd < 0) (void)fail(self, &error);
   return self->fd < 0 ? lmm_push_error(L, &error) : 1;
 }
 

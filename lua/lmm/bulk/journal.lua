@@ -219,6 +219,7 @@ function journal.open(path, description, opts)
     self.done, self.failed, self.has_stale = counts.done, counts.failed, counts.stale or false
     return self
   end
+  if self.run and self.run:size() == 0 then os.remove(self.run_path) end -- nothing has begun that it could tell of
   self:close_files()
   return nil, err
 end
