@@ -138,6 +138,32 @@ describe("a configuration", function()
     assert.matches("it is compiled", problems(string.dump(function() end))[1])
   end)
 
+  it("ends, whatever it calls", function()
+    local doubled = "local s, t = 'a', {} for i = 1, 20 do s = s .. s t[i] = s end\n"
+    for text, problem in pairs {
+      ["return { default = ('a'):rep(1e9) }"] = "1: string.rep is nothing for a configuration, "
+        .. "which may use: string.byte, string.char, string.format, string.len, string.lower, "
+        .. "string.reverse, string.sub, string.upper",
+      ["return { (('a'):len() == 1 and ('aaaa'):find('.-.-.-.-b')) }"] = "1: string.find is nothing for a .*",
+      ["\nlocal t = {}\ntable.sort(t)"] = "3: table.sort is nothing for a .*: table.concat, table.insert, "
+        .. "table.remove.*",
+      ["local s = ('a').gsub"] = "nil: it gives a nil, not a table", -- not to be had is not to be called
+      ["local s = 'a' while true do s = s .. s end"] = "1: it takes more than 16 MiB",
+      [doubled .. "s = s:sub(1, 9999) while true do t[#t + 1] = s .. #t end"] = "2: it takes more than 16 MiB",
+      [doubled .. "for i = 1, 1000 do t[i] = s end\nlocal c = table.concat(t)"] = "3: it takes more than 16 MiB",
+      [doubled .. "local c = s.format('%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s', s,s,s,s,s,s,s,s,s,s,s,s,s,s,s,s,s)"]
+        = "2: it takes more than 16 MiB",
+      ["local t = {} for i = 1, 1e4 do t[i] = 0 end\nwhile true do table.insert(t, 1, table.remove(t)) end"]
+        = "2: it does not end",
+    } do
+      assert.matches("^" .. problem .. "$", problems(text)[1])
+      assert.equal(3, ("aab"):find "b") -- the caller's strings are as they were
+    end
+    local text = "return { templates = { t = ('%s %d'):format('x', 1), u = table.concat({ 1, 'B' }, '-'):lower() } }"
+    local read = assert(config.read(write(text)))
+    assert.same({ t = { prompt = "x 1" }, u = { prompt = "1-b" } }, read.templates)
+  end)
+
   it("is refused where others can write it or its folder", function()
     write("return {}")
     assert(lmm.config(path))

@@ -4,37 +4,112 @@ local files = require("lmm.version").check "lmm.files"
 local json = require "lmm.json"
 
 local MOST_BYTES = 1024 * 1024
-local MOST_INSTRUCTIONS = 10 * 1000 * 1000
+local MOST_SECONDS = 0.5 -- of the processor
+local MOST_KIB = 16 * 1024
+
+local NAME = "=config" -- of the chunk, which messages of Lua begin with
+local TAKES_MORE = ("it takes more than %d MiB"):format(MOST_KIB / 1024)
 
 local loadstring, setfenv = rawget(_G, "loadstring"), rawget(_G, "setfenv")
+
+local KEPT = {
+  string = { "byte", "char", "format", "len", "lower", "reverse", "sub", "upper" },
+  table = { "concat", "insert", "remove", "unpack" },
+}
+
+local function check_bytes(bytes)
+  if bytes > MOST_KIB * 1024 then error(TAKES_MORE, 3) end
+end
+
+--- Those that make of what there is something far larger, in one call.
+local measured = { string = {}, table = {} }
+
+function measured.string.format(...)
+  local bytes = 0
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    if type(value) == "string" then bytes = bytes + #value end
+  end
+  check_bytes(bytes)
+  return string.format(...)
+end
+
+function measured.table.concat(list, separator, first, last)
+  local bytes, i = 0, first or 1
+  while i <= (last or #list) and list[i] ~= nil do
+    bytes, i = bytes + #tostring(list[i]) + #(separator or ""), i + 1
+  end
+  check_bytes(bytes)
+  return table.concat(list, separator, first, last)
+end
+
+--- A library without what may run for long in one call, where no hook ends it: patterns, above all.
+local function new_library(name)
+  local library, kept = {}, {}
+  for _, key in ipairs(KEPT[name]) do
+    library[key] = measured[name][key] or _G[name][key]
+    if library[key] then kept[#kept + 1] = name .. "." .. key end
+  end
+  for key, value in pairs(_G[name]) do
+    if type(value) == "function" and not library[key] then
+      library[key] = function()
+        error(("%s.%s is nothing for a configuration, which may use: %s")
+          :format(name, key, table.concat(kept, ", ")), 2)
+      end
+    end
+  end
+  return library
+end
 
 --- What the file may use: functions that change nothing outside of it. Each file gets tables of its own.
 local function new_environment()
   local env = { ipairs = ipairs, pairs = pairs, next = next, select = select, tonumber = tonumber, tostring = tostring,
-    type = type, error = error, assert = assert, unpack = rawget(_G, "unpack") }
-  for _, name in ipairs { "string", "table", "math" } do
-    env[name] = {}
-    for key, value in pairs(_G[name]) do env[name][key] = value end
-  end
-  env.string.dump, env.string.rep = nil, nil
+    type = type, error = error, assert = assert, unpack = rawget(_G, "unpack"), math = {} }
+  for key, value in pairs(math) do env.math[key] = value end
+  env.math.randomseed = nil
+  env.string, env.table = new_library "string", new_library "table"
   return env
 end
 
-local function compile(text, name)
-  if text:byte() == 27 then return nil, name:sub(2) .. ":1: it is compiled, and only a text is read" end
-  if not setfenv then return load(text, name, "t", new_environment()) end
-  local chunk, message = loadstring(text, name)
-  return chunk and setfenv(chunk, new_environment()), message
+local function compile(text, env)
+  if text:byte() == 27 then return nil, NAME:sub(2) .. ":1: it is compiled, and only a text is read" end
+  if not setfenv then return load(text, NAME, "t", env) end
+  local chunk, message = loadstring(text, NAME)
+  return chunk and setfenv(chunk, env), message
+end
+
+--- To be called before each instruction: raises once it takes too long or too much, at a line of the file. Doubling a
+--- text takes two or three of them, so that fewer calls would come too late.
+local function limits()
+  local seconds, kib = os.clock() + MOST_SECONDS, collectgarbage "count" + MOST_KIB
+  return function()
+    local what = os.clock() > seconds and "it does not end"
+      or collectgarbage "count" > kib and TAKES_MORE
+    if what and debug.getinfo(2, "S").source == NAME then error(what, 2) end
+  end
+end
+
+--- Calls a function while the methods of strings are those of a library. No garbage is collected meanwhile: finalizers
+--- are the caller's, and may need the others.
+local function with_methods(library, fn, ...)
+  local strings, is_known, runs = getmetatable "", pcall(collectgarbage, "isrunning") -- which Lua 5.1 does not know
+  local methods = strings.__index
+  collectgarbage "stop"
+  strings.__index = library
+  local ok, value = fn(...)
+  strings.__index = methods
+  if runs or not is_known then collectgarbage "restart" end
+  return ok, value
 end
 
 --- Runs it as a coroutine of its own, since a hook is one coroutine's; on LuaJIT it is everybody's, and its compiler
 --- knows none.
-local function run(chunk)
+local function run(chunk, library)
   local jit, thread = rawget(_G, "jit"), coroutine.create(chunk)
   if jit then jit.off(chunk, true) end
   local hook, mask, count = debug.gethook(thread)
-  debug.sethook(thread, function() error("it does not end", 2) end, "", MOST_INSTRUCTIONS)
-  local ok, value = coroutine.resume(thread)
+  debug.sethook(thread, limits(), "", 1)
+  local ok, value = with_methods(library, coroutine.resume, thread)
   debug.sethook(thread, hook, mask, count)
   if ok then return value end
   return nil, type(value) == "string" and value or "it raises what is no text"
@@ -53,8 +128,8 @@ local function problem_of_owner(path)
 end
 
 --- The line that a message of Lua names, and the message without it.
-local function split(message, name)
-  local line, rest = message:match("^" .. name:gsub("%p", "%%%0") .. ":(%d+): (.*)$")
+local function split(message)
+  local line, rest = message:match("^" .. NAME:sub(2) .. ":(%d+): (.*)$")
   return tonumber(line), rest or message
 end
 
@@ -74,10 +149,11 @@ return function(path)
     line = offset and select(2, text:sub(1, offset):gsub("\n", "")) + 1
     if not why then value = json.clean(value) end
   else
-    local chunk
-    chunk, why = compile(text, "=config")
-    if chunk then value, why = run(chunk) end
-    if why then line, why = split(why, "config") end
+    local env = new_environment()
+    local chunk, message = compile(text, env)
+    if chunk then value, message = run(chunk, env.string) end
+    why = message
+    if why then line, why = split(why) end
   end
   if why then return nil, why, line end
   if type(value) ~= "table" then return nil, ("it gives a %s, not a table"):format(type(value)) end
