@@ -95,6 +95,22 @@ describe("lmm chat in a terminal", function()
     screen:status()
   end)
 
+  in_terminal("takes what is pasted while an answer comes as one question behind it", {}, {}, function(screen)
+    local long = ("word "):rep(1200)
+    screen:enter("begin " .. ("and go on "):rep(40))
+    screen:wait_for "question: begin and"
+    screen:type "typed,"
+    screen:paste(" one\n/undo\n\t" .. long .. "three")
+    local answer = screen:wait_for "> typed, one\n/undo\n%s+word.*three":match "question: begin(.-) ?\n> typed"
+    assert.equal((" and go on"):rep(40), answer)
+    screen:press "Enter"
+    assert(wait_prompt(screen, "turn 2, after 2 messages"):find(long .. "three", 1, true))
+    screen:enter "/quit"
+    screen:status()
+    assert.matches(" echo .*", shell.read(screen.folder .. "/stty"))
+    assert.matches(" icanon", shell.read(screen.folder .. "/stty"))
+  end)
+
   it("takes no pasted byte for a key", function()
     local run = [[sh -ic '%s chat; echo "status $?"; exec sleep 600']]
     local screen = terminal.start("exec " .. run:format(program.command({}):gsub("'", "")), { env = {

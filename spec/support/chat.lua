@@ -35,6 +35,7 @@ local function reader_of(lines, opts)
     if type(line) == "table" then return nil, line[1] end
     return line
   end
+  function reader.lend(_, fn, ...) return fn(...) end
   function reader.remember(_, entry) table.insert(reader.remembered, entry) end
   return reader
 end

@@ -7,6 +7,7 @@ local console = require "lmm.cli.console"
 ---@field read fun(self, prompt: string): string?, string?  a line, which holds line ends where it was pasted; nil at
 --- the end; nil and the name of a signal
 ---@field remember fun(self, entry: string)  keeps what was entered in the history
+---@field lend fun(self, fn: fun(...): any, ...): any  calls a function that has another program use the terminal
 ---@field close fun(self)
 
 local reader = {}
@@ -90,6 +91,8 @@ end
 
 function Plain:remember() end
 
+function Plain.lend(_, fn,...) return fn(...) end
+
 function Plain:close() end
 
 -- ---- lua-readline -------------------------------------------------------------------------------------------------
@@ -111,26 +114,26 @@ local function completer(complete)
   end
 end
 
---- What the terminal is to be like at the end.
+--- Has the terminal in another state, of words for stty, and a text said to it.
+local function set_terminal(words, text)
+  os.execute(("exec 2>/dev/null </dev/tty >/dev/tty; stty %s; printf '%s'"):format(words, text))
+end
+
+--- The state of the terminal, in words for stty.
 local function terminal_modes()
   local pipe = io.popen "stty -g </dev/tty 2>/dev/null"
   local modes = pipe:read "*l"
   pipe:close()
-  return modes
+  return modes and modes:find "^[%x:]+$" and modes or "sane"
 end
 
---- Where a signal came while a line was read, lua-readline cannot put the terminal in order: its handler_remove closes
---- the stream to the terminal first, and is safe in a handler alone. So after Ctrl-C the next line is begun on top of
---- the one that is dropped, and at the end of the program this does it.
-local function restore(modes)
-  local is_known = modes and modes:find "^[%x:]+$"
-  os.execute("exec 2>/dev/null </dev/tty >/dev/tty; " .. (is_known and "stty " .. modes .. "; " or "")
-    .. "printf '\\033[?2004l'") -- what is pasted is no longer marked
-end
+--- What is pasted is marked, or no longer so.
+local MARKED, UNMARKED = "\\033[?2004h", "\\033[?2004l"
 
---- What readline needs of the terminal while it reads a line.
-local function prepare()
-  os.execute "stty -icanon -echo min 1 time 0 </dev/tty 2>/dev/null"
+--- As readline needs the terminal while it reads a line, and as it stays until the next one: what is typed and pasted
+--- meanwhile waits for that, whole. The system would keep 4095 bytes of a line, and take some of them for keys.
+local function hold()
+  set_terminal("-icanon -echo min 1 time 0", MARKED)
 end
 
 --- Line editing by lua-readline; nil where it is not installed.
@@ -153,6 +156,9 @@ end
 
 function Readline:read(prompt)
   local module, line, is_over = self.module, nil, false
+  -- What is typed is shown where it was so before. After Ctrl-C a line is begun on top of the one that is dropped:
+  -- lua-readline's handler_remove closes the stream to the terminal first, and is safe in a handler alone.
+  if not self.is_installed then set_terminal("-icanon echo min 1 time 0", MARKED) end
   self.is_installed = true
   module.handler_install(prompt, function(text)
     line, is_over = text, true
@@ -161,11 +167,12 @@ function Readline:read(prompt)
   self.input:begin_line()
   local ok, signal = true, nil
   while ok and not is_over do
-    ok, signal = self.input:wait(prepare)
+    ok, signal = self.input:wait(hold)
     if ok then module.read_char() end
   end
   self.input:end_line()
   self.is_installed = not ok
+  if ok then hold() end
   if not line then say "\n" end
   return line, signal
 end
@@ -175,8 +182,16 @@ function Readline:remember(entry)
   self.history:add(entry)
 end
 
+function Readline:lend(fn, ...)
+  set_terminal(self.modes, UNMARKED)
+  local ok, value = pcall(fn, ...)
+  hold()
+  if not ok then error(value, 0) end
+  return value
+end
+
 function Readline:close()
-  if self.is_installed then restore(self.modes) end
+  set_terminal(self.modes, UNMARKED)
 end
 
 return reader

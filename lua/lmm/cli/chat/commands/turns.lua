@@ -49,7 +49,7 @@ local function edit(session, text)
   if question then n, parts = question.n, question.parts else parts = session:chat():question(n) end
   if n and n ~= -1 and not parts then console.misuse("there is no question %d", n) end
   local before = question and question.text or parts and words_of(parts) or ""
-  local after = require("lmm.cli.chat.editor").edit(before, session.uv)
+  local after = session.reader:lend(require("lmm.cli.chat.editor").edit, before, session.uv)
   if not after:find "%S" then return session.screen:note "the text is empty: nothing is asked" end
   session.reader:remember(after)
   session.screen:note("%s", after)
