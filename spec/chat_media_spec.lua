@@ -151,6 +151,10 @@ describe("a picture", function()
       { "kitty", TERM = "xterm-kitty" }, { "kitty", TERM = "xterm", KITTY_WINDOW_ID = "1" },
       { "kitty", TERM = "xterm-ghostty" }, { "iterm", TERM = "xterm", TERM_PROGRAM = "iTerm.app" },
       { "iterm", TERM = "xterm", TERM_PROGRAM = "WezTerm" }, { "none", TERM = "dumb", KITTY_WINDOW_ID = "1" },
+      { "sixel", TERM = "foot" }, { "sixel", TERM = "mlterm-256color" }, { "sixel", TERM = "contour" },
+      { "sixel", TERM = "xterm-256color", KONSOLE_VERSION = "220400" }, { "none", TERM = "xterm-256color" },
+      { "none", TERM = "xterm-256color", KONSOLE_VERSION = "211203" },
+      { "sixel", TERM = "xterm", TERM_PROGRAM = "mintty" }, { "none", TERM = "foot", TMUX = "/tmp/tmux" },
     } do
       assert.equal(row[1], pictures.protocol(function(name) return row[name] end) or "none")
     end

@@ -111,6 +111,17 @@ describe("lmm chat in a terminal", function()
     assert.matches(" icanon", shell.read(screen.folder .. "/stty"))
   end)
 
+  it("leaves what was typed ahead, where a picture is to be shown", function()
+    local screen = terminal.start("read line; " .. program.command { "chat", "-i", PICTURE }, { env = {
+      OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath,
+      LMM_LOG = "off" } })
+    finally(function() screen:stop() end)
+    screen:type "go\nahead" -- what stands behind the line is there when the chat begins
+    screen:wait_for "\n%+1 > ahead$"
+    screen:press "Enter"
+    wait_prompt(screen, "question: ahead")
+  end)
+
   it("takes no pasted byte for a key", function()
     local run = [[sh -ic '%s chat; echo "status $?"; exec sleep 600']]
     local screen = terminal.start("exec " .. run:format(program.command({}):gsub("'", "")), { env = {

@@ -4,7 +4,6 @@ local core = require "lmm.core"
 local loops = require "lmm.loop"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
-local texts = require "lmm.text"
 
 ---@class lmm.chat.Pictures
 ---@field protocol "kitty"|"iterm"|"sixel"|nil
@@ -22,24 +21,22 @@ local CHUNK = 4096           -- bytes of base64 in one command of kitty's
 
 -- ---- what the terminal can ----------------------------------------------------------------------------------------
 
---- What a terminal says that knows sixel, asked for what it is (DA1): "ESC [ ? 62 ; 4 ; ... c".
-local ASK = [[
-exec 2>/dev/null </dev/tty >/dev/tty
-saved=$(stty -g) || exit 1
-stty -echo -icanon min 0 time 3
-printf '\033[c'
-answer=$(dd bs=64 count=1)
-stty "$saved"
-case "$answer" in *'[?'*';4;'*|*'[?'*';4c'*) exit 0;; esac
-exit 1]]
+--- Terminals that know sixel, by the beginning of $TERM or by $TERM_PROGRAM. To ask the terminal itself (DA1) would
+--- take what was typed ahead, which nobody can give back, and an answer that came late would be taken for typed.
+local SIXEL_TERMS = { "foot", "mlterm", "contour", "yaft" }
+local SIXEL_PROGRAMS = { mintty = true, mlterm = true, contour = true }
+local SIXEL_KONSOLE = 220400 -- the first version of Konsole that does
 
-local function runs(script)
-  local ok = os.execute("sh -c " .. texts.quote(script))
+local function has_chafa()
+  local ok = os.execute "command -v chafa >/dev/null 2>&1"
   return ok == 0 or ok == true
 end
 
-local function has_sixel()
-  return runs "command -v chafa >/dev/null 2>&1" and runs(ASK)
+local function has_sixel(env, term, program)
+  for _, name in ipairs(SIXEL_TERMS) do
+    if term:sub(1, #name) == name then return true end
+  end
+  return SIXEL_PROGRAMS[program] or (tonumber(env "KONSOLE_VERSION") or 0) >= SIXEL_KONSOLE
 end
 
 --- How this terminal shows pictures, by what it says of itself in the environment. Within tmux and screen the terminal
@@ -50,11 +47,10 @@ function pictures.protocol(env)
   local term, program = env "TERM" or "", env "TERM_PROGRAM" or ""
   if term == "dumb" then return nil end
   local is_inside = (env "TMUX" or "") ~= "" or term:find "^screen" or term:find "^tmux"
-  if not is_inside then
-    if term:find "kitty" or term:find "ghostty" or env "KITTY_WINDOW_ID" or program == "ghostty" then return "kitty" end
-    if program == "iTerm.app" or program == "WezTerm" or env "LC_TERMINAL" == "iTerm2" then return "iterm" end
-  end
-  return has_sixel() and "sixel" or nil
+  if is_inside then return nil end
+  if term:find "kitty" or term:find "ghostty" or env "KITTY_WINDOW_ID" or program == "ghostty" then return "kitty" end
+  if program == "iTerm.app" or program == "WezTerm" or env "LC_TERMINAL" == "iTerm2" then return "iterm" end
+  return has_sixel(env, term, program) and has_chafa() and "sixel" or nil
 end
 
 ---@param screen lmm.chat.Screen
@@ -144,7 +140,7 @@ function draw.sixel(self, bytes, columns, rows)
   local file = assert(io.open(path, "wb"))
   file:write(bytes)
   file:close()
-  local pipe = io.popen(("chafa -f sixel -s %dx%d '%s' 2>/dev/null"):format(columns, rows, path))
+  local pipe = io.popen(("chafa -f sixel -s %dx%d '%s' </dev/null 2>/dev/null"):format(columns, rows, path))
   local drawn = pipe:read "*a"
   pipe:close()
   os.remove(path)
