@@ -199,6 +199,20 @@ describe("lmm chat in a terminal", function()
       .. "directory%]", "")))
   end)
 
+  in_terminal("says on a line of its own that the log cannot be used", {}, { env = { LMM_LOG = "/dev/null/log" } },
+  function(screen)
+    screen:enter "one"
+    local text = screen:wait_for "is said once%)\n> ?$"
+    assert.matches("\nquestion: one\nlmm: the log '/dev/null/log' cannot be used", text)
+    screen:enter "/quit"
+    screen:status()
+    screen = terminal.start(program.command { "ask", "two" }, { env = { OPENAI_BASE_URL = server.url,
+      OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath, LMM_LOG = "/dev/null/log" } })
+    finally(function() screen:stop() end)
+    assert.equal(0, screen:status())
+    assert.matches("^question: two\nlmm: the log '/dev/null/log' cannot be used[^\n]*$", screen:text())
+  end)
+
   in_terminal("copies the answer", {}, {}, function(screen)
     screen:tmux "set -s set-clipboard on"
     screen:enter "one"

@@ -34,6 +34,7 @@ end
 ---@return lmm.Reply? reply, string? message, lmm.Error? err
 function answer.print_stream(stream, clear)
   local last, show = nil, make_safe()
+  console.break_line = answer.break_line
   local ok, message, err = pcall(function()
     while true do
       local piece, message, err = stream:next()

@@ -64,6 +64,9 @@ function console.note(format, ...)
   io.stderr:write(safe(format:format(...)), "\n")
 end
 
+--- Ends the line of an answer that is being printed, if there is one. Whoever prints answers sets it.
+function console.break_line() end
+
 --- What a path or a descriptor is: "file", "fifo", "terminal", ...
 ---@param of string|integer
 ---@return string?

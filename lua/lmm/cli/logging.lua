@@ -1,5 +1,14 @@
 --- Whether a command logs what it asks: its options come in; options of lmm.connect go out.
+local console = require "lmm.cli.console"
+
 local logging = {}
+
+--- Says that the log cannot be used. On a terminal this stands on a line of its own.
+local function report(_, text)
+  require "lmm.cli.progress".clear()
+  if console.is_terminal(1) then console.break_line() end
+  console.note("%s", text)
+end
 
 ---@param command table
 ---@param has_cache boolean?
@@ -15,12 +24,13 @@ end
 ---@return table options
 function logging.apply(options, args)
   if args.no_log then
-    if args.cache then require "lmm.cli.console".misuse "--cache answers from the log, and --no-log is given" end
+    if args.cache then console.misuse "--cache answers from the log, and --no-log is given" end
     return options
   end
   local log = require "lmm.log"
   if not args.cache and not (log.is_on() and (os.getenv "LMM_LOG" or log.is_installed())) then return options end
   options.log, options.cache = log.default_path(), args.cache
+  require "lmm.loop".current().report = report
   return options
 end
 

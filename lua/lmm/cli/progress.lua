@@ -7,6 +7,8 @@ local progress = {}
 local Progress = {}
 Progress.__index = Progress
 
+local shown -- the line that stands there now
+
 local WIDTH = 80 -- of a terminal whose width is not known
 
 local function duration(seconds)
@@ -21,7 +23,7 @@ function Progress:show(seconds, text)
   text = text:gsub("\27%[[%d;]*%a", ""):gsub("\t", " ")
   local line = texts.line(duration(seconds) .. (text:find "%S" and "  " .. text or ""), self.width - 1)
   if line == self.shown then return end
-  self.shown = line
+  self.shown, shown = line, self
   io.stderr:write("\r\27[K", line)
   io.stderr:flush()
 end
@@ -32,6 +34,11 @@ function Progress:clear()
   self.shown = nil
   io.stderr:write "\r\27[K"
   io.stderr:flush()
+end
+
+--- Takes away whatever line stands there.
+function progress.clear()
+  if shown then shown:clear() end
 end
 
 function progress.new()

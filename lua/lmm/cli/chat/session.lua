@@ -2,6 +2,7 @@
 --- answers are shown as they come, and stay in the conversation.
 local advice = require "lmm.cli.chat.advice"
 local attachments = require "lmm.cli.chat.attachments"
+local console = require "lmm.cli.console"
 local signals = require "lmm.cli.signals"
 
 local unpack = table.unpack or unpack -- luacheck: ignore
@@ -126,6 +127,7 @@ end
 local function show_answer(self, open)
   local view, stream, shown = self.screen:view(), nil, {}
   self.view = view
+  function console.break_line() view:break_line() end
   local ok, reply, message, err = pcall(self.wait, self, function()
     stream = open()
     local pieces = stream:pieces()
