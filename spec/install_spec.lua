@@ -100,7 +100,7 @@ describe("installing", function()
     local prefix = scratch .. "/compiled"
     local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
     local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
-    local index = folder .. "compiled/index"
+    local first = folder .. "compiled/lmm.version.luac" -- by which it is told whose all of them are
     assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     local source = paths_of(prefix, version) .. "cd / && " .. interpreter
       .. [[ -e 'require "lmm".connect() print(debug.getinfo(require "lmm.client".new, "Sl").source)']]
@@ -120,7 +120,7 @@ describe("installing", function()
     set_back(plain)
     local other = "\27Lua of another kind"
     for _, bytes in ipairs { "", other, other .. (" "):rep(#whole - #other), whole:sub(1, 2000) } do
-      for _, path in ipairs { compiled, index } do
+      for _, path in ipairs { compiled, first } do
         local before = shell.read(path)
         shell.write(path, bytes)
         assert.equal("@" .. plain .. "\nexit 0\n", run(source))

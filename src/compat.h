@@ -58,6 +58,13 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 #pragma weak lua_rotate /* and lua_insert */
 #endif
 
+/* A compiled chunk; 0 where it could be loaded. Pushes the function, or a message. */
+#if LUA_VERSION_NUM < 502
+#define lmm_load_chunk(L, reader, data, name) lua_load(L, reader, data, name)
+#else
+#define lmm_load_chunk(L, reader, data, name) lua_load(L, reader, data, name, "b")
+#endif
+
 /* Room for a few more values; false where Lua's stack would exceed its maximum. A lack of memory is raised, which
  * lua_checkstack of 5.2 and later also tells as 0: there the maximum is a million. */
 static inline bool lmm_grow_stack(lua_State *L, int count) {

@@ -91,7 +91,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"array_mt", lmm_array_open},
                                    {"null", lmm_null_open},
                                    {"load", lmm_load_open},
-                                   {"stat", lmm_stat_open},
+                                   {"compiled", lmm_compiled_open},
                                    {NULL, NULL}};
   lmm_check_lua(L);
   lmm_stay_loaded(functions);

@@ -40,7 +40,7 @@ typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "18" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "19" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -583,7 +583,7 @@ int lmm_grow_open(struct lua_State *L);   /* grow(opts) */
 int lmm_array_open(struct lua_State *L);  /* the metatable of lists */
 int lmm_null_open(struct lua_State *L);   /* what stands for null */
 int lmm_load_open(struct lua_State *L);   /* load(path, is_aside) */
-int lmm_stat_open(struct lua_State *L);   /* stat(path) */
+int lmm_compiled_open(struct lua_State *L); /* compiled(folder, name) */
 int lmm_journal_open(struct lua_State *L); /* of lmm.files: { open, is_open, ids } */
 int lmm_ids_open(struct lua_State *L);     /* of lmm.files.journal: ids(path) */
 /* write, encode, embed, concat and mark go to the module's table on the top, and `with` to the body's methods. */

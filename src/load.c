@@ -1,12 +1,16 @@
 /* load.c: what finds and loads modules. The path of a C module comes in; the module and the libraries that it needs are
  * loaded as a program that is linked with them has them loaded: a symbol is looked up when it is first used, where
- * `require` looks up all of them at once. `require` then finds them there. And how large a file is, and how old, for the
- * modules that are compiled beforehand. */
+ * `require` looks up all of them at once. `require` then finds them there. And modules of Lua that were compiled
+ * beforehand (.ci/compile.lua): a folder and a name come in; what the file of that name holds goes out, unless it is
+ * out of date. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "binding.h"
 
@@ -35,7 +39,64 @@ static void load_aside(const char *path) {
   (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* A compiled module while it is read. Its file begins with a line that says how many bytes the plain file has, and
+ * where that is, seen from the folder. */
+typedef struct compiled {
+  int descriptor;
+  const char *piece; /* in `bytes`: what has been read and not been given out */
+  size_t length;
+  char bytes[8192];
+} compiled;
+
+/* Whether the plain file is still the one that was compiled. */
+static bool is_current(const char *folder, const char *plain, long long size, const struct stat *made) {
+  char path[4096];
+  struct stat now;
+  int length = plain[0] == '/' ? snprintf(path, sizeof path, "%s", plain)
+                               : snprintf(path, sizeof path, "%s/%s", folder, plain);
+  if (length >= (int)sizeof path || stat(path, &now) != 0 || now.st_size != size) return false;
+  const struct timespec changed = LMM_MTIME(&now), then = LMM_MTIME(made);
+  return changed.tv_sec < then.tv_sec || (changed.tv_sec == then.tv_sec && changed.tv_nsec <= then.tv_nsec);
+}
+
+/* Reads the first piece; whether what follows the line is to be loaded. */
+static bool read_head(compiled *file, const char *folder) {
+  struct stat made;
+  ssize_t length = read(file->descriptor, file->bytes, sizeof file->bytes);
+  char *end = length > 0 ? memchr(file->bytes, '\n', (size_t)length) : NULL, *plain;
+  if (end == NULL || fstat(file->descriptor, &made) != 0) return false;
+  *end = '\0';
+  long long size = strtoll(file->bytes, &plain, 10);
+  file->piece = end + 1;
+  file->length = (size_t)(file->bytes + length - file->piece);
+  return *plain == ' ' && is_current(folder, plain + 1, size, &made);
+}
+
+static bool open_compiled(compiled *file, const char *folder, const char *name) {
+  char path[4096];
+  if (snprintf(path, sizeof path, "%s/%s.luac", folder, name) >= (int)sizeof path) return false;
+  file->descriptor = open(path, O_RDONLY | O_CLOEXEC);
+  if (file->descriptor < 0) return false;
+  if (read_head(file, folder)) return true;
+  (void)close(file->descriptor);
+  return false;
+}
+
 /* ---- Lua ------------------------------------------------------------------------------------------------------- */
+
+/* A lua_Reader. */
+static const char *read_compiled(lua_State *L, void *data, size_t *length) {
+  (void)L;
+  compiled *file = data;
+  if (file->length == 0) {
+    ssize_t got = read(file->descriptor, file->bytes, sizeof file->bytes);
+    file->piece = file->bytes;
+    file->length = got > 0 ? (size_t)got : 0;
+  }
+  *length = file->length;
+  file->length = 0;
+  return file->piece;
+}
 
 /* load(path, is_aside): loads a C module, which stays in memory; aside: in a thread of its own. */
 static int load_module(lua_State *L) {
@@ -52,19 +113,20 @@ int lmm_load_open(lua_State *L) {
   return 1;
 }
 
-/* stat(path) -> how many bytes a file has, and when it was last changed, in seconds; or nil */
-static int stat_file(lua_State *L) {
-  struct stat status;
-  if (stat(lmm_check_path(L, 1), &status) != 0) {
-    lua_pushnil(L);
-    return 1;
-  }
-  lua_pushnumber(L, (lua_Number)status.st_size);
-  lua_pushnumber(L, (lua_Number)LMM_MTIME(&status).tv_sec + (lua_Number)LMM_MTIME(&status).tv_nsec / 1e9);
-  return 2;
+/* compiled(folder, name) -> the module of this name that stands compiled in the folder; nil where there is none, where
+ * it is another Lua's, and where its plain file has another size than when it was compiled, or is newer, since somebody
+ * has changed it */
+static int load_compiled(lua_State *L) {
+  const char *folder = lmm_check_path(L, 1), *name = lmm_check_path(L, 2);
+  compiled file;
+  lua_settop(L, 2);
+  if (!open_compiled(&file, folder, name)) return 0;
+  bool is_loaded = lmm_load_chunk(L, read_compiled, &file, name) == 0;
+  (void)close(file.descriptor);
+  return is_loaded ? 1 : 0;
 }
 
-int lmm_stat_open(lua_State *L) {
-  lua_pushcfunction(L, stat_file);
+int lmm_compiled_open(lua_State *L) {
+  lua_pushcfunction(L, load_compiled);
   return 1;
 }
