@@ -1,7 +1,5 @@
 --- The message of an answer as it goes into a history: what servers demand to see again, and no more.
-local fields = require "lmm.answer.fields"
 local json = require "lmm.json"
-local tool_calls = require "lmm.answer.tool_calls"
 
 local history = {}
 
@@ -32,7 +30,7 @@ end
 --- Some servers demand the reasoning beside tool calls, under the name that they gave it, and refuse an empty content
 --- there.
 local function add_calls(message, choice, finished)
-  message.tool_calls = tool_calls.for_history(choice.calls, finished.tool_calls)
+  message.tool_calls = require("lmm.answer.tool_calls").for_history(choice.calls, finished.tool_calls)
   if message.content == "" then message.content = json.null end
   if choice.reasoning_name then message[choice.reasoning_name] = finished.reasoning end
 end
@@ -44,7 +42,9 @@ function history.message(choice, finished)
   local message = { role = "assistant", content = finished.text, refusal = finished.refusal }
   if choice.images then message.content, message.images = content_of(choice, finished.text), images_of(choice) end
   if choice.audio and choice.audio.id then message.audio = { id = choice.audio.id } end
-  if choice.reasoning_details then message.reasoning_details = fields.reasoning_details(choice) end
+  if choice.reasoning_details then
+    message.reasoning_details = require("lmm.answer.fields").reasoning_details(choice)
+  end
   if choice.calls then add_calls(message, choice, finished) end
   return message
 end

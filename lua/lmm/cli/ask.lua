@@ -175,7 +175,7 @@ local function read_choice(words)
 end
 
 --- The options that say what the answer is to be.
-local readers = { schema = require "lmm.cli.schema_file".read, choice = read_choice }
+local readers = { schema = function(path) return require "lmm.cli.schema_file".read(path) end, choice = read_choice }
 
 --- What every request of the conversation carries, and its system message.
 local function read_fields(args)

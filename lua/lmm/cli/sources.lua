@@ -1,5 +1,4 @@
 --- The media of a question: the sources of -i and -a come in, in their order; content parts go out.
-local advice = require "lmm.cli.advice"
 local console = require "lmm.cli.console"
 
 --- lmm.part, which is loaded with the first medium.
@@ -76,7 +75,7 @@ end
 local function parts_of_pdf(source, name, media)
   local pages, message, err = require("lmm").pages(source, { first = media.pages.first, last = media.pages.last,
     max_side = media.max_side })
-  if not pages then console.fail("%s", (advice.of(message, err):gsub("^the data in bytes", name))) end
+  if not pages then console.fail("%s", (require "lmm.cli.advice".of(message, err):gsub("^the data in bytes", name))) end
   return pages
 end
 
