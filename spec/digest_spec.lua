@@ -31,6 +31,8 @@ describe("a digest", function()
     assert.is_nil(d:name())
     d:finish()
     assert.raises("this digest is at its end", d.update, d, "b")
+    local other = digest.new("s", "p", d:hex()):update "b"
+    assert.raises("these are not the bytes of the SHA%-256 given", other.finish, other)
   end)
 
   it("of a file is what sha256sum says; what cannot be read is told", function()

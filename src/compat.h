@@ -150,17 +150,19 @@ static inline void lmm_check_lua(lua_State *L) {
 #define lmm_push_anchor(L, index) lua_getfenv(L, index)
 #endif
 
-/* Registers a userdata type: its methods, and `close` as __gc (and as __close where the language has it), since a
- * value may be closed by hand, by scope or by the collector. Leaves the metatable on the stack. */
+/* Registers a userdata type: its methods, and `close`, if any, as __gc (and as __close where the language has it),
+ * since a value may be closed by hand, by scope or by the collector. Leaves the metatable on the stack. */
 static inline void lmm_new_type(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction close) {
   luaL_newmetatable(L, name);
   lua_newtable(L);
   luaL_setfuncs(L, methods, 0);
   lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, close);
-  lua_setfield(L, -2, "__gc");
-  lua_pushcfunction(L, close);
-  lua_setfield(L, -2, "__close");
+  if (close != NULL) {
+    lua_pushcfunction(L, close);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, close);
+    lua_setfield(L, -2, "__close");
+  }
   lua_pushstring(L, name);
   lua_setfield(L, -2, "__name");
 }
