@@ -49,6 +49,14 @@ describe("lmm ask", function()
     assert.matches("^    2  TIME  mock                %[1%] What is it%?  +image 1: image/png", two)
   end)
 
+  it("leaves all of it in one file", function()
+    for _, words in ipairs { { "ask", "a" }, { "ask", "-p", [[mock={"status":400}]], "b" }, { "embed", "c" } } do
+      lmm(words)
+      assert.equal("log.db\n", shell.output(("ls %s/lmm"):format(folder)))
+    end
+    assert.same({ 1, 2, 3 }, ids())
+  end)
+
   it("is shown so that it steers no terminal, in columns", function()
     answered(lmm { "ask", "-p", [[mock={"reply":"a\u001b]0;X\u0007b"}]], "Où?" })
     assert.matches("assistant:\na^%[%]0;X^Gb\n", log("show", "1"))

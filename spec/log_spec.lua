@@ -54,6 +54,14 @@ local function ids(opts)
 end
 
 describe("a log", function()
+  it("is closed with all others that are open", function()
+    local other = assert(logs.open(folder .. "/other.db"))
+    add({ user "a" }, "b")
+    logs.close_all()
+    assert.equal("log.db\nother.db\n", shell.output("ls " .. folder))
+    for _, one in ipairs { log, other } do assert.raises("this log is closed", one.list, one) end
+  end)
+
   it("gives an exchange back as it was", function()
     local id = assert(log:add {
       kind = "chat/completions", server = SERVER, model = "m", time = 1000, first_token = 0.25, total = 1.5,

@@ -106,11 +106,13 @@ local function explain(problem)
   return 1, (text:gsub("^([^\n]-):(%d+): ", "%1, line %2: ", 1))
 end
 
---- Whether the Lua state is to be closed at the end. Where a command asks, no tool has run and nothing was logged, it
---- need not be, and whoever waits for the command waits for that.
+--- Whether the Lua state is to be closed at the end. Where a command asks and no tool has run it need not be, and
+--- whoever waits for the command waits for that; but its log is. That cannot be where Ctrl-C has left a row unread.
 local function needs_closing(words)
   local loaded = package.loaded
-  return not ASKING[words[1]] or loaded["lmm.cli.tool"] ~= nil or loaded["luasql.sqlite3"] ~= nil
+  if not ASKING[words[1]] or loaded["lmm.cli.tool"] then return true end
+  local logs = loaded["lmm.log"]
+  return logs ~= nil and not pcall(logs.close_all)
 end
 
 --- Runs the command.

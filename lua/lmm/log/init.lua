@@ -109,6 +109,8 @@ local function the(name)
   return require("lmm.log." .. name)
 end
 
+local opened = setmetatable({}, { __mode = "k" }) -- logs that are open
+
 local OPEN = { media = "boolean", wait = "number", create = "boolean" }
 
 --- Opens a log, and makes it where it is not there: a file that its owner alone can read.
@@ -122,7 +124,14 @@ function log.open(path, opts)
   opts = options.check("log.open", OPEN, opts)
   local database, err = the("database").open(path, opts.wait or 5, opts.create ~= false)
   if not database then return nil, err end
-  return setmetatable({ path = path, database = database, keeps_media = opts.media or false }, Log)
+  local self = setmetatable({ path = path, database = database, keeps_media = opts.media or false }, Log)
+  opened[self] = true
+  return self
+end
+
+--- Ends all that are open, for a program that ends without closing its Lua state.
+function log.close_all()
+  for self in pairs(opened) do self:close() end
 end
 
 --- What names a request, whoever sends it: the same for the same fields, messages, bytes of media, server and model.
@@ -257,6 +266,7 @@ end
 
 --- Ends it. Further calls of its methods raise.
 function Log:close()
+  opened[self] = nil
   self.database:close()
 end
 
