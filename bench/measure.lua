@@ -395,9 +395,4 @@ function measures.encode(count)
   end)))
 end
 
---- first URL: one ask, for who times the whole process.
-function measures.first(url)
-  assert(lmm.connect { base_url = url, model = "m" }:chat { messages = QUESTION })
-end
-
 measures[arg[1]](select(2, (table.unpack or unpack)(arg))) -- luacheck: ignore
