@@ -20,7 +20,7 @@ local events = {}
 ---@return lmm.Events
 function events.new(prepare, limits)
   return setmetatable({
-    stream = streams.new(prepare, { limits = limits, choices = 1, streamed = true, answer = answers.events }),
+    stream = streams.new { limits = limits, choices = 1, streamed = true, answer = answers.events, prepare = prepare },
     err = nil,
   }, Events)
 end

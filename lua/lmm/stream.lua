@@ -1,4 +1,4 @@
---- A stream: what makes a call comes in; its events, its text piece by piece, or the whole reply go out. An unstreamed
+--- A stream: an exchange comes in; its events, its text piece by piece, or the whole reply go out. An unstreamed
 --- answer is a stream of one event.
 --
 -- Mostly it is one exchange: a request and its reply. Where `after_reply` is set, it is asked what goes on behind a
@@ -8,10 +8,19 @@ local errors = require "lmm.errors"
 local json = require "lmm.json"
 local loops = require "lmm.loop"
 
+---@class lmm.StreamExchange  what a stream reads: a request, and the reply to it
+---@field limits table    the client's
+---@field choices integer how many were asked for
+---@field streamed boolean  whether a stream was asked for
+---@field form table?     what the answer is to be, see lmm.request.structured
+---@field total number?   seconds that it may take, and what goes on between two exchanges
+---@field answer nil|fun(head: table, exchange: table): table  makes what reads the reply; an answer unless given
+---@field prepare fun(self, stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
+
 ---@class lmm.Between     what goes on between two exchanges of a stream
----@field next fun(self, stream: lmm.Stream): kind: string?, piece_or_prepare: any, err: lmm.Error?  a piece and its
---- kind; then nil and what makes the call of the next exchange, or nothing where the reply that came is the last; or
---- nil, nil and an error. It may wait
+---@field next fun(self, stream: lmm.Stream): kind: string?, piece_or_exchange: any, err: lmm.Error?  a piece and its
+--- kind; then nil and the next exchange, or nothing where the reply that came is the last; or nil, nil and an error. It
+--- may wait
 ---@field cancel fun(self)  ends it; whoever waits in `next` gets a `cancelled` error
 
 --- An answer as it comes. A `for` loop over it gives the pieces of its text. It is sent when it is first read.
@@ -33,16 +42,12 @@ local CLOSING_TIMEOUT = 0.1
 local ENDING_TIMEOUT = 2
 
 --- Makes a stream. Its request is sent when it is first read.
----@param prepare fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the call when it is needed
----@param opts { structured: table?, limits: table, choices: integer, streamed: boolean, answer: function? }
----  structured: what the answer is to be; choices: how many were asked for; answer: makes what reads a reply, an answer
----  unless given
----@param total number?  seconds that it may take, for what goes on between two exchanges
-function stream.new(prepare, opts, total)
+---@param exchange lmm.StreamExchange  the first one
+---@return lmm.Stream
+function stream.new(exchange)
   return setmetatable({
-    prepare = prepare,
-    opts = opts,
-    total = total,
+    exchange = exchange,
+    form = exchange.form,
     begun = false, has_answer = nil,
     -- What comes later; named here so that the table is made large enough at once.
     call = nil,      -- the one under way
@@ -67,7 +72,8 @@ function Stream:attempt()
   self.answer = nil
   local head, err = self.call:open()
   if not head then return nil, err end
-  self.answer = (self.opts.answer or answers.new)(head, self.opts)
+  local exchange = self.exchange
+  self.answer = (exchange.answer or answers.new)(head, exchange)
   self.is_collected = self.is_collecting -- what it reads comes to `pieces` at once
   local kind, piece
   local unread = -1
@@ -86,13 +92,14 @@ end
 ---@return number?
 function Stream:deadline()
   self.started = self.started or loops.current():now()
-  return self.total and self.started + self.total
+  local total = self.exchange.total
+  return total and self.started + total
 end
 
 ---@package
 function Stream:begin()
   self.begun, self.has_answer, self.answer = true, nil, nil
-  local call, err = self.prepare(self)
+  local call, err = self.exchange:prepare(self)
   if not call then return nil, err end
   local ok
   ok, err = self:run(call, self.attempt, self)
@@ -149,7 +156,7 @@ function Stream:take(only_begins)
     if kind then return kind, piece end
     self.between = nil
     if err or not piece then return nil, err end
-    self.prepare, self.begun, self.result = piece, false, nil
+    self.exchange, self.begun, self.result = piece, false, nil
   end
   if not self.begun then
     local ok, err = self:begin()
@@ -243,7 +250,7 @@ end
 --- The reply of the last exchange is the stream's.
 ---@package
 function Stream:succeed()
-  local result, call, asked, failure = self.result, self.call, self.opts.structured, nil
+  local result, call, asked, failure = self.result, self.call, self.form, nil
   if asked then result.value, failure = self.answer:structured(result, asked) end
   if failure and not result.tool_calls then return self:stop(call:fail(failure)) end -- calls are no answer yet
   result.timing = { first_token = self.first_token, total = call.loop:now() - call.started }
@@ -343,8 +350,8 @@ local is_json = { json = true, schema = true }
 ---@package
 ---@return fun(): string?, boolean? read, string text
 function Stream:begin_json(method)
-  local asked = self.opts.structured or { kind = "json" }
-  self.opts.structured = asked
+  local asked = self.form or { kind = "json" }
+  self.form = asked
   if not is_json[asked.kind] then
     errors.misuse("stream:%s is for JSON: with %s an answer is one text, of which stream:next gives the pieces",
       method, asked.kind)
@@ -366,7 +373,7 @@ end
 --- answer turns out not to be what was asked for.
 ---@return fun(): any
 function Stream:values()
-  return answers.values(self.opts.limits, self:begin_json "values")
+  return answers.values(self.exchange.limits, self:begin_json "values")
 end
 
 --- An iterator over the items of a list in an answer that is JSON, each once, when it is whole. Nulls are passed over;
@@ -378,7 +385,7 @@ function Stream:elements(path)
   if type(path) ~= "string" then
     errors.misuse("stream:elements takes the path of a list, as in 'receipt.rows', not a %s", type(path))
   end
-  return answers.elements(self.opts.limits, path, self:begin_json "elements")
+  return answers.elements(self.exchange.limits, path, self:begin_json "elements")
 end
 
 --- An iterator over the bytes of the reply's body as they came, to relay them, from the first on, those of one exchange

@@ -271,50 +271,18 @@ function Client:wait_ready(opts)
   return errors.public(require("lmm.client.ready").wait(self, opts))
 end
 
---- What makes the call of one request for a stream, whether the server is asked to stream or not. The request is
---- written at once; nothing is sent before the stream is read.
+--- One request for a stream, whether the server is asked to stream or not. It is written at once; nothing is sent
+--- before the stream is read.
 ---@package
 ---@param where string  what the caller called, for messages
 ---@param given table|string
 ---@param ours table?
----@param streamed boolean
----@param affinity table|false|nil  of a conversation, see lmm.Pool
----@param url string?       that of chat completions unless given
----@param prompts integer?  how many questions the request holds (1)
----@return fun(stream: lmm.Stream): lmm.Call?, lmm.Error? prepare, table stream_opts, number? total  see
---- lmm.stream
-function Client:exchange(where, given, ours, streamed, affinity, url, prompts)
+---@param ... any  streamed, and what else chats.new takes
+---@return lmm.StreamExchange
+function Client:exchange(where, given, ours, ...)
   ours = options.check(where, fields.rows, ours)
   self:check_open()
-  local asked, err = chats.new(self, given, ours, streamed, affinity)
-  local opts = calls.options(self, ours)
-  if self.log then asked.entry = self:begin_entry(url and "completions" or "chat/completions", asked.fields, ours) end
-  local function prepare(stream)
-    if err then return nil, err end
-    stream.started = stream.started or self.loop:now() -- the clock starts when the stream is first read
-    opts.started = stream.started
-    local function run(...) return stream:run(...) end
-    local model
-    if not asked.model and asked.needs_model and not self.pool then
-      model, err = require("lmm.client.models").find(self, opts, run)
-      if asked.entry and not model then asked.entry:fail(self, err) end
-      if not model then return nil, err end
-    end
-    opts.model = asked.model
-    local call = calls.new(self, "POST", url or self.chat_url, nil, opts)
-    call.stream, call.request = stream, asked
-    if asked.entry then
-      call.entry = asked.entry
-      if call.entry:answer(call, asked.model or model) then return call end
-    end
-    if self.pool then return call end -- which binds it to each server
-    err = asked:bind(call, self, model, run)
-    if not err then return call end
-    call:finish()
-    return nil, err
-  end
-  return prepare, { structured = asked.form, limits = self.limits, choices = (asked.choices or 1) * (prompts or 1),
-    streamed = asked.streamed }, opts.timeout.total
+  return chats.new(self, given, ours, ...)
 end
 
 --- The stream of one request.

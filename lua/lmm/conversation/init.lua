@@ -197,7 +197,7 @@ function Conversation:open_stream(streamed, ...)
   free_choice(self, fields, messages)
   local rounds = self.tools and the("rounds").new(self, fields, rules, opts, messages, function()
     fields.messages = self.history:with(messages)
-    return (self.client:exchange("conversation:ask", fields, opts, streamed, self.affinity))
+    return self.client:exchange("conversation:ask", fields, opts, streamed, self.affinity)
   end)
   fields.messages = self.history:with(messages)
   local stream = self.client:open_stream("conversation:ask", fields, opts, streamed, self.affinity)
@@ -205,7 +205,7 @@ function Conversation:open_stream(streamed, ...)
   if unanswered then
     local err = refusal(rounds, unanswered, message)
     if err then
-      stream.prepare = function() return nil, err end
+      stream.exchange.err = err
     else
       rounds:begin(unanswered)
       stream.between = rounds

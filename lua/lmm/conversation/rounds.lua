@@ -61,16 +61,16 @@ end
 ---@param rules lmm.ToolRules
 ---@param ours table    the options of the call
 ---@param messages table[]  what is to be sent behind the history; grows by what comes
----@param prepare fun(): fun(stream: lmm.Stream): lmm.Call?, lmm.Error?  makes the next request, with all messages
+---@param exchange fun(): lmm.StreamExchange  makes the next one, with all messages
 ---@return lmm.Rounds
-function rounds.new(chat, fields, rules, ours, messages, prepare)
+function rounds.new(chat, fields, rules, ours, messages, exchange)
   local own = fields.tools
   fields.tools = chat.tools:sent(own)
   return setmetatable({
     tools = chat.tools, client = chat.client, fields = fields, rules = rules, ours = ours,
     own = tools.names(own), -- the names of tools that the caller runs himself
     own_tools = own,
-    prepare = prepare,
+    exchange = exchange,
     messages = messages, finished = nil, -- so many of them belong to rounds that are over; nil: none is
     count = 0,          -- of replies
     cost = 0,           -- of all of them
@@ -232,7 +232,7 @@ end
 function Rounds:failure(why, stream)
   if why == "cancelled" then return errors.new { kind = "cancelled", message = "the request was cancelled" } end
   local sentence = "no complete answer within %g s: not all tools had ended"
-  return errors.new { kind = "timeout", limit = "total", message = sentence:format(stream.total),
+  return errors.new { kind = "timeout", limit = "total", message = sentence:format(stream.exchange.total),
     hint = "timeout.total sets this limit", elapsed = loops.current():now() - stream.started }
 end
 
@@ -256,9 +256,9 @@ function Rounds:finish_round()
   if self.reply then self.steps[#self.steps + 1] = { calls = called, results = list, usage = self.reply.usage } end
 end
 
---- What makes the next request, or nil where the reply that came is the last; nil and an error where the round was
+--- The next exchange, or nil where the reply that came is the last; nil and an error where the round was
 --- ended meanwhile.
-function Rounds:next_request()
+function Rounds:next_exchange()
   local list, stop_when = self:results(), self.rules.stop_when
   local is_stopped = #list < #self.slots or self.reply and stop_when and stop_when(self.steps)
   self.slots = nil
@@ -266,23 +266,23 @@ function Rounds:next_request()
   if is_stopped then return nil end
   self.fields.tools = self.tools:sent(self.own_tools) -- a tool may have added one
   self.fields.tool_choice = tools.freed(self.fields.tool_choice)
-  return self.prepare()
+  return self.exchange()
 end
 
 -- ---- for the stream
 
 --- See lmm.stream.
 function Rounds:next(stream)
-  local prepare, err
+  local exchange, err
   if self.given == #self.pieces and not self.has_run then err = self:run_tools(stream) end
   if not err and self.given < #self.pieces then
     self.given = self.given + 1
     local piece = self.pieces[self.given]
     return piece[1], piece[2]
   end
-  if not err then prepare, err = self:next_request() end
+  if not err then exchange, err = self:next_exchange() end
   self.client.calls[self] = nil
-  return nil, prepare, err
+  return nil, exchange, err
 end
 
 function Rounds:cancel()
