@@ -119,6 +119,20 @@ describe("an SVG", function()
   end)
 end)
 
+describe("what takes too long", function()
+  for _, row in ipairs {
+    { "a photo", { from = "image/jpeg" }, "shrink it first" },
+    { "a drawing", { from = "image/svg+xml" }, "pass a smaller max_side" },
+    { "a page", { from = "application/pdf", page = 1 }, "draw it with a smaller dpi" },
+  } do
+    it("is " .. row[1], function()
+      row[2].name = "it"
+      assert.equal("it took more than 60 seconds to prepare, and was given up: " .. row[3],
+        failures.of_picture(row[2], { word = "slow", limit = 60 }).message)
+    end)
+  end
+end)
+
 describe("what no server decodes", function()
   teardown(folder.remove)
 

@@ -73,6 +73,12 @@ local function no_decoder(plan, failure)
     package and "install " .. package or "convert it to PNG or JPEG first")
 end
 
+--- How there is less to do.
+local function lessen(plan)
+  if plan.page then return "draw it with a smaller dpi" end
+  return plan.from == "image/svg+xml" and "pass a smaller max_side" or "shrink it first"
+end
+
 local says = {
   memory = function(plan)
     return invalid("there was not enough memory to prepare %s", plan.name)
@@ -87,17 +93,16 @@ local says = {
   decoder = no_decoder,
   large = function(plan, failure)
     if plan.from == "image/svg+xml" then
-      local says = "and no more than 25 million are drawn: pass a smaller max_side"
+      local says = "and no more than 25 million are drawn: " .. lessen(plan)
       if failure.detail == "scale" then
         says = "and is drawn no smaller than a thousandth: pass a larger max_side, or write a smaller size into it"
       end
       return invalid("%s has %s x %s pixels, %s", plan.name, counted(failure.width), counted(failure.height), says)
     end
     local frames = failure.frames > 1 and not plan.page
-    return invalid("%s has %s x %s pixels%s, and no more than 100 million are decoded: shrink it first%s", plan.name,
+    return invalid("%s has %s x %s pixels%s, and no more than 100 million are decoded: %s", plan.name,
       counted(failure.width), counted(failure.height),
-      frames and (" in each of its %s frames"):format(counted(failure.frames)) or "",
-      plan.page and ", or draw it with a smaller dpi" or "")
+      frames and (" in each of its %s frames"):format(counted(failure.frames)) or "", lessen(plan))
   end,
   damaged = damaged,
   password = function(plan)
@@ -109,8 +114,8 @@ local says = {
       failure.frames == 1 and "" or "s", plan.page)
   end,
   slow = function(plan, failure)
-    return invalid("%s took more than %d seconds to prepare, and was given up: shrink it first", plan.name,
-      failure.limit)
+    return invalid("%s took more than %d seconds to prepare, and was given up: %s", plan.name, failure.limit,
+      lessen(plan))
   end,
   library = no_libvips,
   forked = function(plan)
