@@ -396,7 +396,11 @@ describe("a video of frames", function()
     assert.equal('frame 1 is image/png, and frames go as JPEG: pass lmm.image(f, { convert = "jpeg" })',
       message(lmm.image(path "photo.png")))
     assert.matches("cannot read 'gone.jpg'", message "gone.jpg")
-    assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = {} })
+    for _, list in ipairs { {}, { "a", [3] = "b" }, { "a", b = "c" } } do
+      assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = list })
+    end
+    assert.raises('lmm.video: max_side is a whole number from 1 to 100000, not "9"', lmm.video, { frames = { "a" } },
+      { max_side = "9" })
     assert.raises("lmm.video: fps is a number above 0, not 0", lmm.video, { frames = { path "photo.jpg" }, fps = 0 })
     assert.raises("lmm.video: fps is a number above 0, not \"2\"", lmm.video, { frames = { path "photo.jpg" },
       fps = "2" })

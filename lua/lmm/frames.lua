@@ -58,13 +58,15 @@ function frames.new(source, opts)
     end
   end
   local given, fps = source.frames, source.fps
-  if type(given) ~= "table" or #given == 0 then errors.misuse "lmm.video: frames is a list of pictures" end
+  local count = 0
+  for _ in pairs(type(given) == "table" and given or {}) do count = count + 1 end
+  if count == 0 or count ~= #given then errors.misuse "lmm.video: frames is a list of pictures" end
   if fps ~= nil and not (type(fps) == "number" and fps > 0 and fps < math.huge) then
     errors.misuse("lmm.video: fps is a number above 0, not %s", texts.shown(fps))
   end
   local options = { fps = fps }
   for name, value in pairs(opts or {}) do options[name] = value end
-  local wanted = prepare.take_options("image", options)
+  local wanted = prepare.take_options("image", options, "lmm.video")
   if wanted then wanted.convert = wanted.convert or "jpeg" end
   local self = setmetatable({ kind = "video", mime = "video/jpeg", options = options, frames = {} }, parts.metatable)
   if #given > MOST_FRAMES then

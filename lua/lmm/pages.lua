@@ -2,6 +2,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local loops = require "lmm.loop"
+local paths = require "lmm.paths"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
 local texts = require "lmm.text"
@@ -39,7 +40,7 @@ local function read_options(opts)
     errors.misuse("lmm.pages: password is a text, not a %s", type(password))
   end
   options.first, options.last, options.dpi, options.password = nil, nil, nil, nil
-  local wanted = prepare.take_options("image", options) or {}
+  local wanted = prepare.take_options("image", options, "lmm.pages") or {}
   wanted.dpi, wanted.password = dpi, password
   return range, wanted, options
 end
@@ -52,7 +53,7 @@ end
 ---@return integer? count, lmm.Error? err
 local function count_pages(name, source, password)
   local media, message = core.media(source)
-  if not media then return invalid("%s", message) end
+  if not media then return nil, paths.failure(source, message) end
   local mime = media:info().mime or "of no known type"
   if mime ~= "application/pdf" then return invalid("%s is %s, not a PDF", name, types.describe(mime)) end
   local loop, from = loops.current(), type(source) == "string" and { path = source } or { bytes = source.bytes }

@@ -1,4 +1,6 @@
---- A path that leads to no file comes in; what may have been meant goes out, as one line of advice.
+--- A path that leads to no file comes in; what may have been meant goes out, as one line of advice, or the error.
+local errors = require "lmm.errors"
+
 local paths = {}
 
 local function exists(path)
@@ -23,7 +25,7 @@ local rows = {
 --- Advice for a path at which there is nothing.
 ---@param path string
 ---@return string?
-function paths.advice(path)
+local function advice(path)
   local plain = path:gsub(NARROW, " "):gsub("\194\160", " ")
   if plain ~= path then
     return "the path holds a no-break space" .. (exists(plain) and ": with a plain one there is such a file" or "")
@@ -35,6 +37,15 @@ function paths.advice(path)
   for _, row in ipairs(rows) do
     if path:find(row[1]) then return row[2] end
   end
+end
+
+--- The error for a source that cannot be read, with advice where there is nothing at its path.
+---@param source string|{ bytes: string }
+---@param message string
+---@return lmm.Error
+function paths.failure(source, message)
+  local is_missing = type(source) == "string" and message:find "No such file"
+  return errors.new { kind = "invalid", message = message, hint = is_missing and advice(source) or nil }
 end
 
 return paths

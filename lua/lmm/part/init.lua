@@ -163,8 +163,7 @@ end
 local function from_media(self, name, source, opts, claimed)
   local media, message = core.media(source)
   if not media then
-    local is_missing = type(source) == "string" and message:find "No such file"
-    self.err = errors.new { kind = "invalid", message = message, hint = is_missing and paths.advice(source) or nil }
+    self.err = paths.failure(source, message)
     return
   end
   self.media, self.source, self.name = media, source, name
@@ -349,7 +348,7 @@ function part.page(name, source, wanted, options)
   local self = setmetatable({ kind = "image", options = options }, Part)
   local media, message = core.media(source)
   if not media then
-    invalid(self, "%s", message)
+    self.err = paths.failure(source, message)
     return self
   end
   self.media, self.source, self.mime = media, source, "application/pdf"

@@ -88,8 +88,8 @@ end
 ffmpeg.film.decodes = {}
 ffmpeg.film.rows = { frames = whole(MOST_FRAMES), max_side = whole(100000) }
 
-function ffmpeg.film.check(wanted)
-  if not wanted.frames then errors.misuse "lmm.video: max_side goes with frames, the number of pictures" end
+function ffmpeg.film.check(wanted, where)
+  if not wanted.frames then errors.misuse("%s: max_side goes with frames, the number of pictures", where) end
 end
 
 -- The picture in the middle of each share is taken; where there are fewer than shares, the last one is repeated.

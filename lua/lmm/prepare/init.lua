@@ -36,18 +36,20 @@ local kinds = setmetatable({}, { __index = function(_, kind) return load[kind] a
 --- Takes out of a part's options what is ours; nil where there is nothing to be done.
 ---@param kind string
 ---@param options table
+---@param where string?  what they were given to, for messages
 ---@return table? wanted
-function prepare.take_options(kind, options)
+function prepare.take_options(kind, options, where)
   local rows, wanted = kinds[kind] and kinds[kind].rows or {}, nil
+  where = where or "lmm." .. kind
   for name, check in pairs(rows) do
     if options[name] ~= nil then
       local problem = check(options[name])
-      if problem then errors.misuse("lmm.%s: %s is %s", kind, name, problem) end
+      if problem then errors.misuse("%s: %s is %s", where, name, problem) end
       wanted = wanted or {}
       wanted[name], options[name] = options[name], nil
     end
   end
-  if wanted and kinds[kind].check then kinds[kind].check(wanted) end
+  if wanted and kinds[kind].check then kinds[kind].check(wanted, where) end
   return wanted
 end
 

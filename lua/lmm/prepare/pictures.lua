@@ -50,9 +50,9 @@ pictures.rows = {
 }
 
 --- Refuses options that contradict each other.
-function pictures.check(wanted)
+function pictures.check(wanted, where)
   if wanted.animated and (wanted.convert or "webp") ~= "webp" then
-    errors.misuse("lmm.image: animated pictures become WebP, not %s: leave convert out", wanted.convert)
+    errors.misuse("%s: animated pictures become WebP, not %s: leave convert out", where, wanted.convert)
   end
 end
 
