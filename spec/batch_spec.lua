@@ -480,6 +480,8 @@ describe("lmm batch refuses", function()
     clean()
     for _, row in ipairs { { "a,b\n1\n", "line 2 of '.*' has 1 fields, its first line names 2 columns" },
       { 'a,b\n1,"2\n3,4\n', "line 2 of '.*': a quote is left open" }, { "", "names no columns: it is empty" },
+      { "a,b\r1,2\r", "its lines end in CR alone: they are to end in LF or CRLF" },
+      { "\255\254a\0,\0b\0\n\0", "it has NUL bytes, as UTF%-16 has: write it in UTF%-8" },
       { "a,a\n", "two columns are called 'a'" }, { "a,\n", "column 2 has no name" },
       { 'a,b\n"1"x,2\n', "line 2 of '.*': something follows a quoted field" } } do
       refuses({ "--prompt", "{a}", "--csv", file("t.csv", row[1]) }, 1, row[2])

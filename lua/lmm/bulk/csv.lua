@@ -98,8 +98,10 @@ function csv.open(path)
   local text, _, err = self:read_record()
   local wrong = not text and "it is empty"
   if text and not err then self.columns, wrong = split(text) end
+  if text and text:find "\r" then wrong = "its lines end in CR alone: they are to end in LF or CRLF" end
+  if text and text:find "%z" then wrong = "it has NUL bytes, as UTF-16 has: write it in UTF-8" end
   local seen = {}
-  for i, name in ipairs(self.columns or {}) do
+  for i, name in ipairs(not wrong and self.columns or {}) do
     if name == "" then wrong = ("column %d has no name"):format(i) end
     if seen[name] then wrong = ("two columns are called '%s'"):format(name) end
     seen[name] = true
