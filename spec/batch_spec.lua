@@ -508,6 +508,8 @@ describe("lmm batch refuses", function()
     process.write(file "t.csv", "b,a\n1,2\n")
     refuses(swapped, 1, "belongs to another run: columns was a,b and is now b,a: name")
     refuses({ input, "-o", file "none/out.jsonl" }, 1, "cannot write '.*none/out.run': No such file")
+    refuses({ input, "-o", file "x.errors.jsonl" }, 1, "'.*x.errors.jsonl' is the name of a file of errors: name "
+      .. "another output")
     os.execute("mkdir " .. file "folder")
     refuses({ input, "-o", file "folder" }, 1, "cannot write '.*folder': Is a directory")
     assert.is_nil(process.read(file "folder.run"))

@@ -67,7 +67,7 @@ describe("map", function()
   it("begins no more rows in a second than rate", function()
     local began = fake.loop:now()
     assert(lmm.map(numbers(21), function() end, { rate = 4 }))
-    assert.equal(5.25, fake.loop:now() - began) -- 20 of them wait for their turn, and the end for the next
+    assert.equal(5, fake.loop:now() - began) -- 20 of them wait for their turn
   end)
 
   it("uses no more tokens in a minute than max_tokens_per_minute, of whatever size the rows are", function()
@@ -98,6 +98,16 @@ describe("map", function()
     end, { max_tokens_per_minute = 60, concurrency = 1 }))
     assert.same({ 1, 99 }, { summary.done, summary.failed })
     assert(summary.seconds < 130, summary.seconds)
+  end)
+
+  it("ends with its last row, and waits no more for the time at which another one could begin", function()
+    local function fn()
+      sleep(1)
+      return { usage = { prompt_tokens = 100, completion_tokens = 0 } }
+    end
+    assert.equal(5, assert(lmm.map({ 1, 2 }, fn, { rate = 1 / 4 })).seconds) -- 4 s between the two
+    assert.equal(1, assert(lmm.map({ 1 }, fn, { max_tokens_per_minute = 10 })).seconds)
+    assert.equal(1, assert(lmm.map(numbers(1), fn, { rate = 1 / 4 })).seconds)
   end)
 
   it("a raise cancels the others and is raised again", function()

@@ -211,6 +211,12 @@ function Run:take_row()
   return nil, true
 end
 
+--- A row that was taken and cannot begin yet is the next one.
+function Run:keep_row(row)
+  self.again_count = self.again_count + 1
+  table.insert(self.again, 1, row)
+end
+
 --- Whether a row is left to be run; it is read, and kept.
 function Run:has_row()
   local row, more
@@ -218,10 +224,8 @@ function Run:has_row()
     row, more = self:take_row()
     if more then self.loop:wait({}, self.loop:now()) end -- others get their turn
   until not more or self.stopped
-  if not row then return false end
-  self.again_count = self.again_count + 1
-  self.again[self.again_count] = row
-  return true
+  if row then self:keep_row(row) end
+  return row ~= nil
 end
 
 --- A row that begins costs as many tokens as others did on average, until it tells.
@@ -242,12 +246,14 @@ function Run:next(running)
   if running >= most then return nil, self.tick_at end
   local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
     self.tokens and self.tokens.next_time or now)
-  local is_over = self.is_read and self.again_count == 0
-  if begin > now and not is_over then return nil, math.min(begin, self.tick_at) end
   local row, more = self:take_row()
   if not row then
     if more then return nil, now end
     return nil, running > 0 and not self.stopped and self.tick_at or nil
+  end
+  if begin > now then -- for this row: the run's end waits for no time
+    self:keep_row(row)
+    return nil, math.min(begin, self.tick_at)
   end
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
