@@ -318,7 +318,8 @@ describe("lmm batch", function()
       assert(#records(outs[i]) > 5)
     end
     assert.equal(50, total)
-    answered(batch { "merge", outs[2], file "part.2.errors.jsonl", outs[1], outs[3] })
+    assert.equal('{"failed":0,"first_missing":[],"lines":50,"missing":0}\n',
+      answered(batch { "merge", outs[2], file "part.2.errors.jsonl", outs[1], outs[3], "--summary" }))
     local at = 0
     for text in process.read(OUT):gmatch "[^\n]+" do
       at = at + 1

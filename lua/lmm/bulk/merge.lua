@@ -186,7 +186,7 @@ local function find_missing(found, total)
     end
   end
   local missing = total and math.max(0, total - present) or absent
-  return present, missing, missing == absent and named or {}
+  return present, missing, json.array(missing == absent and named or {})
 end
 
 --- How many rows have errors and no result. A row that was run again may have two errors.
