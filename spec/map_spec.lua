@@ -200,6 +200,18 @@ describe("map", function()
     assert.same({ "the key is refused", 16 }, { message, count })
   end)
 
+  it("looks for a server soon after many rows at once have lost it", function()
+    local began = fake.loop:now()
+    local times = {}
+    local _, message = lmm.map(numbers(1000), function()
+      times[#times + 1] = fake.loop:now() - began
+      sleep(1 / 64)
+      return nil, "refused", { kind = "connect", retryable = true, message = "no server at x" }
+    end, { server_timeout = 1 })
+    assert.equal("no row has gone well for 1 s, so the run ends: no server at x", message)
+    assert.same({ 0, 0.5 + 1 / 64, 1.5 + 2 / 64 }, { times[16], times[17], times[18] })
+  end)
+
   it("holds all rows back for as long as a refusal asks", function()
     local times, refused = {}, nil
     assert(lmm.map(numbers(9), function()

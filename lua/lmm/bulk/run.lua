@@ -294,8 +294,10 @@ function Run:is_servers(row, err, now)
     self.lost_since, self.lost_last = self.lost_since or now, row
     if err.is_death then row.deaths = (row.deaths or 0) + 1 end
     if breaks(self, row, now) then return false end
-    self.concurrency:lose(now, self.loss)
-    self.loss = math.min(2 * self.loss, LONGEST_LOSS)
+    if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
+      self.concurrency:lose(now, self.loss)
+      self.loss = math.min(2 * self.loss, LONGEST_LOSS)
+    end
     self:put_back(row, now, self.lost_since, self.server_timeout, err)
   elseif err.kind == "http" and (is_quota[err.code] or is_quota[err.type] or err.status == 401) then
     self:stop(err)
