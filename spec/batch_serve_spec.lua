@@ -122,13 +122,13 @@ describe("lmm batch --serve", function()
   end)
 
   --- Rows of chat; those of these numbers kill the server.
-  local function write_poison(count, poison)
+  local function write_poison(count, poison, word)
     local is_poison = {}
     for _, i in ipairs(poison) do is_poison[i] = true end
     local out = assert(io.open(file "in.jsonl", "wb"))
     for i = 1, count do
       out:write(json.encode { custom_id = "r" .. i, url = "/v1/chat/completions",
-        body = { messages = { { role = "user", content = is_poison[i] and "poison" or "q" } } } }, "\n")
+        body = { messages = { { role = "user", content = is_poison[i] and (word or "poison") or "q" } } } }, "\n")
     end
     out:close()
   end
@@ -138,9 +138,10 @@ describe("lmm batch --serve", function()
   for _, row in ipairs {
     { "in the middle", 60, { 20 } }, { "at the beginning", 30, { 1 } }, { "at the end", 30, { 30 } },
     { "alone", 1, { 1 } }, { "several of them, side by side, too", 60, { 10, 25, 26, 27, 45 } },
+    { "by an engine that dies first", 40, { 20 }, "slow poison" },
   } do
     it("has a row that kills the server as an error, and the others done: " .. row[1], function()
-      write_poison(row[2], row[3])
+      write_poison(row[2], row[3], row[4])
       local run = program.run(words({ "-m", "tiny" }, POISONED))
       local bad = #row[3]
       assert.matches(("lmm: %d of %d rows failed: [^\n]*\n$"):format(bad, row[2]), run.err)

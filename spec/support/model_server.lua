@@ -26,9 +26,16 @@ local function dying(path)
   return path == "/health" and 503 or 500, '{"error":{"message":"EngineCore encountered an issue"}}'
 end
 
---- Dies of one question, as a server does whose engine cannot take what one row sends.
+--- Dies of one question, as a server does whose engine cannot take what one row sends: at once, or ill first.
+local is_ill = false
 local function poisoned(path, body)
-  if body:find("poison", 1, true) then os.exit(7) end
+  if body:find("slow poison", 1, true) and not is_ill then
+    is_ill = true
+    uv.new_timer():start(1500, 0, function() os.exit(7) end)
+  elseif not is_ill and body:find("poison", 1, true) then
+    os.exit(7)
+  end
+  if is_ill then return path == "/health" and 503 or 500, '{"error":{"message":"EngineCore encountered an issue"}}' end
   return path:find "chat" and 200 or nil, ANSWER
 end
 

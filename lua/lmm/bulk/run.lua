@@ -292,7 +292,9 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
-    if err.is_death then row.deaths = (row.deaths or 0) + 1 end
+    if err.life and err.life ~= row.life then -- of the run's own server; one that is dying may be asked again
+      row.life, row.deaths = err.life, (row.deaths or 0) + 1
+    end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
       self.concurrency:lose(now, self.loss)

@@ -38,7 +38,7 @@ local function guard(self, fn)
     local lives = keeper.starts == starts and keeper.server and keeper.server:is_running()
     if lives and not (is_doubtful(err) and is_ill(client)) then return value, message, err end
     local lost = errors.new { kind = "connect", retryable = true, message = "the server died: " .. err.message }
-    lost.is_death = true
+    lost.life = starts
     return nil, lost.message, lost
   end
 end
