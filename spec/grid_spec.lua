@@ -159,11 +159,31 @@ describe("lmm grid", function()
     local xml = process.read(file "out.xml")
     assert.matches('<testsuite name="ci" tests="2" failures="1" errors="0">', xml)
     assert.matches('<failure message="it is &lt;bad&gt;">question: bad</failure>', xml)
-    complained(grid { path "error 'boom'", "--ci" }, 1, "the score 0 is below")
+    assert.matches("score 0.5 %(2 of 2 passed%)", answered(grid { path("return 0.5", "threshold = 0.5,"), "--ci" }))
+    local run = grid { path "error 'boom'", "--ci" }
+    assert.same(1, run.status)
+    assert.matches("ci.lua:2: boom\nlmm: the score 0 is below[^\n]*\n$", run.err)
     assert.matches("ci.lua:2: boom$", data().cells[1].why)
-    complained(grid { path "return 'no'", "--ci" }, 1, "the score 0 is below")
+    assert.equal(1, grid({ path "return 'no'", "--ci" }).status)
     assert.equal("check: it gives true, false or a score from 0 to 1, not a string", data().cells[1].why)
-    complained(grid { "--prompt", "x", "--ci" }, 1, "%-%-ci: the grid has no check")
+    clean()
+    complained(grid { "--prompt", "x", "--ci" }, 2, "%-%-ci: the grid has no check")
+    assert.is_nil(process.read(PAGE)) -- nothing was asked for that
+  end)
+
+  it("says how many checks could not be run, and why the first", function()
+    local path = file("check.lua", [[return { prompts = { "good", "bad", "none" }, models = "mock",
+      check = function(reply)
+        if reply.text:find "none" then return "none" end
+        return reply.text:find "good" and true or reply.nothing.x
+      end }]])
+    local run = grid { path, "--json", file "check.json", "--markdown", file "check.md" }
+    assert.equal(0, run.status)
+    assert.matches("score 0.333 %(1 of 3 passed, 2 checks failed to run%)", run.out)
+    assert.matches("^lmm: 2 of 3 checks failed to run, and count 0: [^\n]*check.lua:4: attempt to index [^\n]*\n$",
+      run.err)
+    assert.equal(2, json.decode(process.read(file "check.json")).summary.check_errors)
+    assert.matches("1 of 3 cells passed, 2 checks failed to run%.", process.read(file "check.md"))
   end)
 
   it("asks again what failed, when it is told to", function()
@@ -299,7 +319,8 @@ end)
 describe("a grid file", function()
   local rows = {
     { "that raises", 'return {\n  prompts = error "boom" }', "grid.lua:2: boom$" },
-    { "that raises a table", "error {}", "a table was raised$" },
+    { "that raises a table", "error {}", "grid.lua: a table was raised$" },
+    { "that raises without a place", "error('boom', 0)", "grid.lua: boom$" },
     { "that is no Lua", "return {\n", "grid.lua:2: " },
     { "that returns nothing", "local x = 1", "grid.lua returns nothing, not a table" },
     { "that returns a number", "return 1", "grid.lua returns a number, not a table" },
@@ -307,12 +328,21 @@ describe("a grid file", function()
       "grid.lua:2: lmm.connect: unknown option 'nodel' %(did you mean 'model'%?%)$" },
     { "with an unknown field", 'return { prompt = "x" }', "unknown option 'prompt' %(did you mean 'prompts'%?%)$" },
     { "without prompts", "return {}", "grid.lua: there are no prompts$" },
-    { "with a prompt that is none", "return { prompts = { 'a', 7 } }", "prompts: number 2 is no text" },
-    { "that matches no images", "return { prompts = 'x', images = 'none/*.jpg' }", "'none/%*.jpg' matches no file$" },
-    { "with a picture that is gone", "return { prompts = 'x', images = 'gone.jpg' }", "gone.jpg.*No such file" },
-    { "with an image that is none", "return { prompts = 'x', images = { 7 } }", "images: number 1 is a number" },
-    { "with a model that is none", "return { prompts = 'x', models = { true } }", "models: number 1 is no name" },
-    { "with settings that are none", "return { prompts = 'x', settings = { 'a' } }", "settings: number 1 is no table" },
+    { "with a prompt that is none", "return { prompts = { 'a', 7 } }", "grid.lua: prompts: number 2 is no text" },
+    { "that matches no images", "return { prompts = 'x', images = 'none/*.jpg' }",
+      "grid.lua: 'none/%*.jpg' matches no file$" },
+    { "with a picture that is gone", "return { prompts = 'x', images = 'gone.jpg' }",
+      "grid.lua: [^\n]*gone.jpg.*No such file" },
+    { "with an image that is none", "return { prompts = 'x', images = { 7 } }",
+      "grid.lua: images: number 1 is a number" },
+    { "with a model that is none", "return { prompts = 'x', models = { true } }",
+      "grid.lua: models: number 1 is no name" },
+    { "with options of a model that are none", "return { prompts = 'x', models = { { nodel = 'x' } } }",
+      "grid.lua: models: number 1: lmm.connect: unknown option 'nodel' %(did you mean 'model'%?%)$" },
+    { "with prices that are none", "return { prompts = 'x', prices = { m = 1 } }",
+      "grid.lua: lmm.connect prices of 'm': { input =, output = } expected, got number$" },
+    { "with settings that are none", "return { prompts = 'x', settings = { 'a' } }",
+      "grid.lua: settings: number 1 is no table" },
     { "with half a repeat", "return { prompts = 'x', repeats = 0.5 }", "repeats is a whole number" },
   }
   for _, row in ipairs(rows) do

@@ -27,8 +27,9 @@ page needs nothing else and can be mailed; the folder PAGE.grid beside it holds
 the answers, which the next run takes up.
 
 Exit status:
-   0 every cell has an answer, 1 some have none or the score is below the
-   threshold of --ci, 2 wrong usage, 130 or 143 where SIGINT or SIGTERM ended it
+   0 every cell has an answer (with --ci: the score reaches the threshold),
+   1 some have none, or it does not, 2 wrong usage, 130 or 143 where SIGINT or
+   SIGTERM ended it
 
 Examples:
    lmm grid --prompt "What is it?" --images 'x/*.jpg' -m a -m b -o page.html
@@ -134,7 +135,8 @@ local function conclusion(page, summary)
   if summary.failed > 0 then words[#words + 1] = ("%d failed"):format(summary.failed) end
   if summary.missing > 0 then words[#words + 1] = ("%d without an answer"):format(summary.missing) end
   if summary.score then
-    words[#words + 1] = ("score %.3g (%d of %d passed)"):format(summary.score, summary.passed, summary.checked)
+    local verdicts = require("lmm.grid").verdicts(summary, "passed")
+    words[#words + 1] = ("score %.3g (%s)"):format(summary.score, verdicts)
   end
   return ("%s: %s; %s"):format(page, table.concat(words, ", "), size(summary.bytes))
 end
@@ -187,14 +189,19 @@ end
 --- Says what a run has come to: on standard error where a table has gone to standard output.
 local function announce(args, page, summary)
   local is_taken = args.csv == "-" or args.markdown == "-" or args.json == "-" or args.junit == "-"
-  if is_taken then return console.note("%s", conclusion(page, summary)) end
-  console.write(conclusion(page, summary) .. "\n")
+  if is_taken then
+    console.note("%s", conclusion(page, summary))
+  else
+    console.write(conclusion(page, summary) .. "\n")
+  end
+  if summary.check_errors == 0 then return end
+  console.note("lmm: %d of %d checks failed to run, and count 0: %s", summary.check_errors, summary.checked,
+    summary.check_error)
 end
 
 --- What a run has come to, as the exit status has it.
 local function judge(args, page, summary)
   announce(args, page, summary)
-  if args.ci and not summary.score then console.fail "--ci: the grid has no check" end
   if args.ci and summary.score < summary.threshold then
     console.fail("the score %.3g is below the threshold %.3g", summary.score, summary.threshold)
   end
@@ -219,6 +226,7 @@ function grid.make(args)
     hook(uv, state)
     local plan, problem = grid_file.plan(path, args)
     if not plan then return nil, problem end
+    if args.ci and not plan.definition.check then console.misuse "--ci: the grid has no check" end
     state.plan = plan
     return run_plan(plan, page, args, state, line)
   end)

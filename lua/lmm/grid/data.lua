@@ -8,6 +8,7 @@ function data.write(out, report)
   out:write('{"title":', json.text(plan.title), ',"summary":', json.text {
     cells = summary.cells, answered = summary.answered, failed = summary.failed, missing = summary.missing,
     score = summary.score, passed = summary.checked > 0 and summary.passed or nil, threshold = summary.threshold,
+    check_errors = summary.check_errors > 0 and summary.check_errors or nil,
   }, ',"cells":[')
   report.each(function(record)
     local cell = plan:cell(record.number)

@@ -20,9 +20,9 @@ local definition = {}
 ---@field settings table?    a list of tables of request fields, or of each field a list of values: all combinations
 ---@field params table?      request fields of every cell
 ---@field repeats integer?   how often each is asked (1)
----@field check (fun(reply: lmm.GridReply, row: lmm.GridRow): boolean|number, string?)?  whether an answer is right, or
---- a score from 0 to 1; and why
----@field threshold number?  the mean score below which --ci fails (1)
+---@field check (fun(reply: lmm.GridReply, row: lmm.GridRow): boolean|number|nil, string?)?  true: the answer is right;
+--- false or nil: it is not; or a score from 0 to 1. And why
+---@field threshold number?  the score from which on an answer is right, and the mean score below which --ci fails (1)
 ---@field prices table?      for lmm.connect
 ---@field timeout number?    seconds for one answer
 
@@ -43,14 +43,15 @@ local FIELDS = {
 
 local NAME = "=(grid file)" -- in messages, so that a place in the file is told from one in what it requires
 
---- What Lua says, or what the file raised, with the path and the line of it.
+--- What Lua says, or what the file raised, with the path of it, and the line where that is known.
 ---@param path string?  nil where the table comes from no file
 ---@return string
 function definition.place(path, raised)
   local is_told, message = pcall(tostring, errors.is(raised) and raised.message or raised)
   if not is_told or type(raised) == "table" and message:find "^table: " then message = "a table was raised" end
   message = message:gsub("%(grid file%):(%d+):", (path or "?"):gsub("%%", "%%%%") .. ":%1:")
-  return (message:gsub(": lmm: ", ": "))
+  message = message:gsub("^lmm: ", ""):gsub(": lmm: ", ": ")
+  return path and not message:find(path, 1, true) and path .. ": " .. message or message
 end
 
 --- Calls a function of a grid's file, as pcall does; but Ctrl-C goes on to whoever runs the grid.

@@ -94,6 +94,9 @@ function grid.run(plan, opts)
   return summary
 end
 
+--- What the checks of a run have come to, in words. See lmm.grid.report.
+grid.verdicts = report.verdicts
+
 --- Serves a page to a browser of this machine, and keeps its stars and notes. See lmm.grid.serve.
 function grid.serve(path, opts)
   return require("lmm.grid.serve").start(path, opts)

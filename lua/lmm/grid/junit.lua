@@ -1,5 +1,6 @@
 --- The cells of a grid as JUnit's XML, which continuous integration shows: a case for each cell. One whose check says
 --- no, or whose score is below the threshold, is a failure; one without an answer is an error.
+local report = require "lmm.grid.report"
 local texts = require "lmm.text"
 
 local junit = {}
@@ -25,8 +26,7 @@ local function name_of(record)
 end
 
 local function is_failure(record, threshold)
-  if type(record.check) == "number" then return record.check < threshold end
-  return record.check == false
+  return record.check ~= nil and not report.passes(record, threshold)
 end
 
 local function body(record, threshold)
@@ -40,15 +40,15 @@ local function body(record, threshold)
   return ""
 end
 
-function junit.write(out, report)
-  local summary, failures = report.summary, 0
-  report.each(function(record)
+function junit.write(out, result)
+  local summary, failures = result.summary, 0
+  result.each(function(record)
     if record.answer and is_failure(record, summary.threshold) then failures = failures + 1 end
   end)
   out:write('<?xml version="1.0" encoding="UTF-8"?>\n')
-  out:write(('<testsuite name="%s" tests="%d" failures="%d" errors="%d">\n'):format(escape(report.plan.title),
+  out:write(('<testsuite name="%s" tests="%d" failures="%d" errors="%d">\n'):format(escape(result.plan.title),
     summary.cells, failures, summary.failed + summary.missing))
-  report.each(function(record)
+  result.each(function(record)
     out:write(('<testcase classname="%s" name="%s" time="%.3f">%s</testcase>\n'):format(escape(record.model),
       escape(name_of(record)), record.answer and record.answer.total or 0, body(record, summary.threshold)))
   end)

@@ -1,5 +1,6 @@
 --- The cells of a grid as a table in Markdown, models and settings side by side. What stands in a cell is text: nothing
 --- of it is markup.
+local report = require "lmm.grid.report"
 local texts = require "lmm.text"
 
 local markdown = {}
@@ -27,8 +28,8 @@ end
 
 local function row(out, words) out:write("| ", table.concat(words, " | "), " |\n") end
 
-function markdown.write(out, report)
-  local plan, summary = report.plan, report.summary
+function markdown.write(out, result)
+  local plan, summary = result.plan, result.summary
   local columns, heads, rule = #plan.models * #plan.settings, { "", "" }, { "---", "---" }
   for i = 1, columns do
     local model = plan.models[math.floor((i - 1) / #plan.settings) + 1]
@@ -38,13 +39,13 @@ function markdown.write(out, report)
   end
   out:write("# ", escape(plan.title), "\n\n")
   if summary.score then
-    out:write(("Score %.3g, %d of %d cells passed.\n\n"):format(summary.score, summary.passed, summary.cells))
+    out:write(("Score %.3g, %s.\n\n"):format(summary.score, report.verdicts(summary, "cells passed")))
   end
   row(out, heads)
   row(out, rule)
   -- Models and settings change faster than pictures, and the repeats fastest: a row's cells of all repeats come along.
   local rows = {}
-  report.each(function(record)
+  result.each(function(record)
     local at = record.at
     local row_words = rows[record.turn] or { escape(record.image or ""), escape(record.prompt) }
     rows[record.turn] = row_words

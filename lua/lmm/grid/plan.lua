@@ -78,10 +78,18 @@ local function host_of(client)
   return (client.base_url:gsub("^%a+://", ""):gsub("/v%d+/*$", ""))
 end
 
+--- A client of a grid's own options.
+---@return lmm.Client? client, string? problem
+local function new_client(options)
+  local ok, client = pcall(clients.new, options)
+  if ok then return client end
+  return nil, (definitions.place(nil, client):gsub("^[^\n]-:%d+: ", ""))
+end
+
 --- What makes the model of a name, or the one that is asked where none is named. Models of one server share a client.
 ---@param connect table|fun(name: string?): lmm.GridNamed
 ---@param prices table?
----@return fun(name: string?): lmm.GridModel
+---@return fun(name: string?): lmm.GridModel?, string?
 local function namer(connect, prices)
   local made = {}
   return function(name)
@@ -91,7 +99,9 @@ local function namer(connect, prices)
       local options = {}
       for field, value in pairs(named.connect) do options[field] = value end
       options.prices = prices or options.prices
-      client = clients.new(options)
+      local problem
+      client, problem = new_client(options)
+      if not client then return nil, problem end
       made[named.connect] = client
     end
     return { name = named.model or client.given_model, client = client, params = named.params,
@@ -104,25 +114,28 @@ local function find_models(given, by_name, prices)
   local list = type(given) == "table" and (given[1] ~= nil or next(given) == nil) and given or { given }
   local found = {}
   for i, item in ipairs(list) do
-    local entry
+    local entry, client, problem
     if type(item) == "string" and item ~= "" then
-      entry = by_name(item)
+      entry, problem = by_name(item)
+      if not entry then return fail("%s", problem) end
     elseif type(item) == "table" and type(item.chat) == "function" then
       entry = { name = item.given_model, client = item }
     elseif type(item) == "table" then
       local label, opts = item.label, {}
       for name, value in pairs(item) do if name ~= "label" then opts[name] = value end end
       opts.prices = opts.prices or prices
-      local ok, client = pcall(clients.new, opts)
-      if not ok then return fail("models: number %d: %s", i, definitions.place(nil, client):gsub("^.-lmm", "lmm")) end
+      client, problem = new_client(opts)
+      if not client then return fail("models: number %d: %s", i, problem) end
       entry = { name = client.given_model, client = client, label = label }
     else
       return fail("models: number %d is no name, no client and no table of options for lmm.connect", i)
     end
     found[i] = entry
   end
-  if #found == 0 then found[1] = by_name(nil) end
-  return found
+  if found[1] then return found end
+  local first, problem = by_name(nil)
+  if not first then return fail("%s", problem) end
+  return { first }
 end
 
 --- Names the models for people: with their server where the same name stands for two.
@@ -154,7 +167,7 @@ function plans.new(definition, opts)
   if self.images then self.settings, err = settings.find(definition.settings) end
   local by_name = namer(opts.connect or {}, definition.prices)
   if self.settings then self.models, err = find_models(definition.models, by_name, definition.prices) end
-  if not self.models then return nil, err end
+  if not self.models then return fail("%s%s", opts.path and opts.path .. ": " or "", err.message) end
   self.repeats = definition.repeats or 1
   self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"
   self.count = #self.prompts * math.max(1, #self.images) * #self.models * #self.settings * self.repeats

@@ -17,11 +17,13 @@ local report = {}
 ---@field answer lmm.GridAnswer?
 ---@field error { message: string, code: string?, status: integer? }?  where it failed
 ---@field missing string?   why it was not asked
----@field check boolean|number|nil, why string?
+---@field check boolean|number|nil, why string?, check_error string?
 
 ---@class lmm.GridSummary
 ---@field cells integer, answered integer, failed integer, missing integer
----@field checked integer, passed integer  passed: that the check found right
+---@field checked integer, passed integer  passed: that the check found right, by true or a score from the threshold on
+---@field check_errors integer  checks that raised, or gave what is no verdict
+---@field check_error string?   of one of those
 ---@field score number?     the mean of all checks, a cell without an answer counting 0
 ---@field threshold number
 ---@field missing_why string?  of one of those
@@ -47,21 +49,24 @@ local function reply_of(answer)
 end
 
 --- Whether an answer is right. What the check raises is why it is not.
----@return boolean|number|nil result, string? why
+---@return boolean|number|nil result, string? why, string? problem  where the check itself is wrong
 local function check(plan, cell, record)
   local fn = plan.definition.check
   if not fn then return nil end
   local row = plan:row(cell)
   row.question = record.question
   local ok, result, why = definitions.call(fn, reply_of(record.answer), row)
-  if not ok then return false, "check: " .. definitions.place(plan.path, result) end
-  if result == nil or type(result) == "boolean" then return result == true, why and tostring(why) end
-  if type(result) ~= "number" then
-    return false, ("check: it gives true, false or a score from 0 to 1, not a %s"):format(type(result))
+  local problem
+  if not ok then
+    problem = definitions.place(plan.path, result)
+  elseif result == nil or type(result) == "boolean" then
+    result = result == true
+  elseif type(result) ~= "number" then
+    problem = ("it gives true, false or a score from 0 to 1, not a %s"):format(type(result))
+  elseif result ~= result or result < 0 or result > 1 then
+    problem = ("a score is from 0 to 1, not %s"):format(texts.shown(result))
   end
-  if result ~= result or result < 0 or result > 1 then
-    return false, ("check: a score is from 0 to 1, not %s"):format(texts.shown(result))
-  end
+  if problem then return false, "check: " .. problem, problem end
   return result, why and tostring(why)
 end
 
@@ -78,12 +83,22 @@ local function record_of(plan, found, number, ended, verdicts)
   record.answer, record.error = found:read(number)
   if record.answer then
     verdicts[number] = verdicts[number] or { check(plan, cell, record) }
-    record.check, record.why = verdicts[number][1], verdicts[number][2]
+    record.check, record.why, record.check_error = verdicts[number][1], verdicts[number][2], verdicts[number][3]
   elseif not record.error then
     local why = ended[found.folder:answers(cell.model.client)]
     record.missing = found.problems[number] or why and why.message or "it was not asked yet"
   end
   return record
+end
+
+--- Whether the check found an answer right.
+---@param record lmm.GridRecord
+---@param threshold number
+---@return boolean
+function report.passes(record, threshold)
+  local score = tonumber(record.check)
+  if score then return score >= threshold end
+  return record.check == true
 end
 
 local function add(summary, record, has_check)
@@ -94,7 +109,19 @@ local function add(summary, record, has_check)
   if not has_check then return end
   local score = record.check == true and 1 or tonumber(record.check) or 0
   summary.checked, summary.sum = summary.checked + 1, summary.sum + score
-  if record.check == true then summary.passed = summary.passed + 1 end
+  if report.passes(record, summary.threshold) then summary.passed = summary.passed + 1 end
+  if record.check_error then summary.check_errors = summary.check_errors + 1 end
+  summary.check_error = summary.check_error or record.check_error
+end
+
+--- What the checks have come to: "36 of 40 passed, 2 checks failed to run"
+---@param summary lmm.GridSummary
+---@param what string  "passed"
+---@return string
+function report.verdicts(summary, what)
+  local words = ("%d of %d %s"):format(summary.passed, summary.checked, what)
+  if summary.check_errors == 0 then return words end
+  return ("%s, %d check%s failed to run"):format(words, summary.check_errors, summary.check_errors > 1 and "s" or "")
 end
 
 --- Opens what is written as a file beside it, which takes its place in the end; a device, a pipe and the standard
@@ -154,7 +181,7 @@ end
 function report.write(plan, found, ended, outputs)
   local verdicts, has_check = {}, plan.definition.check ~= nil
   local summary = { cells = 0, answered = 0, failed = 0, missing = 0, checked = 0, passed = 0, sum = 0,
-    threshold = plan.definition.threshold or 1 }
+    check_errors = 0, threshold = plan.definition.threshold or 1 }
   local function each(fn)
     for number = 1, plan.count do fn(record_of(plan, found, number, ended, verdicts)) end
   end
