@@ -394,8 +394,14 @@ describe("lmm chat without a terminal", function()
     shell.run("rm -r %s", config)
     assert.matches("turn 2, after 2 messages\ntemperature 0.3\n%* second\nquestion: c", run.out)
     assert.matches("%[mock.*asked is [^\n]*\n%[second.*asked is [^\n]*\n%[mock.*asked is [^\n]*second\n"
-      .. "lmm: there is no server 'none' in ", run.err)
+      .. "lmm: there is no server 'none' in [^\n]* %(there are: two%)\n$", run.err)
     assert.equal(1, run.status)
+  end)
+
+  it("says of a server that has no such name what would name it", function()
+    local run = program.run({ "chat" }, "/server gpu\n/server gpu:80/v1\n", { XDG_CONFIG_HOME = "/nowhere" })
+    assert.same({ 1, "lmm: there is no server 'gpu': a configuration gives servers names, and there is none at "
+      .. "/nowhere/lmm/config.lua\nlmm: 'gpu:80/v1' has no scheme: write http://gpu:80/v1 or https://gpu:80/v1\n" }, { run.status, run.err })
   end)
 
   it("has the commands in its help", function()

@@ -42,7 +42,8 @@ function configured.options(args, url)
   if not config then
     if not args.server then return { base_url = not is_told(args) and url or nil } end
     local path = require "lmm.config".find()
-    console.misuse("--server names a server of your configuration, and there is none at %s", path or "$HOME")
+    console.misuse("there is no server '%s': a configuration gives servers names, and there is none at %s", args.server,
+      path or "$HOME")
   end
   if not config.models[args.model or ""] and not args.server then
     if is_told(args) then return {} end

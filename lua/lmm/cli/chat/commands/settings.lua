@@ -83,6 +83,9 @@ local UNREACHABLE = { connect = true, timeout = true, cancelled = true }
 
 local function server(session, name)
   if name == "" then return session.screen:print(texts.without_user(session.client.base_url)) end
+  if name:find "[:/]" and not name:find "://" then
+    console.misuse("'%s' has no scheme: write http://%s or https://%s", name, name, name)
+  end
   local client = session.change({ server = name }).client
   local list, message, err = models_of(session, client)
   if not list and UNREACHABLE[err.kind] then
