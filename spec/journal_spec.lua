@@ -377,7 +377,8 @@ describe("map with an output", function()
     assert(lmm.map(list, fn, { output = path }))
     list[2].x = 3
     local _, message = lmm.map(list, fn, { output = path })
-    assert.matches("belongs to another run: the content of the input %(SHA%-256%) was %x+ and is now %x+: name another output", message)
+    assert.matches("belongs to another run: the content of the input %(SHA%-256%) was %x+ and is now %x+: name another "
+      .. "output", message)
     clean()
     shell.write(rows, '{"x":1}\n{"x":2}\n')
     assert(lmm.map(rows, fn, { output = path }))
