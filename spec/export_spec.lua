@@ -57,10 +57,22 @@ describe("exporting to openai", function()
     assert.same({ { type = "text", text = "[image: " .. path .. "]" },
       { type = "text", text = ("[image: image/png, %d bytes]"):format(#shell.read(PNG)) },
       { type = "text", text = "[image: https://host/x.png]" },
-      { type = "text", text = "[video: data:video/jpeg;base64]" }, { type = "text", text = "[image: uuid u1]" },
+      { type = "text", text = "[video: video/jpeg, 3 bytes]" }, { type = "text", text = "[image: uuid u1]" },
       "text" }, chat:export("openai", { media = false })[1].content)
     assert.refused("No such file or directory", chat:export "openai")
     assert.same(content, chat.messages[1].content)
+  end)
+end)
+
+describe("exporting", function()
+  it("names media whose size is not known yet", function()
+    local pages = assert(lmm.pages "spec/media/document.pdf")
+    local film = lmm.video { frames = { lmm.image(PNG, { convert = "jpeg" }) } }
+    local chat = begun { { role = "user", content = { pages[1], film } } }
+    local told = { "[image: image/png]", "[video: video/jpeg]" }
+    local list = chat:export("openai", { media = false })[1].content
+    assert.same(told, { list[1].text, list[2].text })
+    assert.equal(table.concat(told, "\n\n"), chat:export "markdown":match "%[.*%]")
   end)
 end)
 

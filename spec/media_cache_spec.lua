@@ -84,6 +84,11 @@ describe("a medium", function()
     assert(client:conversation():ask("q", lmm.video { frames = { JPEG, "spec/media/progressive.jpg" } }))
     local _, again = media_in(net.requests[3])
     assert.equal(uuids[1], again[1])
+    local encode = core.base64.encode
+    local one, two = encode(shell.read(JPEG)), encode(shell.read "spec/media/progressive.jpg")
+    assert(client:conversation():ask("q", lmm.video("data:video/jpeg;base64," .. one .. "," .. two)))
+    _, again = media_in(net.requests[4])
+    assert.equal(uuids[1], again[1])
   end)
 
   it("may be frames that are taken out of a film when it is first sent", function()

@@ -282,10 +282,13 @@ describe("media and parts", function()
     unusable(image "data:video/jpeg;base64,AAAA,AAAA", "not base64 at character 28")
   end)
 
-  it("a data: URL of a video's frames goes as it is", function()
-    local function video(url) return parts.new("video", url) end
-    local part = usable(video("Data:video/jpeg;base64," .. encoded .. "," .. encoded))
-    assert.same({ "data:video/jpeg;base64," .. encoded .. "," .. encoded, "video/jpeg" }, { part.url, part.mime })
+  it("a data: URL of a video's frames is a video of frames", function()
+    local function video(url, opts) return parts.new("video", url, opts) end
+    local part = usable(video("Data:video/jpeg;base64," .. encoded .. ",AAAA"))
+    assert.same({ "video/jpeg", 2, part.frames[1].size + 3, part.frames[1].width }, { part.mime, #part.frames,
+      part.size, part.width })
+    assert.raises("lmm.video: frames is for a film, and the data: URL is a video of frames already", video,
+      "data:video/jpeg;base64,AAAA", { frames = 2 })
     unusable(video "data:video/jpeg;base64,", "the data: URL is empty")
     unusable(video "data:VIDEO/JPEG;base64,AAAA,", "an empty frame at character 29")
     unusable(video "data:video/jpeg;base64,AAAA,,AAAA", "an empty frame at character 29")

@@ -233,6 +233,18 @@ describe("the media of a saved conversation", function()
     end
   end)
 
+  it("that are videos of frames come back as that, for servers that take them as pictures", function()
+    local one = client()
+    local chat = one:conversation()
+    assert(chat:ask("q", lmm.video { frames = { JPEG, JPEG } }))
+    assert(chat:save(path))
+    local net = fake.net { fake.whole "a" }
+    assert(assert(net:connect { dialect = "openai" }:load(path)):ask "more")
+    local types = {}
+    for i, item in ipairs(net.requests[1].body.messages[1].content) do types[i] = item.type end
+    assert.same({ "text", "image_url", "image_url" }, types)
+  end)
+
   it("lose a uuid that stands beside a source: a file does not vouch for it", function()
     local opts = { uuid = "stranger", trust_uuid = true }
     local chat = asked(nil, "q", lmm.image({ bytes = picture }, opts), lmm.image(PNG, opts),

@@ -17,8 +17,8 @@ local export = {}
 
 --- What stands for a medium where its bytes do not: "image: picture.jpg".
 local function placeholder(part)
-  return ("%s: %s"):format(part.kind, part.path or part.url and part.url:match "^[^,]*"
-    or part.mime and ("%s, %d bytes"):format(types.describe(part.mime), part.size)
+  local size = part.size and (", %d bytes"):format(part.size) or "" -- which is known once it is prepared
+  return ("%s: %s"):format(part.kind, part.path or part.url or part.mime and types.describe(part.mime) .. size
     or part.options.uuid and "uuid " .. tostring(part.options.uuid) or "it cannot be sent")
 end
 
@@ -80,7 +80,7 @@ local function target(text)
 end
 
 local function part_text(part)
-  local where = part.path or part.url and not part.url:find "^data:" and part.url
+  local where = part.path or part.url
   if not where then return "[" .. placeholder(part) .. "]" end
   local name = (part.filename or part.kind):gsub("[%[%]\r\n\\]", " ")
   return ("%s[%s](%s)"):format(part.kind == "image" and "!" or "", name, target(where))

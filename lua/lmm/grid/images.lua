@@ -29,7 +29,6 @@ end
 
 local function entry_of(part, path, number, opts)
   local name = part.filename or part.url and part.url:match "([^/?#]+)[^/]*$"
-  if part.url and part.url:find "^data:" then name = nil end
   local function make() return path and part.plan and parts.new(part.kind, path, opts) or part end
   return { name = name or ("picture %d"):format(number), path = path or part.path, part = part, make = make,
     url = part.url and part.url:find "^https?:" and part.url or nil }

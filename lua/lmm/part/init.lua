@@ -13,7 +13,7 @@ local types = require "lmm.types"
 ---@class lmm.Part
 ---@field kind "image"|"video"|"audio"|"file"
 ---@field path string?     of its file, as given
----@field url string?      what the server is to fetch, or a video as a data URL of frames
+---@field url string?      what the server is to fetch
 ---@field filename string? the last part of the source's path; a file part always has one
 ---@field package media userdata?  the bytes (lmm.core)
 ---@field mime string?     found from the bytes, unless the caller named it
@@ -184,7 +184,23 @@ local function decode(self, base64, start)
     start + offset)
 end
 
---- A video may be a list of JPEG frames, which goes as it is; everything else is decoded and sent as bytes are.
+--- A video that is a list of JPEG frames in base64 with commas between.
+local function set_frames(self, base64, start, opts)
+  if opts.wanted then
+    errors.misuse("lmm.video: %s is for a film, and the data: URL is a video of frames already", (next(opts.wanted)))
+  end
+  self.mime, self.frames, self.size = "video/jpeg", {}, 0
+  for at, text in (base64 .. ","):gmatch "()([^,]*)," do
+    if text == "" then return invalid(self, "the data: URL has an empty frame at character %d", start + at - 1) end
+    local bytes = decode(self, text, start + at - 1)
+    if not bytes then return end
+    local frame = part.new("image", { bytes = bytes }, { mime = "image/jpeg" })
+    self.frames[#self.frames + 1], self.size = frame, self.size + frame.size
+  end
+  self.width, self.height = self.frames[1].width, self.frames[1].height
+end
+
+--- A video may be a list of frames; everything else is decoded and sent as bytes are.
 local function from_data_url(self, url, opts)
   local head, start = url:match "^([^,]*),()"
   local claimed = head and head:find ";base64$" and head:match "^%a+:([^;]*)":lower()
@@ -192,12 +208,7 @@ local function from_data_url(self, url, opts)
   local base64 = url:sub(start)
   if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
   if self.kind == "video" and (opts.mime or claimed) == "video/jpeg" then
-    for at, frame in (base64 .. ","):gmatch "()([^,]*)," do
-      if frame == "" then return invalid(self, "the data: URL has an empty frame at character %d", start + at - 1) end
-      if not decode(self, frame, start + at - 1) then return end
-    end
-    self.url, self.mime = "data:video/jpeg;base64," .. base64, "video/jpeg"
-    return
+    return set_frames(self, base64, start, opts)
   end
   local bytes = decode(self, base64, start)
   if not bytes then return end
