@@ -86,6 +86,27 @@ describe("lmm grid", function()
     os.remove(file "c2.jpg")
   end)
 
+  it("tells videos of frames apart by what is in them", function()
+    local images = file("frames.lua", [[
+      local lmm, core = require "lmm", require "lmm.core"
+      local function url(path)
+        return "data:video/jpeg;base64," .. core.base64.encode(io.open(path, "rb"):read "*a")
+      end
+      local a, b = "spec/media/baseline.jpg", "spec/media/exif.jpg"
+      return { prompts = { "one" }, images = {
+        lmm.video { frames = { a } }, lmm.video { frames = { a, a } }, lmm.video { frames = { b } },
+        lmm.video({ frames = { a } }, { max_side = 9 }), lmm.video({ frames = { a } }, { max_side = 8 }),
+        lmm.video(url(b)) } }
+    ]])
+    assert.matches("6 cells, 5 asked now", answered(grid { images }))
+    local seen = {}
+    for i, text in ipairs(texts()) do
+      local count, size = text:match "video 1: (%d) frames of image/jpeg, (%d+) x"
+      seen[i] = count .. " " .. size
+    end
+    assert.same({ "1 37", "2 37", "1 23", "1 9", "1 8", "1 23" }, seen)
+  end)
+
   it("takes a file of Lua, with functions, clients and a check", function()
     local path = file("full.lua", ([[
       local lmm = require "lmm"

@@ -31,9 +31,11 @@ function write(out, value, digests)
   if kind == "number" then
     out[#out + 1] = ("n%.17g;"):format(value)
   elseif parts.is(value) then
-    out[#out + 1] = "m" .. value.kind .. " " .. digests(value) .. ";"
+    local frames = not value.plan and value.frames or nil -- those of a film are taken out of it when it is sent
+    out[#out + 1] = "m" .. value.kind .. " " .. (frames and #frames or digests(value)) .. ";"
     write_table(out, value.options, digests)
     write_table(out, value.plan and value.plan.options or {}, digests)
+    for _, frame in ipairs(frames or {}) do write(out, frame, digests) end
   elseif kind == "table" then
     write_table(out, value, digests)
   else

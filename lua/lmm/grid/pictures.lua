@@ -53,7 +53,9 @@ local function digest_of(part)
   local digest = version.check "lmm.digest"
   if part.url then return "url " .. part.url end
   if part.path then return digest.file(part.path) end
-  local body = core.concat { part.media }
+  local media = {}
+  for i, one in ipairs(part.media and { part } or part.frames or {}) do media[i] = one.media end
+  local body = core.concat(media)
   local sum, piece = digest.new(), body:read(262144)
   while piece and #piece > 0 do
     sum:update(piece)
