@@ -414,6 +414,29 @@ describe("lmm batch", function()
     complained(batch { input, "--shard", "auto" }, 1, "no job array is found")
   end)
 
+  it("writes UTF-8 whatever a server answers", function()
+    local function reply(status, body)
+      local head = "HTTP/1.1 %s\r\nContent-Type: application/json\r\nX-Request-Id: r\233\r\n"
+      return { send = head:format(status) .. ("Content-Length: %d\r\n\r\n"):format(#body) .. body }
+    end
+    local bad = raw.start { {
+      { await = "request" }, reply("200 OK", '{"id":"\255","choices":[{"index":0,"message":{"content":"caf\233 \\ud800"},'
+        .. '"finish_reason":"stop"}],"k\233":"\237\160\128"}'),
+      { await = "request" }, reply("200 OK", '{"data":[],"note":"\192\175"}'),
+      { await = "request" }, reply("400 Bad Request", '{"error":{"message":"caf\233"}}') } }
+    local vector = line("b", nil, { url = "/v1/embeddings", body = { input = "q" } })
+    complained(batch { file("in.jsonl", line("a", "q") .. vector .. line("c", "q")), "--concurrency", "1", "-m", "m",
+      "--url", bad.url }, 1, "1 of 3 rows failed")
+    bad:stop()
+    for _, path in ipairs { OUT, file "out.errors.jsonl" } do
+      local written = process.read(path)
+      assert.equal(require("lmm.text").utf8(written), written)
+      assert.matches('"request_id":"r\239\191\189"', written)
+    end
+    assert.equal("caf\239\191\189 \239\191\189", text_of(records()[1]))
+    assert.matches("caf\239\191\189$", failed()[1].error.message)
+  end)
+
   it("sends a picture without a name by which the server would keep it, since mostly a row has its own", function()
     local function reply(body)
       local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
