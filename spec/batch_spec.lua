@@ -420,8 +420,8 @@ describe("lmm batch", function()
       return { send = head:format(status) .. ("Content-Length: %d\r\n\r\n"):format(#body) .. body }
     end
     local bad = raw.start { {
-      { await = "request" }, reply("200 OK", '{"id":"\255","choices":[{"index":0,"message":{"content":"caf\233 \\ud800"},'
-        .. '"finish_reason":"stop"}],"k\233":"\237\160\128"}'),
+      { await = "request" }, reply("200 OK", '{"id":"\255","choices":[{"index":0,"finish_reason":"stop",'
+        .. '"message":{"content":"caf\233 \\ud800"}}],"k\233":"\237\160\128"}'),
       { await = "request" }, reply("200 OK", '{"data":[],"note":"\192\175"}'),
       { await = "request" }, reply("400 Bad Request", '{"error":{"message":"caf\233"}}') } }
     local vector = line("b", nil, { url = "/v1/embeddings", body = { input = "q" } })
