@@ -253,7 +253,7 @@ describe("lmm chat in a terminal", function()
       end
       chat({}, { env = env }, function(screen)
         if row.is_missing then screen:wait_for "no line editing: the Lua module readline is missing" end
-        screen:enter("begin " .. ("and go on "):rep(20))
+        screen:enter("begin " .. ("and go on "):rep(100))
         screen:wait_for "question: begin and"
         screen:press "C-c"
         screen:wait_for "%[stopped"
@@ -401,7 +401,8 @@ describe("lmm chat without a terminal", function()
   it("says of a server that has no such name what would name it", function()
     local run = program.run({ "chat" }, "/server gpu\n/server gpu:80/v1\n", { XDG_CONFIG_HOME = "/nowhere" })
     assert.same({ 1, "lmm: there is no server 'gpu': a configuration gives servers names, and there is none at "
-      .. "/nowhere/lmm/config.lua\nlmm: 'gpu:80/v1' has no scheme: write http://gpu:80/v1 or https://gpu:80/v1\n" }, { run.status, run.err })
+      .. "/nowhere/lmm/config.lua\nlmm: 'gpu:80/v1' has no scheme: write http://gpu:80/v1 or https://gpu:80/v1\n" },
+      { run.status, run.err })
   end)
 
   it("has the commands in its help", function()

@@ -31,10 +31,12 @@ Examples:
    lmm chat --continue
    lmm chat --load chat.json -m other-model]]
 
-local PICTURES = { auto = true, kitty = true, iterm = true, sixel = true, none = true }
+local PICTURES = { "auto", "kitty", "iterm", "sixel", "none" }
 
 local function picture_protocol(word)
-  if PICTURES[word] then return word end
+  for _, known in ipairs(PICTURES) do
+    if known == word then return word end
+  end
   return nil, ("--pictures takes auto, kitty, iterm, sixel or none, not '%s'"):format(word)
 end
 
@@ -61,8 +63,9 @@ function chat.declare(parser)
     .. " --help. May be given several times."):argname("FILE.lua"):count("*")
   command:flag("--continue", "Go on with the last conversation in the log (see lmm log).")
   command:option("--load", "Go on with the conversation that was saved in FILE."):argname "FILE"
-  command:option("--pictures", "How pictures are shown: kitty, iterm, sixel (by chafa), none or auto, which finds out"
-    .. " what the terminal can (default: auto)."):argname("HOW"):convert(picture_protocol)
+  local how = command:option("--pictures", "How pictures are shown: kitty, iterm, sixel (by chafa), none or auto, which"
+    .. " finds out what the terminal can (default: auto)."):argname("HOW"):convert(picture_protocol)
+  how.words = PICTURES
   command:option("--timeout", "How long to wait for a whole answer, all attempts included (default: no limit but 600"
     .. " until the first piece and 120 between two)."):argname("SECONDS"):convert(console.seconds)
   command:flag("-v --verbose", "Say after each answer which model gave it, how long it took and how many tokens it"

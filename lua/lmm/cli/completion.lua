@@ -26,6 +26,14 @@ local function lister(kind)
   return ("lmm config --list %s 2>/dev/null"):format(kind)
 end
 
+--- The words of a command's first argument, if it takes some.
+---@return string[]? words, boolean is_open  paths may stand there, too
+local function first_words(command)
+  local first = command.arguments[1]
+  if first and first.words then return first.words, first.is_open end
+  return nil, true
+end
+
 local function words_of(commands)
   local words = {}
   for i, command in ipairs(commands) do words[i] = command.word end
@@ -57,7 +65,8 @@ end
 local BASH = [=[
 # bash completion for lmm, by `lmm completion bash`
 _lmm() {
-  local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD - 1]}" command="${COMP_WORDS[1]}" words="" name
+  local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD - 1]}" command="${COMP_WORDS[1]}"
+  local words="" first="" name
   local IFS=$'\n'
   COMPREPLY=()
   [ "$cur" != = ] || cur=""
@@ -71,7 +80,10 @@ VALUES
         case "$command" in
 OPTIONS
         esac
-        [[ "$cur" = -* ]] || [ "$command" = completion ] || return
+        if [[ "$cur" != -* ]]; then
+          [ "$COMP_CWORD" -eq 2 ] || return
+          words="$first"
+        fi
         ;;
     esac
   fi
@@ -114,9 +126,9 @@ function scripts.bash(root)
   local values, options = {}, {}
   for _, command in ipairs(root.commands) do
     add_bash_values(values, command)
-    local words = names_of(command.options)
-    if command.word == "completion" then words = words .. " bash zsh fish" end
-    options[#options + 1] = ("          %s) words=%s ;;"):format(command.word, lines(words))
+    local first = first_words(command)
+    options[#options + 1] = ("          %s) words=%s%s ;;"):format(command.word, lines(names_of(command.options)),
+      first and " first=" .. lines(table.concat(first, " ")) or "")
   end
   local parts = { COMMANDS = lines(words_of(root.commands) .. " help " .. names_of(root.options)),
     VALUES = table.concat(values, "\n"), OPTIONS = table.concat(options, "\n") }
@@ -180,7 +192,13 @@ function scripts.zsh(root)
     commands[#commands + 1] = "    " .. quote(command.word .. ":" .. zsh_text(short(command.summary)))
     local list = {}
     for i, option in ipairs(command.options) do list[i] = zsh_option(option) end
-    local rest = command.word == "completion" and "'1:shell:(bash zsh fish)'" or "'*:file:_files'"
+    local first, is_open = first_words(command)
+    local rest = is_open and "'*:file:_files'" or ""
+    if first then
+      local offered = "(" .. table.concat(first, " ") .. ")"
+      if is_open then offered = ('_alternative "words:word:%s" "files:file:_files"'):format(offered) end
+      rest = ("'1:word:%s' %s"):format(offered, rest)
+    end
     options[#options + 1] = ("    %s) _arguments -s \\\n%s \\\n      %s ;;"):format(command.word,
       table.concat(list, " \\\n"), rest)
   end
@@ -195,6 +213,9 @@ local FISH = [=[
 function __lmm_is
   set -l words (commandline -opc)
   test (count $words) -gt 1; and test "$words[2]" = "$argv[1]"
+end
+function __lmm_is_behind
+  __lmm_is $argv[1]; and test (count (commandline -opc)) -eq 2
 end
 function __lmm_is_first
   test (count (commandline -opc)) -eq 1
@@ -226,9 +247,13 @@ function scripts.fish(root)
   end
   add_command("help", "Show the help of a command")
   out[#out + 1] = ("complete -c lmm -n '__lmm_is help' -f -a %s"):format(quote(words_of(root.commands), "fish"))
-  out[#out + 1] = "complete -c lmm -n '__lmm_is completion' -f -a 'bash zsh fish'"
   for _, command in ipairs(root.commands) do
     add_command(command.word, short(command.summary))
+    local first, is_open = first_words(command)
+    if first then
+      out[#out + 1] = ("complete -c lmm -n '__lmm_is_behind %s'%s -a %s"):format(command.word, is_open and "" or " -f",
+        quote(table.concat(first, " "), "fish"))
+    end
     for _, option in ipairs(command.options) do out[#out + 1] = fish_option(command, option) end
   end
   return FISH .. table.concat(out, "\n") .. "\n"

@@ -93,7 +93,8 @@ function grid.declare(parser)
     :summary "Compare prompts, pictures, models and settings in one page."
   command:usage(table.concat({ "Usage: lmm grid [OPTION]... [GRID.lua] [-o PAGE.html]",
     "lmm grid watch [OPTION]... GRID.lua [-o PAGE.html]", "lmm grid serve [--port N] PAGE.html" }, "\n       "))
-  command:argument("words", "GRID.lua, or what follows watch or serve."):args "*"
+  local first = command:argument("words", "GRID.lua, or what follows watch or serve."):args "*"
+  first.words, first.is_open = { "serve", "watch" }, true
   declare_axes(command)
   declare_outputs(command)
   connection.declare(command)

@@ -37,10 +37,15 @@ local function age(text)
   return nil, ("'%s' is no age: write 30d, 12h or 2w"):format(text)
 end
 
+local WORDS = {} -- what `lmm log WORD` does
+
 function log.declare(parser)
   local command = parser:command("log", DESCRIPTION, EPILOG):summary "Show what was asked before, and what came of it."
   command:usage "Usage: lmm log [OPTION]... [show ID | export | prune | off | on | path]"
-  command:argument("words", "What to do, see below; an ID alone is shown."):args "*"
+  local first = command:argument("words", "What to do, see below; an ID alone is shown."):args "*"
+  first.words = {}
+  for word in pairs(WORDS) do table.insert(first.words, word) end
+  table.sort(first.words)
   command:option("-n --limit", "At most so many (default: 20; of export, all)."):argname("N")
     :convert(console.whole(1))
   command:option("-s --search", "Those with all of these words in their question or answer; the beginning of a word is"
@@ -239,7 +244,8 @@ local function path()
   return true
 end
 
-local WORDS = { show = show, export = export, prune = prune, off = switch(false), on = switch(true), path = path }
+WORDS.show, WORDS.export, WORDS.prune, WORDS.path = show, export, prune, path
+WORDS.off, WORDS.on = switch(false), switch(true)
 
 --- How many words may follow each.
 local MOST = { show = 2, prune = 2 }

@@ -1,5 +1,6 @@
 --- The commands and their options as data: a parser of argparse comes in; what completions and manual pages are made of
---- goes out. Nothing else looks into a parser.
+--- goes out. Nothing else looks into a parser. A command may set `words` of an option or an argument that takes one of
+--- some words, and `is_open` of an argument where these are not all.
 
 ---@class lmm.cli.Outline
 ---@field name string       "lmm", or "lmm ask"
@@ -9,7 +10,7 @@
 ---@field epilog string
 ---@field usage string      without "Usage:"
 ---@field options lmm.cli.OptionOutline[]
----@field arguments { name: string, text: string }[]
+---@field arguments lmm.cli.ArgumentOutline[]
 ---@field commands lmm.cli.Outline[]
 
 ---@class lmm.cli.OptionOutline
@@ -18,11 +19,23 @@
 ---@field text string
 ---@field kind lmm.cli.ValueKind?
 
+---@class lmm.cli.ArgumentOutline
+---@field name string
+---@field text string
+---@field words string[]?   what may stand there
+---@field is_open boolean   or anything else, such as a path
+
 ---@alias lmm.cli.ValueKind "file"|"models"|"servers"|"templates"|string[]  what a value may be: a path, a name of the
 --- user's configuration, or one of some words; nil: nobody knows
 
 --- The options whose values have names, by their own.
 local named = { ["--model"] = "models", ["--server"] = "servers", ["--template"] = "templates" }
+
+--- Those whose values are some words that the parser need not check.
+local listed = {
+  ["--dialect"] = function() return require("lmm.request").dialects.names() end,
+  ["--like"] = function() return require("lmm.mock").likenesses() end,
+}
 
 --- What a value is that the help calls so.
 local function is_file(value)
@@ -32,9 +45,9 @@ end
 local function kind_of(option, value)
   for _, name in ipairs(option._aliases) do
     if named[name] then return named[name] end
-    if name == "--dialect" then return require("lmm.request").dialects.names() end
+    if listed[name] then return listed[name]() end
   end
-  return option._choices or is_file(value) and "file" or nil
+  return option._choices or option.words or is_file(value) and "file" or nil
 end
 
 local function outline_of_option(option)
@@ -45,6 +58,12 @@ local function outline_of_option(option)
   end
   return { names = option._aliases, value = value, text = option._description or "",
     kind = value and kind_of(option, value) or nil }
+end
+
+local function outline_of_argument(argument)
+  local words = argument._choices or argument.words
+  return { name = argument._name:upper(), text = argument._description or "", words = words,
+    is_open = not words or argument.is_open == true }
 end
 
 --- The outline of a parser or a command.
@@ -59,7 +78,7 @@ local function outline(parser, name)
     commands = {}, usage = parser:get_usage():gsub("^Usage:%s*", "") }
   for i, option in ipairs(parser._options) do self.options[i] = outline_of_option(option) end
   for i, argument in ipairs(parser._arguments) do
-    self.arguments[i] = { name = argument._name:upper(), text = argument._description or "" }
+    self.arguments[i] = outline_of_argument(argument)
   end
   for i, command in ipairs(parser._commands) do self.commands[i] = outline(command, name .. " " .. command._name) end
   return self

@@ -5,6 +5,13 @@ local options = require "lmm.options"
 
 local mock = {}
 
+--- The names of the servers that it can be like.
+---@package
+---@return string[]
+function mock.likenesses()
+  return require("lmm.mock.likeness").names()
+end
+
 -- All but the last are those of lmm/mock/server.lua, which is not loaded here: it needs luv.
 local OPTIONS = {
   port = "number", delay = "number", api_key = "string", model = "string", max_model_len = "number",
