@@ -119,7 +119,10 @@ describe("installing", function()
     shell.write(plain, text)
     set_back(plain)
     local other = "\27Lua of another kind"
-    for _, bytes in ipairs { "", other, other .. (" "):rep(#whole - #other), whole:sub(1, 2000) } do
+    local head, code = whole:match "^([^\n]*\n)(.*)$"
+    for _, bytes in ipairs { "", other, other .. (" "):rep(#whole - #other), whole:sub(1, 2000), head, head .. other,
+      head:sub(1, -2), code, head:gsub(" ", "") .. code, ("9"):rep(20) .. head:match " .*" .. code,
+      head:gsub("/", ("/"):rep(5000)) .. code, head:gsub("client", "clients") .. code } do
       for _, path in ipairs { compiled, first } do
         local before = shell.read(path)
         shell.write(path, bytes)
