@@ -107,11 +107,12 @@ end
 -- ---- loops that resume the tasks themselves
 
 local Loop = {}
-Loop.__index = Loop
 
---- A class of loops to which `run_once` and, where they are needed, the others are to be added.
+--- A class of loops to which `run_once` and, where they are needed, the others are to be added. It has the methods
+--- itself, so that each is found at once.
 function tasks.class()
-  local class = setmetatable({}, { __index = Loop })
+  local class = {}
+  for name, method in pairs(Loop) do class[name] = method end
   class.__index = class
   return class
 end
