@@ -117,15 +117,15 @@ end
 
 --- The tables in a stranger's list, each with its place: others, and nulls, are passed over.
 function json.items(list)
-  local places = {}
-  for place, item in pairs(type(list) == "table" and list or {}) do
-    if type(place) == "number" and type(item) == "table" then places[#places + 1] = place end
+  local i, last = 0, 0
+  for place in pairs(type(list) == "table" and list or {}) do -- nulls have left holes
+    if type(place) == "number" and place > last then last = place end
   end
-  table.sort(places)
-  local i = 0
   return function()
-    i = i + 1
-    if places[i] then return places[i], list[places[i]] end
+    while i < last do
+      i = i + 1
+      if type(list[i]) == "table" then return i, list[i] end
+    end
   end
 end
 
