@@ -396,6 +396,9 @@ describe("a video of frames", function()
     assert.equal('frame 1 is image/png, and frames go as JPEG: pass lmm.image(f, { convert = "jpeg" })',
       message(lmm.image(path "photo.png")))
     assert.matches("cannot read 'gone.jpg'", message "gone.jpg")
+    local saved = { kind = "image", mime = "image/jpeg", options = {}, path = "gone.jpg", size = 9, mtime = 9,
+      sha256 = ("0"):rep(64) }
+    assert.matches("cannot read 'gone.jpg'", message(require("lmm.part").restore(saved)))
     for _, list in ipairs { {}, { "a", [3] = "b" }, { "a", b = "c" } } do
       assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = list })
     end

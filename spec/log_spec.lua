@@ -370,6 +370,20 @@ describe("a log's chats", function()
     assert.equal(core.base64.encode(shell.read(PNG)), sent[2].content[2].image_url.url:match ",(.*)")
   end)
 
+  it("go on with a video of frames, as long as these are what they were", function()
+    local bytes_of_a = shell.read(JPEG) .. "x" -- which no other file has
+    shell.write(folder .. "/a.jpg", bytes_of_a)
+    add({ user(text "What?", lmm.video { frames = { folder .. "/a.jpg", JPEG } }) }, "A cat.")
+    local film = assert(log:last_chat()).messages[1].content[2]
+    assert.same({ "video", "video/jpeg", 37, 2 }, { film.kind, film.mime, film.width, #film.frames }, film.err)
+    local sent = json.decode(require("lmm.request").body({ film }):read(2 ^ 20))
+    assert.equal("data:video/jpeg;base64," .. core.base64.encode(bytes_of_a) .. ","
+      .. core.base64.encode(shell.read(JPEG)), sent[1].video_url.url)
+    shell.write(folder .. "/a.jpg", shell.read "spec/media/exif.jpg")
+    film = assert(log:last_chat()).messages[1].content[2]
+    assert.matches("'.*/a.jpg' is not the file that was logged", film.err.message)
+  end)
+
   it("are also what an answer that was stopped leaves to go on with", function()
     add({ user "one" }, "A")
     local function stopped(partial, kind)

@@ -21,7 +21,8 @@ local function frame_of(source, i, wanted)
       part = parts.new("image", source, { convert = "jpeg" })
     end
   end
-  if part.err then return nil, part.err end
+  local err = parts.check(part)
+  if err then return nil, err end
   if part.kind ~= "image" or not part.media then
     return nil, invalid("frame %d is %s: a frame is a picture whose bytes are sent", i,
       part.kind == "image" and "a picture that the server is to fetch" or "of the kind " .. part.kind)
