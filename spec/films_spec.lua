@@ -366,7 +366,7 @@ describe("a video of frames", function()
     local small = lmm.image(path "photo.png", { max_side = 240, convert = "jpeg" })
     local part = lmm.video({ frames = { path "photo.jpg", { bytes = shell.read(path "photo.jpg") }, path "photo.png",
       small },
-      fps = 2 }, { uuid = "u" })
+      fps = 2 }, { uuid = "u", trust_uuid = true })
     assert.is_nil(part.err)
     assert.same({ 2, "u", 240, 160 }, { part.options.fps, part.options.uuid, part.width, part.height })
     local reply, message = lmm.connect(mock.url):conversation():ask("what?", part)
@@ -399,6 +399,14 @@ describe("a video of frames", function()
     local saved = { kind = "image", mime = "image/jpeg", options = {}, path = "gone.jpg", size = 9, mtime = 9,
       sha256 = ("0"):rep(64) }
     assert.matches("cannot read 'gone.jpg'", message(require("lmm.part").restore(saved)))
+    for name, value in pairs { mime = "image/png", check = false } do
+      assert.raises("lmm.video: " .. name .. " is for one file that goes as it is, not for frames", lmm.video,
+        { frames = { "a" } }, { [name] = value })
+    end
+    assert.raises("lmm.video: servers show the medium that they know by a uuid", lmm.video, { frames = { "a" } },
+      { uuid = "u" })
+    assert.equal("u", lmm.video({ frames = { path "photo.jpg" } }, { uuid = "u", trust_uuid = true }).options.uuid)
+    assert.is_nil(lmm.video({ frames = { path "photo.jpg" } }, { uuid = "u", trust_uuid = true }).options.trust_uuid)
     for _, list in ipairs { {}, { "a", [3] = "b" }, { "a", b = "c" } } do
       assert.raises("lmm.video: frames is a list of pictures", lmm.video, { frames = list })
     end

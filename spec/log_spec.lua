@@ -373,8 +373,12 @@ describe("a log's chats", function()
   it("go on with a video of frames, as long as these are what they were", function()
     local bytes_of_a = shell.read(JPEG) .. "x" -- which no other file has
     shell.write(folder .. "/a.jpg", bytes_of_a)
-    add({ user(text "What?", lmm.video { frames = { folder .. "/a.jpg", JPEG } }) }, "A cat.")
-    local film = assert(log:last_chat()).messages[1].content[2]
+    local vouched = { uuid = "u", trust_uuid = true, fps = 2 }
+    local shrunk = lmm.image(PNG, { uuid = "u", trust_uuid = true, max_side = 9 })
+    add({ user(text "What?", lmm.video({ frames = { folder .. "/a.jpg", JPEG } }, vouched), shrunk) }, "A cat.")
+    local content = assert(log:last_chat()).messages[1].content
+    local film = content[2]
+    assert.same({ { fps = 2 }, {} }, { film.options, content[3].options })
     assert.same({ "video", "video/jpeg", 37, 2 }, { film.kind, film.mime, film.width, #film.frames }, film.err)
     local sent = json.decode(require("lmm.request").body({ film }):read(2 ^ 20))
     assert.equal("data:video/jpeg;base64," .. core.base64.encode(bytes_of_a) .. ","

@@ -178,6 +178,10 @@ describe("a PDF that cannot be drawn", function()
     assert.raises("lmm.pages: first is 3, behind last, 2", lmm.pages, "a.pdf", { first = 3, last = 2 })
     assert.raises("lmm.pages: max_side is a whole number from 1 to 100000, not 0", lmm.pages, "a.pdf", { max_side = 0 })
     assert.raises("lmm.pages: animated pictures become WebP", lmm.pages, "a.pdf", { animated = true, convert = "png" })
+    for name, value in pairs { uuid = "u", trust_uuid = true, mime = "image/png", check = false } do
+      assert.raises("lmm.pages: " .. name .. " is for one file that goes as it is, not for pages", lmm.pages, "a.pdf",
+        { [name] = value })
+    end
     assert.raises("lmm.pages: password is a text, not a number", lmm.pages, "a.pdf", { password = 1 })
     assert.raises("lmm.pages: a path or { bytes = string } expected, got a number", lmm.pages, 5)
     assert.raises("lmm.pages: the options are a table, not a string", lmm.pages, "a.pdf", "x")

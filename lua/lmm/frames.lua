@@ -7,6 +7,7 @@ local texts = require "lmm.text"
 local frames = {}
 
 local MOST_FRAMES = 1000
+local NOT_OF_FRAMES = { "mime", "check" }
 
 local function invalid(format, ...)
   return errors.new { kind = "invalid", message = format:format(...) }
@@ -67,7 +68,9 @@ function frames.new(source, opts)
   end
   local options = { fps = fps }
   for name, value in pairs(opts or {}) do options[name] = value end
-  local wanted = prepare.take_options("image", options, "lmm.video")
+  if options.uuid ~= nil then parts.check_uuid("lmm.video", options.uuid, options.trust_uuid) end
+  options.trust_uuid = nil
+  local wanted = prepare.take_of_pictures("lmm.video", "frames", options, NOT_OF_FRAMES)
   if wanted then wanted.convert = wanted.convert or "jpeg" end
   local self = setmetatable({ kind = "video", mime = "video/jpeg", options = options, frames = {} }, parts.metatable)
   if #given > MOST_FRAMES then

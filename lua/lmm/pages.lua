@@ -12,6 +12,7 @@ local pages = {}
 
 local MOST_PAGES = 1000 -- that are taken without being named
 local MOST_DPI = 1200
+local NOT_OF_PAGES = { "mime", "check", "uuid", "trust_uuid" } -- by one uuid a server would show one page for all
 
 local function check_number(name, value, least, most)
   local fits = type(value) == "number" and value >= least and value <= most and (name == "dpi" or value % 1 == 0)
@@ -40,7 +41,7 @@ local function read_options(opts)
     errors.misuse("lmm.pages: password is a text, not a %s", type(password))
   end
   options.first, options.last, options.dpi, options.password = nil, nil, nil, nil
-  local wanted = prepare.take_options("image", options, "lmm.pages") or {}
+  local wanted = prepare.take_of_pictures("lmm.pages", "pages", options, NOT_OF_PAGES) or {}
   wanted.dpi, wanted.password = dpi, password
   return range, wanted, options
 end

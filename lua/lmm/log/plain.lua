@@ -153,12 +153,20 @@ local function lost(fields, reason, ...)
     err = errors.new { kind = "invalid", message = reason:format(...) } }, parts.metatable)
 end
 
+--- The options of a part; as of a saved conversation, without a uuid that stood beside a source.
+local function options_of(fields, has_source)
+  local opts = {}
+  for name, value in pairs(fields.options or {}) do opts[name] = value end
+  if has_source then opts.uuid = nil end
+  return opts
+end
+
 local restored
 
 local function frames_of(fields, find)
   local frames = {}
   for i, frame in ipairs(fields.frames) do frames[i] = restored({ [MEDIUM] = frame }, find) end
-  return require("lmm.frames").new({ frames = frames }, fields.options)
+  return require("lmm.frames").new({ frames = frames }, options_of(fields, true))
 end
 
 --- A part that is to be prepared anew, of the file that it was made of.
@@ -171,8 +179,7 @@ local function prepared(fields, file)
   local wanted = fields.prepare
   if wanted.password then return lost(fields, "the password of '%s' is not in the log", file.path) end
   if wanted.page then return parts.page("'" .. file.path .. "'", file.path, wanted, fields.options or {}) end
-  local opts = {}
-  for name, value in pairs(fields.options or {}) do opts[name] = value end
+  local opts = options_of(fields, true)
   for name, value in pairs(wanted) do opts[name] = value end
   return parts.new(fields.kind, file.path, opts)
 end
@@ -186,10 +193,7 @@ local function part_of(fields, find)
     return lost(fields, "the %s could not be read any more when it was logged", fields.kind)
   end
   if url or not fields.sha256 then
-    local opts = {}
-    for name, value in pairs(fields.options or {}) do opts[name] = value end
-    if url then opts.uuid = nil end -- as of a saved conversation
-    return (parts.new(fields.kind, url, opts))
+    return (parts.new(fields.kind, url, options_of(fields, url ~= nil)))
   end
   local file = find(fields.sha256)
   if not (file and file.path) then

@@ -237,6 +237,16 @@ local function set_known(self, opts)
   if name then errors.misuse("lmm.%s: '%s' says something of a source, and there is none", self.kind, name) end
 end
 
+--- Refuses a uuid that is no text, or that stands beside a source for which the caller does not vouch.
+---@param where string  for the message
+function part.check_uuid(where, uuid, is_trusted)
+  if type(uuid) ~= "string" or uuid == "" then errors.misuse("%s: uuid is a text", where) end
+  if not is_trusted then
+    errors.misuse("%s: servers show the medium that they know by a uuid, whatever comes with it; lmm makes its own "
+      .. "where they keep media (trust_uuid = true sends yours)", where)
+  end
+end
+
 --- What is ours of the options; all others go to the server.
 local function own_options(kind, options)
   local own = { mime = options.mime, check = options.check, format = options.format }
@@ -302,13 +312,9 @@ function part.new(kind, source, opts)
   local own = own_options(kind, self.options)
 
   local uuid = self.options.uuid
-  if uuid ~= nil and (type(uuid) ~= "string" or uuid == "") then errors.misuse("lmm.%s: uuid is a text", kind) end
+  if uuid ~= nil then part.check_uuid("lmm." .. kind, uuid, source == nil or own.trusts_uuid) end
   self.is_unchecked = (own.mime ~= nil or own.check == false) or nil
-  if source ~= nil and self.options.uuid ~= nil and not own.trusts_uuid then
-    errors.misuse("lmm.%s: servers show the medium that they know by a uuid, whatever comes with it; lmm makes its own "
-      .. "where they keep media (trust_uuid = true sends yours)", kind)
-  end
-  if source == nil and self.options.uuid ~= nil then
+  if source == nil and uuid ~= nil then
     set_known(self, own)
   elseif type(source) == "table" and type(source.bytes) == "string" then
     for name in pairs(source) do

@@ -53,6 +53,21 @@ function prepare.take_options(kind, options, where)
   return wanted
 end
 
+--- Takes out of options what prepares the pictures that something is made of, and refuses what is said of one file.
+---@param where string   for messages
+---@param what string    what it is made of, as "pages"
+---@param options table
+---@param refused string[]
+---@return table? wanted
+function prepare.take_of_pictures(where, what, options, refused)
+  for _, name in ipairs(refused) do
+    if options[name] ~= nil then
+      errors.misuse("%s: %s is for one file that goes as it is, not for %s", where, name, what)
+    end
+  end
+  return prepare.take_options("image", options, where)
+end
+
 --- Whether a part that no server takes as it is can be sent when it is prepared.
 function prepare.takes(kind, mime)
   return kinds[kind] ~= nil and kinds[kind].decodes[mime] == true
