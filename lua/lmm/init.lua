@@ -86,7 +86,8 @@ end
 --- Makes image parts of a PDF's pages, each drawn when it is first sent, which needs lmm.vips (libvips). The PDF is
 --- opened at once, for how many pages it has; of more than 1,000 say which, by `first` and `last`.
 ---@param source string|lmm.Bytes
----@param opts lmm.PagesOptions?  what is not of pages is as lmm.image takes it, for each of them
+---@param opts lmm.PagesOptions?  what is not of pages is as lmm.image takes it, for each of them; `mime`, `check` and
+--- `uuid` are not taken
 ---@return lmm.Part[]? pages, string? message, lmm.Error? err
 function lmm.pages(source, opts)
   return require("lmm.pages").open(source, opts)
