@@ -94,6 +94,13 @@ describe("an SVG", function()
   it("is drawn as large as is wanted, whatever it says, and no larger than the bound", function()
     assert.equal("the data in bytes has 5,001 x 5,000 pixels, and no more than 25 million are drawn: pass a smaller "
       .. "max_side", message_of(SVG .. 'width="5001" height="5000"/>'))
+    assert.equal("the data in bytes has 20,000,000 x 5 pixels, and is drawn no smaller than a thousandth: pass a "
+      .. "larger max_side, or write a smaller size into it", message_of(SVG .. 'width="20000000" height="5"/>'))
+    for _, size in ipairs { { 1, 5 }, { 5000, 1 }, { 1, 1 } } do
+      local sent = assert(prepared(lmm.image { bytes = SVG .. ('width="%d" height="%d"/>'):format(size[1], size[2]) }))
+      assert.same({ tostring(size[1]), tostring(size[2]) }, { folder.header(sent, "width"),
+        folder.header(sent, "height") })
+    end
     assert.matches("^the data in bytes has 1,000,000 x 1,000,000 pixels, and no more than 25 million",
       message_of(SVG .. 'viewBox="0 0 1000000 1000000"/>'))
     assert.equal("the data in bytes has 100,000 x 50,000 pixels, and is drawn no smaller than a thousandth: pass a "

@@ -165,6 +165,11 @@ describe("a PDF that cannot be drawn", function()
     local _, err = prepare.all({ page }, function() core.sleep(0.002) end)
     assert.equal("page 2 of '" .. huge .. "' has 28,800 x 28,800 pixels, and no more than 100 million are decoded: "
       .. "draw it with a smaller dpi", err.message)
+    local vast = shell.write(path "vast.pdf", (shell.read(file):gsub("144 72%]", "10000000 10000000]")))
+    page = assert(lmm.pages(vast, { dpi = 144 }))[2]
+    _, err = prepare.all({ page }, function() core.sleep(0.002) end)
+    assert.equal("page 2 of '" .. vast .. "' has 20,000,000 x 20,000,000 pixels, and no more than 100 million are "
+      .. "decoded: draw it with a smaller dpi", err and err.message)
     page = assert(lmm.pages(file))[1]
     os.remove(file)
     _, err = prepare.all({ page }, function() core.sleep(0.002) end)

@@ -166,15 +166,15 @@ static VipsImage *open_picture(lmm_task *task, const char *options) {
 }
 
 /* A page of a PDF, of whose file no more is read than it needs. */
-static VipsImage *load_page(lmm_task *task, unsigned page) {
+static VipsImage *load_page(lmm_task *task, unsigned page, double dpi) {
   VipsImage *image = NULL;
   VipsBlob *blob = vips_blob_new(NULL, task->bytes, task->count);
   const char *password = task->password != NULL ? "password" : NULL;
   int at = (int)page - 1;
   int failed =
       task->path != NULL
-          ? vips_call("pdfload", task->path, &image, "page", at, "dpi", task->dpi, password, task->password, NULL)
-          : vips_call("pdfload_buffer", blob, &image, "page", at, "dpi", task->dpi, password, task->password, NULL);
+          ? vips_call("pdfload", task->path, &image, "page", at, "dpi", dpi, password, task->password, NULL)
+          : vips_call("pdfload_buffer", blob, &image, "page", at, "dpi", dpi, password, task->password, NULL);
   vips_area_unref(VIPS_AREA(blob));
   return failed == 0 ? image : NULL;
 }
@@ -188,8 +188,8 @@ static uint32_t count_pages(VipsImage *image) {
 
 /* The same; where there is no such page, that is what failed. */
 static VipsImage *open_page(lmm_task *task) {
-  VipsImage *image = load_page(task, task->page);
-  VipsImage *first = image != NULL ? image : load_page(task, 1);
+  VipsImage *image = load_page(task, task->page, task->dpi);
+  VipsImage *first = image != NULL ? image : load_page(task, 1, task->dpi);
   if (first == NULL) {
     (void)fail_by_vips(task);
     return NULL;
@@ -205,6 +205,21 @@ static bool is_drawing(VipsImage *image) {
   const char *loader = NULL;
   return vips_image_get_typeof(image, VIPS_META_LOADER) != 0 &&
          vips_image_get_string(image, VIPS_META_LOADER, &loader) == 0 && strncmp(loader, "svgload", 7) == 0;
+}
+
+/* libvips leaves a side of more than 10 million pixels at 1, and says nothing of it: a thousandth of it, which is the
+ * smallest that it draws, has more. */
+static bool check_sides(lmm_task *task, VipsImage *image) {
+  bool is_drawn = task->page > 0 || is_drawing(image);
+  if (!is_drawn || (image->Xsize > 1 && image->Ysize > 1)) return true;
+  VipsImage *small = task->page > 0 ? load_page(task, task->page, task->dpi / 1000)
+                                    : vips_image_new_from_buffer(task->bytes, task->count, "[scale=0.001]", NULL);
+  if (small == NULL) return fail_by_vips(task);
+  bool is_wide = image->Xsize == 1 && small->Xsize > 1, is_high = image->Ysize == 1 && small->Ysize > 1;
+  task->width = is_wide ? (uint32_t)small->Xsize * 1000 : (uint32_t)image->Xsize;
+  task->height = is_high ? (uint32_t)small->Ysize * 1000 : (uint32_t)image->Ysize;
+  g_object_unref(small);
+  return (!is_wide && !is_high) || fail(task, LMM_TOO_LARGE, task->page > 0 ? "" : "scale");
 }
 
 /* The size as shown, which becomes the task's; false where it is more than is decoded. A drawing is drawn as large as
@@ -330,7 +345,7 @@ static void prepare(lmm_task *task) {
     g_object_unref(image);
     return;
   }
-  VipsImage *out = check_size(task, image) ? shrink(task, image, options) : NULL;
+  VipsImage *out = check_sides(task, image) && check_size(task, image) ? shrink(task, image, options) : NULL;
   if (out != NULL) out = settle(task, out);
   if (out != NULL) out = strip_metadata(task, out);
   if (out != NULL) (void)encode(task, out);
