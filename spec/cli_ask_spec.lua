@@ -403,6 +403,7 @@ describe("media that lmm ask prepares", function()
     complained(lmm { "ask", "q", "-a", pdf, "--page", "3" }, 1, "two.pdf' has 2 pages, and no page 3")
     complained(lmm { "ask", "q", "-i", pdf }, 1,
       "two.pdf' is application/pdf, not image: %-%-page 1%-3 draws its pages, %-a takes any medium")
+    complained(lmm { "ask", "q", "-a", pdf }, 1, "and the pages of a PDF as pictures, by %-%-page 1%-3%)")
     local sound = shell.write(folder.path "a.aiff", "FORM\0\0\0\20AIFF")
     complained(lmm { "ask", "q", "-a", sound }, 1, "no server is known to decode: convert it to WAV or FLAC\n")
     local locked = folder.path "locked.pdf"

@@ -186,7 +186,8 @@ describe("a part for a dialect", function()
 
   for name, row in pairs {
     ["a file for vLLM"] = { "vllm", lmm.file(PDF),
-      "'document.pdf' cannot be sent: vLLM takes no files (send text as text, and the pages of a PDF as pictures)" },
+      "'document.pdf' cannot be sent: vLLM takes no files (send text as text, and the pages of a PDF as pictures, by "
+        .. "lmm.pages)" },
     ["video for Ollama"] = { "ollama", lmm.video(MP4),
       "'clip.mp4' cannot be sent: Ollama takes no video (send some of its frames as pictures)" },
     ["a URL for Ollama"] = { "ollama", lmm.image "http://h/a.png",

@@ -47,7 +47,7 @@ end
 local function of_kinds(parts)
   for _, part in ipairs(parts) do
     if part.kind == "file" then
-      return "this server may take no files: send text as text, and the pages of a PDF as pictures"
+      return "this server may take no files: send text as text, and the pages of a PDF as pictures, by lmm.pages"
     elseif part.kind == "audio" and not part.options.format then
       return "llama-server and others take audio as input_audio: pass { format = \"wav\" } to lmm.audio"
     elseif part.kind == "audio" then

@@ -34,6 +34,7 @@ local rows = {
   { ": lmm.file takes it (pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM },
   { 'lmm.pages draws its pages, lmm.file takes it (pass { mime = "image/..." } as options if you know better)',
     "--page 1-3 draws its pages, -a takes any medium" },
+  { "the pages of a PDF as pictures, by lmm.pages", "the pages of a PDF as pictures, by --page 1-3" },
   { "(pass { mime = \"image/...\" } as options if you know better)", OTHER_MEDIUM:sub(2) },
   { 'pass { convert = "wav" } to lmm.audio (mime or check = false sends it as it is)', "convert it to WAV or FLAC" },
   { " (mime or check = false sends it as it is)", "" },

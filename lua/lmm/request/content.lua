@@ -70,7 +70,7 @@ local names = { image = "pictures", video = "video", audio = "audio", file = "fi
 local advice = {
   image = "ask a model server that does", video = "send some of its frames as pictures",
   audio = "transcribe it first, see client:transcribe",
-  file = "send text as text, and the pages of a PDF as pictures",
+  file = "send text as text, and the pages of a PDF as pictures, by lmm.pages",
 }
 
 --- What the part is called in a message.
