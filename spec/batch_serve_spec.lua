@@ -137,8 +137,8 @@ describe("lmm batch --serve", function()
 
   for _, row in ipairs {
     { "in the middle", 60, { 20 } }, { "at the beginning", 30, { 1 } }, { "at the end", 30, { 30 } },
-    { "alone", 1, { 1 } }, { "several of them, side by side, too", 60, { 10, 25, 26, 27, 45 } },
-    { "by an engine that dies first", 40, { 20 }, "slow poison" },
+    { "several of them, side by side, too", 60, { 10, 25, 26, 27, 45 } },
+    { "the last ones", 20, { 4, 19, 20 } }, { "by an engine that dies first", 40, { 20 }, "slow poison" },
   } do
     it("has a row that kills the server as an error, and the others done: " .. row[1], function()
       write_poison(row[2], row[3], row[4])

@@ -78,6 +78,7 @@ function run.new(opts)
     stopped = nil,     -- the error that ends the run, or true
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
+    lives = 0,         -- how often the run's own server has started
     suspect = nil,     -- the row that runs alone, since the server may die of it, until something comes of a row
     ended_count = 0,   -- rows of which something has come
     blamed_at = 0,     -- that count when a row was found to have killed the server
@@ -103,19 +104,24 @@ end
 ---@param client lmm.Client
 function Run:resume(client)
   self.is_held, self.waits_for, self.lost_since, self.refused_since, self.suspect = nil, nil, nil, nil, nil
-  self.client, self.loss, self.concurrency.held_until = client, FIRST_LOSS, -math.huge
+  self.client, self.loss, self.concurrency.held_until, self.lives = client, FIRST_LOSS, -math.huge, self.lives + 1
   if self.cell then self.loop:wake(self.cell) end
 end
 
+--- Whether the run's own server may have died of this row.
+local function is_suspect(row)
+  return row ~= nil and (row.deaths or 0) >= SUSPECT_DEATHS
+end
+
 --- The run's own server has died. Whether it died of a row: of one that ran at earlier deaths, too, and now alone,
---- while others have gone well since that was found of a row, or none is left. The row is an error then.
+--- while something has come of others since that was found of a row, or no others are left. The row is an error then.
 ---@param err lmm.Error  what the server died with
 ---@return boolean
 function Run:blame(err)
-  local row = self.suspect
+  local row, last = self.suspect, self.again[self.again_count]
   if not row then return false end
-  local is_last = self.is_read and (not self.again[1] or self.again[1] == row)
-  if self.ended_count == self.blamed_at and not is_last then return false end
+  local are_suspects_left = self.is_read and (not last or is_suspect(last)) and self:state().done > 0
+  if self.ended_count == self.blamed_at and not are_suspects_left then return false end
   self.suspect, self.blamed_at = nil, self.ended_count
   row.blame = errors.new { kind = "connect",
     message = "the server died each time that this row ran, the last time alone: " .. err.message }
@@ -190,22 +196,19 @@ function Run:read_row()
   return nil, true
 end
 
---- Whether the run's own server may have died of this row.
-local function is_suspect(row)
-  return row and row.deaths and row.deaths >= SUSPECT_DEATHS
-end
-
 --- Those that were put back come first, the one that has waited longest; but where it is the only one, and was lost
---- last, another row shows whether the server is there, and whether it answers any, before one is suspected.
+--- last, another row shows whether the server is there. So one does whether it answers any, where nothing came since a
+--- suspect was lost, nor since a row was blamed.
 function Run:take_row()
-  local row = self.again[1]
-  local is_doubtful = row == self.lost_last or is_suspect(row) and self.ended_count == self.blamed_at
+  local row, count = self.again[1], self.ended_count
+  local is_doubtful = row == self.lost_last
+  if is_suspect(row) then is_doubtful = row.lost_at == count and self.blamed_at == count end
   if not row or is_doubtful and not self.is_read then
     local new, more = self:read_row()
     if new or more or not row then return new, more end
   end
+  row = table.remove(self.again, is_doubtful and self.again_count or 1)
   self.again_count = self.again_count - 1
-  table.remove(self.again, 1)
   if not row.blame then return row end
   self:fail(row, row.blame)
   return nil, true
@@ -257,7 +260,8 @@ function Run:next(running)
   end
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
-  if is_suspect(row) then self.suspect = self.suspect or row end
+  row.life = self.lives
+  if is_suspect(row) and row.died ~= row.life then self.suspect = self.suspect or row end -- else the server is dying
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -268,10 +272,11 @@ end
 local is_load = { [429] = true, [503] = true, [529] = true }
 local is_quota = { insufficient_quota = true, billing_hard_limit_reached = true }
 
---- It is run again later. The rows that are kept so have run, so there are no more of them than run at a time.
+--- It is run again later; a suspect is before the others. The rows that are kept so have run, so there are no more of
+--- them than run at a time.
 function Run:put_back(row, now, since, patience, err)
   self.again_count = self.again_count + 1
-  self.again[self.again_count] = row
+  table.insert(self.again, is_suspect(row) and 1 or self.again_count, row)
   self.waits_for = err.message
   if now - since < patience then return end
   self:stop(errors.new { kind = err.kind, status = err.status, retryable = true,
@@ -292,9 +297,7 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
-    if err.life and err.life ~= row.life then -- of the run's own server; one that is dying may be asked again
-      row.life, row.deaths = err.life, (row.deaths or 0) + 1
-    end
+    if err.is_death and row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
       self.concurrency:lose(now, self.loss)

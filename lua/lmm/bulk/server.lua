@@ -38,7 +38,7 @@ local function guard(self, fn)
     local lives = keeper.starts == starts and keeper.server and keeper.server:is_running()
     if lives and not (is_doubtful(err) and is_ill(client)) then return value, message, err end
     local lost = errors.new { kind = "connect", retryable = true, message = "the server died: " .. err.message }
-    lost.life = starts
+    lost.is_death = true
     return nil, lost.message, lost
   end
 end
@@ -71,7 +71,8 @@ function RunServer:start()
     end,
     on_restart = function(err, count)
       if not opts.on_restart then return end
-      opts.on_restart(("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
+      opts.on_restart(count == 0 and err.message .. "; it died of one row, as it seems, and is started again without it"
+        or ("%s; it is started again, for time %d of %d"):format(err.message, count, opts.restarts))
     end,
     on_end = function(err) run:stop(ended(err, self.keeper)) end,
   }

@@ -15,7 +15,7 @@ local RESTART_DELAY = 0.5 -- seconds: whoever ends a whole job, as Slurm does, t
 ---@field explains (fun(err: lmm.Error): boolean)?  whether something else than the server is known to have ended it
 ---@field on_ready fun(server: lmm.Server)  it answers
 ---@field on_down fun(err: lmm.Error)       it has died, and is to be started again
----@field on_restart fun(err: lmm.Error, count: integer)  that is done now, for the count-th time
+---@field on_restart fun(err: lmm.Error, count: integer)  that is done now, for the count-th time; 0: it does not count
 ---@field on_end fun(err: lmm.Error)        it does not run, and is not started again
 
 ---@class lmm.Keeper
@@ -66,7 +66,7 @@ local function run(self)
     if not problem or self.is_stopping then return end
     local dead = self.server
     local is_explained = dead and self.opts.explains and self.opts.explains(problem)
-    self.deaths = is_explained and 1 or self.deaths + 1
+    self.deaths = is_explained and 0 or self.deaths + 1
     local is_last = self.deaths > self.opts.restarts or self.starts == 1 and not dead
     self.server = nil
     if is_last then self.opts.on_end(problem) else self.opts.on_down(problem) end
