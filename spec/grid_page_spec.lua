@@ -85,6 +85,13 @@ describe("the page of a grid", function()
     assert.same({}, browser:log())
   end)
 
+  it("says how many checks failed to run", function()
+    open("unchecked", "return { prompts = { 'one', 'two' }, check = function() error 'boom' end }")
+    assert.matches("score 0 · 2 checks failed to run · ", texts("#facts")[1])
+    assert.equal("check: " .. file "unchecked.lua" .. ":1: boom",
+      browser:run "return document.querySelector('td.cell .badge').title")
+  end)
+
   it("is turned by any axis", function()
     open("turned", GRID)
     browser:click "#turn"

@@ -148,6 +148,8 @@ function toggleTheme() {
 function drawFacts() {
   const words = axes.filter((axis) => axis.values.length > 1).map((axis) => axis.values.length + " " + ({ Try: "tries", Settings: "settings" }[axis.name] ?? axis.name.toLowerCase() + "s"));
   if (head.summary.score != null) words.push("score " + score(head.summary.score));
+  const broken = head.summary.check_errors;
+  if (broken > 0) words.push(broken + (broken > 1 ? " checks" : " check") + " failed to run");
   const cost = data.cells.reduce((sum, cell) => cell.cost == null ? sum : (sum ?? 0) + cell.cost, null);
   if (cost != null) words.push(money(cost));
   words.push(new Date(head.made).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }));
