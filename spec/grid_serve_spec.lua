@@ -191,6 +191,16 @@ describe("lmm grid watch", function()
     cli.complained(program.run { "grid", "watch" }, 2, "watch takes one file")
   end)
 
+  it("says once that there is no file, and takes the one that comes", function()
+    start { "grid", "watch", file "late.lua", "-o", file "late.html" }
+    wait_for("err", "cannot read the grid: ")
+    process.shell "sleep 0.5" -- two looks at the file, which are to say nothing
+    file("late.lua", "return { prompts = 'one' }")
+    wait_for("out", "1 cells")
+    stop()
+    assert.equal(1, select(2, process.read(file "err"):gsub("cannot read", "")))
+  end)
+
   it("writes nothing into a table on standard output", function()
     local grid = file("watched.lua", "return { prompts = 'one' }")
     start { "grid", "watch", grid, "-o", file "watched.html", "--csv", "-" }

@@ -271,7 +271,9 @@ function grid.watch(args)
   local uv, page = require "luv", grid_file.page(path, args)
   local line, state, is_changed = require "lmm.cli.progress".new(), {}, true
   local poll = uv.new_fs_poll()
-  poll:start(path, POLL, function() is_changed = true end)
+  poll:start(path, POLL, function(problem)
+    if not problem then is_changed = true end -- while it is not there, nothing can be made of it
+  end)
   local close = listen(uv, state, line)
   while not state.signal do
     if is_changed then
