@@ -175,7 +175,12 @@ describe("lmm log", function()
     for pattern, words in pairs {
       ["there is no lmm log shw: did you mean show%?"] = { "shw" }, ["'x' is too much"] = { "show", "1", "x" },
       ["'3x' is no age: write 30d"] = { "--older", "3x" }, ["prune takes one of"] = { "prune" },
-      ["an ID is a number"] = { "show" }, ["whole number from 1 on"] = { "-n", "0" },
+      ["%-%-model is nothing for lmm log prune"] = { "prune", "--older", "1d", "--model", "x" },
+      ["%-%-all is nothing for lmm log %(see"] = { "--all" },
+      ["%-%-json is nothing for lmm log show"] = { "1", "--json" },
+      ["%-%-older is nothing for lmm log off"] = { "off", "--older", "1d" },
+      ["show takes the ID of an exchange"] = { "show" },
+      ["an ID is a number"] = { "show", "x" }, ["whole number from 1 on"] = { "-n", "0" },
       ["not '1e5'"] = { "show", "1e5" }, ["not '9007199254740993'"] = { "show", "9007199254740993" },
       ["'99999999999999999999' is too large"] = { "-n", "99999999999999999999" },
     } do
