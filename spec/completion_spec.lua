@@ -81,6 +81,7 @@ local shells = {
     -- A zsh of its own at a terminal of its own, in which keys are pressed once its prompt is there.
     return run("zsh -f", ([=[
       zmodload zsh/zpty
+      setopt extended_glob
       zpty z zsh -f -i
       zpty -w z 'unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; source <(lmm completion zsh)'
       zpty -w z 'compadd() { local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >>offered; '\
@@ -89,6 +90,7 @@ local shells = {
       zpty -w -n z %s$'\t'$'\C-u'$'print -r done-"now"\n'
       zpty -r z seen '*done-now*'
       zpty -d z
+      [[ $seen != *[a-z]:[0-9]##:* ]] || print -r -- $seen # what a function complains of
       cat offered; rm -f offered
     ]=]):format(quote(line)))
   end,

@@ -146,6 +146,11 @@ _lmm_names() {
   compadd -a names
 }
 
+_lmm_words_or_files() {
+  compadd -- "$@"
+  _files
+}
+
 _lmm() {
   local -a commands
   commands=(
@@ -196,7 +201,7 @@ function scripts.zsh(root)
     local rest = is_open and "'*:file:_files'" or ""
     if first then
       local offered = "(" .. table.concat(first, " ") .. ")"
-      if is_open then offered = ('_alternative "words:word:%s" "files:file:_files"'):format(offered) end
+      if is_open then offered = " _lmm_words_or_files " .. table.concat(first, " ") end
       rest = ("'1:word:%s' %s"):format(offered, rest)
     end
     options[#options + 1] = ("    %s) _arguments -s \\\n%s \\\n      %s ;;"):format(command.word,
