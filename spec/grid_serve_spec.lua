@@ -191,6 +191,16 @@ describe("lmm grid watch", function()
     cli.complained(program.run { "grid", "watch" }, 2, "watch takes one file")
   end)
 
+  it("ends in good order by a signal", function()
+    local grid = file("watched.lua", "return { prompts = 'one' }")
+    for signal, status in pairs { INT = 130, TERM = 143 } do
+      local run = program.shell(([[%s >$out 2>$err & pid=$!; while ! grep -qs 'cells' $out; do sleep 0.02; done
+        while kill -%s $pid 2>/dev/null; do sleep 0.05; done; wait $pid; echo $? >$status]]):format(
+        program.command { "grid", "watch", grid, "-o", file "watched.html" }, signal))
+      assert.same({ "", status }, { run.err, run.status })
+    end
+  end)
+
   it("says once that there is no file, and takes the one that comes", function()
     start { "grid", "watch", file "late.lua", "-o", file "late.html" }
     wait_for("err", "cannot read the grid: ")

@@ -289,7 +289,9 @@ function grid.watch(args)
       signals.run_until(uv, function() return is_changed or state.signal ~= nil end)
     end
   end
-  poll:close()
+  local is_closed
+  poll:close(function() is_closed = true end) -- later, and luv crashes at the end of the process before that
+  signals.run_until(uv, function() return is_closed end)
   close()
   error({ status = STATUS[state.signal] }, 0)
 end
