@@ -59,7 +59,8 @@ static bool is_current(const char *folder, const char *plain, long long size, co
   return changed.tv_sec < then.tv_sec || (changed.tv_sec == then.tv_sec && changed.tv_nsec <= then.tv_nsec);
 }
 
-/* Reads the first piece; whether what follows the line is to be loaded. */
+/* Reads the first piece; whether what follows the line is to be loaded. A text, even an empty one, is no compiled
+ * chunk, but Lua 5.1 would take it. */
 static bool read_head(compiled *file, const char *folder) {
   struct stat made;
   ssize_t length = read(file->descriptor, file->bytes, sizeof file->bytes);
@@ -69,7 +70,8 @@ static bool read_head(compiled *file, const char *folder) {
   long long size = strtoll(file->bytes, &plain, 10);
   file->piece = end + 1;
   file->length = (size_t)(file->bytes + length - file->piece);
-  return *plain == ' ' && is_current(folder, plain + 1, size, &made);
+  bool is_chunk = file->length > 0 && *file->piece == LUA_SIGNATURE[0];
+  return is_chunk && *plain == ' ' && is_current(folder, plain + 1, size, &made);
 }
 
 static bool open_compiled(compiled *file, const char *folder, const char *name) {
