@@ -79,6 +79,7 @@ function run.new(opts)
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
     lives = 0,         -- how often the run's own server has started
+    died = nil,        -- which of these lives a row was lost in last
     suspect = nil,     -- the row that runs alone, since the server may die of it, until something comes of a row
     ended_count = 0,   -- rows of which something has come
     blamed_at = 0,     -- that count when a row was found to have killed the server
@@ -261,7 +262,8 @@ function Run:next(running)
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
   row.life = self.lives
-  if is_suspect(row) and row.died ~= row.life then self.suspect = self.suspect or row end -- else the server is dying
+  local is_dying = self.died == self.lives -- or dead: of a row before this one
+  if is_suspect(row) and not is_dying then self.suspect = self.suspect or row end
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -297,7 +299,10 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
-    if err.is_death and row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
+    if err.is_death then
+      if row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
+      self.died = row.life
+    end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
       self.concurrency:lose(now, self.loss)
