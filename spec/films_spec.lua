@@ -247,6 +247,19 @@ describe("the program ffmpeg", function()
     end)
   end)
 
+  for _, row in ipairs {
+    { "nothing", ":" }, { "files without bytes", ": >0001.jpg; : >sound" },
+  } do
+    it("is told where it says that all went well and makes " .. row[1], function()
+      with_program("case $0 in *ffprobe) echo 1 ;; *) " .. row[2] .. " ;; esac", function()
+        assert.equal("ffmpeg made no picture 1 of 'spec/media/clip.mp4'",
+          failed(lmm.video("spec/media/clip.mp4", { frames = 1 })))
+        assert.equal("ffmpeg made no sound of 'spec/media/sound.flac'",
+          failed(lmm.audio("spec/media/sound.flac", { convert = "wav" })))
+      end)
+    end)
+  end
+
   it("decodes no pictures beyond the bound, and takes no more memory than it may", function()
     ffmpeg("-f lavfi -i color=size=16000x16000:rate=1:duration=1 -c:v png %s", path "huge.mkv")
     assert.equal("'" .. path "huge.mkv" .. "' has pictures of 16,000 x 16,000 pixels, and no more than 100 million are "

@@ -111,7 +111,7 @@ function ffmpeg.film.start(plan)
     local frames, left = {}, programs.MOST
     for i = 1, count do
       frames[i] = job:read(("%04d.jpg"):format(i), left + 1)
-      if not frames[i] then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
+      if (frames[i] or "") == "" then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
       left = left - #frames[i]
       if left < 0 then return nil, too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
     end
@@ -158,7 +158,8 @@ function ffmpeg.sound.start(plan)
   local format = plan.options.convert
   return new_job(plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
     local bytes = job:read("sound", programs.MOST)
-    if not bytes or #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
+    if (bytes or "") == "" then return nil, failures.invalid("ffmpeg made no sound of %s", plan.name) end
+    if #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
     return { bytes = bytes }
   end)
 end
