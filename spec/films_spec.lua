@@ -271,6 +271,13 @@ describe("the program ffmpeg", function()
     assert.equal(2, #ready(lmm.video("spec/media/clip.mp4", { frames = 2 })).frames)
   end)
 
+  it("is killed by somebody else, as by a system that is short of memory", function()
+    with_program("kill -KILL $$", function()
+      assert.equal("ffmpeg was killed from outside while it read 'spec/media/sound.flac', as where memory runs out",
+        failed(lmm.audio("spec/media/sound.flac", { convert = "wav" })))
+    end)
+  end)
+
   it("is ended with all that it has started when its time is up", function()
     programs.LIMIT = 1
     with_program(("echo $$ >%s; sleep 1000"):format(run), function()

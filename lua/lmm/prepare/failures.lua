@@ -154,12 +154,14 @@ end
 ---@param plan lmm.Plan
 ---@param status integer
 ---@param text string
----@param limits { seconds: number, memory: number }  memory: in bytes
+---@param limits { seconds: number, memory: number, is_late: boolean }  memory: in bytes; is_late: its time is up
 ---@return lmm.Error
 function failures.of_program(plan, status, text, limits)
   if status == 127 then
     return invalid("%s cannot be prepared: the programs ffmpeg and ffprobe are not installed (on Debian: apt install "
       .. "ffmpeg)", plan.name)
+  elseif status == 137 and not limits.is_late then
+    return invalid("ffmpeg was killed from outside while it read %s, as where memory runs out", plan.name)
   elseif status == 137 then
     return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limits.seconds, plan.name)
   end

@@ -65,7 +65,7 @@ function Job:result()
     result, err = self.collect(self.job)
   else
     err = failures.of_program(self.plan, status, self.job:read("err", 4096) or "",
-      { seconds = programs.LIMIT, memory = programs.MEMORY })
+      { seconds = programs.LIMIT, memory = programs.MEMORY, is_late = self.job:is_late() })
   end
   self.job:close()
   return result, err

@@ -67,7 +67,7 @@ function programs.start(script)
   local has_name, folder = pcall(os.tmpname)
   if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
   local name = quote(folder)
-  local owner, state = core.pid(), {}
+  local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
   local ok = os.execute(COMMAND:format(name, name, name, programs.MEMORY / 1024, programs.LIMIT, quote(script),
     watch(folder, owner)))
   if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
@@ -76,15 +76,22 @@ function programs.start(script)
     state.is_removed = true
     remove(folder, state.is_over)
   end
-  return setmetatable({ folder = folder, state = state, finalize = finalize, guard = finalizer(finalize) }, Job)
+  return setmetatable({ folder = folder, state = state, deadline = deadline, finalize = finalize,
+    guard = finalizer(finalize) }, Job)
 end
 
---- How it ended: its status, 137 where its time was up; nil while it runs.
+--- How it ended: its status, 137 where its time was up or somebody has killed it; nil while it runs.
 ---@return integer? status
 function Job:status()
   local text = read(self.folder .. "/end", 16)
   if text then self.state.is_over = true end
   return text and (tonumber(text:match "%d+") or 1)
+end
+
+--- Whether its time is up.
+---@return boolean
+function Job:is_late()
+  return core.now() >= self.deadline
 end
 
 --- The bytes of a file that it has written, at most so many; nil where there is none.
