@@ -71,7 +71,7 @@ static int curl_timeout(lua_State *L) {
   return 1;
 }
 
-/* changed() -> a transfer to which something happened since it was given last | nil */
+/* changed() -> the owner of a transfer to which something happened since it was given last | nil */
 static int curl_changed(lua_State *L) {
   lmm_multi *multi = push_multi(L);
   lmm_transfer *transfer;
@@ -80,7 +80,7 @@ static int curl_changed(lua_State *L) {
     lua_pushlightuserdata(L, transfer);
     lua_rawget(L, -2);
     if (!lua_isnil(L, -1)) return 1;
-    lua_pop(L, 1); /* nobody holds it any more; its finalizer comes soon */
+    lua_pop(L, 1); /* nobody waits for it any more; where nobody holds it either, its finalizer comes soon */
   }
   return 0;
 }
@@ -204,26 +204,27 @@ static lmm_source *push_body(lua_State *L) {
   return source;
 }
 
-/* connection:start{ method, url, headers?, body?, connect_timeout?, max_head? } -> transfer | nil, message
- * Headers are lines ("Name: value"); the time limit is in seconds and covers DNS, TCP and TLS; the head in bytes. */
+/* connection:start({ method, url, headers?, body?, connect_timeout?, max_head? }, owner?) -> transfer | nil, message
+ * Headers are lines ("Name: value"); the time limit is in seconds and covers DNS, TCP and TLS; the head in bytes. The
+ * owner is what changed() gives for it, for as long as somebody else holds that. */
 static int connection_start(lua_State *L) {
   connection *self = luaL_checkudata(L, 1, LMM_CONNECTION);
   luaL_argcheck(L, self->easy != NULL, 1, "closed connection");
   if (self->generation != lmm_fork_generation())
     return luaL_error(L, "this client was made before a fork: connect again in the child");
   luaL_checktype(L, 2, LUA_TTABLE);
-  lua_settop(L, 2);
-  lmm_transfer *transfer = lmm_new_userdata(L, sizeof *transfer); /* index 3 */
+  lua_settop(L, 3);
+  lmm_transfer *transfer = lmm_new_userdata(L, sizeof *transfer); /* index 4 */
   memset(transfer, 0, sizeof *transfer);
   luaL_setmetatable(L, LMM_TRANSFER);
 
-  lua_createtable(L, 2, 0); /* index 4: what must live as long as the transfer */
+  lua_createtable(L, 2, 0); /* index 5: what must live as long as the transfer */
   lmm_multi *multi = push_multi(L);
-  lua_rawseti(L, 4, 1);
+  lua_rawseti(L, 5, 1);
   transfer->body = push_body(L);
-  lua_rawseti(L, 4, 2);
-  lua_pushvalue(L, 4);
-  lmm_set_anchor(L, 3);
+  lua_rawseti(L, 5, 2);
+  lua_pushvalue(L, 5);
+  lmm_set_anchor(L, 4);
   add_headers(L, transfer);
 
   lmm_request request = {
@@ -243,7 +244,7 @@ static int connection_start(lua_State *L) {
   if (code == LMM_OK) code = lmm_multi_add(multi, transfer); /* from here on nothing may raise */
   if (code == LMM_NOMEM) return raise_nomem(L);
   if (code != LMM_OK) return lmm_push_error(L, &error);
-  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 4);
   return 1;
 }
 
@@ -370,7 +371,7 @@ LMM_EXPORT int luaopen_lmm_curl(lua_State *L) {
   lmm_new_type(L, LMM_MULTI, none, multi_close);
   lmm_new_type(L, LMM_CONNECTION, connection_methods, connection_close);
   lmm_new_type(L, LMM_TRANSFER, transfer_methods, transfer_close);
-  /* From a transfer's address to its userdata, weakly: a transfer that nobody holds any more is cancelled. A module that is
+  /* From a transfer's address to its owner, weakly: a transfer that nobody holds any more is cancelled. A module that is
    * loaded again goes on with the transfers under way. */
   lua_getfield(L, LUA_REGISTRYINDEX, LMM_TRANSFER ".all");
   if (lua_isnil(L, -1)) {

@@ -26,6 +26,7 @@ local curl = version.check "lmm.curl"
 --- A failure at this seam is a plain table { kind, phase, reason?, permanent?, hint? }; the call that it belongs to
 --- makes the error of it.
 
+--- A transfer is itself the cell in which its reader waits.
 local Transfer = {}
 Transfer.__index = Transfer
 
@@ -34,17 +35,11 @@ Transport.__index = Transport
 
 local transport = {}
 
---- C handle -> the cell in which its reader waits.
-local cells = setmetatable({}, { __mode = "k" })
-
 --- What the loop moves all transfers by.
 local function poller(loop)
   local function poll(seconds)
     local busy = curl.poll(seconds)
-    for handle in curl.changed do
-      local cell = cells[handle] -- none where memory ran out when it was started: then nobody waits for it
-      if cell then loop:wake(cell) end
-    end
+    for transfer in curl.changed do loop:wake(transfer) end
     return busy
   end
   return { poll = poll, watch = curl.watch, timeout = curl.timeout }
@@ -70,11 +65,12 @@ function transport.new(loop, opts)
 end
 
 function Transport:start(request)
-  local handle, reason = self.connection:start(request)
+  local transfer = setmetatable({ loop = self.loop, handle = nil,
+    set = false, task = false }, Transfer) -- a place for both, so that waiting and waking allocate nothing
+  local handle, reason = self.connection:start(request, transfer)
   if not handle then return nil, { kind = "invalid", phase = "send", reason = reason } end
-  local cell = { set = false, task = false } -- a place for both, so that waiting and waking allocate nothing
-  cells[handle] = cell
-  return setmetatable({ loop = self.loop, handle = handle, cell = cell }, Transfer)
+  transfer.handle = handle
+  return transfer
 end
 
 --- The connections kept for later belong to all clients, and it costs no more than a new one to close all of them.
@@ -90,7 +86,7 @@ function Transfer:await(method, deadline, argument)
     if first == nil then
       return nil, second and { kind = second, phase = phase, reason = reason, permanent = permanent }
     end
-    local ok, why = self.loop:wait(self.cell, deadline)
+    local ok, why = self.loop:wait(self, deadline)
     if not ok then return nil, { kind = why, phase = self.handle and self.handle:phase() } end
   end
   return nil, { kind = "cancelled" }
@@ -110,7 +106,7 @@ function Transfer:close()
   if not self.handle then return end
   self.handle:close()
   self.handle = nil
-  self.loop:wake(self.cell)
+  self.loop:wake(self)
 end
 
 return transport
