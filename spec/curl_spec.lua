@@ -8,6 +8,7 @@ local shell = require "spec.support.shell"
 local curl_transport = require "lmm.transport.curl"
 
 local loop = loops.current()
+local unpack = table.unpack or unpack -- luacheck: ignore
 
 local OK = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -94,6 +95,27 @@ describe("the transport over libcurl", function()
       assert.truthy(not sent:find "Expect" and not sent:find "Accept%-Encoding")
     end)
   end)
+
+  for what, row in pairs {
+    ["of a reply that is whole"] = { steps = { { send = OK } }, is_end = true },
+    ["of the last chunk"] = { steps = { { send = CHUNKED .. "0\r\n\r\n" } }, is_end = true },
+    ["of a chunk with more to come"] = { steps = { { send = CHUNKED }, { hold = true } }, is_end = false },
+    ["of a reply that breaks off"] = { steps = { { send = OK:sub(1, -2) } }, is_end = false, kind = "truncated" },
+  } do
+    it("bytes " .. what .. " tell whether it ends with them", function()
+      with({ { { await = "request" }, unpack(row.steps) } }, function(server, transport)
+        local transfer = assert(transport:start(request(server)))
+        assert(transfer:head(soon()))
+        local bytes, _, is_end = transfer:read(soon())
+        assert.same({ "string", row.is_end }, { type(bytes), is_end })
+        if row.is_end or row.kind then
+          local more, failure = transfer:read(soon())
+          assert.same({ nil, row.kind }, { more, failure and failure.kind })
+        end
+        transfer:close()
+      end)
+    end)
+  end
 
   it("headers: names in lower case, values trimmed, repeated ones joined, 1xx passed over", function()
     local reply = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"

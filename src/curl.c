@@ -292,8 +292,8 @@ static lmm_sink *check_sink(lua_State *L) {
   return sink;
 }
 
-/* transfer:read(sink?) -> bytes, or their number where they went into the sink | false while none have come | nil at the
- * end | nil, kind, phase, reason, permanent */
+/* transfer:read(sink?) -> bytes, or their number where they went into the sink, nil, and whether the reply ends with them |
+ * false while none have come | nil at the end | nil, kind, phase, reason, permanent */
 static int transfer_read(lua_State *L) {
   lmm_transfer *transfer = check_transfer(L);
   lmm_sink *sink = check_sink(L);
@@ -316,7 +316,9 @@ static int transfer_read(lua_State *L) {
       lua_pushinteger(L, (lua_Integer)count);
     else
       lua_pushlstring(L, copy, count);
-    return 1;
+    lua_pushnil(L);
+    lua_pushboolean(L, transfer->done && transfer->received.length == 0 && !lmm_failure_of(transfer, &failure));
+    return 3;
   }
   if (lmm_failure_of(transfer, &failure)) return push_failure(L, &failure);
   if (transfer->done) return 0;

@@ -134,9 +134,9 @@ function Stream:receive(is_relayed)
   local kind, piece = answer:next()
   while kind == false do
     if answer:is_finished() then call:expect_end(ENDING_TIMEOUT) end
-    local ok, err = call:read_into(answer.reader)
+    local ok, err, is_end = call:read_into(answer.reader)
     if ok and is_relayed then return "bytes" end
-    if not ok then ok, err = answer:finish(err) end
+    if is_end or not ok then ok, err = answer:finish(err) end
     if not ok then return nil, call:fail(err) end
     kind, piece = answer:next()
   end

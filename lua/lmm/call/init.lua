@@ -165,16 +165,16 @@ function Call:await(method, sink)
   local deadline, limit = now + self.time_left, self.limit
   if self.deadline and self.deadline < deadline then deadline, limit = self.deadline, "total" end
   deadline = math.max(deadline, self.late_until or deadline)
-  local value, failure
+  local value, failure, is_end
   if method == "read" and now >= deadline then
     failure = { kind = "timeout", phase = "receive" }
   else
-    value, failure = self.transfer[method](self.transfer, deadline, sink)
+    value, failure, is_end = self.transfer[method](self.transfer, deadline, sink)
   end
   local ended = self.loop:now()
   self.time_left = self.time_left - (ended - now)
   if value and ended > deadline then self.late_until = self.late_until or ended + LATE_READ end
-  if not failure then return value end
+  if not failure then return value, nil, is_end end
   if failure.kind == "timeout" and ended >= deadline then failure.limit = limit end
   return nil, self:fail(failure)
 end
@@ -206,16 +206,16 @@ end
 
 --- Moves the next bytes of the reply into a sink, which has its own limit; nil at its end.
 ---@param sink userdata  core.answer
----@return true? more, lmm.Error? err
+---@return true? more, lmm.Error? err, boolean? is_end  the reply is known to end with these
 function Call:read_into(sink)
-  local count, err = self:await("read", sink)
+  local count, err, is_end = self:await("read", sink)
   if not count then return nil, err end
   if type(count) == "string" then -- of a transport that knows no sinks
     sink:feed(count)
     count = #count
   end
   self.received = self.received + count
-  return true
+  return true, nil, is_end
 end
 
 --- Counts bytes of the reply; gives the error where they are too many.
