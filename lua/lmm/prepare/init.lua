@@ -31,7 +31,11 @@ local load = {
   video = function() return require "lmm.prepare.ffmpeg".film end,
   audio = function() return require "lmm.prepare.ffmpeg".sound end,
 }
-local kinds = setmetatable({}, { __index = function(_, kind) return load[kind] and load[kind]() end })
+local kinds = setmetatable({}, { __index = function(self, kind)
+  local found = load[kind] and load[kind]()
+  self[kind] = found
+  return found
+end })
 
 --- Takes out of a part's options what is ours; nil where there is nothing to be done.
 ---@param kind string
@@ -210,17 +214,15 @@ end
 ---@return true? ready, lmm.Error? err
 function prepare.all(parts, pause)
   local pending = {}
-  local function add(part)
-    if not prepare.is_pending(part) then return true end
-    pending[#pending + 1] = part
-    return start(part)
-  end
   for _, part in ipairs(parts) do
-    local ok, err = add(part)
-    for _, frame in ipairs(part.frames or {}) do
-      if ok then ok, err = add(frame) end
+    for i = 0, part.frames and #part.frames or 0 do
+      local medium = i == 0 and part or part.frames[i]
+      if prepare.is_pending(medium) then
+        pending[#pending + 1] = medium
+        local ok, err = start(medium)
+        if not ok then return nil, err end
+      end
     end
-    if not ok then return nil, err end
   end
   local begun = core.now()
   for _, part in ipairs(pending) do
