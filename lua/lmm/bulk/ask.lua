@@ -28,6 +28,13 @@ local function local_path(url)
   return not url:find "^%a[%w+.-]*:" and url or nil
 end
 
+--- Adds what stands beside a medium, or beside its URL, to the options of its part.
+local function add_options(opts, from, kind)
+  for name, value in pairs(from) do
+    if name ~= "type" and name ~= kind and name ~= "url" then opts[name] = value end
+  end
+end
+
 --- The part for a medium on this machine, which is read as it is sent; nil for what goes as it is.
 local function local_part(item)
   local kind = KINDS[item.type]
@@ -36,11 +43,8 @@ local function local_part(item)
   local path = kind and type(url) == "string" and local_path(url)
   if not path then return nil end
   local opts = { trust_uuid = item.uuid ~= nil or nil }
-  for _, from in ipairs { item, type(inside) == "table" and inside or {} } do
-    for name, value in pairs(from) do
-      if name ~= "type" and name ~= item.type and name ~= "url" then opts[name] = value end
-    end
-  end
+  add_options(opts, item, item.type)
+  if type(inside) == "table" then add_options(opts, inside, item.type) end
   return parts.new(kind, path, opts)
 end
 
@@ -93,12 +97,15 @@ local function is_made(ok, ...)
   return fail("%s", text)
 end
 
---- Asks for one chat answer, by a request that is nobody else's. Nothing waits within a pcall.
+--- The stream of a chat request that is nobody else's.
+local function open(client, request)
+  request.messages = with_local_media(request.messages)
+  return client:open_stream("lmm batch", request, nil, false)
+end
+
+--- Asks for one chat answer. Nothing waits within a pcall.
 local function chat(client, request)
-  local stream, message, err = is_made(pcall(function()
-    request.messages = with_local_media(request.messages)
-    return client:open_stream("lmm batch", request, nil, false)
-  end))
+  local stream, message, err = is_made(pcall(open, client, request))
   if not stream then return nil, message, err end
   return stream:reply()
 end

@@ -18,7 +18,7 @@ local result = require "lmm.bulk.result"
 --- The flags of an id.
 local DONE, FAILED, MET, AGAIN = 1, 2, 4, 8
 
-local function has(flags, flag) return math.floor(flags / flag) % 2 == 1 end
+local function has(flags, flag) return flags % (2 * flag) >= flag end
 
 ---@class lmm.Journal
 ---@field done integer     rows that went well, by all runs

@@ -1,6 +1,7 @@
 --- How a row ended comes in; a line in the form of OpenAI's batch results goes out, with the line number of its input.
 --- No media bytes stand in it.
 local json = require "lmm.json"
+local replies = require "lmm.reply"
 local texts = require "lmm.text"
 
 local result = {}
@@ -35,14 +36,10 @@ local function whole_body(reply)
     choices = json.array { { index = 0, message = message, finish_reason = reply.finish_reason or json.null } } }
 end
 
-local function is_reply(value)
-  return type(value) == "table" and (getmetatable(value) or {}).__name == "lmm.Reply"
-end
-
 --- The JSON of what a row gave: a reply's own body, what client:request gave, or any value.
 ---@return string? body, string? message
 local function body_of(value)
-  if is_reply(value) then
+  if replies.is(value) then
     local raw = value.raw
     if raw[1] ~= nil then raw = whole_body(value) end
     return json.text((value.images or value.audio) and without_media(raw, 1) or raw)
@@ -60,7 +57,7 @@ end
 --- The usage that a value tells of, as the server counted it.
 ---@return table?
 function result.usage(value)
-  if is_reply(value) then return value.usage end
+  if replies.is(value) then return value.usage end
   local usage = type(value) == "table" and value.usage
   return type(usage) == "table" and usage or nil
 end
@@ -71,7 +68,7 @@ end
 function result.line(row, value)
   local body, message = body_of(value == nil and json.null or value)
   if not body then return nil, message end
-  local request_id = is_reply(value) and json.name_of(value.request_id)
+  local request_id = replies.is(value) and json.name_of(value.request_id)
   return ('{"id":"lmm-%d","custom_id":%s,"line":%d,"response":{"status_code":200,"request_id":%s,"body":%s},'
     .. '"error":null}\n'):format(row.line, json.encode(row.id), row.line,
       request_id and json.encode(texts.utf8(request_id)) or "null", body)

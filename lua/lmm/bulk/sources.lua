@@ -112,7 +112,9 @@ function Rows:next()
   local record, text, line, err = self.reader:next()
   if line == nil then return nil, err end
   if self.digest then self.digest:update(text .. "\n") end
-  local row = { line = line, item = record }
+  local row = { line = line, item = record, id = nil,
+    -- The run's, see lmm.bulk.concurrency; named here so that the table is made large enough at once.
+    started = nil, running = nil, epoch = nil, is_measured = nil }
   if self.check and not err then
     local wrong = self.check(record)
     err = wrong and invalid("line %d: %s", line, wrong)
