@@ -19,9 +19,9 @@ local curl = version.check "lmm.curl"
 
 ---@class lmm.Transfer
 ---@field head fun(self, deadline?: number): { status: integer, headers: table<string, string> }?, table?
----@field read fun(self, deadline?: number, sink?: userdata): string|integer|nil, table?, boolean?  bytes, or, where they
---- went into the sink (core.answer), their number, and whether the reply is known to end with them; nil alone at the
---- end. A transport may ignore the sink, and need not know the end
+---@field read fun(self, deadline?: number, sink?: userdata): string|integer|nil, table?, boolean?  bytes, or, where
+--- they went into the sink (core.answer), their number, and whether the reply is known to end with them; nil alone at
+--- the end. A transport may ignore the sink, and need not know the end
 ---@field close fun(self)  idempotent; the socket is closed on return; wakes the reader
 
 --- A failure at this seam is a plain table { kind, phase, reason?, permanent?, hint? }; the call that it belongs to
