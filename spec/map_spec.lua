@@ -1,7 +1,9 @@
 -- lmm.map on a clock that moves only when somebody waits: what runs, how many at a time, and how a run ends.
 local capacity = require "lmm.mock.capacity"
+local errors = require "lmm.errors"
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
+local runs = require "lmm.bulk.run"
 
 local function sleep(seconds) return fake.loop:wait({}, fake.loop:now() + seconds) end
 
@@ -314,5 +316,51 @@ describe("the concurrency that finds itself", function()
       if not back and at.done > done and at.limit >= 60 then back = at.done - done end
     end
     assert(back and back < 400, ("%s rows until the limit is what it was"):format(tostring(back)))
+  end)
+end)
+
+describe("a run whose own server dies", function()
+  --- Whether a row's error says that the server died of it.
+  local function is_blamed(err) return err and err.message:find("^the server died each time") ~= nil end
+
+  it("takes no row that was refused for the one that its server died of", function()
+    local asked, deaths, alone, spared = 0, 0, {}, nil
+    local run
+    --- The server dies of a row; it is seen and started again a little later.
+    local function die()
+      deaths = deaths + 1
+      fake.after(0.1, function()
+        run:blame(errors.new { kind = "connect", message = "killed" })
+        fake.after(0.1, function() run:resume {} end)
+      end)
+      return nil, "lost", { kind = "connect", retryable = true, is_death = true, message = "lost" }
+    end
+    local items = { "answered", "b", "c", "d", "e" }
+    run = runs.new { client = {}, source = { next = function()
+      asked = asked + 1
+      return items[asked] and { line = asked, id = items[asked], item = items[asked] }
+    end }, fn = function(item)
+      if item == "answered" then return true end
+      local life = run.lives
+      sleep(1)
+      if life <= 2 then -- beside all others
+        if deaths < life then return die() end
+        return nil, "lost", { kind = "connect", retryable = true, is_death = true, message = "lost" }
+      end
+      alone[#alone + 1] = item
+      spared = spared or #alone == 2 and item
+      if item ~= spared then return die() end
+      if #alone == 2 then return nil, "busy", { kind = "http", status = 503, retryable = true, message = "busy" } end
+      return true
+    end }
+    run:resume {}
+    assert(run:run())
+    local blamed, answered = {}, {}
+    for line, item in ipairs(items) do
+      if is_blamed(run.failures[line]) then blamed[#blamed + 1] = item end
+      if run.results[line] then answered[#answered + 1] = item end
+    end
+    assert.same({ "answered", spared }, answered)
+    assert.equal(3, #blamed)
   end)
 end)

@@ -80,7 +80,7 @@ function run.new(opts)
     lost_last = nil,   -- the row that did not reach it last
     lives = 0,         -- how often the run's own server has started
     died = nil,        -- which of these lives a row was lost in last
-    suspect = nil,     -- the row that runs alone, since the server may die of it, until something comes of a row
+    suspect = nil,     -- the row that runs alone, or ran last, since the server may die of it
     ended_count = 0,   -- rows of which something has come
     blamed_at = 0,     -- that count when a row was found to have killed the server
     refused_since = nil,
@@ -263,7 +263,7 @@ function Run:next(running)
   if self.tokens then self:charge_mean(row, now) end
   row.life = self.lives
   local is_dying = self.died == self.lives -- or dead: of a row before this one
-  if is_suspect(row) and not is_dying then self.suspect = self.suspect or row end
+  if not is_dying then self.suspect = is_suspect(row) and row or nil end
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
