@@ -320,47 +320,76 @@ describe("the concurrency that finds itself", function()
 end)
 
 describe("a run whose own server dies", function()
-  --- Whether a row's error says that the server died of it.
-  local function is_blamed(err) return err and err.message:find("^the server died each time") ~= nil end
+  local run
 
-  it("takes no row that was refused for the one that its server died of", function()
-    local asked, deaths, alone, spared = 0, 0, {}, nil
-    local run
-    --- The server dies of a row; it is seen and started again a little later.
-    local function die()
-      deaths = deaths + 1
-      fake.after(0.1, function()
-        run:blame(errors.new { kind = "connect", message = "killed" })
-        fake.after(0.1, function() run:resume {} end)
-      end)
-      return nil, "lost", { kind = "connect", retryable = true, is_death = true, message = "lost" }
-    end
-    local items = { "answered", "b", "c", "d", "e" }
+  --- Runs rows; the first one is answered, and `fn(item, life)` is what comes of the others, a second later.
+  local function run_rows(items, fn)
+    local asked = 0
     run = runs.new { client = {}, source = { next = function()
       asked = asked + 1
       return items[asked] and { line = asked, id = items[asked], item = items[asked] }
     end }, fn = function(item)
-      if item == "answered" then return true end
+      if item == items[1] then return true end
       local life = run.lives
       sleep(1)
-      if life <= 2 then -- beside all others
-        if deaths < life then return die() end
-        return nil, "lost", { kind = "connect", retryable = true, is_death = true, message = "lost" }
-      end
-      alone[#alone + 1] = item
-      spared = spared or #alone == 2 and item
-      if item ~= spared then return die() end
-      if #alone == 2 then return nil, "busy", { kind = "http", status = 503, retryable = true, message = "busy" } end
-      return true
+      return fn(item, life)
     end }
     run:resume {}
     assert(run:run())
-    local blamed, answered = {}, {}
-    for line, item in ipairs(items) do
-      if is_blamed(run.failures[line]) then blamed[#blamed + 1] = item end
-      if run.results[line] then answered[#answered + 1] = item end
+  end
+
+  local function lost()
+    return nil, "lost", { kind = "connect", retryable = true, is_death = true, message = "lost" }
+  end
+
+  --- The server dies, which is seen after some seconds; then it is started again.
+  local function die(seconds)
+    fake.after(seconds, function()
+      run:blame(errors.new { kind = "connect", message = "killed" })
+      fake.after(0.1, function() run:resume {} end)
+    end)
+    return lost()
+  end
+
+  it("takes no row that was refused for the one that its server died of", function()
+    local deaths, alone, spared = 0, 0, nil
+    run_rows({ "first", "b", "c", "d", "e" }, function(item, life)
+      if life <= 2 and deaths == life then return lost() end -- beside another one
+      if life > 2 then
+        alone = alone + 1
+        spared = spared or alone == 2 and item
+        if item == spared and alone == 2 then
+          return nil, "busy", { kind = "http", status = 503, retryable = true, message = "busy" }
+        end
+      end
+      if item == spared then return true end
+      deaths = deaths + 1
+      return die(0.1)
+    end)
+    local failed = 0
+    for line, item in ipairs { "first", "b", "c", "d", "e" } do
+      local err = run.failures[line]
+      assert.equal(item == "first" or item == spared, run.results[line] or false)
+      if err then
+        assert.matches("^the server died each time that this row ran", err.message)
+        failed = failed + 1
+      end
     end
-    assert.same({ "answered", spared }, answered)
-    assert.equal(3, #blamed)
+    assert.equal(3, failed)
+  end)
+
+  it("takes no row for it that runs while it dies, whatever is heard of its death before", function()
+    local deaths = 0
+    run_rows({ "first", "b", "c", "late" }, function(item, life)
+      if life > 2 then return true end
+      if item == "late" then
+        sleep(1.4) -- which is when the next one has died, too
+        return lost()
+      end
+      if deaths == life then return lost() end
+      deaths = deaths + 1
+      return die(life == 1 and 0.1 or 3)
+    end)
+    assert.same({ true, true, true, true }, run.results)
   end)
 end)

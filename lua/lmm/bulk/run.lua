@@ -79,7 +79,7 @@ function run.new(opts)
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
     lives = 0,         -- how often the run's own server has started
-    died = nil,        -- which of these lives a row was lost in last
+    died = 0,          -- the last of these lives that a row was lost in
     suspect = nil,     -- the row that runs alone, or ran last, since the server may die of it
     ended_count = 0,   -- rows of which something has come
     blamed_at = 0,     -- that count when a row was found to have killed the server
@@ -301,7 +301,7 @@ function Run:is_servers(row, err, now)
     self.lost_since, self.lost_last = self.lost_since or now, row
     if err.is_death then
       if row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
-      self.died = row.life
+      self.died = math.max(self.died, row.life)
     end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
