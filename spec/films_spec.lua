@@ -16,9 +16,7 @@ local function ffmpeg(words, ...)
   shell.run(pixels.BARE .. "ffmpeg -v error -y -nostdin " .. words, ...)
 end
 
--- What looks at the specs ($LMM_TEST_WRAP) does not look at ffmpeg.
-local start_program = programs.start
-function programs.start(script) return start_program("unset LD_PRELOAD\n" .. script) end
+pixels.run_bare()
 
 local function pause() core.sleep(0.002) end
 
@@ -276,6 +274,15 @@ describe("the program ffmpeg", function()
       assert.equal("ffmpeg was killed from outside while it read 'spec/media/sound.flac', as where memory runs out",
         failed(lmm.audio("spec/media/sound.flac", { convert = "wav" })))
     end)
+  end)
+
+  it("is over soon after its time is up where nobody has noted how it ended", function()
+    local job = programs.start(('kill -KILL $(ps -o ppid= -p $PPID); echo $$ >%s; sleep 1000'):format(run))
+    process.wait_for("the program", function() return (shell.read(run) or "") ~= "" end)
+    assert.is_nil(job:status())
+    job.deadline = job.deadline - programs.LIMIT - 20
+    assert.equal(137, job:status())
+    job:close()
   end)
 
   it("is ended with all that it has started when its time is up", function()

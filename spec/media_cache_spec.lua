@@ -3,7 +3,10 @@ local core = require "lmm.core"
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
 local mock = require "lmm.mock"
+local pixels = require "spec.support.pixels"
 local shell = require "spec.support.shell"
+
+pixels.run_bare()
 
 local PNG, JPEG = "spec/media/picture.png", "spec/media/baseline.jpg"
 

@@ -3,12 +3,19 @@
 -- In:  vips' operations; paths or bytes.
 -- Out: paths; numbers that vips computes.
 
+local programs = require "lmm.prepare.programs"
 local shell = require "spec.support.shell"
 
 local pixels = {}
 
 --- Begins the shell's command for a program that is not looked at by what looks at the specs ($LMM_TEST_WRAP).
 pixels.BARE = "env -u LD_PRELOAD "
+
+--- Has lmm run its programs so, too.
+function pixels.run_bare()
+  local start = programs.start
+  function programs.start(script) return start("unset LD_PRELOAD; exec sh -c " .. shell.quote(script)) end
+end
 
 --- The check sum of a PNG's chunk, of its name and data.
 function pixels.crc32(text)

@@ -13,7 +13,7 @@ programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 -- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
 -- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
 local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
-  .. "( ulimit -v %d; timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
+  .. "( timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
   .. "(%s) >/dev/null 2>&1 & }"
 
@@ -47,11 +47,11 @@ local KILL = "cd %s 2>/dev/null && pid=$(cat pid) && { kill -s KILL -- -$pid || 
 -- to remove.
 local WATCH = "cd /; for i in $(seq %d); do kill -0 %d && test -d %s || break; sleep 1; done; "
   .. "kill -0 %d || { %s; }"
-local WATCHED = 10 -- seconds longer than a program may run
+local GRACE = 10 -- seconds after which there is nothing left of a program whose time is up
 
 local function watch(folder, owner)
   local name = quote(folder)
-  return WATCH:format(programs.LIMIT + WATCHED, owner, name, owner, KILL:format(name, name))
+  return WATCH:format(programs.LIMIT + GRACE, owner, name, owner, KILL:format(name, name))
 end
 
 --- Ends what runs, and removes the folder.
@@ -68,8 +68,8 @@ function programs.start(script)
   if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
   local name = quote(folder)
   local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
-  local ok = os.execute(COMMAND:format(name, name, name, programs.MEMORY / 1024, programs.LIMIT, quote(script),
-    watch(folder, owner)))
+  local bounded = ("ulimit -v %d\n%s"):format(programs.MEMORY / 1024, script)
+  local ok = os.execute(COMMAND:format(name, name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
   if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
   local function finalize()
     if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
@@ -80,12 +80,14 @@ function programs.start(script)
     guard = finalizer(finalize) }, Job)
 end
 
---- How it ended: its status, 137 where its time was up or somebody has killed it; nil while it runs.
+--- How it ended: its status, 137 where its time was up or somebody has killed it; nil while it runs. The shell that
+--- notes the end may have been killed, too, or have had no room for one more process.
 ---@return integer? status
 function Job:status()
   local text = read(self.folder .. "/end", 16)
   if text then self.state.is_over = true end
-  return text and (tonumber(text:match "%d+") or 1)
+  if text then return tonumber(text:match "%d+") or 1 end
+  return core.now() > self.deadline + GRACE and 137 or nil
 end
 
 --- Whether its time is up.
