@@ -335,6 +335,12 @@ describe("lmm batch", function()
       .. "results, and would be overwritten: name another file")
     assert.equal(rows(50), process.read(input))
     answered(batch { "merge", outs[1], outs[2], outs[3] }) -- over what a merge has written
+    local pipe = file "pipe"
+    os.execute("mkfifo " .. pipe)
+    local reader = io.popen("timeout 20 cat " .. pipe)
+    answered(batch { "merge", outs[1], outs[2], outs[3], "-o", pipe })
+    assert.equal(process.read(OUT), reader:read "*a")
+    reader:close()
     local status = answered(batch { "status", file "part.2.errors.jsonl", outs[2], outs[1], outs[3] })
     assert.equal(3, select(2, status:gsub("part%.%d%.jsonl: %d+ done, 0 failed[^;]*, shard %d/3", "")))
     complained(batch { "merge", outs[1], outs[1] }, 1, "are both shard 1 of 3")

@@ -82,6 +82,9 @@ describe("writing a file", function()
     for name, kind in pairs { dir = "directory", fifo = "fifo", null = "device" } do
       assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.write(folder .. "/" .. name, "x") })
       assert.same({ nil, "it is a " .. kind .. ", not a file", false }, { files.read(folder .. "/" .. name, 9) })
+      shell.write(path, "x")
+      assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.replace(path, folder .. "/" .. name) })
+      os.remove(path)
     end
     assert.same({ nil, "No such file or directory" }, { files.write(folder .. "/none/file", "x") })
     assert.same({ nil, "No such file or directory" }, { files.write("", "x") })

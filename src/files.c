@@ -34,6 +34,12 @@ static int check_regular(const struct stat *status, lmm_error *error) {
   return lmm_fail(error, LMM_INVALID, "it is a %s, not a file", kind_of(status));
 }
 
+/* Whether there is a file, or nothing: root could put a file in the place of a device. */
+static int check_replaceable(const char *path, lmm_error *error) {
+  struct stat status;
+  return stat(path, &status) == 0 ? check_regular(&status, error) : LMM_OK;
+}
+
 /* Whether nobody but this user and root can write to it. */
 static bool is_own(const struct stat *status) {
   return (status->st_uid == geteuid() || status->st_uid == 0) && (status->st_mode & (S_IWGRP | S_IWOTH)) == 0;
@@ -154,8 +160,7 @@ static int write_beside(char *temporary, const char *path, const char *text, siz
 
 /* Writes `text`, or all of `source` where it is not NULL, into a file of mode 0600 at `path`. */
 static int write_file(const char *path, const char *text, size_t length, lmm_source *source, lmm_error *error) {
-  struct stat status;
-  int code = stat(path, &status) == 0 ? check_regular(&status, error) : LMM_OK;
+  int code = check_replaceable(path, error);
   if (code != LMM_OK) return code;
   char *temporary = folder_of(path, sizeof TEMPORARY);
   if (temporary == NULL) return lmm_fail(error, LMM_NOMEM, "not enough memory");
@@ -167,6 +172,8 @@ static int write_file(const char *path, const char *text, size_t length, lmm_sou
 
 /* Puts a file that has been written in the place of another one, see files_replace. */
 static int replace_file(const char *from, const char *path, lmm_error *error) {
+  int refused = check_replaceable(path, error);
+  if (refused != LMM_OK) return refused;
   int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return fail(error);
   int code = lmm_sync(fd) == 0 ? LMM_OK : fail(error);

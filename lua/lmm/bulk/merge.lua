@@ -96,17 +96,23 @@ local function write_lines(found, files, temporary)
   return closed, problem
 end
 
+--- Whether there is a file, or nothing. A device and a pipe are written to as they are.
+local function is_file(path)
+  local kind = require("lmm.version").check("lmm.files").kind(path)
+  return not kind or kind == "file"
+end
+
 --- Writes the lines of `files` to `path`, in the order of their input.
 ---@param found table  of `find`
 ---@param files string[]
 ---@param path string
 ---@return true? written, lmm.Error? err
 local function write(found, files, path)
-  local temporary = path .. ".new"
-  local ok, why = write_lines(found, files, temporary)
-  if ok then ok, why = require("lmm.version").check("lmm.files").replace(temporary, path) end
+  local temporary = is_file(path) and path .. ".new" or nil
+  local ok, why = write_lines(found, files, temporary or path)
+  if ok and temporary then ok, why = require("lmm.version").check("lmm.files").replace(temporary, path) end
   if ok then return true end
-  os.remove(temporary)
+  if temporary then os.remove(temporary) end
   return fail("cannot write '%s': %s", path, why)
 end
 
@@ -214,6 +220,7 @@ end
 
 --- Whether there is no such file, or nothing in it, or results, as another merge has left them.
 local function may_be_replaced(path)
+  if not is_file(path) then return true end
   local reader = lines.open(path)
   local line = reader and reader:next()
   if reader then reader:close() end
