@@ -68,6 +68,14 @@ describe("writing a file", function()
     assert.equal("file\nother", names())
   end)
 
+  it("tells where a link leads, and a path that leads nowhere as it is", function()
+    shell.run("ln -s plain %s/link && ln -s nowhere %s/dangling && : >%s/plain", folder, folder, folder)
+    assert.equal(shell.output("realpath " .. folder):match "[^\n]+" .. "/plain", files.target(folder .. "/link"))
+    for _, name in ipairs { "dangling", "nowhere" } do
+      assert.equal(folder .. "/" .. name, files.target(folder .. "/" .. name))
+    end
+  end)
+
   it("writes a body as it is sent, media in it", function()
     local media = assert(core.media "spec/media/picture.png")
     local body = core.write({ data = core.embed("", media), text = ("x"):rep(300000) }, { name = "it" })
@@ -79,13 +87,13 @@ describe("writing a file", function()
 
   it("refuses what is no file", function()
     shell.run("mkdir %s/dir && mkfifo %s/fifo && ln -s /dev/null %s/null", folder, folder, folder)
+    local beside = shell.write(folder .. "/beside", "x")
     for name, kind in pairs { dir = "directory", fifo = "fifo", null = "device" } do
       assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.write(folder .. "/" .. name, "x") })
+      assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.replace(beside, folder .. "/" .. name) })
       assert.same({ nil, "it is a " .. kind .. ", not a file", false }, { files.read(folder .. "/" .. name, 9) })
-      shell.write(path, "x")
-      assert.same({ nil, "it is a " .. kind .. ", not a file" }, { files.replace(path, folder .. "/" .. name) })
-      os.remove(path)
     end
+    os.remove(beside)
     assert.same({ nil, "No such file or directory" }, { files.write(folder .. "/none/file", "x") })
     assert.same({ nil, "No such file or directory" }, { files.write("", "x") })
     assert.raises("a path cannot hold a NUL byte", files.write, "a\0b", "x")

@@ -256,7 +256,8 @@ static int files_write(lua_State *L) {
 }
 
 /* replace(from, path) -> true | nil, why
- * Gives a file beside `path` its name, once its bytes last (fsync), and makes the folder last. `why` names no path. */
+ * Gives a file beside `path` its name, once its bytes last (fsync), and makes the folder last. What is no file is
+ * refused. `why` names no path. */
 static int files_replace(lua_State *L) {
   const char *from = lmm_check_path(L, 1), *path = lmm_check_path(L, 2);
   lmm_error error = {LMM_OK, ""};
@@ -355,6 +356,14 @@ static int files_absolute(lua_State *L) {
   return 1;
 }
 
+/* target(path) -> where the links lead that it names, or the path itself where it leads to nothing that is there */
+static int files_target(lua_State *L) {
+  const char *path = lmm_check_path(L, 1);
+  char target[4096]; /* PATH_MAX, which not every system has */
+  lua_pushstring(L, realpath(path, target) != NULL ? target : path);
+  return 1;
+}
+
 #define LOOKED_AT 4096 /* descriptors; where a process may have more, it hardly has */
 
 /* room() -> how many more files this process may have open at a time */
@@ -373,7 +382,8 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L);
 LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"kind", files_kind},
-      {"absolute", files_absolute}, {"create", files_create}, {"room", files_room}, {NULL, NULL}};
+      {"absolute", files_absolute}, {"create", files_create}, {"room", files_room}, {"target", files_target},
+      {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);

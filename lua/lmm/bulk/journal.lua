@@ -63,11 +63,9 @@ function journal.read_run(path)
   return header, start, last, asked
 end
 
+--- Whether there is no such file, or nothing in it; what is no file is not waited for.
 local function is_empty(path)
-  local file = io.open(path, "rb")
-  local first = file and file:read(1)
-  if file then file:close() end
-  return first == nil
+  return (core().read(path, 1) or "") == ""
 end
 
 --- Why nothing is known of the run that wrote an output: a file that is there has lost its first line.

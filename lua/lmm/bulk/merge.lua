@@ -14,6 +14,8 @@ local MOST_FILES = 4096  -- so that a place is a whole number that a double hold
 local MOST_LINES = 2 ^ 28 -- of an input
 local MOST_NAMED = 10    -- of the lines that are missing
 
+local function core() return require("lmm.version").check "lmm.files" end
+
 local function fail(format, ...)
   return nil, errors.new { kind = "invalid", message = format:format(...) }
 end
@@ -96,23 +98,18 @@ local function write_lines(found, files, temporary)
   return closed, problem
 end
 
---- Whether there is a file, or nothing. A device and a pipe are written to as they are.
-local function is_file(path)
-  local kind = require("lmm.version").check("lmm.files").kind(path)
-  return not kind or kind == "file"
-end
-
 --- Writes the lines of `files` to `path`, in the order of their input.
 ---@param found table  of `find`
 ---@param files string[]
 ---@param path string
 ---@return true? written, lmm.Error? err
 local function write(found, files, path)
-  local temporary = is_file(path) and path .. ".new" or nil
-  local ok, why = write_lines(found, files, temporary or path)
-  if ok and temporary then ok, why = require("lmm.version").check("lmm.files").replace(temporary, path) end
+  local target = core().target(path) -- a link stays, and what stands there afterwards is no second file beside it
+  local temporary = target .. ".new"
+  local ok, why = write_lines(found, files, temporary)
+  if ok then ok, why = core().replace(temporary, target) end
   if ok then return true end
-  if temporary then os.remove(temporary) end
+  os.remove(temporary)
   return fail("cannot write '%s': %s", path, why)
 end
 
@@ -220,7 +217,6 @@ end
 
 --- Whether there is no such file, or nothing in it, or results, as another merge has left them.
 local function may_be_replaced(path)
-  if not is_file(path) then return true end
   local reader = lines.open(path)
   local line = reader and reader:next()
   if reader then reader:close() end
@@ -246,6 +242,9 @@ function merge.merge(files, path)
     return fail("'%s' is the file to write, and no other one is named to merge", path)
   end
   if #outputs == 0 then return fail "there is no file of results to merge" end
+  if paths.is_errors(path) then return fail("'%s' is the name of a file of errors: name another output", path) end
+  local kind = core().kind(path)
+  if kind and kind ~= "file" then return fail("cannot write '%s': it is a %s, not a file", path, kind) end
   if not may_be_replaced(path) then
     return fail("'%s' holds something else than results, and would be overwritten: name another file", path)
   end

@@ -335,6 +335,9 @@ function batch.status(args)
 end
 
 function batch.run(args)
+  if args.output == "-" then
+    console.misuse "-o takes the name of a file, which is gone on with: ./- is one called -"
+  end
   local first = args.words[1]
   return (first == "merge" and batch.merge or first == "status" and batch.status or batch.answer)(args)
 end
