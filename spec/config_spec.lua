@@ -155,6 +155,11 @@ describe("a configuration", function()
         = "2: it takes more than 16 MiB",
       ["local t = {} for i = 1, 1e4 do t[i] = 0 end\nwhile true do table.insert(t, 1, table.remove(t)) end"]
         = "2: it does not end",
+      ["local t = { [2 ^ 53] = 'x' }\nlocal c = table.concat(t, '', 2 ^ 53, 2 ^ 60) error 'over'"] = "2: .*",
+      ["\nlocal c = table.concat(nil)"] = "2: bad argument #1 to 'concat' %(table expected, got nil%)",
+      ["\nlocal c = table.concat({ 1, {} }, ',')"] = "2: invalid value %(table%) at index 2 in table for 'concat'",
+      ["\nlocal c = table.concat({ 1, 2 }, {})"] = "2: bad argument #2 to 'concat' %(string expected, got table%)",
+      ["\nlocal s = ('%d'):format('x')"] = "2: bad argument #%d to 'format' %(number expected, got string%)",
     } do
       assert.matches("^" .. problem .. "$", problems(text)[1])
       assert.equal(3, ("aab"):find "b") -- the caller's strings are as they were

@@ -17,8 +17,13 @@ local KEPT = {
   table = { "concat", "insert", "remove", "unpack" },
 }
 
-local function check_bytes(bytes)
+--- Calls a function of Lua's whose result has no more than so many bytes. What it raises is of the line of the file,
+--- whose methods of strings these are meanwhile.
+local function call(name, fn, bytes, ...)
   if bytes > MOST_KIB * 1024 then error(TAKES_MORE, 3) end
+  local ok, value = pcall(fn, ...)
+  if not ok then error((string.gsub(value, "to '[%w.?]+'", "to '" .. name .. "'")), 3) end
+  return value
 end
 
 --- Those that make of what there is something far larger, in one call.
@@ -30,17 +35,15 @@ function measured.string.format(...)
     local value = select(i, ...)
     if type(value) == "string" then bytes = bytes + #value end
   end
-  check_bytes(bytes)
-  return string.format(...)
+  return (call("format", string.format, bytes, ...)) -- no tail call, by which the line would be lost
 end
 
-function measured.table.concat(list, separator, first, last)
-  local bytes, i = 0, first or 1
-  while i <= (last or #list) and list[i] ~= nil do
-    bytes, i = bytes + #tostring(list[i]) + #(separator or ""), i + 1
+function measured.table.concat(list, separator, ...)
+  local bytes = 0
+  for _, item in pairs(type(list) == "table" and list or {}) do
+    bytes = bytes + #tostring(item) + #tostring(separator or "")
   end
-  check_bytes(bytes)
-  return table.concat(list, separator, first, last)
+  return (call("concat", table.concat, bytes, list, separator, ...))
 end
 
 --- A library without what may run for long in one call, where no hook ends it: patterns, above all.
