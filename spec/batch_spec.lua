@@ -113,7 +113,8 @@ describe("lmm batch", function()
     assert.equal(2, #list)
     assert.matches(DIGEST .. "\nquestion: What is .*/a 1.jpg%?$", text_of(list[1]))
     clean()
-    answered(batch { "--prompt", "What?", "--image-list", file("list.txt", "\n" .. PICTURE .. "\r\n\n") })
+    answered(batch { "--prompt", "What?", "--image-list", file("list.txt",
+      "\239\187\191" .. PICTURE .. "\r\n\n") })
     assert.matches(DIGEST .. "\nquestion: What%?$", text_of(records()[1]))
     clean()
     local table_ = file("t.csv", '\239\187\191name,"the city",image\r\n"Ann ""A""","Ulm,\r\nGermany",\r\nBob,Bonn,'
@@ -649,6 +650,8 @@ describe("lmm batch refuses", function()
       { { input, "--shard", "x" }, 1, "'x' is no shard: 3/10 is the third of ten" },
       { { input, "--shard", "0/4" }, 1, "'0/4' is no shard: of 4 there are 1/4 to 4/4" },
       { { input, "--shard", "0/0" }, 1, "'0/0' is no shard: 3/10 is the third of ten" },
+      { { "--prompt", "x", "--images", "a", "--images", "b" }, 2, "option '%-%-images' must be used at most 1 time" },
+      { { "--prompt", "x", "--prompt", "y", input }, 2, "option '%-%-prompt' must be used at most 1 time" },
       { { input, input }, 2, "one file of rows is taken, not 2" },
       { {}, 2, "there are no rows: give one of IN.jsonl" },
       { { input, "--csv", "x", "--prompt", "x" }, 2, "IN.jsonl and %-%-csv: give one of" },

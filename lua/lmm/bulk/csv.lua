@@ -56,7 +56,6 @@ function Csv:read_record()
       if not pieces then return nil end
       return table.concat(pieces, "\n"), first, invalid("line %d of '%s': a quote is left open", first, self.path)
     end
-    if self.reader.number == 1 then text = text:gsub("^\239\187\191", "") end
     first, pieces, quotes, size = first or self.reader.number, pieces or {}, quotes or 0, (size or 0) + #text
     pieces[#pieces + 1] = text
     quotes = quotes + select(2, text:gsub('"', ""))

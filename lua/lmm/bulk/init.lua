@@ -115,6 +115,16 @@ function bulk.finish(run, ordered, server)
   return nil, err
 end
 
+--- What stands behind a hole of a list would be passed over without a word.
+local function check_list(items)
+  if #items == 0 and next(items) ~= nil then
+    errors.misuse "lmm.map: a list expected, got a table without an item 1"
+  end
+  for i = 1, #items do
+    if items[i] == nil then errors.misuse("lmm.map: item %d of %d is nil: a list has no holes", i, #items) end
+  end
+end
+
 local function open_reader(items, has_output)
   if type(items) == "string" then return sources.json_lines(items) end
   if type(items) == "table" or type(items) == "function" then return sources.items(items, has_output) end
@@ -136,6 +146,7 @@ end
 function bulk.map(items, fn, opts)
   opts = options.check("lmm.map", rows, opts)
   if type(fn) ~= "function" then errors.misuse("lmm.map: a function expected, got %s", type(fn)) end
+  if type(items) == "table" then check_list(items) end
   check_numbers(opts)
   loops.check()
   local reader, journal, err

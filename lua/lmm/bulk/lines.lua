@@ -25,7 +25,8 @@ function lines.open(path)
   return setmetatable({ file = file, block = "", at = 1, number = 0, offset = 0, next_offset = 0 }, Lines)
 end
 
---- The next line, without its end (LF or CRLF); nil at the end, and why where that is not the file's.
+--- The next line, without its end (LF or CRLF) and, of the first one, a byte order mark; nil at the end, and why where
+--- that is not the file's.
 ---@return string? line, string? why
 function Lines:next()
   local pieces, size = {}, 0
@@ -50,6 +51,7 @@ function Lines:next()
   end
   self.number, self.offset, self.next_offset = self.number + 1, self.next_offset, self.next_offset + size + 1
   local line = table.concat(pieces)
+  if self.number == 1 then line = line:gsub("^\239\187\191", "") end
   return line:sub(-1) == "\r" and line:sub(1, -2) or line
 end
 

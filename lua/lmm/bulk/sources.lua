@@ -40,7 +40,6 @@ function JsonLines:next()
     if not text and not why then return nil end
     if not text then return nil, nil, nil, invalid("cannot read '%s': %s", self.path, why) end
     local line = self.reader.number
-    if line == 1 then text = text:gsub("^\239\187\191", "") end
     if text:find "%S" then
       local record, message = json.decode(text)
       if message or record == nil then

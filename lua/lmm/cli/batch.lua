@@ -56,11 +56,15 @@ function batch.declare(parser)
     "lmm batch merge OUT.*.jsonl -o OUT.jsonl", "lmm batch status OUT.jsonl" }, "\n       "))
   command:argument("words", "IN.jsonl, or what follows merge or status."):args "*"
   command:option("-o --output", "The file of the answers."):argname "OUT.jsonl"
-  command:option("--prompt", "What to ask about each row, or @FILE; {column} stands for a field of it."):argname "TEXT"
-  command:option("--images", "A pattern in quotes; each file that it matches is a row."):argname "GLOB"
-  command:option("--image-list", "A file with the path or URL of a picture on each line."):argname "FILE"
-  command:option("--csv", "A table whose first line names its columns; `image` is a picture's path."):argname "FILE"
-  command:option("--request", "A file of Lua that returns a function: of a row it makes a chat request."):argname "FILE"
+  command:option("--prompt", "What to ask about each row, or @FILE; {column} stands for a field of it.")
+    :argname "TEXT":overwrite(false)
+  command:option("--images", "A pattern in quotes; each file that it matches is a row."):argname "GLOB":overwrite(false)
+  command:option("--image-list", "A file with the path or URL of a picture on each line.")
+    :argname "FILE":overwrite(false)
+  command:option("--csv", "A table whose first line names its columns; `image` is a picture's path.")
+    :argname "FILE":overwrite(false)
+  command:option("--request", "A file of Lua that returns a function: of a row it makes a chat request.")
+    :argname "FILE":overwrite(false)
   command:option("-m --model", "The model to ask, where a row names none (default: the first that the server lists).")
     :argname "NAME"
   command:option("-s --system", "The system message beside --prompt, or @FILE."):argname "TEXT"
