@@ -305,7 +305,7 @@ describe("Ctrl-C", function()
         local has_come = #deltas == 0 and #other:events() >= 2 or session.is_shown
         if has_come and session.task then
           timer:close()
-          session:on_signal()
+          session:stop()
         end
       end)
       function session.screen:view()

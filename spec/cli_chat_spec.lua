@@ -122,21 +122,55 @@ describe("lmm chat in a terminal", function()
     wait_prompt(screen, "question: ahead")
   end)
 
-  it("takes no pasted byte for a key", function()
+  --- Calls `fn` with a terminal in which a shell runs a chat, and would go on with what the chat left behind.
+  local function in_shell(fn)
     local run = [[sh -ic '%s chat; echo "status $?"; exec sleep 600']]
     local screen = terminal.start("exec " .. run:format(program.command({}):gsub("'", "")), { env = {
       OPENAI_BASE_URL = server.url, OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath,
       LMM_LOG = "off" } })
     finally(function() screen:stop() end)
     screen:wait_for "> ?$"
-    for i, byte in ipairs { "\3", "\26", "\28" } do
-      screen:paste("one" .. byte .. ("two\n"):rep(100) .. byte .. "three")
-      process.wait_for("the refusal", function()
-        return select(2, screen:text():gsub("holds bytes that are no text", "")) == i
-      end)
-    end
-    screen:enter "the last" -- the first letter may end a sequence of keys of which the rest was thrown away
-    assert.falsy(screen:wait_for "question: [^\n]*last\n":find "two")
+    fn(screen)
+  end
+
+  local KEYS = { "\3", "\26", "\28" }
+
+  --- Waits until so many pastes have been refused, with the prompt behind the last refusal.
+  local function wait_refused(screen, count)
+    process.wait_for("the refusal", function()
+      local text = screen:text()
+      return select(2, text:gsub("holds bytes that are no text", "")) == count and text:find "sends a file\n> ?$"
+    end)
+  end
+
+  it("takes no pasted byte for a key", function()
+    in_shell(function(screen)
+      local count = 0
+      for _, rest in ipairs { "two\nthree", ("two\n"):rep(100) .. "%sthree" } do
+        for _, byte in ipairs(KEYS) do
+          count = count + 1
+          screen:paste("one" .. byte .. rest:format(byte))
+          wait_refused(screen, count)
+        end
+      end
+      screen:enter "the last" -- the first letter may end a sequence of keys of which the rest was thrown away
+      assert.falsy(screen:wait_for "question: [^\n]*last\n":find "question: two")
+    end)
+  end)
+
+  it("takes no pasted byte for a key while an answer comes", function()
+    in_shell(function(screen)
+      for i, byte in ipairs(KEYS) do
+        screen:enter(("begin%d "):format(i) .. ("and go on "):rep(20))
+        screen:wait_for(("question: begin%d and"):format(i))
+        screen:paste("one" .. byte .. "two\n/quit\nthree")
+        wait_refused(screen, i)
+      end
+      screen:enter "the last"
+      local text = screen:wait_for "question: [^\n]*last\n"
+      assert.falsy(text:find "question: two")
+      assert.falsy(text:find "%[stopped")
+    end)
   end)
 
   in_terminal("is not suspended where no shell could go on with it", {}, {}, function(screen)

@@ -135,8 +135,7 @@ function chat.run(args)
   local close = require("lmm.cli.signals").listen(uv, { "sigcont", "sighup", "sigint", "sigterm" }, function(name)
     local is_end = SIGNALS[name] and (name ~= "sigint" or not input.is_terminal)
     if is_end then session.ended_by = name end
-    local has_ended = SIGNALS[name] and session:on_signal()
-    if not has_ended then input:on_signal(name) end
+    if not (is_end and session:stop()) then input:on_signal(name) end
   end)
   local ok, done, why, problem = pcall(converse, session, args, input)
   input:close()

@@ -22,24 +22,27 @@ function signals.listen(uv, names, on_signal)
 end
 
 --- Runs tasks and luv's loop until `is_done()`.
-function signals.run_until(uv, is_done)
+---@param look (fun())?  called each time that luv's loop was run
+function signals.run_until(uv, is_done, look)
   local loop, cell = require "lmm.loop".current(), {}
   while not is_done() do
     uv.run "nowait"
+    if look then look() end
     loop:wait(cell, loop:now() + POLL_INTERVAL)
   end
 end
 
 --- Runs `fn` as a task, while signals are handled; returns what it returns, or raises what it raises.
 ---@param on_start (fun(task: lmm.Task))?
-function signals.run_task(uv, fn, on_start)
+---@param look (fun())?  as for `run_until`
+function signals.run_task(uv, fn, on_start, look)
   local ended, ok, value, message, err
   local task = require "lmm".go(fn, function(...)
     ended = true
     ok, value, message, err = ...
   end)
   if on_start then on_start(task) end
-  signals.run_until(uv, function() return ended end)
+  signals.run_until(uv, function() return ended end, look)
   if not ok then error(value, 0) end
   return value, message, err
 end

@@ -14,8 +14,8 @@ local STDIN, PIECE = 0, 65536
 --- What can be waited for; the rest, such as a file, can be read at once.
 local POLLED = { tty = true, pipe = true, tcp = true }
 
---- Keys of the terminal beside Ctrl-C that reach a program as signals: Ctrl-\ and Ctrl-Z. Only while a line is read are
---- they looked at: elsewhere they do what they do to every program.
+--- Keys of the terminal beside Ctrl-C that reach a program as signals: Ctrl-\ and Ctrl-Z. They are looked at while a
+--- line is read and while an answer comes: elsewhere they do what they do to every program.
 local KEYS = { "sigquit", "sigtstp" }
 local IS_KEY = { sigint = true, sigquit = true, sigtstp = true }
 
@@ -30,27 +30,27 @@ function input.new(uv)
   local fd = POLLED[kind] and uv.fs_open("/dev/stdin", "r", 0) or STDIN
   return setmetatable({
     uv = uv, is_terminal = kind == "tty", fd = fd, poll = POLLED[kind] and uv.new_poll(fd) or nil, signal = nil,
-    is_continued = false, keys = {},
+    is_continued = false, is_torn = false, keys = {},
   }, Input)
 end
 
---- Has the keys looked at, until `end_line`.
-function Input:begin_line()
+--- Has the keys looked at, until `leave_keys`.
+function Input:watch_keys()
   for _, name in ipairs(self.is_terminal and KEYS or {}) do
     self.keys[name] = self.keys[name] or self.uv.new_signal()
     self.keys[name]:start(name, function() self:on_signal(name) end)
   end
 end
 
-function Input:end_line()
+function Input:leave_keys()
   for _, handle in pairs(self.keys) do handle:stop() end
 end
 
 --- Does what Ctrl-Z does to every program, which is nothing where no shell is there to go on with it.
 local function suspend(self)
-  self:end_line()
+  self:leave_keys()
   self.uv.kill(self.uv.os_getpid(), "sigtstp")
-  self:begin_line()
+  self:watch_keys()
 end
 
 --- To be called when a signal comes.
@@ -79,16 +79,26 @@ local function take_key(self, name)
   suspend(self)
 end
 
+--- To be called again and again while an answer comes: does what a key asks for. A paste that one has torn is refused
+--- when the next line is read.
+---@return string? signal  that is to end the answer
+function Input:take_key()
+  local signal = self.signal and take_key(self, self:take_signal())
+  if signal ~= "pasted" then return signal end
+  self.is_torn = true
+end
+
 --- Waits until there is something to read, or the end of it.
 ---@param on_continue fun()?  called where the program goes on after Ctrl-Z, when the shell has used the terminal
 ---@return true? readable, string? signal  also "pasted": a key's signal, among bytes that were pasted
 function Input:wait(on_continue)
-  local uv, is_readable, signal = self.uv, self.poll == nil, nil
-  self.is_continued = false
+  local uv, is_readable, signal = self.uv, self.poll == nil, self.is_torn and "pasted" or nil
+  self.is_continued, self.is_torn = false, false
   while not is_readable and not signal do
     if self.poll then self.poll:start("r", function() is_readable = true end) end
     if not self.signal then uv.run "once" end
     if self.poll then self.poll:stop() end
+    if is_readable then uv.run "nowait" end -- luv may tell first of bytes, and then of a signal that came before them
     if self.is_continued and on_continue then on_continue() end
     self.is_continued = false
     signal = self.signal and take_key(self, self:take_signal())

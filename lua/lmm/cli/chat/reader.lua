@@ -66,9 +66,9 @@ function Plain:take_pasted(line)
 end
 
 function Plain:read(prompt)
-  self.input:begin_line()
+  self.input:watch_keys()
   local line, signal = self:read_line(prompt)
-  self.input:end_line()
+  self.input:leave_keys()
   return line, signal
 end
 
@@ -164,13 +164,13 @@ function Readline:read(prompt)
     line, is_over = text, true
     module.handler_remove()
   end)
-  self.input:begin_line()
+  self.input:watch_keys()
   local ok, signal = true, nil
   while ok and not is_over do
     ok, signal = self.input:wait(hold)
     if ok then module.read_char() end
   end
-  self.input:end_line()
+  self.input:leave_keys()
   self.is_installed = not ok
   if ok then hold() end
   if not line then say "\n" end

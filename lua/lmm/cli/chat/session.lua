@@ -103,15 +103,22 @@ end
 
 --- Runs what waits, so that a signal ends it; gives what it gives, and raises what it raises.
 function Session:wait(fn)
-  local ok, value, message, err = pcall(signals.run_task, self.uv, fn, function(task) self.task = task end)
+  local input = self.reader and self.reader.input
+  local function begin(task) self.task = task end
+  local function look()
+    if input and input:take_key() then self:stop() end
+  end
+  if input then input:watch_keys() end
+  local ok, value, message, err = pcall(signals.run_task, self.uv, fn, begin, look)
+  if input then input:leave_keys() end
   self.task = nil
   if not ok then error(value, 0) end
   return value, message, err
 end
 
---- To be called when a signal comes: whether it has ended something. The terminal has shown ^C then, so that what
---- follows begins a line.
-function Session:on_signal()
+--- Ends what is waited for; whether there was something. The terminal may have shown ^C then, so that what follows
+--- begins a line.
+function Session:stop()
   if not self.task then return false end
   self.task:cancel()
   if self.screen.is_terminal then self.screen.say "\n" end
