@@ -13,8 +13,13 @@ pixels.BARE = "env -u LD_PRELOAD "
 
 --- Has lmm run its programs so, too.
 function pixels.run_bare()
-  local start = programs.start
-  function programs.start(script) return start("unset LD_PRELOAD; exec sh -c " .. shell.quote(script)) end
+  local start, execute = programs.start, os.execute
+  function programs.start(script)
+    os.execute = function(command) return execute("unset LD_PRELOAD\n" .. command) end -- luacheck: ignore
+    local job, message = start(script)
+    os.execute = execute -- luacheck: ignore
+    return job, message
+  end
 end
 
 --- The check sum of a PNG's chunk, of its name and data.
