@@ -115,13 +115,15 @@ function bulk.finish(run, ordered, server)
   return nil, err
 end
 
---- What stands behind a hole of a list would be passed over without a word.
+--- What stands behind a hole of a list would be passed over without a word; where there is one, `#` may end before it.
 local function check_list(items)
-  if #items == 0 and next(items) ~= nil then
-    errors.misuse "lmm.map: a list expected, got a table without an item 1"
+  local last = 0
+  for place in pairs(items) do
+    if type(place) == "number" and place > last then last = place end
   end
-  for i = 1, #items do
-    if items[i] == nil then errors.misuse("lmm.map: item %d of %d is nil: a list has no holes", i, #items) end
+  if last == 0 and next(items) ~= nil then errors.misuse "lmm.map: a list expected, got a table without an item 1" end
+  for i = 1, last do
+    if items[i] == nil then errors.misuse("lmm.map: item %d of %g is nil: a list has no holes", i, last) end
   end
 end
 
