@@ -1,4 +1,5 @@
 -- Installing: by make and by LuaRocks, somewhere else than this tree, and gone again afterwards.
+local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
 local here = shell.output "pwd":match "^[^\n]+"
@@ -133,6 +134,29 @@ describe("installing", function()
     assert.equal(used, run(source))
     os.remove(plain)
     assert.matches("module 'lmm.client' not found", run(source))
+  end)
+
+  it("leaves no compiled module open in which a finalizer raises", function()
+    run "true" -- which makes the folder
+    local text = "return { " .. ("'text', "):rep(300) .. "}"
+    shell.write(scratch .. "/m.lua", text)
+    local code = string.dump((loadstring or load)(text, "@m")) -- luacheck: ignore
+    shell.write(scratch .. "/m.luac", #text .. " m.lua\n" .. code)
+    local ended = program.run([[
+      local core, files, folder = require "lmm.core", require "lmm.files", ...
+      local newproxy = rawget(_G, "newproxy")
+      local function raise() error "finalizer" end
+      local function load()
+        if newproxy then getmetatable(newproxy(true)).__gc = raise else setmetatable({}, { __gc = raise }) end
+        return #core.compiled(folder, "m")()
+      end
+      assert(load() == 300)
+      local room = files.room()
+      for _ = 1, 10000 do pcall(load) end
+      collectgarbage "stop"
+      print(("%d left"):format(room - files.room()))
+    ]], { scratch })
+    assert.same({ 0, "0 left\n", "" }, { ended.status, ended.out, ended.err })
   end)
 
   it("leaves a program alone that somebody else has installed as lmm", function()

@@ -115,17 +115,24 @@ int lmm_load_open(lua_State *L) {
   return 1;
 }
 
+/* Gives the module, or nothing, of a file and a name. LuaJIT raises here what a finalizer raises. */
+static int load_chunk(lua_State *L) {
+  return lmm_load_chunk(L, read_compiled, lua_touserdata(L, 1), lua_tostring(L, 2)) == 0 ? 1 : 0;
+}
+
 /* compiled(folder, name) -> the module of this name that stands compiled in the folder; nil where there is none, where
  * it is another Lua's, and where its plain file has another size than when it was compiled, or is newer, since somebody
  * has changed it */
 static int load_compiled(lua_State *L) {
   const char *folder = lmm_check_path(L, 1), *name = lmm_check_path(L, 2);
   compiled file;
-  lua_settop(L, 2);
+  lua_pushcfunction(L, load_chunk);
+  lua_pushlightuserdata(L, &file);
+  lua_pushvalue(L, 2);
   if (!open_compiled(&file, folder, name)) return 0;
-  bool is_loaded = lmm_load_chunk(L, read_compiled, &file, name) == 0;
+  int status = lua_pcall(L, 2, 1, 0);
   (void)close(file.descriptor);
-  return is_loaded ? 1 : 0;
+  return status == 0 ? 1 : lua_error(L);
 }
 
 int lmm_compiled_open(lua_State *L) {
