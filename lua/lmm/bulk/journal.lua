@@ -63,9 +63,12 @@ function journal.read_run(path)
   return header, start, last, asked
 end
 
---- Whether there is no such file, or nothing in it; what is no file is not waited for.
+--- Whether there is no such file, or nothing in it; nil and why where that cannot be told, or what is there is no file.
+---@return boolean? is_empty, string? why
 local function is_empty(path)
-  return (core().read(path, 1) or "") == ""
+  local first, why, is_missing = core().read(path, 1)
+  if not first and not is_missing then return nil, why end
+  return not first or first == ""
 end
 
 --- Why nothing is known of the run that wrote an output: a file that is there has lost its first line.
@@ -74,7 +77,9 @@ end
 ---@return lmm.Error
 function journal.unknown(path, advice)
   local run_path = paths.run(path)
-  if is_empty(run_path) then return select(2, fail("no run has written '%s': there is no '%s'", path, run_path)) end
+  local nothing, why = is_empty(run_path)
+  if why then return select(2, fail("cannot read '%s': %s", run_path, why)) end
+  if nothing then return select(2, fail("no run has written '%s': there is no '%s'", path, run_path)) end
   return select(2, fail("'%s' does not tell any more what the run of '%s' is, since its first line is not whole%s",
     run_path, path, advice or ""))
 end
@@ -168,8 +173,14 @@ end
 local function check_run(self, description, force)
   local header, _, _, asked = journal.read_run(self.run_path)
   self.asked = asked
-  if not header and not force and not (is_empty(self.path) and is_empty(self.errors_path)) then
-    if is_empty(self.run_path) then
+  local nothing = {}
+  for _, at in ipairs { self.run_path, self.path, self.errors_path } do
+    local why
+    nothing[at], why = is_empty(at)
+    if why then return fail("cannot write '%s': %s", at, why) end
+  end
+  if not header and not force and not (nothing[self.path] and nothing[self.errors_path]) then
+    if nothing[self.run_path] then
       return fail("'%s' is there and no run of lmm has written it: name another output", self.path)
     end
     return nil, journal.unknown(self.path, ": pass force (--force) to go on with this one, or name another output")

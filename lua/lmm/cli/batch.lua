@@ -247,7 +247,8 @@ function batch.answer(args)
   local client = not args.serve and require "lmm".connect(client_options(args)) or nil
   local report, clear = new_reporter()
   local run, problem
-  local close_state = signals.listen(uv, { "sigusr1" }, function() -- which may come while the rows are read, too
+  local close_state = signals.listen(uv, { "sigusr1", "sigxfsz" }, function(name) -- while the rows are read, too
+    if name == "sigxfsz" then return end -- the write beyond the largest size of a file fails, and says so
     clear()
     console.note("lmm: %s", describe(run:state()))
   end)
