@@ -96,7 +96,7 @@ function batch.prepare(opts)
   err = shard and check_beside(opts.output, shard, describe(opts, input, found, shard))
   if err then return nil, err end
   journal, err = journals.open(opts.output, describe(opts, input, found, shard),
-    { force = opts.force, retry_errors = opts.retry_errors, rows = found.rows })
+    { force = opts.force, retry_errors = opts.retry_errors, rows = found.rows, own = found.own })
   if not journal then return nil, err end
   reader, err = input.open()
   if not reader then return nil, err end
@@ -124,8 +124,9 @@ function batch.status(output)
   counts, err = journals.count(ids, output)
   ids:close()
   if not counts then return nil, err end
-  return { done = counts.done, failed = counts.failed, rows = not header.shard and header.rows or nil,
-    shard = header.shard, is_running = journals.is_open(run_path), start = start }
+  local rows = start and start.rows or not header.shard and header.rows or nil
+  return { done = counts.done, failed = counts.failed, rows = rows, shard = header.shard,
+    is_running = journals.is_open(run_path), start = start }
 end
 
 return batch

@@ -192,11 +192,13 @@ local function check_run(self, description, force)
   return true, nil, not header or changed ~= nil
 end
 
---- Notes what the run is, unless that stands there, and that it starts.
-local function note_start(self, description, is_new)
+--- Notes what the run is, unless that stands there, and that it starts, with how many rows.
+local function note_start(self, description, is_new, own)
+  local start = paths.process()
+  start.rows = own
   local ok, why = true, nil
   if is_new then ok, why = self:note { run = description } end
-  if ok then ok, why = self:note { start = paths.process() } end
+  if ok then ok, why = self:note { start = start } end
   if ok then ok, why = self.run:sync() end -- else results could last that nobody has written
   if not ok then return fail("cannot write '%s': %s", self.run_path, why) end
   return true
@@ -206,7 +208,8 @@ end
 ---@param path string  OUT.jsonl
 ---@param description table<string, string|number|boolean>  what the run is (lmm.bulk.description): another one is
 --- refused
----@param opts { force: boolean?, retry_errors: boolean?, rows: integer? }  rows: how many there are, if that is known
+---@param opts { force: boolean?, retry_errors: boolean?, rows: integer?, own: integer? }  rows: how many there are, if
+--- that is known; own: of the run's shard
 ---@return lmm.Journal? journal, lmm.Error? err
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
@@ -218,7 +221,7 @@ function journal.open(path, description, opts)
   if ok then ok, err, is_new = check_run(self, description, opts.force) end
   if ok then ok, err = open_file(self, "results", path) end
   if ok then ok, err = open_file(self, "errors", self.errors_path) end
-  if ok then ok, err = note_start(self, description, is_new) end
+  if ok then ok, err = note_start(self, description, is_new, opts.own) end
   local counts
   if ok then
     self.errors_begin = self.errors:size()
