@@ -608,7 +608,10 @@ describe("lmm batch refuses", function()
     end
     answered(batch { input, "--force" })
     assert.equal(3, #records())
-    process.write(file "out.run", process.read(file "out.run"):sub(1, -10))
+    local kept = process.read(file "out.run")
+    process.write(file "out.run", kept .. '{"start":7,"asked":{}}\n{"start":{"rows":"x"}}\n')
+    assert.equal(OUT .. ": 3 done, 0 failed of 3; nobody runs it\n", answered(batch { "status", OUT }))
+    process.write(file "out.run", kept:sub(1, -10))
     local run = batch { input }
     assert.same({ 0, ("lmm: the last line of '%s' was cut short, and is dropped\n"):format(file "out.run") },
       { run.status, run.err })

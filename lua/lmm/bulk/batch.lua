@@ -124,7 +124,7 @@ function batch.status(output)
   counts, err = journals.count(ids, output)
   ids:close()
   if not counts then return nil, err end
-  local rows = start and start.rows or not header.shard and header.rows or nil
+  local rows = start and tonumber(start.rows) or not header.shard and tonumber(header.rows) or nil
   return { done = counts.done, failed = counts.failed, rows = rows, shard = header.shard,
     is_running = journals.is_open(run_path), start = start }
 end

@@ -54,8 +54,8 @@ function journal.read_run(path)
   for line in function() return reader:next() end do
     local value = json.clean((json.decode(line)))
     if type(value) == "table" then
-      last, start = value, value.start or start
-      asked = value.asked or asked
+      last, start = value, type(value.start) == "table" and value.start or start
+      asked = type(value.asked) == "string" and value.asked or asked
       if type(value.run) == "table" then header, asked = value.run, nil end
     end
   end
