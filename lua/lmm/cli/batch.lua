@@ -10,8 +10,8 @@ local batch = {}
 local NOTE_INTERVAL = 30 -- seconds, where standard error is no terminal
 
 local DESCRIPTION = [[
-Ask about many rows, some at a time, and keep each answer as a line of OUT.jsonl. However the run ends, the same command
-goes on from there.]]
+Ask about many rows, some at a time, and keep each answer as a line of
+OUT.jsonl. However the run ends, the same command goes on from there.]]
 
 local EPILOG = [[
 IN.jsonl holds lines of OpenAI's batch format (custom_id, method, url, body);
