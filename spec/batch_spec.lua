@@ -522,8 +522,8 @@ describe("lmm batch refuses", function()
 
   it("to write a file beyond its limit, and goes on where there is room again", function()
     local input = file("in.jsonl", rows(120))
-    local limited = "ulimit -f 128; " .. program.command { "batch", input, "-o", OUT } .. " >$out 2>$err; echo $? >$status"
-    complained(program.shell(limited), 1, "cannot write '.*out.jsonl': File too large: what ended so far is kept, and")
+    local command = program.command { "batch", input, "-o", OUT }
+    complained(program.shell("ulimit -f 128; " .. command .. " >$out 2>$err; echo $? >$status"), 1, "cannot write '.*out.jsonl': File too large: what ended so far is kept, and")
     assert(#records() > 30)
     answered(batch { input })
     assert.equal(120, #records())
@@ -581,6 +581,16 @@ describe("lmm batch refuses", function()
     os.execute("ln -s /dev/full " .. file "full")
     refuses({ "merge", OUT, "-o", file "full" }, 1, "cannot write '.*full': it is a device, not a file")
     refuses({ "merge", OUT, "-o", file "out2.errors.jsonl" }, 1, "'.*' is the name of a file of errors: name another")
+  end)
+
+  it("to sort where there is no room for a second file, and says that nothing is lost", function()
+    local input = file("in.jsonl", rows(3))
+    os.execute("mkdir -p " .. file "out.jsonl.new/full")
+    refuses({ input, "--ordered" }, 1, "the results are kept in '.*out.jsonl', but not in order: cannot write "
+      .. "'.*out.jsonl': .*out.jsonl.new: Is a directory")
+    assert.equal(3, #records())
+    os.execute("rm -r " .. file "out.jsonl.new")
+    answered(batch { input, "--ordered" })
   end)
 
   it("nothing that a link names: what is sorted or merged stands where that leads to", function()

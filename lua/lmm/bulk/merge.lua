@@ -118,8 +118,10 @@ end
 ---@return true? sorted, lmm.Error? err
 function merge.sort(path)
   local found, err = find { path }
-  if not found then return nil, err end
-  return write(found, { path }, path)
+  local ok
+  if found then ok, err = write(found, { path }, path) end
+  if ok then return true end
+  return fail("the results are kept in '%s', but not in order: %s", path, err.message)
 end
 
 -- ---- several runs ------------------------------------------------------------------------------------------------
