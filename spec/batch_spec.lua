@@ -523,7 +523,8 @@ describe("lmm batch refuses", function()
   it("to write a file beyond its limit, and goes on where there is room again", function()
     local input = file("in.jsonl", rows(120))
     local command = program.command { "batch", input, "-o", OUT }
-    complained(program.shell("ulimit -f 128; " .. command .. " >$out 2>$err; echo $? >$status"), 1, "cannot write '.*out.jsonl': File too large: what ended so far is kept, and")
+    complained(program.shell("ulimit -f 128; " .. command .. " >$out 2>$err; echo $? >$status"), 1,
+      "cannot write '.*out.jsonl': File too large: what ended so far is kept, and")
     assert(#records() > 30)
     answered(batch { input })
     assert.equal(120, #records())
