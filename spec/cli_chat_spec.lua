@@ -182,21 +182,42 @@ describe("lmm chat in a terminal", function()
     wait_prompt(screen, "question: half a question")
   end)
 
-  it("is suspended by Ctrl-Z, and goes on in the line", function()
+  --- Calls `fn` with a terminal in which an interactive bash runs a chat.
+  local function in_bash(fn)
     local screen = terminal.start("exec env PS1='$ ' bash --norc -i", { env = { OPENAI_BASE_URL = server.url,
       OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath, LMM_LOG = "off" } })
     finally(function() screen:stop() end)
     screen:wait_for "%$ ?$"
     screen:enter(program.command { "chat" })
     screen:wait_for "> ?$"
-    screen:type "half"
-    screen:wait_for "> half$"
-    screen:press "C-z"
-    screen:wait_for "Stopped[^\n]*\n%$ ?$"
-    screen:enter "fg"
-    screen:wait_for "%$ fg\n[^\n]*chat"
-    screen:enter " a question"
-    wait_prompt(screen, "question: half a question")
+    fn(screen)
+  end
+
+  it("is suspended by Ctrl-Z, and goes on in the line", function()
+    in_bash(function(screen)
+      screen:type "half"
+      screen:wait_for "> half$"
+      screen:press "C-z"
+      screen:wait_for "Stopped[^\n]*\n%$ ?$"
+      screen:enter "fg"
+      screen:wait_for "%$ fg\n[^\n]*chat"
+      screen:enter " a question"
+      wait_prompt(screen, "question: half a question")
+    end)
+  end)
+
+  it("is suspended by Ctrl-Z while an answer comes, and shows what is typed behind it", function()
+    in_bash(function(screen)
+      screen:enter("begin " .. ("and go on "):rep(40))
+      screen:wait_for "question: begin and"
+      screen:press "C-z"
+      screen:wait_for "Stopped[^\n]*\n%$ ?$"
+      screen:enter "fg"
+      screen:wait_for "%$ fg\n[^\n]*chat'\n[^\n]*go"
+      screen:type "typed"
+      local text = screen:wait_for "> typed$"
+      assert.equal(1, select(2, text:gsub("typed", "")))
+    end)
   end)
 
   it("keeps a history for its owner alone", function()

@@ -3,6 +3,7 @@
 ---@class lmm.chat.Input
 ---@field is_terminal boolean
 ---@field signal string?  the last signal that nobody has taken yet
+---@field on_continue fun()?  called where the program goes on after Ctrl-Z, when the shell has used the terminal
 ---@field fd integer
 local Input = {}
 Input.__index = Input
@@ -30,7 +31,7 @@ function input.new(uv)
   local fd = POLLED[kind] and uv.fs_open("/dev/stdin", "r", 0) or STDIN
   return setmetatable({
     uv = uv, is_terminal = kind == "tty", fd = fd, poll = POLLED[kind] and uv.new_poll(fd) or nil, signal = nil,
-    is_continued = false, is_torn = false, keys = {},
+    is_continued = false, on_continue = nil, is_torn = false, keys = {},
   }, Input)
 end
 
@@ -46,11 +47,17 @@ function Input:leave_keys()
   for _, handle in pairs(self.keys) do handle:stop() end
 end
 
+local function go_on(self)
+  self.is_continued = false
+  if self.on_continue then self.on_continue() end
+end
+
 --- Does what Ctrl-Z does to every program, which is nothing where no shell is there to go on with it.
 local function suspend(self)
   self:leave_keys()
   self.uv.kill(self.uv.os_getpid(), "sigtstp")
   self:watch_keys()
+  go_on(self)
 end
 
 --- To be called when a signal comes.
@@ -83,24 +90,23 @@ end
 --- when the next line is read.
 ---@return string? signal  that is to end the answer
 function Input:take_key()
+  if self.is_continued then go_on(self) end
   local signal = self.signal and take_key(self, self:take_signal())
   if signal ~= "pasted" then return signal end
   self.is_torn = true
 end
 
 --- Waits until there is something to read, or the end of it.
----@param on_continue fun()?  called where the program goes on after Ctrl-Z, when the shell has used the terminal
 ---@return true? readable, string? signal  also "pasted": a key's signal, among bytes that were pasted
-function Input:wait(on_continue)
+function Input:wait()
   local uv, is_readable, signal = self.uv, self.poll == nil, self.is_torn and "pasted" or nil
-  self.is_continued, self.is_torn = false, false
+  self.is_torn = false
   while not is_readable and not signal do
     if self.poll then self.poll:start("r", function() is_readable = true end) end
     if not self.signal then uv.run "once" end
     if self.poll then self.poll:stop() end
     if is_readable then uv.run "nowait" end -- luv may tell first of bytes, and then of a signal that came before them
-    if self.is_continued and on_continue then on_continue() end
-    self.is_continued = false
+    if self.is_continued then go_on(self) end
     signal = self.signal and take_key(self, self:take_signal())
   end
   if signal then return nil, signal end

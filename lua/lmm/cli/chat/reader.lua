@@ -150,6 +150,7 @@ function reader.readline(input, complete, history)
   module.set_readline_name "lmm"
   module.set_complete_function(completer(complete))
   for _, entry in ipairs(history:entries()) do module.add_history(entry) end
+  input.on_continue = hold
   return setmetatable({ input = input, module = module, history = history, is_interactive = true,
     is_installed = false, modes = terminal_modes() }, Readline)
 end
@@ -167,7 +168,7 @@ function Readline:read(prompt)
   self.input:watch_keys()
   local ok, signal = true, nil
   while ok and not is_over do
-    ok, signal = self.input:wait(hold)
+    ok, signal = self.input:wait()
     if ok then module.read_char() end
   end
   self.input:leave_keys()
