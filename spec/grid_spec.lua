@@ -350,6 +350,12 @@ describe("a grid file", function()
     { "with an unknown field", 'return { prompt = "x" }', "unknown option 'prompt' %(did you mean 'prompts'%?%)$" },
     { "without prompts", "return {}", "grid.lua: there are no prompts$" },
     { "with a prompt that is none", "return { prompts = { 'a', 7 } }", "grid.lua: prompts: number 2 is no text" },
+    { "with a named prompt that is none", "return { prompts = { 'a', odd = { 'b' } } }",
+      "grid.lua: prompts: 'odd' is no text and no function of the row$" },
+    { "with a field of a prompt that is none", "return { prompts = { 'a', { prompt = 'b', sytem = 'c' } } }",
+      "grid.lua: prompts: number 2: unknown option 'sytem' %(did you mean 'system'%?%)$" },
+    { "with a system message that is none", "return { prompts = { odd = { prompt = 'b', system = 7 } } }",
+      "grid.lua: prompts: 'odd': [^\n]*system[^\n]*string[^\n]*number" },
     { "that matches no images", "return { prompts = 'x', images = 'none/*.jpg' }",
       "grid.lua: 'none/%*.jpg' matches no file$" },
     { "with a picture that is gone", "return { prompts = 'x', images = 'gone.jpg' }",
@@ -376,6 +382,15 @@ describe("a grid file", function()
       assert.is_nil(process.read(PAGE))
     end)
   end
+
+  it("with prompts in a list and by their names, each perhaps with a system message", function()
+    local path = file("grid.lua", [[return { prompts = { "first", second = { prompt = "B", system = "Be brief." },
+      first = "A", { name = "last", prompt = "C" } } }]])
+    assert.equal(0, program.run({ "grid", path, "-o", PAGE }).status)
+    local names = {}
+    for i, prompt in ipairs(data().head.prompts) do names[i] = prompt.name end
+    assert.same({ "first", "last", "first", "second" }, names)
+  end)
 
   it("with a prompt function that raises: its cells say where", function()
     local path = file("grid.lua", "return { prompts = { 'good', function(row)\n  return row.nothing.x end } }")

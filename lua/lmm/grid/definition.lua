@@ -12,8 +12,7 @@ local definition = {}
 ---@class lmm.Grid
 ---@field title string?
 ---@field system string?     the system message of every cell
----@field prompts lmm.GridPrompt|(lmm.GridPrompt|lmm.GridNamedPrompt)[]|table<string, lmm.GridPrompt>  a list, or texts
---- and functions by their names
+---@field prompts lmm.GridPrompt|table<integer|string, lmm.GridPrompt|lmm.GridNamedPrompt>  a list, or by their names
 ---@field images (string|lmm.Part)[]|string|nil  paths, patterns of the shell's, URLs, parts
 ---@field image table?       how lmm.image is to make each of them, such as { max_side = 1024 }
 ---@field models (string|lmm.Client|table)[]|string|nil  names, clients, or options of lmm.connect

@@ -5,8 +5,10 @@ local definitions = require "lmm.grid.definition"
 local errors = require "lmm.errors"
 local identity = require "lmm.grid.identity"
 local images = require "lmm.grid.images"
+local options = require "lmm.options"
 local parts = require "lmm.part"
 local settings = require "lmm.grid.settings"
+local texts = require "lmm.text"
 
 local plans = {}
 
@@ -45,30 +47,39 @@ local MOST_NAME = 60 -- bytes of a prompt that has no name of its own
 
 local function name_of(prompt, number)
   if type(prompt) ~= "string" then return ("prompt %d"):format(number) end
-  return require("lmm.text").line(prompt, MOST_NAME)
+  return texts.line(prompt, MOST_NAME)
 end
 
 local function is_prompt(value)
   return type(value) == "function" or type(value) == "string" and value:find "%S" ~= nil
 end
 
---- The prompts of a list, of a table by names, or the only one.
+--- The places of a list in their order, and behind them the names.
+local function sorted_keys(list)
+  local keys = {}
+  for key in pairs(list) do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b)
+    local is_place, is_place_too = type(a) == "number", type(b) == "number"
+    if is_place ~= is_place_too then return is_place end
+    if is_place then return a < b end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+local PROMPT = { name = "string|number", prompt = "string|function", system = "string" }
+
+--- The prompts of a list and those that have names, or the only one.
 local function find_prompts(given)
-  local list, named = type(given) == "table" and given or { given }, {}
-  if list[1] == nil then
-    for name in pairs(list) do named[#named + 1] = name end
-    table.sort(named, function(a, b) return tostring(a) < tostring(b) end)
-    local by_name = list
-    list = {}
-    for i, name in ipairs(named) do list[i] = { name = tostring(name), prompt = by_name[name] } end
-  end
-  local found = {}
-  for i, item in ipairs(list) do
+  local list, found = type(given) == "table" and given or { given }, {}
+  for i, key in ipairs(sorted_keys(list)) do
+    local item, name = list[key], type(key) ~= "number" and texts.line(tostring(key)) or nil
+    local place = name and ("prompts: '%s'"):format(name) or ("prompts: number %s"):format(key)
     local entry = type(item) == "table" and item or { prompt = item }
-    if not is_prompt(entry.prompt) then
-      return fail("prompts: number %d is no text and no function of the row", i)
-    end
-    found[i] = { name = entry.name and tostring(entry.name) or name_of(entry.prompt, i), prompt = entry.prompt,
+    if not is_prompt(entry.prompt) then return fail("%s is no text and no function of the row", place) end
+    local ok, raised = pcall(options.check, place, PROMPT, entry)
+    if not ok then return fail("%s", (tostring(raised):gsub("^.-lmm: ", ""))) end
+    found[i] = { name = tostring(entry.name or name or name_of(entry.prompt, i)), prompt = entry.prompt,
       system = entry.system }
   end
   return found
@@ -80,8 +91,8 @@ end
 
 --- A client of a grid's own options.
 ---@return lmm.Client? client, string? problem
-local function new_client(options)
-  local ok, client = pcall(clients.new, options)
+local function new_client(opts)
+  local ok, client = pcall(clients.new, opts)
   if ok then return client end
   return nil, (definitions.place(nil, client):gsub("^[^\n]-:%d+: ", ""))
 end
@@ -96,11 +107,11 @@ local function namer(connect, prices)
     local named = type(connect) == "function" and connect(name) or { connect = connect, model = name }
     local client = made[named.connect]
     if not client then
-      local options = {}
-      for field, value in pairs(named.connect) do options[field] = value end
-      options.prices = prices or options.prices
+      local opts = {}
+      for field, value in pairs(named.connect) do opts[field] = value end
+      opts.prices = prices or opts.prices
       local problem
-      client, problem = new_client(options)
+      client, problem = new_client(opts)
       if not client then return nil, problem end
       made[named.connect] = client
     end
