@@ -13,6 +13,7 @@ return {
   params = { max_tokens = 200 },
   check = function(reply)
     if reply.finish_reason ~= "stop" then return false, "it was cut off" end
-    return #reply.text > 20, "it says next to nothing"
+    if #reply.text <= 20 then return false, "it says next to nothing" end
+    return true
   end,
 }
