@@ -49,7 +49,10 @@ describe("attachments", function()
       folder, folder) }).session.attached.parts
     local other = folder .. "/a picture.png"
     assert.same({ PICTURE, other, other, 4 }, { parts[1].path, parts[2].path, parts[3].path, #parts })
-    assert.matches("^lmm: cannot read '[^']* gone.png'", run({ "/attach " .. PICTURE .. " gone.png" }).said)
+    local chat = run { "/attach " .. PICTURE .. " gone.png https://example.org/x.png" }
+    assert.matches("^lmm: cannot read 'gone.png'", chat.said)
+    assert.same({}, chat.session.attached.parts)
+    assert.matches("^lmm: cannot read 'both gone.png'", run({ "/attach both gone.png" }).said)
   end)
 
   it("are asked about where it is a URL", function()

@@ -74,19 +74,21 @@ local function is_url(text)
   return text:find "^%a[%w+.-]*:/" ~= nil
 end
 
---- The paths and URLs of a line: one, in which there may be spaces, or several where all of them are there.
+--- The paths and URLs of a line: one, in which there may be spaces, or several where all of them are there. Where some
+--- are, it is the first that is not.
 ---@param text string
 ---@return string[]
 function attachments.sources(text)
   if is_url(text) and not text:find "%s" then return { text } end
   local whole = attachments.path(text)
   if is_there(whole) then return { whole } end
-  local words, found = words_of(text), {}
+  local words, found, missing = words_of(text), {}, {}
   for i, word in ipairs(words) do
     found[i] = is_url(word) and word or attachments.path(word)
-    if not (is_url(word) or is_there(found[i])) then return { whole } end
+    if not (is_url(word) or is_there(found[i])) then missing[#missing + 1] = found[i] end
   end
-  return #words > 1 and found or { whole }
+  if #words < 2 or #missing == #words then return { whole } end
+  return missing[1] and { missing[1] } or found
 end
 
 --- Whether a line is nothing but a URL, or the path of a file that is there.
