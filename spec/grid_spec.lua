@@ -107,6 +107,13 @@ describe("lmm grid", function()
     assert.same({ "1 37", "2 37", "1 23", "1 9", "1 8", "1 23" }, seen)
   end)
 
+  it("takes a picture of a few bytes, which is none", function()
+    local png = "data:image/png;base64,"
+    local words = { "--prompt", "one", "--images", png .. "AAAA", "--images", png .. "AA==" }
+    complained(grid(words), 1, "2 of 2 cells failed")
+    assert.same({ png .. "AAAA", png .. "AA==" }, { data().pictures[1].src, data().pictures[2].src })
+  end)
+
   it("takes a file of Lua, with functions, clients and a check", function()
     local path = file("full.lua", ([[
       local lmm = require "lmm"

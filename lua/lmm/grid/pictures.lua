@@ -92,14 +92,15 @@ end
 
 -- ---- what the page shows -----------------------------------------------------------------------------------------
 
+local PIECE = 65536 -- bytes of a read
+
 --- The bytes of a part, once it is prepared.
-local function bytes_of(part, most)
-  local body = core.concat { part.media }
-  local pieces, total = {}, 0
+local function bytes_of(part)
+  local body, pieces = core.concat { part.media }, {}
   repeat
-    local piece = body:read(most - total)
-    pieces[#pieces + 1], total = piece, total + #(piece or "")
-  until not piece or #piece == 0 or total >= most
+    local piece = body:read(PIECE)
+    pieces[#pieces + 1] = piece
+  until not piece or piece == ""
   body:close()
   return table.concat(pieces)
 end
@@ -114,7 +115,7 @@ local function draw(image, side)
   local ready = prepare.all({ small }, function(elapsed)
     loop:wait(cell, loop:now() + prepare.interval(elapsed))
   end)
-  return ready and bytes_of(small, small.size) or nil
+  return ready and bytes_of(small) or nil
 end
 
 local function whole_side(budget)
@@ -128,7 +129,7 @@ local function shown(image, budget, side)
   if bytes then return bytes, "image/webp", true end
   local part = image.part
   if part.media and part.kind == "image" and not part.plan and part.size and part.size <= budget then
-    return bytes_of(part, part.size), part.mime
+    return bytes_of(part), part.mime
   end
 end
 
