@@ -683,6 +683,8 @@ describe("lmm batch refuses", function()
       { { input, "--shard", "0/0" }, 1, "'0/0' is no shard: 3/10 is the third of ten" },
       { { "--prompt", "x", "--images", "a", "--images", "b" }, 2, "option '%-%-images' must be used at most 1 time" },
       { { "--prompt", "x", "--prompt", "y", input }, 2, "option '%-%-prompt' must be used at most 1 time" },
+      { { "status", OUT, "--retry-errors" }, 2, "%-%-retry%-errors is nothing for lmm batch status" },
+      { { "merge", OUT, "--url", "x" }, 2, "%-%-url is nothing for lmm batch merge %(see lmm batch %-%-help%)" },
       { { input, input }, 2, "one file of rows is taken, not 2" },
       { {}, 2, "there are no rows: give one of IN.jsonl" },
       { { input, "--csv", "x", "--prompt", "x" }, 2, "IN.jsonl and %-%-csv: give one of" },
