@@ -285,6 +285,55 @@ describe("the program ffmpeg", function()
     job:close()
   end)
 
+  -- Each notes how many there are, and waits until it may end.
+  local COUNTED = "touch %s/$$; ls %s | wc -l >>%s; until [ -e %s ]; do sleep 0.02; done; rm %s/$$; exit 1"
+
+  local function counted(fn)
+    local folder_of_all, go = shell.quote(path "all"), shell.quote(path "go")
+    shell.run("rm -rf %s %s %s; mkdir %s", path "all", path "counts", path "go", path "all")
+    with_program(COUNTED:format(folder_of_all, folder_of_all, shell.quote(path "counts"), go, folder_of_all), fn)
+  end
+
+  --- How many have begun, and the most that there were at once.
+  local function counts()
+    local begun, most_at_once = 0, 0
+    for count in (shell.read(path "counts") or ""):gmatch "%d+" do
+      begun, most_at_once = begun + 1, math.max(most_at_once, tonumber(count))
+    end
+    return begun, most_at_once
+  end
+
+  local function some_sounds(count)
+    local list = {}
+    for i = 1, count do list[i] = lmm.audio("spec/media/sound.flac", { convert = "wav" }) end
+    return list
+  end
+
+  it("runs a few times at once, however much there is to do", function()
+    counted(function()
+      local waiting = some_sounds(3 * programs.AT_ONCE)
+      prepare.all(waiting, function()
+        core.sleep(0.005)
+        if counts() >= programs.AT_ONCE then shell.write(path "go", "") end
+      end)
+      for _, part in ipairs(waiting) do pcall(prepare.all, { part }, pause) end -- the first one that fails ended that
+      assert.same({ 3 * programs.AT_ONCE, programs.AT_ONCE }, { counts() })
+    end)
+  end)
+
+  it("leaves its place when it has ended, though nobody asks what came of it", function()
+    counted(function()
+      local given_up = some_sounds(programs.AT_ONCE)
+      prepare.all(given_up, function()
+        core.sleep(0.005)
+        return counts() == programs.AT_ONCE and { kind = "cancelled" } or nil
+      end)
+      shell.write(path "go", "")
+      failed(some_sounds(1)[1])
+      assert.equal(programs.AT_ONCE, #given_up) -- they are still somebody's
+    end)
+  end)
+
   it("is ended with all that it has started when its time is up", function()
     programs.LIMIT = 1
     with_program(("echo $$ >%s; sleep 1000"):format(run), function()

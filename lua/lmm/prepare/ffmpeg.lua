@@ -57,7 +57,21 @@ end
 local Job = {}
 Job.__index = Job
 
+local queue, first, last = setmetatable({}, { __mode = "v" }), 1, 0 -- what nobody has any more goes out of it
+
+--- Starts what waits, as far as there is room; whoever asks for his own job has the next one begin.
+local function start_next()
+  while first <= last and programs.has_room() do
+    local job = queue[first]
+    queue[first], first = nil, first + 1
+    if job then job.job, job.err = start(job.plan, job.script) end
+  end
+end
+
 function Job:result()
+  start_next()
+  if self.err then return nil, self.err end
+  if not self.job then return false end
   local status = self.job:status()
   if not status then return false end
   local result, err
@@ -72,8 +86,11 @@ function Job:result()
 end
 
 local function new_job(plan, script, collect)
-  local job, err = start(plan, script)
-  return job and setmetatable({ job = job, plan = plan, collect = collect }, Job), err
+  local job = setmetatable({ plan = plan, script = script, collect = collect }, Job)
+  last = last + 1
+  queue[last] = job
+  start_next()
+  return job
 end
 
 local function whole(most)

@@ -1,6 +1,7 @@
 --- A program beside this one, as ffmpeg: a script of the shell comes in, which writes files in a folder of its own;
 --- when it is over, how it ended goes out. Nothing waits here, and no loop has to know of it: the shell notes the end
 --- in a file. The program is ended when its time is up, when the job is collected, and when this process is gone.
+--- Whoever has much to do asks for room before each.
 local core = require "lmm.core"
 local quote = require "lmm.text".quote
 
@@ -9,10 +10,11 @@ local programs = {}
 programs.LIMIT = 60               -- seconds
 programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
 programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
+programs.AT_ONCE = 4              -- more would take each other's time, and the loop's
 
 -- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
 -- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
-local COMMAND = "from=$PWD && export from && rm -f %s && umask 077 && mkdir %s && cd %s && { "
+local COMMAND = "from=$PWD && export from && umask 077 && mkdir %s && cd %s && { "
   .. "( timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
   .. "(%s) >/dev/null 2>&1 & }"
@@ -29,6 +31,24 @@ end
 
 local Job = {}
 Job.__index = Job
+
+local running, looked_at = setmetatable({}, { __mode = "k" }), nil
+local PAUSE = 0.01 -- seconds: many may wait for room, and each end is a file to be looked for
+
+--- Whether there is room for one more. Those that nobody asks for any more are counted by how they are, too: a part
+--- whose call was cancelled may be kept.
+---@return boolean
+function programs.has_room()
+  local now, count = core.now(), 0
+  for _ in pairs(running) do count = count + 1 end
+  if count < programs.AT_ONCE then return true end
+  if looked_at and now - looked_at < PAUSE then return false end
+  looked_at = now
+  for job in pairs(running) do
+    if not job:is_running() then running[job], count = nil, count - 1 end
+  end
+  return count < programs.AT_ONCE
+end
 
 local function finalizer(fn)
   local newproxy = rawget(_G, "newproxy") -- Lua 5.1 knows finalizers of userdata only
@@ -66,18 +86,21 @@ end
 function programs.start(script)
   local has_name, folder = pcall(os.tmpname)
   if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
+  os.remove(folder)
   local name = quote(folder)
   local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
   local bounded = ("ulimit -v %d\n%s"):format(programs.MEMORY / 1024, script)
-  local ok = os.execute(COMMAND:format(name, name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
+  local ok = os.execute(COMMAND:format(name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
   if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
   local function finalize()
     if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
     state.is_removed = true
     remove(folder, state.is_over)
   end
-  return setmetatable({ folder = folder, state = state, deadline = deadline, finalize = finalize,
+  local job = setmetatable({ folder = folder, owner = owner, state = state, deadline = deadline, finalize = finalize,
     guard = finalizer(finalize) }, Job)
+  running[job] = true
+  return job
 end
 
 --- How it ended: its status, 137 where its time was up or somebody has killed it; nil while it runs. The shell that
@@ -88,6 +111,12 @@ function Job:status()
   if text then self.state.is_over = true end
   if text then return tonumber(text:match "%d+") or 1 end
   return core.now() > self.deadline + GRACE and 137 or nil
+end
+
+--- Whether it runs, as far as this process has to do with it: one that was forked has its parent's jobs, too.
+---@return boolean
+function Job:is_running()
+  return core.pid() == self.owner and not self:is_late() and not self:status()
 end
 
 --- Whether its time is up.
@@ -104,6 +133,7 @@ end
 
 --- Ends it, where it still runs, and removes its files.
 function Job:close()
+  running[self] = nil
   self.finalize()
 end
 
