@@ -78,7 +78,7 @@ function Job:result()
   if status == 0 then
     result, err = self.collect(self.job)
   else
-    err = failures.of_program(self.plan, status, self.job:read("err", 4096) or "",
+    err = failures.of_program(self.plan, status, self.job:take("err", 4096) or "",
       { seconds = programs.LIMIT, memory = programs.MEMORY, is_late = self.job:is_late() })
   end
   self.job:close()
@@ -127,7 +127,7 @@ function ffmpeg.film.start(plan)
   return new_job(plan, FRAMES:format(READ, DECODE, count, count, scale, count), function(job)
     local frames, left = {}, programs.MOST
     for i = 1, count do
-      frames[i] = job:read(("%04d.jpg"):format(i), left + 1)
+      frames[i] = job:take(("%04d.jpg"):format(i), left + 1)
       if (frames[i] or "") == "" then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
       left = left - #frames[i]
       if left < 0 then return nil, too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
@@ -174,7 +174,7 @@ ffmpeg %s -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d sound]]
 function ffmpeg.sound.start(plan)
   local format = plan.options.convert
   return new_job(plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
-    local bytes = job:read("sound", programs.MOST)
+    local bytes = job:take("sound", programs.MOST)
     if (bytes or "") == "" then return nil, failures.invalid("ffmpeg made no sound of %s", plan.name) end
     if #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
     return { bytes = bytes }

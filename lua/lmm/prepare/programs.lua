@@ -74,8 +74,15 @@ local function watch(folder, owner)
   return WATCH:format(programs.LIMIT + GRACE, owner, name, owner, KILL:format(name, name))
 end
 
---- Ends what runs, and removes the folder.
+local LEFT = { "out", "err", "pid", "end", "source" } -- what is in the folder of one that has ended
+
+--- Ends what runs, and removes the folder; without a shell, for which a loop would wait, where only what is known is
+--- left in it.
 local function remove(folder, is_over)
+  if is_over then
+    for _, name in ipairs(LEFT) do os.remove(folder .. "/" .. name) end
+    if os.remove(folder) then return end
+  end
   local name = quote(folder)
   os.execute(is_over and "rm -rf " .. name or "(" .. KILL:format(name, name) .. ") >/dev/null 2>&1 </dev/null &")
 end
@@ -125,10 +132,13 @@ function Job:is_late()
   return core.now() >= self.deadline
 end
 
---- The bytes of a file that it has written, at most so many; nil where there is none.
+--- The bytes of a file that it has written, at most so many; nil where there is none. The file goes.
 ---@return string? bytes
-function Job:read(name, most)
-  return read(self.folder .. "/" .. name, most)
+function Job:take(name, most)
+  local path = self.folder .. "/" .. name
+  local bytes = read(path, most)
+  os.remove(path)
+  return bytes
 end
 
 --- Ends it, where it still runs, and removes its files.
