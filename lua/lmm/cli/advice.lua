@@ -41,6 +41,7 @@ local rows = {
   { ": check = false takes what there is of it", "" },
   { "pass { first =, last = }", "--page 1-100, say" },
   { 'pass { password = "..." }', "qpdf --decrypt --password=WORD FILE COPY makes a copy without" },
+  { "draw it with a smaller dpi", "pdftoppm -r 50 -png FILE NAME draws it smaller" },
   { "pass a smaller max_side", "give a smaller --max-side" },
   { "pass a larger max_side", "give a larger --max-side" },
   { " (check = false sends it as it is)", "" },
