@@ -146,6 +146,8 @@ describe("a PDF that cannot be drawn", function()
   end)
 
   it("has not so many pages", function()
+    local none = pdf("none.pdf", 0)
+    assert.equal("'" .. none .. "' has no pages", failed(none))
     local file = pdf("one.pdf", 1)
     assert.equal("'" .. file .. "' has 1 page, and no page 2", failed(file, { first = 2 }))
     assert.equal("'" .. file .. "' has 1 page, and no page 9", failed(file, { last = 9 }))

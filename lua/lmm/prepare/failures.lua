@@ -49,6 +49,7 @@ local function damaged(plan, failure)
   if plan.from == "image/svg+xml" and failure.detail == "bad dimensions" then
     return invalid("%s says nothing of its size: give it a width and a height, or a viewBox", plan.name)
   end
+  if plan.page and failure.detail == "pages out of range" then return invalid("%s has no pages", plan.name) end
   local why = failure.detail ~= "" and " (libvips says: " .. texts.line(failure.detail) .. ")" or ""
   return invalid("%s is damaged or cut short, and cannot be prepared%s%s", plan.name,
     plan.page and "" or ": check = false takes what there is of it", why)
