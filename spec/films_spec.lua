@@ -142,6 +142,11 @@ describe("a film", function()
     assert.raises("lmm.video: frames is a whole number from 1 to 1000, not \"x\"", lmm.video, path "film.mp4",
       { frames = "x" })
     assert.raises("lmm.video: max_side goes with frames", lmm.video, path "film.mp4", { max_side = 9 })
+    for _, name in ipairs { "max_pixels", "convert", "quality", "orient", "animated" } do
+      assert.raises("lmm.video: " .. name .. " is for pictures: of a film, max_side shrinks the frames", lmm.video,
+        path "film.mp4", { frames = 1, [name] = 1 })
+    end
+    assert.equal(1, lmm.video(path "film.mp4", { max_pixels = 1 }).options.max_pixels) -- for the server
     assert.raises("lmm.video: frames is not for what the server is to fetch", lmm.video, "https://x.org/a.mp4",
       { frames = 1 })
   end)
@@ -448,6 +453,9 @@ describe("a video of frames", function()
     local reply, message = lmm.connect(mock.url):conversation():ask("what?", part)
     mock.stop()
     assert.matches("4 frames of image/jpeg, 240 x 160 pixels", assert(reply, message).text)
+    assert.equal(part.size, tonumber(reply.text:match "(%d+) bytes"))
+    local bytes = shell.read(path "photo.jpg")
+    assert.equal(2 * #bytes, lmm.video({ frames = { path "photo.jpg", { bytes = bytes } } }).size)
   end)
 
   it("is shrunk frame by frame", function()

@@ -83,6 +83,7 @@ function frames.new(source, opts)
   end
   self.err = check(self.frames)
   self.width, self.height = self.frames[1].width, self.frames[1].height
+  prepare.size_up(self)
   return self
 end
 

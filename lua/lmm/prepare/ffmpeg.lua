@@ -102,11 +102,18 @@ end
 
 -- ---- pictures of a film
 
+local NOT_OF_FILMS = { "max_pixels", "convert", "quality", "orient", "animated" }
+
 ffmpeg.film.decodes = {}
 ffmpeg.film.rows = { frames = whole(MOST_FRAMES), max_side = whole(100000) }
 
-function ffmpeg.film.check(wanted, where)
+function ffmpeg.film.check(wanted, where, options)
   if not wanted.frames then errors.misuse("%s: max_side goes with frames, the number of pictures", where) end
+  for _, name in ipairs(NOT_OF_FILMS) do
+    if options[name] ~= nil then
+      errors.misuse("%s: %s is for pictures: of a film, max_side shrinks the frames", where, name)
+    end
+  end
 end
 
 -- The picture in the middle of each share is taken; where there are fewer than shares, the last one is repeated.

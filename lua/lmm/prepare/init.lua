@@ -53,7 +53,7 @@ function prepare.take_options(kind, options, where)
       wanted[name], options[name] = options[name], nil
     end
   end
-  if wanted and kinds[kind].check then kinds[kind].check(wanted, where) end
+  if wanted and kinds[kind].check then kinds[kind].check(wanted, where, options) end
   return wanted
 end
 
@@ -208,6 +208,17 @@ function prepare.wait(poll, pause, begun)
   return result, err
 end
 
+--- Says of a video of frames how many bytes it has, as soon as all of them are known.
+---@param part lmm.Part
+function prepare.size_up(part)
+  local size = 0
+  for _, frame in ipairs(part.frames) do
+    if not frame.size then return end
+    size = size + frame.size
+  end
+  part.size = size
+end
+
 --- Prepares all of these parts that are not prepared yet; those that fail say why in their `err`.
 ---@param parts lmm.Part[]
 ---@param pause fun(elapsed: number): lmm.Error?  as for prepare.wait
@@ -228,6 +239,9 @@ function prepare.all(parts, pause)
   for _, part in ipairs(pending) do
     local ok, err = prepare.wait(function() return finish(part) end, pause, begun)
     if not ok then return nil, err end
+  end
+  for _, part in ipairs(parts) do
+    if part.frames and not part.size then prepare.size_up(part) end
   end
   return true
 end
