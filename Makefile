@@ -14,7 +14,7 @@ BINDIR     ?= $(PREFIX)/bin
 # VARIANT keeps a build with other flags apart from the plain one.
 VARIANT ?=
 BUILD   := build/lua$(LUA_ABI)$(VARIANT)
-CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit base64 literal write encode body number read decode fence grow slice header sse delta text kind answer load core
+CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff media fit shell base64 literal write encode body number read decode fence grow slice header sse delta text kind answer load core
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error ids journal files

@@ -17,9 +17,10 @@ build = {
     ["lmm.core"] = {
       sources = { "src/error.c", "src/buf.c", "src/utf8.c", "src/view.c", "src/tiff.c", "src/iso.c",
          "src/ebml.c", "src/film.c", "src/picture.c", "src/raster.c", "src/sound.c", "src/sniff.c",
-         "src/media.c", "src/fit.c", "src/base64.c", "src/literal.c", "src/write.c", "src/encode.c", "src/body.c",
-         "src/number.c", "src/read.c", "src/decode.c", "src/fence.c", "src/grow.c", "src/slice.c", "src/header.c", "src/sse.c",
-         "src/delta.c", "src/text.c", "src/kind.c", "src/answer.c", "src/load.c", "src/core.c" },
+         "src/media.c", "src/fit.c", "src/shell.c", "src/base64.c", "src/literal.c", "src/write.c", "src/encode.c",
+         "src/body.c", "src/number.c", "src/read.c", "src/decode.c", "src/fence.c", "src/grow.c", "src/slice.c",
+         "src/header.c", "src/sse.c", "src/delta.c", "src/text.c", "src/kind.c", "src/answer.c", "src/load.c",
+         "src/core.c" },
       defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
       libraries = { "b64", "pthread" },
       incdirs = { "$(B64_INCDIR)" },

@@ -411,6 +411,22 @@ describe("the program ffmpeg", function()
     end)
   end
 
+  it("gets none of the files that this process has open, nor does what looks after it", function()
+    local file = assert(io.open "Makefile") -- as nginx has the connections of its clients
+    local job = assert(programs.start("ls -l /proc/self/fd >list; echo >ready; until [ -e go ]; do sleep 0.02; done"))
+    process.wait_for("the program", function() return is_there(shell.quote(job.folder .. "/ready")) end)
+    assert.falsy(shell.read(job.folder .. "/list"):find("Makefile", 1, true))
+    local count = 0
+    for pid in shell.output("grep -la " .. job.folder .. " /proc/[0-9]*/cmdline 2>/dev/null"):gmatch "%d+" do
+      local open = shell.output("ls -l /proc/" .. pid .. "/fd 2>/dev/null || true")
+      if open ~= "" then count = count + 1 end
+      assert.falsy(open:find("Makefile", 1, true))
+    end
+    assert(count >= 2, count .. " of its processes")
+    file:close()
+    job:close()
+  end)
+
   it("is ended, and leaves no files, when the process that has it is killed", function()
     os.remove(run)
     local ended = program.run([[

@@ -31,6 +31,13 @@ static int core_pid(lua_State *L) {
   return 1;
 }
 
+/* shell(command) -> whether the shell ran it, and it ended with 0; of what this process has open it gets the first
+   three files alone */
+static int core_shell(lua_State *L) {
+  lua_pushboolean(L, lmm_shell_run(luaL_checkstring(L, 1)));
+  return 1;
+}
+
 /* give_back(): what the C library keeps of memory that was freed goes back to the system. In a large heap it takes tens of
    milliseconds. */
 static int core_give_back(lua_State *L) {
@@ -75,8 +82,8 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L);
 
 LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"now", core_now},   {"sleep", core_sleep}, {"pid", core_pid}, {"give_back", core_give_back},
-      {"utf8", core_utf8}, {"fit", core_fit},     {NULL, NULL}};
+      {"now", core_now},   {"sleep", core_sleep}, {"pid", core_pid},     {"give_back", core_give_back},
+      {"utf8", core_utf8}, {"fit", core_fit},     {"shell", core_shell}, {NULL, NULL}};
   static const luaL_Reg parts[] = {{"base64", lmm_base64_open},
                                    {"media", lmm_media_open},
                                    {"body", lmm_body_open},

@@ -1,7 +1,7 @@
 /* lmm.h: the C side of lmm, part by part, in the order in which bytes flow.
  *
- *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> fit -> base64 -> tap -> literal
- *     -> body -> transport -> sse, read -> fence -> delta, kind -> answer
+ *     utf8 -> view -> tiff, iso, ebml, film, picture, raster, sound -> sniff -> media -> fit -> shell -> base64
+ *     -> tap -> literal -> body -> transport -> sse, read -> fence -> delta, kind -> answer
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. lmm.vips makes of a picture one that a server takes: its parts are in prepare.h. lmm.digest is a tap in a
@@ -40,7 +40,7 @@ typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "21" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "22" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -232,6 +232,11 @@ void lmm_reader_close(lmm_reader *reader);
 /* Shrinks the size in the same proportion until no side is longer than `max_side` and the picture has no more than
  * `max_pixels`; 0 stands for no limit. Nothing becomes larger, and no side shorter than 1. */
 void lmm_fit(uint32_t *width, uint32_t *height, uint32_t max_side, uint64_t max_pixels);
+
+/* ---- shell: programs beside this one ----------------------------------------------------------------------------- */
+
+/* Whether the shell ran a command, and it ended with 0; of what this process has open it gets the first three alone. */
+bool lmm_shell_run(const char *command);
 
 /* ---- base64: RFC 4648 section 4, padded, without line breaks --------------------------------------------------- */
 

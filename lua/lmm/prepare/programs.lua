@@ -84,7 +84,7 @@ local function remove(folder, is_over)
     if os.remove(folder) then return end
   end
   local name = quote(folder)
-  os.execute(is_over and "rm -rf " .. name or "(" .. KILL:format(name, name) .. ") >/dev/null 2>&1 </dev/null &")
+  core.shell(is_over and "rm -rf " .. name or "(" .. KILL:format(name, name) .. ") >/dev/null 2>&1 </dev/null &")
 end
 
 --- Starts a script in a folder of its own.
@@ -97,8 +97,8 @@ function programs.start(script)
   local name = quote(folder)
   local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
   local bounded = ("ulimit -v %d\n%s"):format(programs.MEMORY / 1024, script)
-  local ok = os.execute(COMMAND:format(name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
-  if ok ~= true and ok ~= 0 then return nil, "no folder for temporary files can be made at " .. folder end
+  local ok = core.shell(COMMAND:format(name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
+  if not ok then return nil, "no folder for temporary files can be made at " .. folder end
   local function finalize()
     if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
     state.is_removed = true
