@@ -378,6 +378,10 @@ describe("a grid file", function()
     { "with settings that are none", "return { prompts = 'x', settings = { 'a' } }",
       "grid.lua: settings: number 1 is no table" },
     { "with half a repeat", "return { prompts = 'x', repeats = 0.5 }", "repeats is a whole number" },
+    { "with a threshold that no score reaches", "return { prompts = 'x', threshold = 2 }",
+      "grid.lua: threshold is a score from 0 to 1, not 2" },
+    { "with more cells than anybody looks at", "return { prompts = { 'x', 'y' }, repeats = 1e7 }",
+      "grid.lua: it has 20000000 cells, more than the 100000 of one grid: for so many there is lmm batch" },
   }
   for _, row in ipairs(rows) do
     it(row[1], function()

@@ -18,7 +18,7 @@ local definition = {}
 ---@field models (string|lmm.Client|table)[]|string|nil  names, clients, or options of lmm.connect
 ---@field settings table?    a list of tables of request fields, or of each field a list of values: all combinations
 ---@field params table?      request fields of every cell
----@field repeats integer?   how often each is asked (1)
+---@field repeats integer?   how often each is asked (1); a grid has at most 100,000 cells
 ---@field check (fun(reply: lmm.GridReply, row: lmm.GridRow): boolean|number|nil, string?)?  true: the answer is right;
 --- false or nil: it is not; or a score from 0 to 1. And why
 ---@field threshold number?  the score from which on an answer is right, and the mean score below which --ci fails (1)
@@ -78,6 +78,9 @@ local function problem_of(given)
   end
   if type(given.models) == "table" and given.models[1] == nil and next(given.models) ~= nil then
     return "models is a list of names, clients and tables for lmm.connect"
+  end
+  if given.threshold and not (given.threshold >= 0 and given.threshold <= 1) then
+    return ("threshold is a score from 0 to 1, not %s"):format(texts.shown(given.threshold))
   end
   if given.timeout and not (given.timeout > 0) then return "timeout is more than 0 seconds" end
 end

@@ -12,6 +12,8 @@ local texts = require "lmm.text"
 
 local plans = {}
 
+local MOST_CELLS = 100000 -- a page of more is none that anybody opens
+
 ---@class lmm.GridModel
 ---@field name string?      as the server knows it; found out where nobody names it
 ---@field label string      for people
@@ -182,6 +184,10 @@ function plans.new(definition, opts)
   self.repeats = definition.repeats or 1
   self.title = definition.title or opts.path and opts.path:match "[^/]*$":gsub("%.lua$", "") or "grid"
   self.count = #self.prompts * math.max(1, #self.images) * #self.models * #self.settings * self.repeats
+  if self.count > MOST_CELLS then
+    return fail("%sit has %.15g cells, more than the %d of one grid: for so many there is lmm batch",
+      opts.path and opts.path .. ": " or "", self.count, MOST_CELLS)
+  end
   return self
 end
 
