@@ -16,6 +16,7 @@
 #pragma weak luaL_register
 #pragma weak lua_call
 #pragma weak lua_objlen
+#pragma weak lua_pcall
 #pragma weak lua_tointeger
 #pragma weak lua_tonumber
 
@@ -44,6 +45,7 @@ static inline void *lmm_testudata(lua_State *L, int index, const char *name) {
 #pragma weak luaL_setmetatable
 #pragma weak luaL_testudata
 #pragma weak lua_callk
+#pragma weak lua_pcallk
 #pragma weak lua_rawlen
 #pragma weak lua_tointegerx
 #pragma weak lua_tonumberx
