@@ -355,6 +355,19 @@ describe("a run whose own server dies", function()
     return lost()
   end
 
+  it("begins a row that it may have died of alone, wherever that stands", function()
+    local run = runs.new { client = {}, source = { next = function() end }, fn = function(item) return item end }
+    run:resume {}
+    local rows = { { item = "a", deaths = 1 }, { item = "b", deaths = 1 }, { item = "c", deaths = 2 } }
+    run.again, run.again_count, run.lost_last, run.is_read = { rows[1], rows[2], rows[3] }, 3, rows[2], true
+    assert.equal(rows[1], (run:next(0)()))
+    assert.is_nil((run:next(1))) -- c is next, since b was lost last
+    assert.same({ 2, nil }, { run.again_count, run.suspect })
+    assert.equal(rows[3], (run:next(0)()))
+    assert.equal(rows[3], run.suspect)
+    assert.is_nil((run:next(1)))
+  end)
+
   it("takes no row that was refused for the one that its server died of", function()
     local deaths, alone, spared = 0, 0, nil
     run_rows({ "first", "b", "c", "d", "e" }, function(item, life)

@@ -255,6 +255,7 @@ function Run:next(running)
     if more then return nil, now end
     return nil, running > 0 and not self.stopped and self.tick_at or nil
   end
+  if is_suspect(row) and running > 0 then begin = math.huge end -- until it is alone
   if begin > now then -- for this row: the run's end waits for no time
     self:keep_row(row)
     return nil, math.min(begin, self.tick_at)
