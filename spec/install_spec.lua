@@ -144,14 +144,13 @@ describe("installing", function()
     shell.write(scratch .. "/m.luac", #text .. " m.lua\n" .. code)
     local ended = program.run([[
       local core, files, folder = require "lmm.core", require "lmm.files", ...
-      local newproxy = rawget(_G, "newproxy")
+      local newproxy, room = rawget(_G, "newproxy"), files.room()
       local function raise() error "finalizer" end
       local function load()
         if newproxy then getmetatable(newproxy(true)).__gc = raise else setmetatable({}, { __gc = raise }) end
-        return #core.compiled(folder, "m")()
+        return core.compiled(folder, "m")()
       end
-      assert(load() == 300)
-      local room = files.room()
+      assert(#core.compiled(folder, "m")() == 300)
       for _ = 1, 10000 do pcall(load) end
       collectgarbage "stop"
       print(("%d left"):format(room - files.room()))
