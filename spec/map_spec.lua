@@ -356,7 +356,7 @@ describe("a run whose own server dies", function()
   end
 
   it("begins a row that it may have died of alone, wherever that stands", function()
-    local run = runs.new { client = {}, source = { next = function() end }, fn = function(item) return item end }
+    run = runs.new { client = {}, source = { next = function() end }, fn = function(item) return item end }
     run:resume {}
     local rows = { { item = "a", deaths = 1 }, { item = "b", deaths = 1 }, { item = "c", deaths = 2 } }
     run.again, run.again_count, run.lost_last, run.is_read = { rows[1], rows[2], rows[3] }, 3, rows[2], true
