@@ -75,8 +75,9 @@ end
 local filled = "head -c %d /dev/urandom >%s"
 local sparse = "truncate -s %d %s"
 
+--- With the marker that a JPEG ends with: where it is missing, it is looked for.
 local function large_picture()
-  return file_of("1MB.jpg", 900 * 1000, "{ cat examples/picture.jpg; head -c %d /dev/urandom; } >%s")
+  return file_of("1MB.jpg", 900 * 1000, [[{ cat examples/picture.jpg; head -c %d /dev/urandom; printf '\377\331'; } >%s]])
 end
 
 -- The server ends with its standard input, which is this pipe.
