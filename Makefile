@@ -200,7 +200,7 @@ soak: all ## a batch of 10,000 rows with pictures that is killed 200 times; LMM_
 FUZZ         ?= sse read grow answer base64 sniff write body utf8 head retry
 FUZZ_SECONDS ?= 600
 FUZZ_FLAGS   := -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
-FUZZ_SOURCES := $(patsubst %,src/%.c,$(filter-out core,$(CORE)))
+FUZZ_SOURCES := $(CORE:%=src/%.c)
 fuzz: ## libFuzzer on each part in FUZZ="sse body ...", FUZZ_SECONDS=600 each; what it finds goes to build/fuzz
 	@$(NEED) $(BUILD_PACKAGES) clang libclang-rt-14-dev
 	@set -e; for part in $(FUZZ); do \

@@ -40,7 +40,9 @@ static inline void fuzz_check_lua(lua_State *L, int code) {
   abort();
 }
 
-/* A state with the module's function on its stack. */
+int luaopen_lmm_core(lua_State *L);
+
+/* A state with the module's function on its stack. Its lmm.core is the one that is in this program. */
 static inline lua_State *fuzz_lua(const char *module, const char *function) {
   lua_State *L = lua_newstate(fuzz_allocate, NULL);
   CHECK(L != NULL);
@@ -48,6 +50,9 @@ static inline lua_State *fuzz_lua(const char *module, const char *function) {
   lua_getglobal(L, "package");
   lua_pushliteral(L, "lua/?.lua;lua/?/init.lua");
   lua_setfield(L, -2, "path");
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, luaopen_lmm_core);
+  lua_setfield(L, -2, "lmm.core");
   lua_getglobal(L, "require");
   lua_pushstring(L, module);
   fuzz_check_lua(L, lua_pcall(L, 1, 1, 0));
