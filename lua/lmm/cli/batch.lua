@@ -339,28 +339,20 @@ function batch.status(args)
   return true
 end
 
---- What merge and status heed.
-local TAKES = { merge = { output = true, summary = true }, status = {} }
+local OPTIONS = { "output", "prompt", "images", "image_list", "csv", "request", "model", "system", "param", "url",
+  "url_file", "server", "header", "dialect", "timeout", "concurrency", "rate", "max_tokens_per_minute", "max_errors",
+  "server_timeout", "shard", "serve", "restarts", "ready_timeout", "log", "port", "ordered", "skip_bad", "retry_errors",
+  "force", "summary" }
 
---- An option that is not heeded might be meant: --retry-errors runs nothing behind status.
-local function check_options(args, word)
-  for _, name in ipairs { "output", "prompt", "images", "image_list", "csv", "request", "model", "system", "param",
-    "url", "url_file", "server", "header", "dialect", "timeout", "concurrency", "rate", "max_tokens_per_minute",
-    "max_errors", "server_timeout", "shard", "serve", "restarts", "ready_timeout", "log", "port", "ordered", "skip_bad",
-    "retry_errors", "force", "summary" } do
-    local given = args[name]
-    if given and not TAKES[word][name] and not (type(given) == "table" and given[1] == nil) then
-      console.misuse("--%s is nothing for lmm batch %s (see lmm batch --help)", (name:gsub("_", "-")), word)
-    end
-  end
-end
+--- Which of them merge and status heed: --retry-errors runs nothing behind status.
+local TAKES = { merge = { output = true, summary = true }, status = {} }
 
 function batch.run(args)
   if args.output == "-" then
     console.misuse "-o takes the name of a file, which is gone on with: ./- is one called -"
   end
   local first = args.words[1]
-  if TAKES[first] then check_options(args, first) end
+  if TAKES[first] then console.check_options(args, OPTIONS, TAKES[first], "lmm batch " .. first) end
   return (first == "merge" and batch.merge or first == "status" and batch.status or batch.answer)(args)
 end
 

@@ -36,6 +36,21 @@ function console.misuse(format, ...)
   error({ status = 2, message = format:format(...) }, 0)
 end
 
+--- Refuses an option that a word of a command does not heed: it might be meant.
+---@param args table
+---@param options string[]  those of the command
+---@param heeded table<string, true>?  by this word
+---@param words string  the command and this word
+function console.check_options(args, options, heeded, words)
+  for _, name in ipairs(options) do
+    local given = args[name]
+    local is_given = given and (type(given) ~= "table" or given[1] ~= nil)
+    if is_given and not (heeded and heeded[name]) then
+      console.misuse("--%s is nothing for %s (see %s --help)", (name:gsub("_", "-")), words, words:match "^lmm %S+")
+    end
+  end
+end
+
 --- What was raised, as a text.
 function console.words_of(raised)
   local is_told, text = pcall(tostring, raised)

@@ -248,18 +248,12 @@ end
 WORDS.show, WORDS.export, WORDS.prune, WORDS.path = show, export, prune, path
 WORDS.off, WORDS.on = switch(false), switch(true)
 
---- Which options go with which word, "" being none. What is not heeded might be meant: prune forgets for good.
+local OPTIONS = { "limit", "search", "image", "model", "chat", "failed", "older", "all", "json" }
+
+--- Which of them go with which word, "" being none: prune forgets for good.
 local FILTERS = { limit = true, search = true, image = true, model = true, chat = true, failed = true, older = true,
   json = true }
 local TAKES = { [""] = FILTERS, export = FILTERS, prune = { older = true, all = true } }
-
-local function check_options(args, word)
-  for _, name in ipairs { "limit", "search", "image", "model", "chat", "failed", "older", "all", "json" } do
-    if args[name] and not (TAKES[word] or {})[name] then
-      console.misuse("--%s is nothing for lmm log%s (see lmm log --help)", name, word ~= "" and " " .. word or "")
-    end
-  end
-end
 
 --- How many words may follow each.
 local MOST = { show = 2, prune = 2 }
@@ -276,7 +270,7 @@ function log.run(args)
   if #words > (MOST[words[1]] or 1) then
     console.misuse("'%s' is too much behind lmm log %s", words[#words], words[1])
   end
-  check_options(args, words[1] or "")
+  console.check_options(args, OPTIONS, TAKES[words[1] or ""], words[1] and "lmm log " .. words[1] or "lmm log")
   return (action or list)(args)
 end
 
