@@ -75,6 +75,7 @@ build = {
     ["lmm.bulk.server"] = "lua/lmm/bulk/server.lua",
     ["lmm.bulk.shards"] = "lua/lmm/bulk/shards.lua",
     ["lmm.bulk.sources"] = "lua/lmm/bulk/sources.lua",
+    ["lmm.bulk.suspects"] = "lua/lmm/bulk/suspects.lua",
     ["lmm.call"] = "lua/lmm/call/init.lua",
     ["lmm.call.hints"] = "lua/lmm/call/hints.lua",
     ["lmm.call.media_hints"] = "lua/lmm/call/media_hints.lua",

@@ -9,6 +9,7 @@ local errors = require "lmm.errors"
 local loops = require "lmm.loop"
 local pace = require "lmm.bulk.pace"
 local result = require "lmm.bulk.result"
+local suspects = require "lmm.bulk.suspects"
 
 local SKIPPED_AT_ONCE = 500 -- rows that are passed over before others get their turn
 local SYNC_INTERVAL, TICK = 5, 1 -- seconds
@@ -43,7 +44,6 @@ Run.__index = Run
 local run = {}
 
 local MOST_LOSSES = 5 -- connections of one row that break while those of others do not
-local SUSPECT_DEATHS = 2 -- of the run's own server; a row that ran at so many runs alone from then on
 local KEPT_FREE, EACH = 16, 2 -- descriptors: for all else, and of a row, which has a socket and may have a medium
 
 --- How many rows can run at a time without running out of files that the process may have open.
@@ -79,10 +79,9 @@ function run.new(opts)
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
     lives = 0,         -- how often the run's own server has started
-    died = 0,          -- the last of these lives that a row was lost in
+    suspects = suspects.new(),
     suspect = nil,     -- the row that runs alone, or ran last, since the server may die of it
     ended_count = 0,   -- rows of which something has come
-    blamed_at = 0,     -- that count when a row was found to have killed the server
     refused_since = nil,
     loss = FIRST_LOSS, last_count = 0, last_time = now, per_second = 0,
   }, Run)
@@ -109,24 +108,16 @@ function Run:resume(client)
   if self.cell then self.loop:wake(self.cell) end
 end
 
---- Whether the run's own server may have died of this row.
-local function is_suspect(row)
-  return row ~= nil and (row.deaths or 0) >= SUSPECT_DEATHS
-end
-
---- The run's own server has died. Whether it died of a row: of one that ran at earlier deaths, too, and now alone,
---- while something has come of others since that was found of a row, or no others are left. The row is an error then.
+--- The run's own server has died. Whether it died of a row, which is an error then. See lmm.bulk.suspects.
 ---@param err lmm.Error  what the server died with
 ---@return boolean
 function Run:blame(err)
   local row, last = self.suspect, self.again[self.again_count]
   if not row then return false end
-  local are_suspects_left = self.is_read and (not last or is_suspect(last)) and self:state().done > 0
-  if self.ended_count == self.blamed_at and not are_suspects_left then return false end
-  self.suspect, self.blamed_at = nil, self.ended_count
-  row.blame = errors.new { kind = "connect",
-    message = "the server died each time that this row ran, the last time alone: " .. err.message }
-  return true
+  local are_all_suspects = self.is_read and (not last or suspects.is(last)) and self:state().done > 0
+  row.blame = self.suspects:blame(are_all_suspects, err)
+  if row.blame then self.suspect = nil end
+  return row.blame ~= nil
 end
 
 --- How far it is.
@@ -198,12 +189,11 @@ function Run:read_row()
 end
 
 --- Those that were put back come first, the one that has waited longest; but where it is the only one, and was lost
---- last, another row shows whether the server is there. So one does whether it answers any, where nothing came since a
---- suspect was lost, nor since a row was blamed.
+--- last, another row shows whether the server is there; of a suspect, whether it answers any.
 function Run:take_row()
-  local row, count = self.again[1], self.ended_count
+  local row = self.again[1]
   local is_doubtful = row == self.lost_last
-  if is_suspect(row) then is_doubtful = row.lost_at == count and self.blamed_at == count end
+  if suspects.is(row) then is_doubtful = row.lost_at == self.ended_count and not self.suspects.has_answered end
   if not row or is_doubtful and not self.is_read then
     local new, more = self:read_row()
     if new or more or not row then return new, more end
@@ -245,7 +235,7 @@ function Run:next(running)
   if self.stopped then return nil, running > 0 and self.tick_at or nil end
   local control = self.concurrency
   local is_unknown = self.tokens and self.ended_count == 0 -- how many tokens a row takes
-  local is_alone = self.lost_since or is_unknown or self.suspect or is_suspect(self.again[1])
+  local is_alone = self.lost_since or is_unknown or self.suspect or suspects.is(self.again[1])
   local most = is_alone and 1 or control.limit
   if running >= most then return nil, self.tick_at end
   local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
@@ -255,7 +245,7 @@ function Run:next(running)
     if more then return nil, now end
     return nil, running > 0 and not self.stopped and self.tick_at or nil
   end
-  if is_suspect(row) and running > 0 then begin = math.huge end -- until it is alone
+  if suspects.is(row) and running > 0 then begin = math.huge end -- until it is alone
   if begin > now then -- for this row: the run's end waits for no time
     self:keep_row(row)
     return nil, math.min(begin, self.tick_at)
@@ -263,8 +253,7 @@ function Run:next(running)
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
   row.life = self.lives
-  local is_dying = self.died == self.lives -- or dead: of a row before this one
-  if not is_dying then self.suspect = is_suspect(row) and row or nil end
+  if self.suspects:can_tell(row.life) then self.suspect = suspects.is(row) and row or nil end
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -279,7 +268,7 @@ local is_quota = { insufficient_quota = true, billing_hard_limit_reached = true 
 --- them than run at a time.
 function Run:put_back(row, now, since, patience, err)
   self.again_count = self.again_count + 1
-  table.insert(self.again, is_suspect(row) and 1 or self.again_count, row)
+  table.insert(self.again, suspects.is(row) and 1 or self.again_count, row)
   self.waits_for = err.message
   if now - since < patience then return end
   self:stop(errors.new { kind = err.kind, status = err.status, retryable = true,
@@ -300,10 +289,7 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
-    if err.is_death then
-      if row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
-      self.died = math.max(self.died, row.life)
-    end
+    if err.is_death then self.suspects:lose(row, row.life) end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
       self.concurrency:lose(now, self.loss)
@@ -367,6 +353,7 @@ function Run:ended(row, value, message, err)
   if is_failure and self:is_servers(row, err, now) then return end
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
   self.lost_last, self.suspect, self.ended_count = nil, nil, self.ended_count + 1
+  self.suspects:answer()
   if is_failure then
     return self:fail(row, type(err) == "table" and err or { message = result.message(message) })
   end
