@@ -250,6 +250,7 @@ build = {
     ["lmm.mock.recorder"] = "lua/lmm/mock/recorder.lua",
     ["lmm.mock.recording"] = "lua/lmm/mock/recording.lua",
     ["lmm.mock.respond"] = "lua/lmm/mock/respond.lua",
+    ["lmm.mock.routes"] = "lua/lmm/mock/routes.lua",
     ["lmm.mock.server"] = "lua/lmm/mock/server.lua",
     ["lmm.mock.startup"] = "lua/lmm/mock/startup.lua",
     ["lmm.mock.structured"] = "lua/lmm/mock/structured.lua",
