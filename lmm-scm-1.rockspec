@@ -274,6 +274,7 @@ build = {
     ["lmm.options"] = "lua/lmm/options.lua",
     ["lmm.pages"] = "lua/lmm/pages.lua",
     ["lmm.part"] = "lua/lmm/part/init.lua",
+    ["lmm.part.data_url"] = "lua/lmm/part/data_url.lua",
     ["lmm.part.reference"] = "lua/lmm/part/reference.lua",
     ["lmm.paths"] = "lua/lmm/paths.lua",
     ["lmm.prepare"] = "lua/lmm/prepare/init.lua",

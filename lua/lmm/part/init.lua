@@ -172,46 +172,32 @@ local function from_media(self, name, source, opts, claimed)
   if self.kind == "audio" and opts.format ~= nil and not self.err then set_format(self, name, opts) end
 end
 
---- The bytes of base64 in a data: URL, which is as strict about it as a server. `start` is where it stands in the URL.
-local function decode(self, base64, start)
-  local bytes, offset = core.base64.decode(base64)
-  if bytes then return bytes end
-  if base64:find("^%%%x%x", offset + 1) then
-    return invalid(self, "the base64 of the data: URL is percent-encoded, as at character %d: decode that first",
-      start + offset)
-  end
-  invalid(self, "the data: URL is not base64 at character %d: no spaces or line breaks, and padded with '='",
-    start + offset)
-end
-
---- A video that is a list of JPEG frames in base64 with commas between.
-local function set_frames(self, base64, start, opts)
-  if opts.wanted then
-    errors.misuse("lmm.video: %s is for a film, and the data: URL is a video of frames already", (next(opts.wanted)))
-  end
+--- A video of JPEG frames.
+local function set_frames(self, frames)
   self.mime, self.frames, self.size = "video/jpeg", {}, 0
-  for at, text in (base64 .. ","):gmatch "()([^,]*)," do
-    if text == "" then return invalid(self, "the data: URL has an empty frame at character %d", start + at - 1) end
-    local bytes = decode(self, text, start + at - 1)
-    if not bytes then return end
-    local frame = part.new("image", { bytes = bytes }, { mime = "image/jpeg" })
-    self.frames[#self.frames + 1], self.size = frame, self.size + frame.size
+  for i, bytes in ipairs(frames) do
+    self.frames[i] = part.new("image", { bytes = bytes }, { mime = "image/jpeg" })
+    self.size = self.size + #bytes
   end
   self.width, self.height = self.frames[1].width, self.frames[1].height
 end
 
 --- A video may be a list of frames; everything else is decoded and sent as bytes are.
 local function from_data_url(self, url, opts)
-  local head, start = url:match "^([^,]*),()"
-  local claimed = head and head:find ";base64$" and head:match "^%a+:([^;]*)":lower()
-  if not claimed then return invalid(self, "the data: URL does not begin with 'data:type;base64,'") end
+  local data_url = require "lmm.part.data_url"
+  local claimed, start = data_url.split(url)
+  if not claimed then return invalid(self, "%s", start) end
   local base64 = url:sub(start)
-  if base64 == "" then return invalid(self, "the data: URL is empty: there is nothing to send") end
   if self.kind == "video" and (opts.mime or claimed) == "video/jpeg" then
-    return set_frames(self, base64, start, opts)
+    if opts.wanted then
+      errors.misuse("lmm.video: %s is for a film, and the data: URL is a video of frames already", (next(opts.wanted)))
+    end
+    local frames, problem = data_url.frames(base64, start)
+    if not frames then return invalid(self, "%s", problem) end
+    return set_frames(self, frames)
   end
-  local bytes = decode(self, base64, start)
-  if not bytes then return end
+  local bytes, problem = data_url.bytes(base64, start)
+  if not bytes then return invalid(self, "%s", problem) end
   from_media(self, "the data: URL", { bytes = bytes }, opts, types.is_type(claimed) and types.normal(claimed))
 end
 
