@@ -18,6 +18,25 @@ local function distance(a, b)
   return row[#b]
 end
 
+--- The keys of a table, in order.
+---@param set table<any, any>
+---@return any[]
+function options.names(set)
+  local names = {}
+  for name in pairs(set) do names[#names + 1] = name end
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end) -- in a wrong table not all are strings
+  return names
+end
+
+--- For a message that refuses a name: "there are: one, two".
+---@param set table<any, any>
+---@return string
+function options.known(set)
+  local names = options.names(set)
+  for i, name in ipairs(names) do names[i] = tostring(name) end
+  return #names > 0 and "there are: " .. table.concat(names, ", ") or "there are none"
+end
+
 --- The name among the keys of `names` that `name` was most likely meant to be, or nil where none is near.
 function options.nearest(name, names)
   local best, least
@@ -46,13 +65,6 @@ function options.check_seconds(what, seconds)
   end
 end
 
-local function list(names)
-  local sorted = {}
-  for name in pairs(names) do sorted[#sorted + 1] = name end
-  table.sort(sorted)
-  return table.concat(sorted, ", ")
-end
-
 --- Checks the table `given` against `rows` (name = "type" or "type|type"); nil stands for an empty table.
 ---@param where string  what the options belong to, for the message
 ---@return table  `given`, unchanged
@@ -64,7 +76,7 @@ function options.check(where, rows, given)
     if not types then
       local near = type(name) == "string" and options.nearest(name, rows)
       errors.misuse("%s: unknown option '%s' (%s)", where, tostring(name),
-        near and "did you mean '" .. near .. "'?" or "there are: " .. list(rows))
+        near and "did you mean '" .. near .. "'?" or options.known(rows))
     end
     if not ("|" .. types .. "|"):find("|" .. type(value) .. "|", 1, true) then
       errors.misuse("%s: option '%s' must be a %s, not a %s", where, name, types:gsub("|", " or "), type(value))

@@ -3,7 +3,10 @@ local errors = require "lmm.errors"
 
 local paths = {}
 
-local function exists(path)
+--- Whether there is something at a path that can be read.
+---@param path string
+---@return boolean
+function paths.exists(path)
   local file = io.open(path, "rb")
   if file then file:close() end
   return file ~= nil
@@ -28,10 +31,11 @@ local rows = {
 local function advice(path)
   local plain = path:gsub(NARROW, " "):gsub("\194\160", " ")
   if plain ~= path then
-    return "the path holds a no-break space" .. (exists(plain) and ": with a plain one there is such a file" or "")
+    return "the path holds a no-break space"
+      .. (paths.exists(plain) and ": with a plain one there is such a file" or "")
   end
   local narrow = path:gsub(" ([AP]M)", NARROW .. "%1")
-  if narrow ~= path and exists(narrow) then
+  if narrow ~= path and paths.exists(narrow) then
     return "there is such a file with a narrow no-break space, U+202F, before AM or PM"
   end
   for _, row in ipairs(rows) do

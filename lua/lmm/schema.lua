@@ -7,6 +7,7 @@
 -- null as missing where it is not required.
 local core = require "lmm.core"
 local json = require "lmm.json"
+local options = require "lmm.options"
 local texts = require "lmm.text"
 
 local schema = {}
@@ -245,18 +246,10 @@ end
 
 local problem_of -- of one schema in another, below
 
---- The keys of an object in order, so that the same schema gives the same message.
-local function names_of(value)
-  local names = {}
-  for name in pairs(value) do names[#names + 1] = name end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
-  return names
-end
-
 local function problem_of_properties(properties, path, depth, count)
   if properties == nil then return nil end
   if type(properties) ~= "table" or is_array(properties) then return "'properties' must be schemas by their names" end
-  for _, name in ipairs(names_of(properties)) do
+  for _, name in ipairs(options.names(properties)) do -- in order: the same schema gives the same message
     if type(name) ~= "string" then return "'properties' must be schemas by their names" end
     local problem = problem_of(properties[name], within(path, name), depth + 1, count)
     if problem then return problem, true end

@@ -1,5 +1,6 @@
 --- `lmm config`: what the user's configuration says, and what is wrong in it.
 local console = require "lmm.cli.console"
+local options = require "lmm.options"
 
 local config = {}
 
@@ -53,13 +54,6 @@ function config.declare(parser)
   command:flag("--path", "Print where the configuration is, or would be.")
 end
 
-local function sorted(list)
-  local names = {}
-  for name in pairs(list) do names[#names + 1] = name end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end) -- in a wrong file not all are strings
-  return names
-end
-
 --- Adds the templates that stand in files.
 local function add_files(templates, path)
   local configs = require "lmm.config"
@@ -71,7 +65,7 @@ end
 --- "a, b" of fields; what is a table is told as one.
 local function describe_fields(fields)
   local words = {}
-  for _, name in ipairs(sorted(fields)) do
+  for _, name in ipairs(options.names(fields)) do
     words[#words + 1] = name .. "=" .. (type(fields[name]) == "table" and "{...}" or tostring(fields[name]))
   end
   return table.concat(words, " ")
@@ -102,14 +96,14 @@ end
 local function print_kind(title, list, describe, default)
   if not next(list) then return end
   console.write("\n" .. title .. ":\n")
-  for _, name in ipairs(sorted(list)) do
+  for _, name in ipairs(options.names(list)) do
     local what = type(list[name]) == "table" and describe(list[name]) or tostring(list[name])
     console.write(("   %-14s %s%s\n"):format(tostring(name), what, name == default and "  [default]" or ""))
   end
 end
 
 local function print_names(list)
-  for _, name in ipairs(sorted(list)) do console.write(tostring(name) .. "\n") end
+  for _, name in ipairs(options.names(list)) do console.write(tostring(name) .. "\n") end
   return true
 end
 

@@ -43,9 +43,7 @@ function log.declare(parser)
   local command = parser:command("log", DESCRIPTION, EPILOG):summary "Show what was asked before, and what came of it."
   command:usage "Usage: lmm log [OPTION]... [show ID | export | prune | off | on | path]"
   local first = command:argument("words", "What to do, see below; an ID alone is shown."):args "*"
-  first.words = {}
-  for word in pairs(WORDS) do table.insert(first.words, word) end
-  table.sort(first.words)
+  first.words = require "lmm.options".names(WORDS)
   command:option("-n --limit", "At most so many (default: 20; of export, all)."):argname("N")
     :convert(console.whole(1))
   command:option("-s --search", "Those with all of these words in their question or answer; the beginning of a word is"

@@ -22,13 +22,6 @@ local TEMPLATE = { prompt = "string", system = "string", model = "string", param
 --- Fields of a request that are made by what is asked.
 local MADE = { messages = true, stream = true, model = true }
 
-local function names_of(list)
-  local names = {}
-  for name in pairs(list) do names[#names + 1] = tostring(name) end
-  table.sort(names)
-  return #names > 0 and "there are: " .. table.concat(names, ", ") or "there are none"
-end
-
 --- Checks the names in a table and the types of their values; gives whether it may be looked into further.
 local function check_rows(add, path, rows, given)
   if type(given) ~= "table" then return add(path, "it is a %s, not a table", type(given)) end
@@ -39,7 +32,7 @@ local function check_rows(add, path, rows, given)
     if not rows[name] then
       local near = type(name) == "string" and options.nearest(name, rows)
       add(own, "there is no '%s' here%s", tostring(name),
-        near and (": did you mean '%s'?"):format(near) or " (" .. names_of(rows) .. ")")
+        near and (": did you mean '%s'?"):format(near) or " (" .. options.known(rows) .. ")")
     elseif not ("|" .. rows[name] .. "|"):find("|" .. type(value) .. "|", 1, true) then
       is_sound = add(own, "it must be a %s, not a %s", rows[name]:gsub("|", " or "), type(value))
     end
@@ -85,7 +78,7 @@ local function check_model(add, path, given, config)
   if not check_rows(add, path, MODEL, given) then return end
   check_params(add, path, given.params)
   if given.server and not config.servers[given.server] then
-    add({ path[1], path[2], "server" }, "there is no server '%s' (%s)", given.server, names_of(config.servers))
+    add({ path[1], path[2], "server" }, "there is no server '%s' (%s)", given.server, options.known(config.servers))
   end
 end
 

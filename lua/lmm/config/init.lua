@@ -99,13 +99,6 @@ function config.load(path)
     more > 0 and (" (and %d more: `lmm config` tells all)"):format(more) or "")
 end
 
-local function names_of(list)
-  local names = {}
-  for name in pairs(list) do names[#names + 1] = name end
-  table.sort(names)
-  return #names > 0 and "there are: " .. table.concat(names, ", ") or "there are none"
-end
-
 --- What a model's and a server's name stand for. A model that is not in the file is the server's own name for it.
 ---@param self lmm.Config
 ---@param model string?
@@ -120,7 +113,8 @@ function config.resolve(self, model, server)
   server = server or entry.server or self.servers[default or ""] and default
     or (self.models[default or ""] or {}).server
   if server and not self.servers[server] then
-    return nil, ("there is no server '%s' in %s (%s)"):format(server, self.path, names_of(self.servers))
+    return nil, ("there is no server '%s' in %s (%s)"):format(server, self.path,
+      require("lmm.options").known(self.servers))
   end
   return { server = server, options = server and to_options(self.servers[server]) or {}, model = entry.model,
     params = entry.params or {} }

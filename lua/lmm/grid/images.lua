@@ -2,6 +2,7 @@
 local bulk = require "lmm.bulk"
 local errors = require "lmm.errors"
 local parts = require "lmm.part"
+local paths = require "lmm.paths"
 
 local images = {}
 
@@ -13,16 +14,10 @@ local images = {}
 ---@field make fun(): lmm.Part  for one request: one that is prepared for it, and gone with it, where it is to be
 ---@field digest string?  of its bytes, once they have been read
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
-end
-
 --- The paths that an entry stands for.
 ---@return string[]? paths, lmm.Error? err
 local function expand(text)
-  local is_pattern = text:find "[*?%[]" and not text:find "^%a[%w+.-]+:" and not exists(text)
+  local is_pattern = text:find "[*?%[]" and not text:find "^%a[%w+.-]+:" and not paths.exists(text)
   if not is_pattern then return { text } end
   return bulk.glob(text)
 end

@@ -2,22 +2,16 @@
 --- words for it, goes out.
 local errors = require "lmm.errors"
 local json = require "lmm.json"
+local options = require "lmm.options"
 
 local settings = {}
-
-local function sorted(set)
-  local names = {}
-  for name in pairs(set) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
 
 --- "temperature 0.7, top_p 1"
 ---@param fields table
 ---@return string
 function settings.describe(fields)
   local words = {}
-  for i, name in ipairs(sorted(fields)) do
+  for i, name in ipairs(options.names(fields)) do
     local value = fields[name]
     words[i] = name .. " " .. (type(value) == "string" and value or json.text(value) or tostring(value))
   end
@@ -27,7 +21,7 @@ end
 --- All combinations of the values that each field has a list of.
 local function product(lists)
   local out = { {} }
-  for _, name in ipairs(sorted(lists)) do
+  for _, name in ipairs(options.names(lists)) do
     local values, longer = lists[name], {}
     if type(values) ~= "table" or values[1] == nil then values = { values } end
     for _, fields in ipairs(out) do

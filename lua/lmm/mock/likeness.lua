@@ -2,6 +2,7 @@
 --- parts it refuses in which words, and in which fields it is told what an answer is to be, go out. What it decodes,
 --- fetches and keeps its dialect says.
 local dialects = require("lmm.request").dialects
+local options = require "lmm.options"
 local validation = require "lmm.mock.validation"
 
 local likeness = {}
@@ -70,10 +71,7 @@ end
 --- The names there are.
 ---@return string[]
 function likeness.names()
-  local names = {}
-  for name in pairs(kinds) do names[#names + 1] = name end
-  table.sort(names)
-  return names
+  return options.names(kinds)
 end
 
 ---@param name string

@@ -7,6 +7,7 @@ local core = require "lmm.core"
 local faults = require "lmm.mock.faults"
 local forms = require "lmm.mock.forms"
 local json = require "lmm.json"
+local options = require "lmm.options"
 local pooling = require "lmm.mock.pooling"
 local respond = require "lmm.mock.respond"
 local templates = require "lmm.mock.templates"
@@ -172,13 +173,6 @@ local function is_allowed(settings, request)
   return scheme and scheme:lower() == "bearer" and key == settings.api_key
 end
 
-local function list_methods(route)
-  local methods = {}
-  for method in pairs(route) do methods[#methods + 1] = method end
-  table.sort(methods)
-  return table.concat(methods, ", ")
-end
-
 --- Answers a request.
 ---@param settings table  of the server
 ---@param request lmm.http.Request
@@ -188,7 +182,8 @@ function routes.answer(settings, request, response)
   local route = ROUTES[request.path]
   if not route then return send_detail(response, 404, "Not Found") end
   local handle = route[request.method]
-  if not handle then return send_detail(response, 405, "Method Not Allowed", list_methods(route)) end
+  local methods = table.concat(options.names(route), ", ")
+  if not handle then return send_detail(response, 405, "Method Not Allowed", methods) end
   handle(settings, request, response)
 end
 

@@ -2,6 +2,7 @@
 --- a text that fits them, or what vLLM would say against them, goes out. There is no model behind it: a value says what
 --- place it stands in.
 local json = require "lmm.json"
+local options = require "lmm.options"
 local validation = require "lmm.mock.validation"
 
 local structured = {}
@@ -72,16 +73,10 @@ local function clamp(number, schema)
   return ("%.14g"):format(number)
 end
 
-local function sorted(names)
-  local list = {}
-  for name in pairs(type(names) == "table" and names or {}) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
-
 local function write_object(schema, place, depth)
   local fields = {}
-  for _, name in ipairs(depth < DEEPEST and sorted(schema.properties) or {}) do
+  local properties = depth < DEEPEST and type(schema.properties) == "table" and schema.properties or {}
+  for _, name in ipairs(options.names(properties)) do
     fields[#fields + 1] = quote(name) .. ": " .. write(schema.properties[name],
       { name = name, number = place.number, written = place.written }, depth + 1)
   end
@@ -169,7 +164,7 @@ function structured.answer(request, question, names)
   local constraints, count = constraints_of(request, names)
   if count > 1 then
     refuse(400, "You can only use one kind of structured outputs constraint but multiple are specified: "
-      .. table.concat(sorted(constraints), ", "))
+      .. table.concat(options.names(constraints), ", "))
   end
   if not names and type(given(request.structured_outputs)) == "table" and count == 0 then
     refuse(400, "You must use one kind of structured outputs constraint but none are specified")

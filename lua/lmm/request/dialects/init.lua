@@ -44,10 +44,7 @@ local marks = {
 --- The names of all dialects, in order.
 ---@return string[]
 function dialects.names()
-  local out = {}
-  for name in pairs(marks) do out[#out + 1] = name end
-  table.sort(out)
-  return out
+  return require("lmm.options").names(marks)
 end
 
 --- The dialect of a name, or nil.

@@ -71,10 +71,8 @@ local function fork(session, name)
 end
 
 local function list(session)
-  local names, lines = {}, {}
-  for name in pairs(session.chats) do names[#names + 1] = name end
-  table.sort(names)
-  for i, name in ipairs(names) do
+  local lines = {}
+  for i, name in ipairs(require "lmm.options".names(session.chats)) do
     local last = session.chats[name]:question(-1)
     local words = last and ": " .. texts.line(words_of(last), 60) or ""
     lines[i] = (name == session.name and "* " or "  ") .. name .. words
