@@ -36,6 +36,16 @@ static inline const char *lmm_check_path(lua_State *L, int index) {
   return path;
 }
 
+/* The userdata at `index`, where it was made by a module of the same build: its type has the number `abi` under `key`.
+ * NULL where it was not. */
+static inline void *lmm_to_shared(lua_State *L, int index, const char *key, lua_Integer abi) {
+  void *userdata = lua_touserdata(L, index);
+  if (userdata == NULL || !luaL_getmetafield(L, index, key)) return NULL;
+  bool is_same = lua_tointeger(L, -1) == abi;
+  lua_pop(L, 1);
+  return is_same ? userdata : NULL;
+}
+
 /* The bytes of a buffer, which may never have had any. */
 static inline void lmm_push_buf(lua_State *L, const lmm_buf *buf) {
   lua_pushlstring(L, buf->length > 0 ? buf->data : "", buf->length);

@@ -197,10 +197,8 @@ static void add_headers(lua_State *L, lmm_transfer *transfer) {
 static lmm_source *push_body(lua_State *L) {
   lua_getfield(L, 2, "body");
   if (lua_isnil(L, -1)) return NULL;
-  lmm_source *source = lua_touserdata(L, -1);
-  if (source == NULL || !luaL_getmetafield(L, -1, LMM_SOURCE_KEY) || lua_tointeger(L, -1) != LMM_SOURCE_ABI)
-    luaL_error(L, "request.body: a body made by this build's lmm.core expected");
-  lua_pop(L, 1);
+  lmm_source *source = lmm_to_shared(L, -1, LMM_SOURCE_KEY, LMM_SOURCE_ABI);
+  if (source == NULL) luaL_error(L, "request.body: a body made by this build's lmm.core expected");
   return source;
 }
 
@@ -286,9 +284,8 @@ static int transfer_head(lua_State *L) {
 /* The sink at index 2, which must be one made by an lmm.core of the same build; NULL without one. */
 static lmm_sink *check_sink(lua_State *L) {
   if (lua_isnoneornil(L, 2)) return NULL;
-  lmm_sink *sink = lua_touserdata(L, 2);
-  if (sink == NULL || !luaL_getmetafield(L, 2, LMM_SINK_KEY) || lua_tointeger(L, -1) != LMM_SINK_ABI)
-    luaL_error(L, "a sink made by this build's lmm.core expected");
+  lmm_sink *sink = lmm_to_shared(L, 2, LMM_SINK_KEY, LMM_SINK_ABI);
+  if (sink == NULL) luaL_error(L, "a sink made by this build's lmm.core expected");
   return sink;
 }
 

@@ -162,10 +162,8 @@ static void anchor(lmm_writer *w, int index) {
 }
 
 static lmm_tap *check_tap(lua_State *L, int index) {
-  lmm_tap *tap = lua_touserdata(L, index);
-  bool is_tap = tap != NULL && luaL_getmetafield(L, index, LMM_TAP_KEY) && lua_tointeger(L, -1) == LMM_TAP_ABI;
-  luaL_argcheck(L, is_tap, index, "a digest of this build's lmm.digest expected");
-  lua_pop(L, 1);
+  lmm_tap *tap = lmm_to_shared(L, index, LMM_TAP_KEY, LMM_TAP_ABI);
+  luaL_argcheck(L, tap != NULL, index, "a digest of this build's lmm.digest expected");
   return tap;
 }
 

@@ -232,10 +232,8 @@ static int read_file(const char *path, char *out, size_t capacity, size_t *count
 
 /* What is to be written, where it is no string. */
 static lmm_source *check_source(lua_State *L, int index) {
-  lmm_source *source = lua_touserdata(L, index);
-  if (source == NULL || !luaL_getmetafield(L, index, LMM_SOURCE_KEY) || lua_tointeger(L, -1) != LMM_SOURCE_ABI)
-    luaL_argerror(L, index, "a string, or a body of this build's lmm.core expected");
-  lua_pop(L, 1);
+  lmm_source *source = lmm_to_shared(L, index, LMM_SOURCE_KEY, LMM_SOURCE_ABI);
+  if (source == NULL) luaL_argerror(L, index, "a string, or a body of this build's lmm.core expected");
   return source;
 }
 
