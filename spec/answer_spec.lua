@@ -463,6 +463,23 @@ describe("a place in a JSON text", function()
   end)
 end)
 
+describe("a JSON text is a line", function()
+  for _, text in ipairs { "{}", '{ "b": 1.0, "a": [null, "\\n\\u00e4\\\\ud800"] }', "[-1e2]", '"\195\164"', "0", "true",
+    ("["):rep(256) .. ("]"):rep(256) } do
+    it("as it is, without white space around it: " .. text:sub(1, 60), function()
+      assert.equal(text, core.line(text))
+      assert.equal(text, core.line(" \r\n\t" .. text .. "\n "))
+    end)
+  end
+
+  for what, text in pairs { ["a line end in it"] = '{"a":\n1}', ["a carriage return"] = "[1,\r2]", ["nothing"] = " ",
+    ["no JSON"] = "{", ["two texts"] = "1 2", ["a NaN"] = "[NaN]", ["bytes that are not UTF-8"] = '"\255"',
+    ["a byte order mark"] = "\239\187\191{}", ["a half of a character"] = '["\\uD83d"]',
+    ["a NUL byte"] = "{}\0", ["too many levels"] = ("["):rep(257) .. ("]"):rep(257) } do
+    it("not with " .. what, function() assert.is_nil((core.line(text))) end)
+  end
+end)
+
 describe("what asks for less", function()
   it("next() passes over what next(true) gives", function()
     local text = FIRST .. delta "{}" .. delta '{"role":"assistant"}' .. delta '{"content":"a"}'

@@ -443,6 +443,29 @@ describe("lmm batch", function()
     assert.matches("caf\239\191\189$", failed()[1].error.message)
   end)
 
+  it("keeps an answer as the server spelled it, where that fits into a line", function()
+    local function body(more) -- with fields in an order and numbers in a form of their own
+      return '{"usage": {"total_tokens":3.0} , "big":12345678901234567890, "choices":[{"message":{"content":"\\u00e4"},'
+        .. '"index":0,"logprobs":null,"finish_reason":"stop"}]' .. more .. "}"
+    end
+    local function reply(text)
+      local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+      return { send = head:format(#text) .. text }
+    end
+    local server_of_texts = raw.start { {
+      { await = "request" }, reply("\n " .. body ',"n":1e2' .. "\r\n"),
+      { await = "request" }, reply(body ',\n"n":[ ]') } }
+    answered(batch { file("in.jsonl", line("a", "q") .. line("b", "q")), "--concurrency", "1", "-m", "m", "--url",
+      server_of_texts.url })
+    server_of_texts:stop()
+    local lines = {}
+    for text in process.read(OUT):gmatch "[^\n]+" do lines[#lines + 1] = text end
+    assert.equal('{"id":"lmm-1","custom_id":"a","line":1,"response":{"status_code":200,"request_id":null,"body":'
+      .. body ',"n":1e2' .. '},"error":null}', lines[1])
+    assert.matches('"n":%[%]', lines[2])
+    assert.equal(2, #lines)
+  end)
+
   it("sends a picture without a name by which the server would keep it, since mostly a row has its own", function()
     local function reply(body)
       local head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

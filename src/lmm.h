@@ -40,7 +40,7 @@ typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "22" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "23" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
@@ -579,6 +579,7 @@ int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(text) */
 int lmm_slice_open(struct lua_State *L);  /* slice(text, name or number, ...) */
 int lmm_slice_list_open(struct lua_State *L); /* slices(text, name or number, ...) */
+int lmm_line_open(struct lua_State *L);   /* line(text) */
 int lmm_header_open(struct lua_State *L); /* headers(text) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */

@@ -38,6 +38,7 @@ int lmm_json_enter_object(lmm_json *json, const char *name, size_t length) {
 
 #include "binding.h"
 
+#define LINE_LEVELS 256 /* what is nested more deeply is no line */
 #define MOST_LEVELS 2500 /* as deep as limits.depth may be */
 
 /* Begins to read the text at index 1, and goes to the place that the arguments behind it name; gives the first token there,
@@ -97,6 +98,39 @@ static int core_slices(lua_State *L) {
   if (token != LMM_JSON_LIST) return 1;
   while ((token = lmm_json_next(&json)) > 0 && token != LMM_JSON_LIST_END)
     if (push_value(L, &json, token)) lua_rawseti(L, -2, ++number);
+  return 1;
+}
+
+/* Whether a JSON text may hold an escape of a surrogate, which could be a half of a character. */
+static bool may_have_half(const char *text, size_t count) {
+  for (const char *end = text + count; (text = memchr(text, '\\', (size_t)(end - text))) != NULL; text += 2)
+    if (text[1] == 'u' && (text[2] | 0x20) == 'd' && text[3] >= '8') return true;
+  return false;
+}
+
+static bool is_space(char byte) { return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n'; }
+
+/* line(text) -> the JSON text without white space around it, where it is JSON to the letter of RFC 8259, in one line, in
+ * UTF-8 and without escapes of surrogates; else nil */
+static int core_line(lua_State *L) {
+  size_t count, levels[LINE_LEVELS];
+  const char *text = luaL_checklstring(L, 1, &count);
+  for (; count > 0 && is_space(text[count - 1]); count--) continue;
+  for (; count > 0 && is_space(text[0]); count--) text++;
+  lmm_json json;
+  lmm_json_init(&json, levels, LINE_LEVELS, false);
+  lmm_json_feed(&json, text, count, true);
+  int token = lmm_json_next(&json);
+  while (token > 0 && token != LMM_JSON_END) token = lmm_json_next(&json);
+  bool has_end = memchr(text, '\n', count) != NULL || memchr(text, '\r', count) != NULL;
+  bool is_exact = token == LMM_JSON_END && (unsigned char)text[0] != 0xEF && lmm_utf8_check(text, count) == count;
+  if (has_end || !is_exact || may_have_half(text, count)) return 0;
+  lua_pushlstring(L, text, count);
+  return 1;
+}
+
+int lmm_line_open(lua_State *L) {
+  lua_pushcfunction(L, core_line);
   return 1;
 }
 

@@ -55,12 +55,20 @@ local reply = {}
 
 --- Makes a reply of its fields.
 ---@param fields table
----@param source { raw: fun(self): table, message: fun(self): table }  what came
+---@param source { raw: fun(self): table, message: fun(self): table, json: fun(self): string? }  what came
 ---@return lmm.Reply
 function reply.new(fields, source)
   local self = setmetatable(fields, Reply)
   sources[self] = source
   return self
+end
+
+--- What the server sent, where that is one JSON text and nobody has looked at `raw`, who may have changed it.
+---@param self lmm.Reply
+---@return string?
+function reply.json(self)
+  local source = sources[self]
+  return source and rawget(self, "raw") == nil and source:json() or nil
 end
 
 --- Whether a value is a reply.

@@ -279,6 +279,11 @@ function Choices:raw()
   return self.reader:raw()
 end
 
+--- The JSON of a whole reply, as it came; for the reply.
+function Choices:json()
+  return self.reader:kind() ~= "events" and self.reader:data() or nil
+end
+
 --- The first choice's message as it goes into a history; for the reply.
 function Choices:message()
   return the("history").message(self.list[0], self.first)

@@ -1,5 +1,6 @@
 --- How a row ended comes in; a line in the form of OpenAI's batch results goes out, with the line number of its input.
 --- No media bytes stand in it.
+local core = require "lmm.core"
 local json = require "lmm.json"
 local replies = require "lmm.reply"
 local texts = require "lmm.text"
@@ -36,15 +37,18 @@ local function whole_body(reply)
     choices = json.array { { index = 0, message = message, finish_reason = reply.finish_reason or json.null } } }
 end
 
---- The JSON of what a row gave: a reply's own body, what client:request gave, or any value.
+--- The JSON of what a row gave: a reply's own body, as it came where it can stand in a line; what client:request gave, or
+--- any value.
 ---@return string? body, string? message
 local function body_of(value)
-  if replies.is(value) then
-    local raw = value.raw
-    if raw[1] ~= nil then raw = whole_body(value) end
-    return json.text((value.images or value.audio) and without_media(raw, 1) or raw)
-  end
-  return json.text(without_media(value, 1))
+  if not replies.is(value) then return json.text(without_media(value, 1)) end
+  local has_media = value.images or value.audio
+  local text = not has_media and replies.json(value)
+  local line = text and core.line(text)
+  if line then return line end
+  local raw = value.raw
+  if raw[1] ~= nil then raw = whole_body(value) end
+  return json.text(has_media and without_media(raw, 1) or raw)
 end
 
 --- What is said by a value that was raised, or stands where a message should: of a table its message, or all of it.
@@ -69,9 +73,9 @@ function result.line(row, value)
   local body, message = body_of(value == nil and json.null or value)
   if not body then return nil, message end
   local request_id = replies.is(value) and json.name_of(value.request_id)
-  return ('{"id":"lmm-%d","custom_id":%s,"line":%d,"response":{"status_code":200,"request_id":%s,"body":%s},'
-    .. '"error":null}\n'):format(row.line, json.encode(row.id), row.line,
-      request_id and json.encode(texts.utf8(request_id)) or "null", body)
+  return '{"id":"lmm-' .. row.line .. '","custom_id":' .. json.encode(row.id) .. ',"line":' .. row.line
+    .. ',"response":{"status_code":200,"request_id":' .. (request_id and json.encode(texts.utf8(request_id)) or "null")
+    .. ',"body":' .. body .. '},"error":null}\n'
 end
 
 --- The line of a row that failed.
