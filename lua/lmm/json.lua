@@ -19,7 +19,7 @@ function json.is_empty_array(value)
   return getmetatable(value) == core.array_mt and next(value) == nil
 end
 
-json.MAX_DEPTH = 1000 -- how deep what is written may be nested
+json.MAX_DEPTH = 1000 -- how deep what is written may be nested, and, unless told, what is read
 
 local MARKS = { null = "null", empty_array = "array", empty_array_mt = "array", array_mt = "array" }
 
@@ -78,7 +78,7 @@ function json.decode(text, depth)
   if depth ~= nil and type(depth) ~= "number" then
     errors.misuse("lmm.json.decode: the depth is a number, not a %s", type(depth))
   end
-  local value, message = core.decode(text, { depth = depth or json.MAX_DEPTH })
+  local value, message = core.decode(text, depth and { depth = depth } or nil)
   return value, message
 end
 

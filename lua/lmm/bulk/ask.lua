@@ -23,9 +23,9 @@ local KINDS = { image_url = "image", video_url = "video", audio_url = "audio" }
 
 --- The path that a URL in a body names on this machine; nil where the server is to fetch it, or it has the bytes.
 local function local_path(url)
+  if not url:find "^%a[%w+.-]*:" then return url end
   local path = url:match "^file://(/.*)$" or url:match "^file://localhost(/.*)$"
-  if path then return (path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)) end
-  return not url:find "^%a[%w+.-]*:" and url or nil
+  return path and (path:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
 --- Adds what stands beside a medium, or beside its URL, to the options of its part.

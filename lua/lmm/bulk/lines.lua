@@ -5,6 +5,7 @@ local lines = {}
 local BLOCK = 65536
 local MOST = 256 * 1024 * 1024 -- bytes of a line
 local ENOENT = 2
+local RETURN = 13 -- the byte
 
 ---@class lmm.Lines
 ---@field number integer  of the line that was given last
@@ -25,10 +26,8 @@ function lines.open(path)
   return setmetatable({ file = file, block = "", at = 1, number = 0, offset = 0, next_offset = 0 }, Lines)
 end
 
---- The next line, without its end (LF or CRLF) and, of the first one, a byte order mark; nil at the end, and why where
---- that is not the file's.
----@return string? line, string? why
-function Lines:next()
+--- The rest of the block, and what follows it up to the end of the line.
+local function read_on(self)
   local pieces, size = {}, 0
   while true do
     local stop = self.block:find("\n", self.at, true)
@@ -49,10 +48,23 @@ function Lines:next()
       break
     end
   end
-  self.number, self.offset, self.next_offset = self.number + 1, self.next_offset, self.next_offset + size + 1
-  local line = table.concat(pieces)
+  return table.concat(pieces)
+end
+
+--- The next line, without its end (LF or CRLF) and, of the first one, a byte order mark; nil at the end, and why where
+--- that is not the file's.
+---@return string? line, string? why
+function Lines:next()
+  local stop, line, why = self.block:find("\n", self.at, true), nil, nil
+  if stop then
+    line, self.at = self.block:sub(self.at, stop - 1), stop + 1
+  else
+    line, why = read_on(self)
+    if not line then return nil, why end
+  end
+  self.number, self.offset, self.next_offset = self.number + 1, self.next_offset, self.next_offset + #line + 1
   if self.number == 1 then line = line:gsub("^\239\187\191", "") end
-  return line:sub(-1) == "\r" and line:sub(1, -2) or line
+  return line:byte(-1) == RETURN and line:sub(1, -2) or line
 end
 
 function Lines:close()

@@ -235,6 +235,7 @@ end
 
 --- What is ours of the options; all others go to the server.
 local function own_options(kind, options)
+  if next(options) == nil then return {} end
   local own = { mime = options.mime, check = options.check, format = options.format }
   options.mime, options.check = nil, nil
   if own.mime ~= nil and not types.is_type(own.mime) then
@@ -269,9 +270,10 @@ local function from_text(self, source, opts)
     return invalid(self,
       "a path or URL cannot hold a NUL byte (if these are the bytes themselves, pass { bytes = ... })")
   end
-  local scheme = (source:match "^(%a[%w+.-]+):" or ""):lower()
-  if scheme == "data" or scheme == "file" or source:find "^%a[%w+.-]+://" then
-    return from_url(self, scheme, source, opts)
+  local scheme, is_url = source:match "^(%a[%w+.-]+):(/?/?)"
+  if scheme then
+    scheme = scheme:lower()
+    if scheme == "data" or scheme == "file" or is_url == "//" then return from_url(self, scheme, source, opts) end
   end
   self.path, self.filename = source, (source:gsub("^.*/", "")) -- in linear time, however long a text comes as a path
   from_media(self, "'" .. source .. "'", source, opts)
