@@ -298,6 +298,20 @@ describe("lmm batch", function()
     assert.equal(30, #records())
   end)
 
+  it("leaves a server out that refuses the key, and says so once, as long as another takes it", function()
+    local input = file("in.jsonl", rows(30))
+    local strict = assert(mock.start { delay = 0, api_key = "right-key-123" })
+    local run = batch { input, "--url", strict.url, "--url", server.url, "-m", "mock" }
+    assert.same({ 0, 30, 0 }, { run.status, #records(), #failed() })
+    assert.matches("^lmm: [^\n]* 401 from " .. strict.url:gsub("%p", "%%%0")
+      .. "[^\n]*: it is left out while others answer\n$", run.err)
+    clean()
+    complained(batch { file("in.jsonl", rows(30)), "--url", strict.url, "--url", strict.url, "-m", "mock" }, 1,
+      "^lmm: no server answers: [^\n]* 401 [^\n;]*; [^\n]* 401 [^\n]*\n$")
+    strict.stop()
+    assert.same({ 0, 0 }, { #records(), #failed() })
+  end)
+
   it("ends when more rows failed than --max-errors", function()
     local lines = {}
     for i = 1, 40 do

@@ -222,6 +222,33 @@ describe("a pool", function()
     assert.same({ a = 1, b = 0 }, counts(servers))
   end)
 
+  it("leaves a server alone that refuses its key, but for a key of the call's own", function()
+    local wrong = { status = 401, body = "" }
+    local servers = { a = server(M, wrong), b = server(M, fake.whole "b") }
+    local client = connect(servers, { retry = false })
+    local own = { headers = { Authorization = "Bearer of-the-call" } }
+    assert.matches("^HTTP 401 from http://a/v1", (select(2, client:chat(QUESTION, own))))
+    assert.same({ true, a = 1, b = 0 }, { client:servers()[1].alive, a = counts(servers).a, b = counts(servers).b })
+    for _ = 1, 4 do assert.equal("b", assert(client:chat(QUESTION)).text) end
+    assert.same({ a = 2, b = 4 }, counts(servers))
+    assert.same({ false, 401 }, { client:servers()[1].alive, client:servers()[1].last_error.status })
+  end)
+
+  it("ends with each one's refusal where all refuse the key, and waits for one that may come back", function()
+    local wrong = { status = 401, body = "" }
+    local client = connect({ a = server(M, wrong), b = server(M, wrong) }, { retry = false })
+    for _ = 1, 2 do
+      local _, message, err = client:chat(QUESTION)
+      assert.matches("^no server answers: HTTP 401 from http://a/v1[^;]*; HTTP 401 from http://b/v1", message)
+      assert.same({ "http", 401, false }, { err.kind, err.status, err.retryable or false })
+    end
+    for _, order in ipairs { { REFUSED, wrong }, { wrong, REFUSED } } do
+      client = connect({ a = server(M, order[1]), b = server(M, order[2]) }, { retry = false })
+      local _, _, err = client:chat(QUESTION)
+      assert.same({ "connect", true }, { err.kind, err.retryable })
+    end
+  end)
+
   it("waits and goes round again where all have failed", function()
     local servers = { a = server(M, BUSY, fake.whole "a"), b = server(M, BUSY) }
     local before = fake.loop:now()

@@ -123,10 +123,33 @@ local function describe(state)
   return table.concat(words, ", ")
 end
 
+--- Says of each server that refuses the key that it is left out, once, as long as another one takes it: where none
+--- does, the run ends with that.
+---@param client lmm.Client?
+---@param told table<string, true>  by URL
+local function note_refused(client, told, clear)
+  local states = client and client.pool and client:servers() or {}
+  local refused = {}
+  for _, state in ipairs(states) do
+    if not state.alive and state.last_error.status == 401 then refused[#refused + 1] = state end
+  end
+  if #refused == #states then return end
+  for _, state in ipairs(refused) do
+    if not told[state.url] then
+      told[state.url] = true
+      clear()
+      console.note("lmm: %s: it is left out while others answer", state.last_error.message)
+    end
+  end
+end
+
 --- Gives `lmm.Progress` to whoever looks at standard error.
-local function new_reporter()
-  local line, told = require "lmm.cli.progress".new(), 0
+---@param client lmm.Client?  of the run's servers
+local function new_reporter(client)
+  local line, told, refused = require "lmm.cli.progress".new(), 0, {}
+  local function clear() line:clear() end
   local function report(state)
+    note_refused(client, refused, clear)
     if line.width then
       line:show(state.seconds, describe(state))
     elseif state.seconds - told >= NOTE_INTERVAL then
@@ -134,7 +157,7 @@ local function new_reporter()
       console.note("lmm: %s", describe(state))
     end
   end
-  return report, function() line:clear() end
+  return report, clear
 end
 
 -- ---- the run -----------------------------------------------------------------------------------------------------
@@ -245,7 +268,7 @@ function batch.answer(args)
   check(args)
   local uv, bulk = require "luv", require "lmm.bulk"
   local client = not args.serve and require "lmm".connect(client_options(args)) or nil
-  local report, clear = new_reporter()
+  local report, clear = new_reporter(client)
   local run, problem
   local close_state = signals.listen(uv, { "sigusr1", "sigxfsz" }, function(name) -- while the rows are read, too
     if name == "sigxfsz" then return end -- the write beyond the largest size of a file fails, and says so

@@ -206,6 +206,11 @@ local function lacks_model(call, err)
   return err.kind == "http" and err.status == 404 and call.model ~= nil
 end
 
+--- Whether a server has refused the key that the pool has for it; a call may have another one.
+local function is_refused(call, err)
+  return pool_servers.refuses_key(err) and next(call.given.headers) == nil
+end
+
 --- An attempt is over.
 ---@param err lmm.Error?  that ended it
 function Pool:release(call, err)
@@ -214,19 +219,19 @@ function Pool:release(call, err)
   call.server = nil
   if server.calls[call] then server.running, server.calls[call] = server.running - 1, nil end
   if not err then return end
-  server:note_failure(err)
+  server:note_failure(err, is_refused(call, err))
   if lacks_model(call, err) then server.client.listed = nil end
   return server
 end
 
 --- An attempt has failed: whether the call goes on to another server as if it had not been made, since the server is
---- down, or does not have the model.
+--- down, refuses its key, or does not have the model.
 ---@return boolean
 function Pool:passes_over(call, err)
   local server = self:release(call, err)
   if not server then return false end
   call.passed[server] = err
-  return (pool_servers.is_down(err) or lacks_model(call, err)) and self:has_other(call)
+  return (pool_servers.is_down(err) or is_refused(call, err) or lacks_model(call, err)) and self:has_other(call)
 end
 
 -- ---- errors
@@ -271,21 +276,21 @@ function Pool:nowhere(call)
     retryable = down ~= nil, attempts = call.attempts, elapsed = call.loop:now() - call.started })
 end
 
---- The error to end with: where all servers that could be asked are down, or do not take the request, one that names
---- each.
+--- The error to end with: where all servers that could be asked are down, refuse their keys, or do not take the
+--- request, one that names each.
 ---@param err lmm.Error  the last one
 ---@return lmm.Error
 function Pool:error(call, err)
-  local count, refused = 0, nil
+  local count, refused, down = 0, nil, nil
   for _, problem in pairs(call.passed) do
-    local is_refusal = problem.kind == "invalid"
-    if not is_refusal and not pool_servers.is_down(problem) then return err end
-    refused = is_refusal and problem or refused
+    local is_refusal, is_down = problem.kind == "invalid", pool_servers.is_down(problem)
+    if not is_refusal and not is_down and not is_refused(call, problem) then return err end
+    refused, down = is_refusal and problem or refused, is_down and problem or down
     count = count + 1
   end
   if count < 2 or self:has_other(call) then return err end
   local fields = {}
-  for name, value in pairs(err) do fields[name] = value end
+  for name, value in pairs(is_refused(call, err) and down or err) do fields[name] = value end -- one may come back
   fields.hint = nil
   return self:sentence(self:beginning(call, count, refused), call.passed, fields)
 end

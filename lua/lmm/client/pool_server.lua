@@ -40,6 +40,12 @@ function pool_server.is_down(err)
     or err.kind == "http" and (err.status == 502 or err.status == 503)
 end
 
+--- Whether this error means that the server does not take the key that it got.
+---@param err lmm.Error
+function pool_server.refuses_key(err)
+  return err.kind == "http" and err.status == 401
+end
+
 --- Whether it is the server's fault, not the request's.
 local function is_fault(err)
   return pool_server.is_down(err) or err.kind == "truncated" or err.kind == "protocol"
@@ -53,11 +59,11 @@ end
 
 --- An attempt has failed.
 ---@param err lmm.Error
----@param is_silent boolean?  not even its list came in time
-function Server:note_failure(err, is_silent)
-  if is_silent or is_fault(err) then
+---@param is_out boolean?  not even its list came in time, or it refuses the pool's key for it
+function Server:note_failure(err, is_out)
+  if is_out or is_fault(err) then
     self.failures, self.last_error = self.failures + 1, err
-    if is_silent or pool_server.is_down(err) or self.failures >= MANY_FAILURES then
+    if is_out or pool_server.is_down(err) or self.failures >= MANY_FAILURES then
       self:leave_alone()
       self.client.listed = nil -- when it comes back it may have other models
     end
