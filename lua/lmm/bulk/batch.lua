@@ -115,6 +115,8 @@ end
 ---@return { done: integer, failed: integer, rows: integer?, shard: string?, is_running: boolean, start: table? }?
 ---@return lmm.Error? err
 function batch.status(output)
+  local misnamed = paths.problem(output)
+  if misnamed then return nil, errors.new { kind = "invalid", message = misnamed } end
   local run_path = paths.run(output)
   local header, start = journals.read_run(run_path)
   if not header then return nil, journals.unknown(output) end

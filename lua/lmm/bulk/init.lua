@@ -14,7 +14,7 @@ local bulk = {}
 ---@class lmm.MapOptions
 ---@field client lmm.Client?     that `fn` gets
 ---@field url string|(string|lmm.PoolEntry)[]|nil  where no client is given: one is made that leaves refusals to the run
----@field output string?         the file of results, OUT.jsonl; beside it OUT.errors.jsonl and OUT.run
+---@field output string?         the file of results, OUT.jsonl, which ends so; beside it OUT.errors.jsonl and OUT.run
 ---@field concurrency integer?   rows at a time; finds itself unless given
 ---@field rate number?           rows that are begun in a second, at most
 ---@field max_tokens_per_minute number?  of prompts and answers, as the server counts them in what `fn` returns

@@ -214,7 +214,8 @@ end
 function journal.open(path, description, opts)
   local self = setmetatable({ path = path, errors_path = paths.errors(path), run_path = paths.run(path), done = 0,
     failed = 0, retries = opts.retry_errors or false, force = opts.force or false, dropped = {} }, Journal)
-  if paths.is_errors(path) then return fail("'%s' is the name of a file of errors: name another output", path) end
+  local misnamed = paths.problem(path)
+  if misnamed then return fail("%s", misnamed) end
   local is_new
   local ok, err = check_run(self, description, opts.force) -- before a file is made
   if ok then ok, err = open_file(self, "run", self.run_path) end

@@ -231,6 +231,8 @@ end
 ---@param path string
 ---@return { lines: integer, missing: integer, first_missing: integer[], failed: integer }? merged, lmm.Error? err
 function merge.merge(files, path)
+  local misnamed = paths.problem(path)
+  if misnamed then return fail("%s", misnamed) end
   local outputs, is_named = {}, false -- a pattern finds what an earlier merge has written, too
   for _, file in ipairs(files) do
     is_named = is_named or file == path
@@ -244,7 +246,6 @@ function merge.merge(files, path)
     return fail("'%s' is the file to write, and no other one is named to merge", path)
   end
   if #outputs == 0 then return fail "there is no file of results to merge" end
-  if paths.is_errors(path) then return fail("'%s' is the name of a file of errors: name another output", path) end
   local kind = core().kind(path)
   if kind and kind ~= "file" then return fail("cannot write '%s': it is a %s, not a file", path, kind) end
   if not may_be_replaced(path) then

@@ -13,6 +13,17 @@ function paths.run(path) return base(path) .. ".run" end
 
 function paths.is_errors(path) return path:find "%.errors%.jsonl$" ~= nil end
 
+--- What is wrong with the name of an output; nil where nothing is, or where it is the name of what is no file. Two
+--- outputs share nothing that stands beside them, as o and o.jsonl would.
+---@return string?
+function paths.problem(path)
+  local kind = require("lmm.version").check("lmm.files").kind(path)
+  if kind and kind ~= "file" then return nil end
+  if paths.is_errors(path) then return ("'%s' is the name of a file of errors: name another output"):format(path) end
+  if path:find "%.jsonl$" then return nil end
+  return ("the name of an output ends in .jsonl, and that of '%s' does not: name another output"):format(path)
+end
+
 local function first_line(path)
   local file = io.open(path, "rb")
   local line = file and file:read "*l"
