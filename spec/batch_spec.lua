@@ -168,6 +168,27 @@ describe("lmm batch", function()
     for _, record in ipairs(records()) do assert.matches(DIGEST, text_of(record)) end
   end)
 
+  it("expands ~ and braces of a pattern in quotes as a shell would have without them", function()
+    for _, name in ipairs { "b.png", "a.jpg", "d{1,2}.jpg", "e.gif" } do
+      os.execute(("cp %s '%s'"):format(PICTURE, file(name)))
+    end
+    for pattern, names in pairs {
+      ["~/*.{png,gif,webp,jp{e,}g}"] = "b.png e.gif a.jpg d{1,2}.jpg", [file "{a,e}.*"] = "a.jpg e.gif",
+      [file "d{1,2}.*"] = "d{1,2}.jpg", [file "{b}.png"] = false, [file "x.{png,gif}"] = false,
+    } do
+      os.execute("rm -f " .. file "out.*")
+      local run = batch({ "--prompt", "{image}", "--images", pattern }, { HOME = folder })
+      if names then
+        answered(run)
+        local found = {}
+        for i, record in ipairs(records()) do found[i] = text_of(record):match "question: .*/(.*)$" end
+        assert.equal(names, table.concat(found, " "))
+      else
+        complained(run, 1, "matches no file")
+      end
+    end
+  end)
+
   it("takes names of files in whatever bytes, and refuses only a row that would send what is not UTF-8", function()
     local latin = file("\228.jsonl", '{"n":"1"}\n')
     for _ = 1, 2 do answered(batch { latin, "--prompt", "{n}" }) end

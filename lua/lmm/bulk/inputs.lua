@@ -68,27 +68,39 @@ function Glob:close()
   self.pipe:close()
 end
 
-local function exists(path)
-  local file = io.open(path, "rb")
-  if file then file:close() end
-  return file ~= nil
+--- Adds the patterns that one with braces stands for, as in "*.{jpg,png}", each once.
+---@param list table  of patterns, which are its keys, too
+local function add_patterns(list, pattern)
+  local before, words, after = pattern:match "^(.-){([^{}]*,[^{}]*)}(.*)$"
+  for word in (before and words .. "," or ""):gmatch "([^,]*)," do add_patterns(list, before .. word .. after) end
+  if before or list[pattern] then return list end
+  list[pattern], list[#list + 1] = true, pattern
+  return list
 end
 
---- The files that a pattern of the shell's matches, in the order of their names' bytes. It stands where the shell
---- expands nothing but * ? [...].
+--- Has the shell give the files that patterns match, each one's in the order of their names' bytes. They stand where it
+--- expands nothing but * ? [...]; what it gives back as it was is a file, or nothing.
+local GLOB = [[exec env LC_ALL=C sh -c 'IFS=; for p; do set -- $p; if [ "$1" != "$p" ] || [ -e "$1" ]; then
+  printf "%s\0" "$@"; fi; done' sh]]
+
+local function open_patterns(patterns)
+  local words = { GLOB }
+  for _, pattern in ipairs(patterns) do words[#words + 1] = texts.quote(pattern) end
+  local pipe = assert(io.popen(table.concat(words, " "), "r"))
+  return setmetatable({ pipe = pipe, block = "", at = 1, count = 0 }, Glob)
+end
+
+--- The files that a pattern of the shell's matches. In quotes the shell has expanded nothing of it, so ~ and braces are
+--- expanded here, but for braces that are a file's own.
 local function open_glob(pattern)
-  local word = texts.quote(pattern)
-  local function open()
-    local pipe = assert(io.popen([[exec env LC_ALL=C sh -c 'IFS=; printf "%s\0" $1' sh ]] .. word, "r"))
-    return setmetatable({ pipe = pipe, block = "", at = 1, count = 0 }, Glob)
+  local path = pattern:gsub("^~%f[/%z]", { ["~"] = os.getenv "HOME" })
+  for _, patterns in ipairs { { path }, add_patterns({}, path) } do
+    local first = open_patterns(patterns)
+    local is_there = first:next()
+    first:close()
+    if is_there then return open_patterns(patterns) end
   end
-  local first = open()
-  local record = first:next()
-  first:close()
-  if not record or record.image == as_file(pattern) and not exists(record.image) then
-    return nil, invalid("'%s' matches no file", pattern)
-  end
-  return open()
+  return nil, invalid("'%s' matches no file", pattern)
 end
 
 --- The paths that a pattern matches.

@@ -17,7 +17,7 @@ local images = {}
 --- The paths that an entry stands for.
 ---@return string[]? paths, lmm.Error? err
 local function expand(text)
-  local is_pattern = text:find "[*?%[]" and not text:find "^%a[%w+.-]+:" and not paths.exists(text)
+  local is_pattern = (text:find "[*?%[{]" or text:find "^~/") and not text:find "^%a[%w+.-]+:" and not paths.exists(text)
   if not is_pattern then return { text } end
   return bulk.glob(text)
 end
