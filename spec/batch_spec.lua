@@ -553,6 +553,10 @@ describe("lmm batch refuses", function()
     refuses({ folder }, 1, "cannot read the rows: .*Is a directory")
     complained(program.shell("cat /dev/null | " .. program.command { "batch", "/dev/stdin", "-o", OUT }
       .. " >$out 2>$err; echo $? >$status"), 2, "/dev/stdin is a pipe, and rows are read twice: write them to a file")
+    for _, words in ipairs { { "-" }, { "--prompt", "q", "--image-list", "-" }, { "--prompt", "q", "--csv", "-" } } do
+      refuses(words, 2, "the standard input can be read once, and rows are read whenever the run goes on: write them "
+        .. "to a file %(./%- is one called %-%)")
+    end
     refuses({ file("empty.jsonl", "\n\n") }, 1, "there are no rows in")
     refuses({ "--prompt", "x", "--images", file "*.none" }, 1, "'.*%*.none' matches no file")
     refuses({ "--prompt", "x", "--images", "http://127.0.0.1/x.jpg" }, 1, "'http.*x.jpg' matches no file")

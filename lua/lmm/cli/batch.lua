@@ -192,7 +192,10 @@ local function check(args)
   end
   if args.prompt and args.request then console.misuse "--prompt and --request both make the request: give one" end
   for _, path in ipairs { args.words[1] or args.image_list or args.csv } do
-    if console.is_fifo(path) then
+    if path == "-" then
+      console.misuse("the standard input can be read once, and rows are read whenever the run goes on: write them to a "
+        .. "file (./- is one called -)")
+    elseif console.is_fifo(path) then
       console.misuse("%s is a pipe, and rows are read twice: write them to a file", path)
     end
   end
