@@ -115,6 +115,24 @@ describe("lmm batch", function()
     assert.same({ "130\n", "" }, { run.out, process.read(file "out.jsonl") .. process.read(file "out.errors.jsonl") })
   end)
 
+  local does_hook = rawget(_G, "jit") and pending or it -- LuaJIT calls no hook in what it has compiled
+  does_hook("ends at the second signal a function of --request that does not, and that row is run again", function()
+    write_rows(3, 0)
+    local request = file "request.lua"
+    process.write(request, [[return function(row)
+      while row.custom_id == "r2" do io.stderr:write "endless\n" while true do end end
+      return row.body
+    end]])
+    local run = with_server(([[
+      batch; said endless true; kill -INT $batch; said finishing true; kill -INT $batch; ended
+      echo 'return function(row) return row.body end' >%s; batch_command="$batch_command --force"
+      batch; ended]]):format(quote(request)), { "--request", request, "--concurrency", "1" })
+    assert.equal("130 0\n", run.out)
+    assert.matches("stopped after 1 rows; the same command goes on\n$", run.err)
+    assert.equal("", process.read(file "out.errors.jsonl"))
+    check_once(3, 3)
+  end)
+
   it("is not ended by SIGUSR1 while it reads the rows", function()
     write_rows(3, 0)
     process.write(file "asked.lua", [[

@@ -154,10 +154,12 @@ end
 --- Asks what a function makes of a record: a chat request, in which parts may stand.
 ---@param build fun(record: any): table?, string?
 ---@param fields table  of every request, where it has none of its own
+---@param call fun(fn: function, ...): boolean, any, any  as pcall; raises nothing either
 ---@return fun(record: any, client: lmm.Client, journal: lmm.Journal)
-function ask.of_builder(build, fields)
+function ask.of_builder(build, fields, call)
   return function(record, client, journal)
-    local ok, made, why = pcall(build, record)
+    local ok, made, why = call(build, record)
+    if not ok and errors.is(made) and made.kind == "cancelled" then return errors.public(nil, made) end
     if not ok then return fail("the request cannot be made: %s", results.message(made)) end
     if type(made) ~= "table" then
       why = why and results.message(why) or "a table expected, got " .. type(made)

@@ -146,7 +146,7 @@ end
 
 --- Finds the form of the rows.
 ---@param opts { input: string?, images: string?, image_list: string?, csv: string?, prompt: string?, request: string?,
---- system: string?, fields: table?, model: string? }
+--- system: string?, fields: table?, model: string?, call: function? }
 ---@return lmm.BatchInput? input, lmm.Error? err
 function inputs.find(opts)
   local fields, input = {}, {}
@@ -165,11 +165,11 @@ function inputs.find(opts)
     local builder
     builder, err = load_builder(opts.request)
     if not builder then return nil, err end
-    input.fn = ask.of_builder(builder, fields)
+    input.fn = ask.of_builder(builder, fields, opts.call or pcall)
   elseif opts.prompt then
     err = columns and check_columns(opts.prompt, columns, opts.csv and "the table" or "a list of pictures")
     if err then return nil, err end
-    input.fn = ask.of_builder(ask.prompter(opts.prompt, opts.system), fields)
+    input.fn = ask.of_builder(ask.prompter(opts.prompt, opts.system), fields, pcall)
     local named = ask.columns(opts.prompt)
     input.check = function(record) return ask.misfit(named, record) end
   else

@@ -206,6 +206,21 @@ local function check(args)
   check_serve(args)
 end
 
+--- Calls the function of --request, which may not end: then the second signal ends it.
+---@param is_cut fun(): boolean  whether that has come
+local function caller(uv, is_cut)
+  local function unhook(...)
+    debug.sethook()
+    return ...
+  end
+  return function(fn, ...)
+    signals.hook(uv, function()
+      if is_cut() then error(require "lmm.errors".new { kind = "cancelled", message = "the run was cut off" }, 0) end
+    end)
+    return unhook(pcall(fn, ...))
+  end
+end
+
 local function options_of(args, client, on_progress)
   local fields = {}
   for _, given in ipairs(args.param) do fields[given.name] = given.value end
@@ -278,7 +293,9 @@ function batch.answer(args)
     clear()
     console.note("lmm: %s", describe(run:state()))
   end)
-  run, problem = bulk.prepare(options_of(args, client, report))
+  local options, signal, is_cut = options_of(args, client, report), nil, false
+  options.call = caller(uv, function() return is_cut end)
+  run, problem = bulk.prepare(options)
   if not run then
     close_state()
     return nil, problem.message, problem
@@ -293,9 +310,9 @@ function batch.answer(args)
     console.note("lmm: %d rows at a time, not %d: the process may have no more files open (ulimit -n)", limit,
       args.concurrency)
   end
-  local signal
   local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if signal then
+      is_cut = true
       if run.client then run.client:close() end -- none yet while the server of --serve loads
       if server then server:kill() end
     else

@@ -163,15 +163,11 @@ local function run_plan(plan, page, args, state, line)
   })
 end
 
-local HOOKED = 1000000 -- instructions of a grid's functions between looks at signals
-
---- Has signals looked for while the file or one of its functions runs, which may not end: it is cut off as Ctrl-C would
---- cut off any program of Lua's. LuaJIT calls no hook in what it has compiled.
+--- Has the file, or one of its functions, cut off by a signal as Ctrl-C would cut off any program of Lua's.
 local function hook(uv, state)
-  debug.sethook(function()
-    uv.run "nowait"
+  signals.hook(uv, function()
     if state.signal and not state.plan or state.is_cut then error("interrupted!", 0) end
-  end, "", HOOKED)
+  end)
 end
 
 --- Listens for what ends a run: once, and what runs is finished; twice, and it is cut off.

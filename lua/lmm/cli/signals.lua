@@ -21,6 +21,18 @@ function signals.listen(uv, names, on_signal)
   end
 end
 
+local HOOKED = 1000000 -- instructions of a function of the user's between looks at signals
+
+--- Has signals looked for while functions of the user's run in this coroutine, and in those that it makes, which may not
+--- end: `look` may raise. LuaJIT calls no hook in what it has compiled.
+---@param look fun()
+function signals.hook(uv, look)
+  debug.sethook(function()
+    uv.run "nowait"
+    look()
+  end, "", HOOKED)
+end
+
 --- Runs tasks and luv's loop until `is_done()`.
 ---@param look (fun())?  called each time that luv's loop was run
 function signals.run_until(uv, is_done, look)
