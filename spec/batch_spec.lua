@@ -290,6 +290,13 @@ describe("lmm batch", function()
         .. "%(ulimit %-n%)\n$" or "^$", run.err)
       assert.equal(60, #records())
     end
+    for _, most in ipairs { 10, 12, 20 } do
+      clean()
+      local run = program.shell(("(ulimit -n %d; %s) >$out 2>$err; echo $? >$status"):format(most, program.command {
+        "batch", "--prompt", "q", "--image-list", file("list.txt", PICTURE), "-o", OUT }))
+      complained(run, 1, "^lmm: the process may have %d+ more files open, and lmm batch needs 24: raise the limit "
+        .. "%(ulimit %-n 64%), and the same command goes on\n$")
+    end
     local none_left = [[table.insert(package.searchers or package.loaders, 1,
       function(name)
         local file = name == 'lmm.bulk'

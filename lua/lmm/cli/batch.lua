@@ -282,8 +282,18 @@ local function conclude(args, total, summary, message, err)
   return nil, table.concat(said, "; ")
 end
 
+local LEAST_FILES = 24 -- that a run of one row opens; with fewer, libuv ends the process
+
+local function check_files()
+  local room = require("lmm.version").check("lmm.files").room()
+  if room >= LEAST_FILES then return end
+  console.fail("the process may have %d more files open, and lmm batch needs %d: raise the limit (ulimit -n 64), and the "
+    .. "same command goes on", room, LEAST_FILES)
+end
+
 function batch.answer(args)
   check(args)
+  check_files()
   local uv, bulk = require "luv", require "lmm.bulk"
   local client = not args.serve and require "lmm".connect(client_options(args)) or nil
   local report, clear = new_reporter(client)
