@@ -377,6 +377,11 @@ describe("a grid file", function()
       "grid.lua: lmm.connect prices of 'm': { input =, output = } expected, got number$" },
     { "with settings that are none", "return { prompts = 'x', settings = { 'a' } }",
       "grid.lua: settings: number 1 is no table" },
+    { "with two settings of one name",
+      "return { prompts = 'x', settings = { { name = 'hot', top_p = 1 }, {}, { name = 'hot', top_p = 0 } } }",
+      "grid.lua: settings: numbers 1 and 3 are both called 'hot': give each a name of its own$" },
+    { "with the same setting twice", "return { prompts = 'x', settings = { temperature = { 0, 1, 0 } } }",
+      "grid.lua: settings: numbers 1 and 3 are both called 'temperature 0': give each a name of its own$" },
     { "with half a repeat", "return { prompts = 'x', repeats = 0.5 }", "repeats is a whole number" },
     { "with a threshold that no score reaches", "return { prompts = 'x', threshold = 2 }",
       "grid.lua: threshold is a score from 0 to 1, not 2" },
@@ -411,6 +416,17 @@ describe("a grid file", function()
     assert.matches("grid.lua:2: attempt to index", texts()[2])
   end)
 
+  it("with a prompt function of which an item is none: its cells say which", function()
+    local path = file("grid.lua", [[local lmm = require "lmm"
+      return { prompts = { good = function() return { "a", { type = "text", text = "b" } } end,
+        number = function() return { "a", 7 } end, other = function() return { "a", {} } end } }]])
+    program.run { "grid", path, "-o", PAGE }
+    local told = table.concat(texts(), "\n")
+    assert.matches("the function of 'number' returns a list of which item 2 is 7, no text and no part", told)
+    assert.matches("the function of 'other' returns a list of which item 2 is a table, no text and no part", told)
+    assert.matches("question: a.*b", told)
+  end)
+
   it("is not written over, nor is one file by two outputs", function()
     local text = "return { prompts = 'x' }"
     local path = file("grid.lua", text)
@@ -425,6 +441,12 @@ describe("a grid file", function()
   it("that is not there", function()
     complained(program.run { "grid", file "none.lua" }, 1, "cannot read the grid: .*No such file")
     complained(program.run { "grid" }, 2, "give a file GRID.lua, or %-%-prompt TEXT")
+    for _, values in ipairs { "0,,1", ",0", "0,", "" } do
+      local run = program.run { "grid", "--prompt", "x", "--set", "temperature=" .. values, "-o", PAGE }
+      assert.equal(2, run.status)
+      assert.matches(values == "" and "takes name=value,value, not 'temperature='" or
+        "a value of '%-%-set temperature=" .. values .. '\' is empty: "" is the empty text', run.err)
+    end
     complained(program.run { "grid", "--prompt", "x", "-o", "/proc/none/x.html" }, 1, "cannot make the folder")
   end)
 end)

@@ -49,6 +49,7 @@ local function set(word)
   end
   local values = {}
   for piece in (text .. ","):gmatch "([^,]*)," do
+    if piece == "" then return nil, ("a value of '--set %s' is empty: \"\" is the empty text"):format(word) end
     local value, problem = json.decode(piece)
     if problem then value = piece end
     values[#values + 1] = value

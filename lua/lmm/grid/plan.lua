@@ -244,6 +244,10 @@ local function content_of(self, cell)
     if type(made) == "table" and made[1] ~= nil then
       local content, words = {}, {}
       for i, item in ipairs(made) do
+        if not (type(item) == "string" or parts.is(item) or type(item) == "table" and item.type) then
+          return nil, ("the function of '%s' returns a list of which item %d is %s, no text and no part"):format(
+            cell.prompt.name, i, texts.shown(item))
+        end
         content[i] = type(item) == "string" and { type = "text", text = item } or item
         words[i] = type(item) == "string" and item or parts.is(item) and ("(%s)"):format(item.kind) or "(...)"
       end

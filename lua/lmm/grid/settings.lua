@@ -42,7 +42,7 @@ end
 ---@return { name: string, fields: table }[]? found, lmm.Error? err
 function settings.find(given)
   local list = given and (given[1] ~= nil and given or product(given)) or { {} }
-  local found = {}
+  local found, numbers = {}, {}
   for i, fields in ipairs(list) do
     if type(fields) ~= "table" or fields[1] ~= nil then
       return nil, errors.new { kind = "invalid",
@@ -56,7 +56,12 @@ function settings.find(given)
       end
       if key ~= "name" then copy[key] = value end
     end
-    found[i] = { name = name and tostring(name) or settings.describe(copy), fields = copy }
+    name = name and tostring(name) or settings.describe(copy)
+    if numbers[name] then
+      return nil, errors.new { kind = "invalid", message = ("settings: numbers %d and %d are both called '%s': "
+        .. "give each a name of its own"):format(numbers[name], i, name) }
+    end
+    numbers[name], found[i] = i, { name = name, fields = copy }
   end
   return found
 end
