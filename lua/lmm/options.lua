@@ -1,5 +1,6 @@
 --- Tables of options: rows say which names there are and of what type; anything else raises.
 local errors = require "lmm.errors"
+local shown = require "lmm.text".shown
 
 local options = {}
 
@@ -62,6 +63,15 @@ end
 function options.check_seconds(what, seconds)
   if seconds and not (seconds > 0) then
     errors.misuse("%s must be more than 0 seconds, not %s", what, tostring(seconds))
+  end
+end
+
+--- Makes the check of a whole number: a value comes in, what it has to be goes out where it is not that.
+---@return fun(value): string|false
+function options.whole(least, most)
+  return function(value)
+    local fits = type(value) == "number" and value >= least and value <= most and value % 1 == 0
+    return not fits and ("a whole number from %d to %d, not %s"):format(least, most, shown(value))
   end
 end
 

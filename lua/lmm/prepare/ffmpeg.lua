@@ -5,6 +5,7 @@ local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
 local programs = require "lmm.prepare.programs"
 local texts = require "lmm.text"
+local whole = require "lmm.options".whole
 
 local ffmpeg = { film = {}, sound = {} }
 
@@ -93,19 +94,12 @@ local function new_job(plan, script, collect)
   return job
 end
 
-local function whole(most)
-  return function(value)
-    local fits = type(value) == "number" and value >= 1 and value <= most and value % 1 == 0
-    return not fits and ("a whole number from 1 to %d, not %s"):format(most, texts.shown(value))
-  end
-end
-
 -- ---- pictures of a film
 
 local NOT_OF_FILMS = { "max_pixels", "convert", "quality", "orient", "animated" }
 
 ffmpeg.film.decodes = {}
-ffmpeg.film.rows = { frames = whole(MOST_FRAMES), max_side = whole(100000) }
+ffmpeg.film.rows = { frames = whole(1, MOST_FRAMES), max_side = whole(1, 100000) }
 
 function ffmpeg.film.check(wanted, where, options)
   if not wanted.frames then errors.misuse("%s: max_side goes with frames, the number of pictures", where) end

@@ -4,6 +4,7 @@ local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
 local shown = require "lmm.text".shown
 local version = require "lmm.version"
+local whole = require "lmm.options".whole
 
 local pictures = {}
 
@@ -24,13 +25,6 @@ local becomes = {
 }
 
 local animations = { ["image/gif"] = true, ["image/webp"] = true }
-
-local function whole(least, most)
-  return function(value)
-    local fits = type(value) == "number" and value >= least and value <= most and value % 1 == 0
-    return not fits and ("a whole number from %d to %d, not %s"):format(least, most, shown(value))
-  end
-end
 
 local function flag(value)
   return type(value) ~= "boolean" and ("true or false, not %s"):format(shown(value))
