@@ -138,7 +138,10 @@ function failures.of_picture(plan, failure)
 end
 
 --- What ffmpeg says of what it found in the file, or of what it was not given.
-local function of_ffmpeg(plan, text, limits)
+local function of_ffmpeg(plan, status, text, limits)
+  if status == 3 or text:find "Stream map '0:[av]:0' matches no streams" then
+    return invalid("%s has no %s", plan.name, plan.options.frames and "pictures" or "sound")
+  end
   local width, height = text:match "Picture size (%d+)x(%d+) exceeds specified max pixel count"
   if width then
     return invalid("%s has pictures of %s x %s pixels, and no more than 100 million are decoded: shrink it first",
@@ -151,25 +154,33 @@ local function of_ffmpeg(plan, text, limits)
   return invalid("ffmpeg cannot read %s: %s", plan.name, texts.line((last:gsub("^file:.-: ", ""))))
 end
 
---- What a script around ffmpeg says: its status, and what was written to standard error.
+--- What is said of each program where it is missing, how there is less for it to do, and what its words mean.
+local programs = {
+  ffmpeg = {
+    missing = "the programs ffmpeg and ffprobe are not installed (on Debian: apt install ffmpeg)",
+    lessen = "cut it first",
+    explain = of_ffmpeg,
+  },
+}
+
+--- What a script around a program says: its status, and what was written to standard error.
+---@param program string
 ---@param plan lmm.Plan
 ---@param status integer
 ---@param text string
 ---@param limits { seconds: number, memory: number, is_late: boolean }  memory: in bytes; is_late: its time is up
 ---@return lmm.Error
-function failures.of_program(plan, status, text, limits)
+function failures.of_program(program, plan, status, text, limits)
+  local words = programs[program]
   if status == 127 then
-    return invalid("%s cannot be prepared: the programs ffmpeg and ffprobe are not installed (on Debian: apt install "
-      .. "ffmpeg)", plan.name)
+    return invalid("%s cannot be prepared: %s", plan.name, words.missing)
   elseif status == 137 and not limits.is_late then
-    return invalid("ffmpeg was killed from outside while it read %s, as where memory runs out", plan.name)
+    return invalid("%s was killed from outside while it read %s, as where memory runs out", program, plan.name)
   elseif status == 137 then
-    return invalid("ffmpeg took more than %d seconds with %s, and was ended: cut it first", limits.seconds, plan.name)
+    return invalid("%s took more than %d seconds with %s, and was ended: %s", program, limits.seconds, plan.name,
+      words.lessen)
   end
-  if status == 3 or text:find "Stream map '0:[av]:0' matches no streams" then
-    return invalid("%s has no %s", plan.name, plan.options.frames and "pictures" or "sound")
-  end
-  return of_ffmpeg(plan, text, limits)
+  return words.explain(plan, status, text, limits)
 end
 
 failures.invalid = invalid

@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local errors = require "lmm.errors"
 local failures = require "lmm.prepare.failures"
+local jobs = require "lmm.prepare.jobs"
 local programs = require "lmm.prepare.programs"
 local texts = require "lmm.text"
 local whole = require "lmm.options".whole
@@ -11,13 +12,8 @@ local ffmpeg = { film = {}, sound = {} }
 
 local MOST_FRAMES = 1000
 
-local HAS_PROGRAMS = "command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || exit 127\n"
-
-local function too_much(plan, what, advice)
-  local most = programs.MOST
-  local told = most < 2 ^ 20 and ("%d bytes"):format(most) or ("%d MiB"):format(math.floor(most / 2 ^ 20))
-  return failures.invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
-end
+local BEGIN = "command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || exit 127\n"
+  .. "source=file:$source\n"
 
 -- Only files are opened, whatever a film says that belongs to it. Its pictures have no more pixels than what lmm.vips
 -- decodes.
@@ -25,74 +21,6 @@ local READ = "-v error -protocol_whitelist file -max_pixels 100000000"
 
 -- Each thread holds pictures of its own, and there may be as many threads as processors.
 local DECODE = READ .. " -nostdin -threads 2"
-
---- Writes bytes into a temporary file.
----@return string? name
-local function write_temporary(bytes)
-  local has_name, name = pcall(os.tmpname)
-  local file = has_name and io.open(name, "wb")
-  if not file then return nil end
-  local is_written = file:write(bytes)
-  if file:close() and is_written then return name end
-  os.remove(name)
-end
-
---- Starts a script that reads the source at "$source". Bytes are moved into the program's folder, with which they go.
-local function start(plan, script)
-  local path, name = plan.source.path, nil
-  local source = path and path:find "^/" and "source=" .. texts.quote("file:" .. path)
-    or path and 'source="file:$from/"' .. texts.quote(path)
-  if not path then
-    name = write_temporary(plan.source.bytes)
-    if not name then
-      return nil, failures.invalid("%s cannot be prepared: there is no place for a temporary file", plan.name)
-    end
-    source = ("mv %s source && source=file:source"):format(texts.quote(name))
-  end
-  local job, message = programs.start(source .. "\n" .. HAS_PROGRAMS .. script)
-  if job then return job end
-  if name then os.remove(name) end
-  return nil, failures.invalid("%s cannot be prepared: %s", plan.name, message)
-end
-
-local Job = {}
-Job.__index = Job
-
-local queue, first, last = setmetatable({}, { __mode = "v" }), 1, 0 -- what nobody has any more goes out of it
-
---- Starts what waits, as far as there is room; whoever asks for his own job has the next one begin.
-local function start_next()
-  while first <= last and programs.has_room() do
-    local job = queue[first]
-    queue[first], first = nil, first + 1
-    if job then job.job, job.err = start(job.plan, job.script) end
-  end
-end
-
-function Job:result()
-  start_next()
-  if self.err then return nil, self.err end
-  if not self.job then return false end
-  local status = self.job:status()
-  if not status then return false end
-  local result, err
-  if status == 0 then
-    result, err = self.collect(self.job)
-  else
-    err = failures.of_program(self.plan, status, self.job:take("err", 4096) or "",
-      { seconds = programs.LIMIT, memory = programs.MEMORY, is_late = self.job:is_late() })
-  end
-  self.job:close()
-  return result, err
-end
-
-local function new_job(plan, script, collect)
-  local job = setmetatable({ plan = plan, script = script, collect = collect }, Job)
-  last = last + 1
-  queue[last] = job
-  start_next()
-  return job
-end
 
 -- ---- pictures of a film
 
@@ -111,7 +39,7 @@ function ffmpeg.film.check(wanted, where, options)
 end
 
 -- The picture in the middle of each share is taken; where there are fewer than shares, the last one is repeated.
-local FRAMES = [[
+local FRAMES = BEGIN .. [[
 count=$(ffprobe %s -select_streams v:0 -count_packets -show_entries stream=nb_read_packets -of csv=p=0 "$source") \
   || exit 1
 count=${count%%%%[!0-9]*}
@@ -125,13 +53,13 @@ local SCALE = "scale='min(%d,iw)':'min(%d,ih)':force_original_aspect_ratio=decre
 function ffmpeg.film.start(plan)
   local count, side = plan.options.frames, plan.options.max_side
   local scale = side and SCALE:format(side, side) or ""
-  return new_job(plan, FRAMES:format(READ, DECODE, count, count, scale, count), function(job)
+  return jobs.new("ffmpeg", plan, FRAMES:format(READ, DECODE, count, count, scale, count), function(job)
     local frames, left = {}, programs.MOST
     for i = 1, count do
       frames[i] = job:take(("%04d.jpg"):format(i), left + 1)
       if (frames[i] or "") == "" then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
       left = left - #frames[i]
-      if left < 0 then return nil, too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
+      if left < 0 then return nil, jobs.too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
     end
     return { frames = frames }
   end)
@@ -169,15 +97,15 @@ ffmpeg.sound.rows = {
   end,
 }
 
-local SOUND = [[
+local SOUND = BEGIN .. [[
 ffmpeg %s -i "$source" -map 0:a:0 -map_metadata -1 %s -f %s -fs %d sound]]
 
 function ffmpeg.sound.start(plan)
   local format = plan.options.convert
-  return new_job(plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
+  return jobs.new("ffmpeg", plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
     local bytes = job:take("sound", programs.MOST)
     if (bytes or "") == "" then return nil, failures.invalid("ffmpeg made no sound of %s", plan.name) end
-    if #bytes == programs.MOST then return nil, too_much(plan, format, "cut it first") end
+    if #bytes == programs.MOST then return nil, jobs.too_much(plan, format, "cut it first") end
     return { bytes = bytes }
   end)
 end
