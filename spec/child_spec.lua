@@ -1,6 +1,7 @@
 -- A child process lives as long as its owner wants and never longer.
 
 local child = require "lmm.server.child"
+local process = require "spec.support.process"
 local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
@@ -9,24 +10,6 @@ local PROGRAM = "lmm.mock.server" -- it announces itself, and then waits for not
 -- The letter of a process's state in /proc, or nil where there is no such process.
 local function state(pid)
   return (shell.read("/proc/" .. pid .. "/stat") or ""):match "%) (%a)"
-end
-
--- Polls until `fn` gives a true value, for 10 s.
-local function wait_for(what, fn)
-  local deadline = os.time() + 10
-  while os.time() <= deadline do
-    local value = fn()
-    if value then return value end
-    os.execute "sleep 0.02"
-  end
-  error("waited in vain for " .. what, 2)
-end
-
-local function wait_gone(pid)
-  wait_for("the end of " .. pid, function()
-    local letter = state(pid)
-    return letter == nil or letter == "Z"
-  end)
 end
 
 local function start(words, opts)
@@ -85,7 +68,7 @@ describe("a child process", function()
     local pid = start().pid
     collectgarbage()
     collectgarbage()
-    wait_gone(pid)
+    process.wait_gone(pid)
   end)
 
   it("two at once are stopped in either order", function()
@@ -153,14 +136,14 @@ describe("a child process", function()
       local owner = shell.output(command):match "%d+"
       local holds = row[2]:find("hold", 1, true)
       local pid, holder
-      wait_for("the child", function()
+      process.wait_for("the child", function()
         local said = shell.read(base)
         pid, holder = said:match "child (%d+)", said:match "holder (%d+)"
         return pid and (holder or not holds)
       end)
       if row.kill then os.execute("kill -9 " .. owner) end
-      wait_gone(owner)
-      wait_gone(pid)
+      process.wait_gone(owner)
+      process.wait_gone(pid)
       if holder then
         assert(state(holder), "the holder has outlived them")
         os.execute("kill " .. holder)

@@ -3,32 +3,15 @@ local calling = require "spec.support.calling"
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
 
-local called, told = calling.whole, calling.told
+local called, told, sleep, wait = calling.whole, calling.told, calling.sleep, calling.wait
 
 local function now() return fake.loop:now() end
 
---- Waits as a tool may; gives whether it waited to the end.
-local function sleep(seconds)
-  local _, why = fake.loop:wait({}, now() + seconds)
-  return why == "timeout"
-end
-
---- A chat with the tool `wait`, which waits `s` seconds and gives its `name`; and what happened in which order.
+--- A chat with the tool `wait`, its network, and what happens in which order.
 local function waiting_chat(replies, opts, def)
   local chat, net = calling.chat(replies, opts)
-  local log = {}
-  def = def or {}
-  def.name = "wait"
-  chat:tool(def, function(args)
-    log[#log + 1] = "begin " .. args.name
-    local slept = sleep(args.s)
-    log[#log + 1] = (slept and "end " or "cancelled ") .. args.name
-    return args.name
-  end)
-  return chat, net, log
+  return chat, net, calling.add_wait(chat, def)
 end
-
-local function wait(name, seconds) return { "wait", { name = name, s = seconds } } end
 
 describe("tools run", function()
   it("several at once, and their results go back in the order of the calls", function()

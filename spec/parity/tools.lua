@@ -2,35 +2,19 @@
 local assert = require "luassert"
 local calling = require "spec.support.calling"
 local lmm = require "lmm"
-local loops = require "lmm.loop"
 local replies = require "spec.support.replies"
 
---- Waits as a tool may; false where it was cancelled.
-local function sleep(seconds)
-  local loop = loops.current()
-  local _, why = loop:wait({}, loop:now() + seconds)
-  return why == "timeout"
-end
+local sleep, wait = calling.sleep, calling.wait
 
 local function case(name, answers, more)
   more.name, more.replies = name, answers
   return more
 end
 
-local function wait(name, seconds) return { "wait", { name = name, s = seconds } } end
-
 --- A chat with a tool that waits; what it did, in order.
 local function waiting_chat(client, opts, def)
-  local chat, log = client:conversation(opts), {}
-  def = def or {}
-  def.name = "wait"
-  chat:tool(def, function(args)
-    log[#log + 1] = "begin " .. args.name
-    local slept = sleep(args.s)
-    log[#log + 1] = (slept and "end " or "cancelled ") .. args.name
-    return args.name
-  end)
-  return chat, log
+  local chat = client:conversation(opts)
+  return chat, calling.add_wait(chat, def)
 end
 
 local function joined(log) return table.concat(log, ", ") end

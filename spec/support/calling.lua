@@ -2,6 +2,7 @@
 --
 -- In:  calls, each { name, arguments, id? }; arguments are a table, or a text as it is.
 -- Out: replies.
+local loops = require "lmm.loop"
 local replies = require "spec.support.replies"
 
 local calling = {}
@@ -46,6 +47,32 @@ end
 function calling.chat(answers, opts)
   local net = require "spec.support.fake".net(answers)
   return net:connect({ retry = false }):conversation(opts), net
+end
+
+--- Waits as a tool may; gives whether it waited to the end.
+function calling.sleep(seconds)
+  local loop = loops.current()
+  local _, why = loop:wait({}, loop:now() + seconds)
+  return why == "timeout"
+end
+
+--- A call of the tool `wait`.
+function calling.wait(name, seconds) return { "wait", { name = name, s = seconds } } end
+
+--- Gives a chat the tool `wait`, which waits `s` seconds and gives its `name`.
+---@param def table?  more of its definition
+---@return string[] log  what happens, in order
+function calling.add_wait(chat, def)
+  local log = {}
+  def = def or {}
+  def.name = "wait"
+  chat:tool(def, function(args)
+    log[#log + 1] = "begin " .. args.name
+    local slept = calling.sleep(args.s)
+    log[#log + 1] = (slept and "end " or "cancelled ") .. args.name
+    return args.name
+  end)
+  return log
 end
 
 --- The contents of the tools' messages in a request, in order.
