@@ -17,8 +17,8 @@ local images = {}
 --- The paths that an entry stands for.
 ---@return string[]? paths, lmm.Error? err
 local function expand(text)
-  local is_pattern = (text:find "[*?%[{]" or text:find "^~/") and not text:find "^%a[%w+.-]+:" and not paths.exists(text)
-  if not is_pattern then return { text } end
+  local is_pattern = (text:find "[*?%[{]" or text:find "^~/") and not text:find "^%a[%w+.-]+:"
+  if not is_pattern or paths.exists(text) then return { text } end
   return bulk.glob(text)
 end
 
