@@ -1,10 +1,10 @@
---- Functions come in, one at a time, from whoever has them; each runs as a task, and no more at a time than that one
+--- Functions come in, one at a time, from whoever has them; each runs in a task, and no more at a time than that one
 --- lets go. gather and lmm.map are both this.
 local loops = require "lmm.loop"
 
 ---@class lmm.Work  what is to be run; `cell` wakes the one who runs it, when there may be something new to run
 ---@field next fun(self, running: integer): (fun(): any)|nil, number?  the next function; nil: none now. It is asked
---- again when a task has ended, and at the time it names. Where nothing runs and it names no time, all is done
+--- again when a function has ended, and at the time it names. Where nothing runs and it names no time, all is done
 ---@field ended fun(self, ...)  gets the four values that a function returned; not called for one that raised
 ---@field is_cancelled boolean?  set once those that run are cancelled, since one raised or the task that waits was
 
@@ -13,7 +13,7 @@ local loops = require "lmm.loop"
 ---@return true? done  nil where the task that waits was cancelled: those that ran are cancelled, too
 return function(work)
   local loop, running, count = loops.current(), {}, 0
-  local raised, is_over
+  local raised, is_over, first
   work.cell = work.cell or {}
 
   local function stop()
@@ -21,14 +21,25 @@ return function(work)
     for task in pairs(running) do task:cancel() end
   end
 
+  --- What a function returned comes in; the next one, for the same task, goes out.
+  local function follow(...)
+    if is_over then return nil end
+    work:ended(...)
+    loop:wake(work.cell) -- others may begin, too
+    return not raised and work:next(count - 1) or nil
+  end
+
+  local function run()
+    local fn = first
+    while fn do fn = follow(fn()) end
+  end
+
   local function start(fn)
     local task, has_ended
-    count = count + 1
-    task = loop:spawn(fn, function(ok, ...)
+    count, first = count + 1, fn
+    task = loop:spawn(run, function(ok, problem)
       has_ended, count = true, count - 1
       if task then running[task] = nil end
-      local problem = ...
-      if ok and not is_over then ok, problem = pcall(work.ended, work, ...) end
       if not ok and not is_over then
         raised = raised or { problem }
         stop()
