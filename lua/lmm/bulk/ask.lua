@@ -54,7 +54,7 @@ local function with_local_media(messages)
   for i, message in ipairs(messages) do
     local content = type(message) == "table" and message.content
     if type(content) == "table" and content[1] ~= nil then
-      local copy, list = {}, {}
+      local copy, list = { role = nil, content = nil }, { nil, nil } -- made large enough at once
       for name, value in pairs(message) do copy[name] = value end
       for j, item in ipairs(content) do list[j] = type(item) == "table" and local_part(item) or item end
       copy.content = list
@@ -125,16 +125,14 @@ local function model_of(body, client, journal)
   return is_kept and model, err
 end
 
---- A request as it is sent: of a model, and for no stream.
+--- Makes of a body, which is nobody else's, what is sent: of a model, and for no stream.
 ---@param journal lmm.Journal
 ---@return table? request, string? message, lmm.Error? err
 local function request_of(body, client, journal)
   local model, err = model_of(body, client, journal)
   if not model then return errors.public(nil, err) end
-  local request = {}
-  for name, value in pairs(body) do request[name] = value end
-  request.model, request.stream, request.stream_options = model, nil, nil
-  return request
+  body.model, body.stream, body.stream_options = model, nil, nil
+  return body
 end
 
 --- Asks what a line of the batch format asks. For lmm.map.
