@@ -7,8 +7,8 @@
 #define LMM_WRITER "lmm.writer"
 #define KEPT ((size_t)128 * 1024) /* bytes of a buffer that is kept for the next value */
 
-/* Upvalues of each function. The writer that is not in use lies in SHARED; where something raises it is lost, and
- * another is made. */
+/* Upvalues of each function. The writers that are not in use lie in SHARED, as many as were at work at once, one within
+ * the other by a hook; where something raises one is lost, and another is made. */
 #define SHARED lua_upvalueindex(1)
 #define ALL_MARKS lua_upvalueindex(2)
 
@@ -33,20 +33,21 @@ static lmm_writer *new_writer(lua_State *L) {
   return w;
 }
 
-/* Takes the writer, and lays what it needs on the stack. `options` is the place of the caller's, or 0. */
+/* Takes a writer, and lays what it needs on the stack. `options` is the place of the caller's, or 0. */
 static lmm_writer *begin(lua_State *L, int options) {
   lmm_check_stack(L, 24, "a request");
   int base = lua_gettop(L);
-  lua_rawgeti(L, SHARED, 1);
-  lmm_writer *w = lua_touserdata(L, -1);
-  if (w == NULL) {
-    lua_pop(L, 1);
+  int count = (int)lua_rawlen(L, SHARED);
+  lmm_writer *w;
+  if (count == 0) {
     w = new_writer(L);
-  } else if (w->L == NULL) {
-    luaL_error(L, "the Lua state is being closed");
+  } else {
+    lua_rawgeti(L, SHARED, count);
+    w = lua_touserdata(L, -1);
+    if (w->L == NULL) luaL_error(L, "the Lua state is being closed");
+    lua_pushnil(L);
+    lua_rawseti(L, SHARED, count);
   }
-  lua_pushnil(L);
-  lua_rawseti(L, SHARED, 1);
   w->replaces = false;
   if (options != 0 && !lua_isnil(L, options)) {
     lua_getfield(L, options, "replace");
@@ -71,7 +72,7 @@ static void end(lmm_writer *w) {
   if (w->text.capacity > KEPT) lmm_buf_free(&w->text);
   if (w->inserts.capacity > KEPT) lmm_buf_free(&w->inserts);
   lua_pushvalue(w->L, w->base + LMM_WRITER_SELF);
-  lua_rawseti(w->L, SHARED, 1);
+  lua_rawseti(w->L, SHARED, (int)lua_rawlen(w->L, SHARED) + 1);
 }
 
 static int push_failure(lmm_writer *w, int options) {
