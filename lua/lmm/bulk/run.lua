@@ -256,7 +256,11 @@ function Run:next(running)
   if self.suspects:can_tell(row.life) then self.suspect = suspects.is(row) and row or nil end
   self.running = running + 1
   control:start(row, running + 1, now)
-  return function() return row, self.fn(row.item, self.client) end
+  return row
+end
+
+function Run:call(row)
+  return self.fn(row.item, self.client)
 end
 
 -- ---- what came of a row ------------------------------------------------------------------------------------------

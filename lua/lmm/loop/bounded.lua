@@ -1,11 +1,12 @@
---- Functions come in, one at a time, from whoever has them; each runs in a task, and no more at a time than that one
---- lets go. gather and lmm.map are both this.
+--- Items come in, one at a time, from whoever has them; what is to be done with each is done in a task, and for no more
+--- at a time than that one lets go. gather and lmm.map are both this.
 local loops = require "lmm.loop"
 
----@class lmm.Work  what is to be run; `cell` wakes the one who runs it, when there may be something new to run
----@field next fun(self, running: integer): (fun(): any)|nil, number?  the next function; nil: none now. It is asked
---- again when a function has ended, and at the time it names. Where nothing runs and it names no time, all is done
----@field ended fun(self, ...)  gets the four values that a function returned; not called for one that raised
+---@class lmm.Work  what is to be done; `cell` wakes the one who runs it, when there may be something new to run
+---@field next fun(self, running: integer): any, number?  the next item; nil: none now. It is asked again when one has
+--- ended, and at the time it names. Where nothing runs and it names no time, all is done
+---@field call fun(self, item: any): any  what is to be done with an item; it may wait
+---@field ended fun(self, item: any, ...)  gets three values that `call` returned; not called where that raised
 ---@field is_cancelled boolean?  set once those that run are cancelled, since one raised or the task that waits was
 
 --- Runs all of it and waits for all. A raise in one cancels the others and is raised again, once they have ended.
@@ -21,22 +22,22 @@ return function(work)
     for task in pairs(running) do task:cancel() end
   end
 
-  --- What a function returned comes in; the next one, for the same task, goes out.
-  local function follow(...)
+  --- What came of an item comes in; the next one, for the same task, goes out.
+  local function follow(item, ...)
     if is_over then return nil end
-    work:ended(...)
+    work:ended(item, ...)
     loop:wake(work.cell) -- others may begin, too
     return not raised and work:next(count - 1) or nil
   end
 
   local function run()
-    local fn = first
-    while fn do fn = follow(fn()) end
+    local item = first
+    while item do item = follow(item, work:call(item)) end
   end
 
-  local function start(fn)
+  local function start(item)
     local task, has_ended
-    count, first = count + 1, fn
+    count, first = count + 1, item
     task = loop:spawn(run, function(ok, problem)
       has_ended, count = true, count - 1
       if task then running[task] = nil end
@@ -50,16 +51,16 @@ return function(work)
   end
 
   while true do
-    local fn, time
+    local item, time
     while not raised do
       local ok
-      ok, fn, time = loops.pcall(work.next, work, count)
+      ok, item, time = loops.pcall(work.next, work, count)
       if not ok then
-        raised, fn, time = { fn }, nil, nil
+        raised, item, time = { item }, nil, nil
         stop()
       end
-      if not fn then break end
-      start(fn)
+      if not item then break end
+      start(item)
     end
     if count == 0 and (raised or not time) then break end
     local ok, woken, why = loops.pcall(loop.wait, loop, work.cell, time)
