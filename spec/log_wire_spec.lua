@@ -120,7 +120,9 @@ describe("a log that fails,", function()
       print(chat:ask "two")
       print(#log:list())
       client:close()
-      print(next(client.calls))
+      local under_way
+      for _, is_under_way in pairs(client.calls) do under_way = under_way or is_under_way or nil end
+      print(under_way)
     ]]):format(server.url, path), {})
     assert.equal("", ended.err)
     assert.equal("false\tinterrupted!\nquestion: two\nturn 2, after 2 messages\n3\nnil\n", ended.out)

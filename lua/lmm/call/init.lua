@@ -414,7 +414,7 @@ end
 function Call:finish(err, reply)
   self:close()
   if self.pool then self.pool:release(self, err) end
-  self.client.calls[self] = nil
+  self.client.calls[self] = false -- nil would have a table with 16 or 64 under way made anew for each that begins
   if self.entry then self.entry:finish(self, err, reply) end
 end
 

@@ -24,7 +24,7 @@ local client = {}
 ---@return lmm.Client
 function client.new(opts)
   local self = setmetatable(calls.settings.of_client(opts), Client)
-  self.calls = setmetatable({}, { __mode = "k" }) -- those under way
+  self.calls = setmetatable({}, { __mode = "k" }) -- each with whether it is under way
   self.pool = false -- or that of its servers
   if self.server_settings then
     local made = {}
@@ -332,7 +332,9 @@ end
 --- Ends the calls under way, each with a `cancelled` error; none begins after this.
 function Client:close()
   self.closed = true
-  for call in pairs(self.calls) do call:cancel() end
+  for call, is_under_way in pairs(self.calls) do
+    if is_under_way then call:cancel() end
+  end
   if self.pool then self.pool:close() end
   if self.log then self.log:close() end
   if self.transport and self.transport.close then self.transport:close() end
