@@ -77,7 +77,8 @@ local sparse = "truncate -s %d %s"
 
 --- With the marker that a JPEG ends with: where it is missing, it is looked for.
 local function large_picture()
-  return file_of("1MB.jpg", 900 * 1000, [[{ cat examples/picture.jpg; head -c %d /dev/urandom; printf '\377\331'; } >%s]])
+  return file_of("1MB.jpg", 900 * 1000,
+    [[{ cat examples/picture.jpg; head -c %d /dev/urandom; printf '\377\331'; } >%s]])
 end
 
 -- The server ends with its standard input, which is this pipe.

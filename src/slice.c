@@ -115,7 +115,7 @@ static bool is_space(char byte) { return byte == ' ' || byte == '\t' || byte == 
 static int core_line(lua_State *L) {
   size_t count, levels[LINE_LEVELS];
   const char *text = luaL_checklstring(L, 1, &count);
-  for (; count > 0 && is_space(text[count - 1]); count--) continue;
+  while (count > 0 && is_space(text[count - 1])) count--;
   for (; count > 0 && is_space(text[0]); count--) text++;
   lmm_json json;
   lmm_json_init(&json, levels, LINE_LEVELS, false);

@@ -78,7 +78,7 @@ end
 ---@field image_list string?   a file of paths and URLs
 ---@field csv string?
 ---@field prompt string?, system string?, request string?, fields table?, model string?
----@field call function?       calls the function of `request`, as pcall does; an error of the kind "cancelled" ends the run
+---@field call function?       calls the function of `request`, as pcall does; an error "cancelled" ends the run
 ---@field shard string?        "3/10", or "auto": by the job array's variables
 ---@field skip_bad boolean?, force boolean?, retry_errors boolean?
 ---@field concurrency integer?, rate number?, max_tokens_per_minute number?, max_errors integer?

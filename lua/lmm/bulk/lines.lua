@@ -55,7 +55,8 @@ end
 --- that is not the file's.
 ---@return string? line, string? why
 function Lines:next()
-  local stop, line, why = self.block:find("\n", self.at, true), nil, nil
+  local stop = self.block:find("\n", self.at, true)
+  local line, why
   if stop then
     line, self.at = self.block:sub(self.at, stop - 1), stop + 1
   else

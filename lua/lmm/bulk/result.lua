@@ -37,8 +37,8 @@ local function whole_body(reply)
     choices = json.array { { index = 0, message = message, finish_reason = reply.finish_reason or json.null } } }
 end
 
---- The JSON of what a row gave: a reply's own body, as it came where it can stand in a line; what client:request gave, or
---- any value.
+--- The JSON of what a row gave: a reply's own body, as it came where it can stand in a line; what client:request gave,
+--- or any value.
 ---@return string? body, string? message
 local function body_of(value)
   if not replies.is(value) then return json.text(without_media(value, 1)) end
