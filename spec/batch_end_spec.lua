@@ -103,7 +103,7 @@ describe("lmm batch", function()
       batch; at_lines 20; kill -TERM $batch; ended
       batch; at_lines 36; kill -USR1 $batch; ended]], { "--concurrency", tostring(AT_ONCE) })
     assert.equal("130 143 0\n", run.out)
-    assert.matches("finishing the 4 rows that run; once more ends it at once\nlmm: stopped after %d+ rows; the same "
+    assert.matches("finishing what runs, 4 rows; once more ends it at once\nlmm: stopped after %d+ rows; the same "
       .. "command goes on\n", run.err)
     assert.matches("lmm: %d+/60 rows, %d+%.%d/s, %d+ tokens/s, 4 of 4 running, %d+ s left\n", run.err)
     check_once(60, 60)
@@ -128,7 +128,7 @@ describe("lmm batch", function()
       echo 'return function(row) return row.body end' >%s; batch_command="$batch_command --force"
       batch; ended]]):format(quote(request)), { "--request", request, "--concurrency", "1" })
     assert.equal("130 0\n", run.out)
-    assert.matches("stopped after 1 rows; the same command goes on\n$", run.err)
+    assert.matches("stopped after 1 row; the same command goes on\n$", run.err)
     assert.equal("", process.read(file "out.errors.jsonl"))
     check_once(3, 3)
   end)

@@ -174,7 +174,7 @@ describe("lmm batch --serve", function()
     write_rows(30, 0.3)
     local run = program.run(words({ "--restarts", "1", "--concurrency", "4" }, nil, "(sleep 0.6; kill -9 $$) &"))
     assert.matches("^lmm: the server 'sh' ended by signal 9;[^\n]*for time 1 of 1\nlmm: the server 'sh' ended by "
-      .. "signal 9[^\n]*; it had been started again 1 times %(%-%-restarts%)\n$", run.err)
+      .. "signal 9[^\n]*; it had been started again 1 time %(%-%-restarts%)\n$", run.err)
     assert.same({ 1, 2 }, { run.status, starts() })
     cli.answered(program.run(words()))
     check_once(30)
@@ -243,7 +243,7 @@ describe("lmm batch --serve", function()
     write_rows(40, 0.1)
     local loading = { LUA, "bin/lmm", "mock", "--start-delay", "600" }
     local run = around("batch; starts 1; sleep 0.2; kill -INT $batch; ended", words({}, loading))
-    assert.same({ "130\n", "lmm: finishing the 0 rows that run; once more ends it at once\n"
+    assert.same({ "130\n", "lmm: finishing what runs, 0 rows; once more ends it at once\n"
       .. "lmm: stopped after 0 rows; the same command goes on\n" }, { run.out, run.err })
     assert.equal(1, starts())
     run = around("batch; starts 2; sleep 0.2; kill -INT $batch; kill -TERM $batch; ended", words({}, loading))

@@ -196,7 +196,7 @@ describe("lmm batch", function()
     answered(batch { "--csv", file("t.csv", "n\228me,b\n\228,2\n"), "--prompt", "{b}" })
     assert.equal("question: 2", text_of(records()[1]))
     clean()
-    complained(batch { "--csv", file("t.csv", "a\n2\n"), "--prompt", "\228{a}" }, 1, "1 of 1 rows failed")
+    complained(batch { "--csv", file("t.csv", "a\n2\n"), "--prompt", "\228{a}" }, 1, "1 of 1 row failed")
     assert.matches("text is not UTF%-8: byte 1 is 0xE4", failed()[1].error.message)
     clean()
     local ids = { "--csv", file("t.csv", "custom_id,b\n\228,2\nc,3\n"), "--prompt", "{b}" }
@@ -223,9 +223,9 @@ describe("lmm batch", function()
   it("says what is missing where only the rows that failed were run again", function()
     local bad = { body = { messages = { { role = "user", content = "q" } }, mock = { status = 400 } } }
     local input = file("in.jsonl", line("a", nil, bad) .. line("b", nil, bad) .. rows(5))
-    complained(batch { input, "--max-errors", "0", "--concurrency", "1" }, 1, "1 rows failed, more than the 0")
+    complained(batch { input, "--max-errors", "0", "--concurrency", "1" }, 1, "1 row failed, more than the 0")
     complained(batch { input, "--retry-errors" }, 1, "^lmm: 1 of 7 rows failed: .*out.errors.jsonl says why "
-      .. "%(%-%-retry%-errors runs them again%); 6 rows have not run yet, which the same command without "
+      .. "%(%-%-retry%-errors runs them again%); 6 rows not run yet, which the same command without "
       .. "%-%-retry%-errors runs\n$")
     complained(batch { input }, 1, "^lmm: 2 of 7 rows failed")
   end)
@@ -403,7 +403,7 @@ describe("lmm batch", function()
     local first = json.decode(text:match "[^\n]+").line
     process.write(outs[2], (text:gsub("^[^\n]+\n", "")))
     complained(batch { "merge", outs[1], outs[2], outs[3] }, 1,
-      ("1 rows are missing in .*out.jsonl, 0 of which failed: lines %d$"):format(first):gsub("%$", "\n$"))
+      ("1 row missing in .*out.jsonl, 0 of which failed: lines %d$"):format(first):gsub("%$", "\n$"))
     complained(batch { input, "-o", outs[2], "--shard", "1/3" }, 1, "shard was 2/3 and is now 1/3")
     complained(batch { input, "-o", outs[2], "--shard", "2/4" }, 1, "shard was 2/3 and is now 2/4")
   end)
@@ -577,7 +577,7 @@ describe("lmm batch refuses", function()
     complained(batch(some), 1, "2 of 3 rows failed")
     assert.matches("line 3: it is no JSON object", failed()[2].error.message)
     clean()
-    for _, row in ipairs { { "a,b\n1\n", "line 2 of '.*' has 1 fields, its first line names 2 columns" },
+    for _, row in ipairs { { "a,b\n1\n", "line 2 of '.*' has 1 field, its first line names 2 columns" },
       { 'a,b\n1,"2\n3,4\n', "line 2 of '.*': a quote is left open" }, { "", "names no columns: it is empty" },
       { "a,b\r1,2\r", "its lines end in CR alone: they are to end in LF or CRLF" },
       { "\255\254a\0,\0b\0\n\0", "it has NUL bytes, as UTF%-16 has: write it in UTF%-8" },

@@ -194,7 +194,7 @@ describe("lmm grid watch", function()
   it("ends in good order by a signal", function()
     local grid = file("watched.lua", "return { prompts = 'one' }")
     for signal, status in pairs { INT = 130, TERM = 143 } do
-      local run = program.shell(([[%s >$out 2>$err & pid=$!; while ! grep -qs 'cells' $out; do sleep 0.02; done
+      local run = program.shell(([[%s >$out 2>$err & pid=$!; while ! grep -qs 'cell' $out; do sleep 0.02; done
         while kill -%s $pid 2>/dev/null; do sleep 0.05; done; wait $pid; echo $? >$status]]):format(
         program.command { "grid", "watch", grid, "-o", file "watched.html" }, signal))
       assert.same({ "", status }, { run.err, run.status })
@@ -206,7 +206,7 @@ describe("lmm grid watch", function()
     wait_for("err", "cannot read the grid: ")
     process.shell "sleep 0.5" -- two looks at the file, which are to say nothing
     file("late.lua", "return { prompts = 'one' }")
-    wait_for("out", "1 cells")
+    wait_for("out", "1 cell")
     stop()
     assert.equal(1, select(2, process.read(file "err"):gsub("cannot read", "")))
   end)
@@ -215,7 +215,7 @@ describe("lmm grid watch", function()
     local grid = file("watched.lua", "return { prompts = 'one' }")
     start { "grid", "watch", grid, "-o", file "watched.html", "--csv", "-" }
     process.wait_for("the end of a run", function()
-      return (process.read(file "out") .. process.read(file "err")):find "1 cells"
+      return (process.read(file "out") .. process.read(file "err")):find "1 cell"
     end)
     stop()
     assert.matches("^prompt,[^\n]*\none,[^\n]*\n$", process.read(file "out"))

@@ -94,7 +94,7 @@ describe("the jobs for Slurm", function()
       os.execute(("sed -i 1d %s/captions/part.1.jsonl"):format(folder))
       out, errors, status = run "bash $jobs/merge.sbatch"
       assert.same({ "", 1 }, { out, status })
-      assert.matches("^lmm: 1 rows are missing in .*all.jsonl, 0 of which failed: lines %d\n$", errors)
+      assert.matches("^lmm: 1 row missing in .*all.jsonl, 0 of which failed: lines %d\n$", errors)
       task(1, 1, 1) -- run again alone, by --array=1
       out, errors, status = run "bash $jobs/merge.sbatch"
       assert.same({ "", "", 0 }, { out, errors, status })

@@ -83,7 +83,7 @@ local function open(source, opts)
   local first, last = range.first or 1, range.last or count
   if first > count or last > count then
     local missing = first > count and first or last
-    return invalid("%s has %d page%s, and no page %d", name, count, count == 1 and "" or "s", missing)
+    return invalid("%s has %s, and no page %d", name, texts.count(count, "page"), missing)
   elseif not (range.first or range.last) and count > MOST_PAGES then
     return invalid("%s has %d pages, and more than %d are taken only where they are named: pass { first =, last = }",
       name, count, MOST_PAGES)

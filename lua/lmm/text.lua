@@ -21,6 +21,11 @@ function text.quote(word)
   return "'" .. word:gsub("'", "'\\''") .. "'"
 end
 
+--- So many of something, as in "1 row" and "2 rows".
+function text.count(number, noun)
+  return ("%.15g %s"):format(number, number == 1 and noun or noun .. "s")
+end
+
 local SHOWN = 60 -- bytes of a text in a message
 
 --- A value as messages show it: a text in quotes, so that one sees why "9" is no number.

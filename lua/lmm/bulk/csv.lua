@@ -2,6 +2,7 @@
 --- byte order mark, CRLF, commas and line ends within quotes are what they should be; a line end within quotes is LF.
 local errors = require "lmm.errors"
 local lines = require "lmm.bulk.lines"
+local texts = require "lmm.text"
 
 local csv = {}
 
@@ -76,8 +77,8 @@ function Csv:next()
   local fields, wrong = split(text)
   if not fields then return nil, text, line, invalid("line %d of '%s': %s", line, self.path, wrong) end
   if #fields ~= #self.columns then
-    return nil, text, line, invalid("line %d of '%s' has %d fields, its first line names %d columns", line, self.path,
-      #fields, #self.columns)
+    return nil, text, line, invalid("line %d of '%s' has %s, its first line names %s", line, self.path,
+      texts.count(#fields, "field"), texts.count(#self.columns, "column"))
   end
   local record = {}
   for i, name in ipairs(self.columns) do record[name] = fields[i] end

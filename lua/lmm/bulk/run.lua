@@ -10,6 +10,7 @@ local loops = require "lmm.loop"
 local pace = require "lmm.bulk.pace"
 local result = require "lmm.bulk.result"
 local suspects = require "lmm.bulk.suspects"
+local texts = require "lmm.text"
 
 local SKIPPED_AT_ONCE = 500 -- rows that are passed over before others get their turn
 local SYNC_INTERVAL, TICK = 5, 1 -- seconds
@@ -324,8 +325,8 @@ function Run:fail(row, err)
   end
   local failed = self.journal and self.journal.failed or self.failed
   if failed <= self.max_errors then return end
-  self:stop(errors.new { kind = "limit", message = ("%d rows failed, more than the %d that max_errors lets go, the "
-    .. "last one, of line %d: %s"):format(failed, self.max_errors, row.line, tostring(err.message or err)) })
+  self:stop(errors.new { kind = "limit", message = ("%s failed, more than the %d that max_errors lets go, the "
+    .. "last one, of line %d: %s"):format(texts.count(failed, "row"), self.max_errors, row.line, tostring(err.message or err)) })
 end
 
 --- The tokens of a prompt and its answer; none where a value does not tell.

@@ -2,6 +2,7 @@
 --- while it is started again after its death. No row pays for that: what went wrong with one while the server died is
 --- the server's failure, so the row is run again; but for one that is found to be what the server dies of.
 local errors = require "lmm.errors"
+local texts = require "lmm.text"
 
 ---@class lmm.RunServerOptions
 ---@field serve table          what lmm.serve takes
@@ -47,7 +48,7 @@ end
 local function ended(err, keeper)
   if not keeper or keeper.starts == 1 then return err end
   err = errors.copy(err)
-  err.message = ("%s; it had been started again %d times (--restarts)"):format(err.message, keeper.starts - 1)
+  err.message = ("%s; it had been started again %s (--restarts)"):format(err.message, texts.count(keeper.starts - 1, "time"))
   return err
 end
 

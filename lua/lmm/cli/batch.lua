@@ -4,6 +4,7 @@ local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
 local serving = require "lmm.cli.serving"
 local signals = require "lmm.cli.signals"
+local texts = require "lmm.text"
 
 local batch = {}
 
@@ -108,7 +109,7 @@ end
 --- "120/1000 rows, 12.5/s, 340 tokens/s, 2 failed, 64 running, 70 s left"
 local function describe(state)
   local ended = state.done + state.failed
-  local words = { state.total and ("%d/%d rows"):format(ended, state.total) or ("%d rows"):format(ended) }
+  local words = { (state.total and ended .. "/" or "") .. texts.count(state.total or ended, "row") }
   words[#words + 1] = ("%.1f/s"):format(state.per_second)
   if state.completion_tokens > 0 and state.seconds > 0 then
     words[#words + 1] = ("%.0f tokens/s"):format(state.completion_tokens / state.seconds)
@@ -271,12 +272,12 @@ local function conclude(args, total, summary, message, err)
   local said, ended = {}, summary.done + summary.failed -- of other inputs, too, where --force has gone on
   local missing = total - ended
   if summary.failed > 0 then
-    said[1] = ("%d of %d rows failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
-      math.max(total, ended), (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
+    said[1] = ("%d of %s failed: %s says why (--retry-errors runs them again)"):format(summary.failed,
+      texts.count(math.max(total, ended), "row"), (args.output:gsub("%.jsonl$", "")) .. ".errors.jsonl")
   end
   if missing > 0 then
-    said[#said + 1] = (args.retry_errors and "%d rows have not run yet, which the same command without --retry-errors "
-      .. "runs" or "%d rows are missing: the input has changed while it was read"):format(missing)
+    said[#said + 1] = (args.retry_errors and "%s not run yet, which the same command without --retry-errors runs"
+      or "%s missing: the input has changed while it was read"):format(texts.count(missing, "row"))
   end
   if #said == 0 then return true end
   return nil, table.concat(said, "; ")
@@ -317,8 +318,8 @@ function batch.answer(args)
   end
   local limit = run:state().concurrency
   if args.concurrency and limit < args.concurrency then
-    console.note("lmm: %d rows at a time, not %d: the process may have no more files open (ulimit -n)", limit,
-      args.concurrency)
+    console.note("lmm: %s at a time, not %d: the process may have no more files open (ulimit -n)",
+      texts.count(limit, "row"), args.concurrency)
   end
   local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if signal then
@@ -328,7 +329,7 @@ function batch.answer(args)
     else
       signal = name
       clear()
-      console.note("lmm: finishing the %d rows that run; once more ends it at once", run:state().running)
+      console.note("lmm: finishing what runs, %s; once more ends it at once", texts.count(run:state().running, "row"))
       run:stop()
     end
   end)
@@ -341,8 +342,8 @@ function batch.answer(args)
   if not ok then error(summary, 0) end
   if signal and message then
     if args.summary then print_summary(err.summary) end
-    error({ status = STATUS[signal], message = ("stopped after %d rows; the same command goes on"):format(
-      err.summary.done + err.summary.failed) }, 0)
+    error({ status = STATUS[signal], message = ("stopped after %s; the same command goes on"):format(
+      texts.count(err.summary.done + err.summary.failed, "row")) }, 0)
   end
   return conclude(args, run.total, summary, message, err)
 end
@@ -364,8 +365,8 @@ function batch.merge(args)
   if args.summary then print_summary(merged) end
   if merged.missing == 0 then return true end
   local named = table.concat(merged.first_missing, ", ") .. (merged.missing > #merged.first_missing and " ..." or "")
-  return nil, ("%d rows are missing in %s, %d of which failed%s"):format(merged.missing, args.output, merged.failed,
-    merged.first_missing[1] and ": lines " .. named or "")
+  return nil, ("%s missing in %s, %d of which failed%s"):format(texts.count(merged.missing, "row"), args.output,
+    merged.failed, merged.first_missing[1] and ": lines " .. named or "")
 end
 
 --- Without the files of errors, which stand beside those of answers where a pattern finds both.

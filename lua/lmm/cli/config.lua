@@ -79,7 +79,7 @@ end
 
 local function describe_server(server)
   local url = server.base_url
-  if type(url) == "table" then url = ("%d servers"):format(#url) end
+  if type(url) == "table" then url = require "lmm.text".count(#url, "server") end
   return ("%s  (%s)"):format(tostring(url), describe_key(server.key))
 end
 

@@ -6,6 +6,7 @@ local field = require "lmm.cli.field"
 local grid_file = require "lmm.cli.grid_file"
 local logging = require "lmm.cli.logging"
 local signals = require "lmm.cli.signals"
+local texts = require "lmm.text"
 
 local grid = {}
 
@@ -118,7 +119,7 @@ end
 
 --- "12/40 cells, 2 failed, 4 running"
 local function describe(state)
-  local words = { ("%d/%d cells"):format(state.done + state.failed, state.total) }
+  local words = { ("%d/%s"):format(state.done + state.failed, texts.count(state.total, "cell")) }
   if state.failed > 0 then words[#words + 1] = ("%d failed"):format(state.failed) end
   words[#words + 1] = ("%d running"):format(state.running)
   if state.waits_for then words[#words + 1] = "waiting: " .. state.waits_for end
@@ -132,12 +133,12 @@ end
 
 --- "grid.html: 40 cells, 12 asked now, 2 failed, score 0.9 (36 passed); 1.2 MB"
 local function conclusion(page, summary)
-  local words = { ("%d cells, %d asked now"):format(summary.cells, summary.asked) }
+  local words = { ("%s, %d asked now"):format(texts.count(summary.cells, "cell"), summary.asked) }
   if summary.logged > 0 then words[#words + 1] = ("%d from the log"):format(summary.logged) end
   if summary.failed > 0 then words[#words + 1] = ("%d failed"):format(summary.failed) end
   if summary.missing > 0 then words[#words + 1] = ("%d without an answer"):format(summary.missing) end
   if summary.score then
-    local verdicts = require("lmm.grid").verdicts(summary, "passed")
+    local verdicts = require("lmm.grid").verdicts(summary)
     words[#words + 1] = ("score %.3g (%s)"):format(summary.score, verdicts)
   end
   return ("%s: %s; %s"):format(page, table.concat(words, ", "), size(summary.bytes))
@@ -193,8 +194,8 @@ local function announce(args, page, summary)
     console.write(conclusion(page, summary) .. "\n")
   end
   if summary.check_errors == 0 then return end
-  console.note("lmm: %d of %d checks failed to run, and count 0: %s", summary.check_errors, summary.checked,
-    summary.check_error)
+  console.note("lmm: %d of %s failed to run, and count 0: %s", summary.check_errors,
+    texts.count(summary.checked, "check"), summary.check_error)
 end
 
 --- What a run has come to, as the exit status has it.
@@ -204,11 +205,11 @@ local function judge(args, page, summary)
     console.fail("the score %.3g is below the threshold %.3g", summary.score, summary.threshold)
   end
   if summary.missing > 0 then
-    console.fail("%d cells have no answer: %s", summary.missing, summary.missing_why)
+    console.fail("%s without an answer: %s", texts.count(summary.missing, "cell"), summary.missing_why)
   end
   if summary.failed > 0 and not args.ci then
-    console.fail("%d of %d cells failed: the page says why (--retry-errors asks them again)", summary.failed,
-      summary.cells)
+    console.fail("%d of %s failed: the page says why (--retry-errors asks them again)", summary.failed,
+      texts.count(summary.cells, "cell"))
   end
   return true
 end

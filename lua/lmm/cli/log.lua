@@ -221,7 +221,7 @@ local function prune(args)
   end
   local count, err = open():prune(given)
   if not count then return nil, err.message, err end
-  console.write(("%d exchange%s forgotten\n"):format(count, count == 1 and "" or "s"))
+  console.write(texts.count(count, "exchange") .. " forgotten\n")
   return true
 end
 

@@ -39,7 +39,7 @@ function markdown.write(out, result)
   end
   out:write("# ", escape(plan.title), "\n\n")
   if summary.score then
-    out:write(("Score %.3g, %s.\n\n"):format(summary.score, report.verdicts(summary, "cells passed")))
+    out:write(("Score %.3g, %s.\n\n"):format(summary.score, report.verdicts(summary, "cell")))
   end
   row(out, heads)
   row(out, rule)

@@ -116,12 +116,12 @@ end
 
 --- What the checks have come to: "36 of 40 passed, 2 checks failed to run"
 ---@param summary lmm.GridSummary
----@param what string  "passed"
+---@param noun string?  for "36 of 40 cells passed"
 ---@return string
-function report.verdicts(summary, what)
-  local words = ("%d of %d %s"):format(summary.passed, summary.checked, what)
+function report.verdicts(summary, noun)
+  local words = ("%d of %s passed"):format(summary.passed, noun and texts.count(summary.checked, noun) or summary.checked)
   if summary.check_errors == 0 then return words end
-  return ("%s, %d check%s failed to run"):format(words, summary.check_errors, summary.check_errors > 1 and "s" or "")
+  return ("%s, %s failed to run"):format(words, texts.count(summary.check_errors, "check"))
 end
 
 --- Opens what is written as a file beside it, which takes its place in the end; a device, a pipe and the standard

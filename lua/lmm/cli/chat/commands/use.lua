@@ -15,8 +15,8 @@ local function tokens(session)
   else
     console.fail("%s", message)
   end
-  session.screen:print(("used so far: %d tokens of prompts and %d of answers, in %d answer%s"):format(used.prompt,
-    used.completion, used.answers, used.answers == 1 and "" or "s"))
+  session.screen:print(("used so far: %d tokens of prompts and %d of answers, in %s"):format(used.prompt,
+    used.completion, texts.count(used.answers, "answer")))
 end
 
 local MILLION = 1000000
