@@ -182,6 +182,8 @@ describe("a PDF that cannot be drawn", function()
     assert.raises("lmm.pages: dpi is a number from 1 to 1200, not 0", lmm.pages, "a.pdf", { dpi = 0 })
     assert.raises("lmm.pages: dpi is a number from 1 to 1200, not \"150\"", lmm.pages, "a.pdf", { dpi = "150" })
     assert.raises("lmm.pages: first is a whole number from 1 to 100000, not 1.5", lmm.pages, "a.pdf", { first = 1.5 })
+    assert.raises("lmm.pages: there is no option 'page': first = 3, last = 3 draws one page", lmm.pages, "a.pdf",
+      { page = 3 })
     assert.raises("lmm.pages: first is 3, behind last, 2", lmm.pages, "a.pdf", { first = 3, last = 2 })
     assert.raises("lmm.pages: max_side is a whole number from 1 to 100000, not 0", lmm.pages, "a.pdf", { max_side = 0 })
     assert.raises("lmm.pages: animated pictures become WebP", lmm.pages, "a.pdf", { animated = true, convert = "png" })

@@ -30,6 +30,10 @@ local function read_options(opts)
   end
   local options = {}
   for name, value in pairs(opts or {}) do options[name] = value end
+  if options.page ~= nil then
+    local page = texts.shown(options.page)
+    errors.misuse("lmm.pages: there is no option 'page': first = %s, last = %s draws one page", page, page)
+  end
   local range = { first = options.first, last = options.last }
   for name, value in pairs(range) do check_number(name, value, 1, 100000) end
   if range.first and range.last and range.first > range.last then
