@@ -53,6 +53,8 @@ local rows = {
   ["what follows log"] = { "lmm log p", "path prune" },
   ["what follows grid"] = { "lmm grid w", "watch" },
   ["paths where words may stand"] = { "lmm grid pic", "picture.jpg" },
+  ["words and paths"] = { "lmm grid ", "picture.jpg serve watch" },
+  ["a path behind ="] = { "lmm ask --image=pic", "picture.jpg" },
   ["shells"] = { "lmm completion f", "fish" },
   ["paths"] = { "lmm ask -i pic", "picture.jpg" },
   ["paths as arguments"] = { "lmm ask pic", "picture.jpg" },
@@ -65,13 +67,13 @@ local shells = {
     return run("bash --norc --noprofile", ([=[
       . <(lmm completion bash)
       complete -p lmm | grep -q 'default.*-F _lmm lmm' || exit 1
-      read -ra COMP_WORDS <<<%s
+      read -ra COMP_WORDS <<<%s # = is a word of its own
       case %s in *' ') COMP_WORDS+=("") ;; esac
       COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
       _lmm
       [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
       printf '%%s\n' "${COMPREPLY[@]}"
-    ]=]):format(quote(line), quote(line)))
+    ]=]):format(quote((line:gsub("=", " = "))), quote(line)))
   end,
   fish = function(line)
     return (run("fish --no-config", ("lmm completion fish | source\ncomplete -C %s"):format(quote(line)))
@@ -84,14 +86,14 @@ local shells = {
       setopt extended_glob
       zpty z zsh -f -i
       zpty -w z 'unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; source <(lmm completion zsh)'
-      zpty -w z 'compadd() { local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >>offered; '\
+      zpty -w z 'compadd() { local -a hits; builtin compadd -A hits "$@"; print -rl -- $hits >>../offered; '\
 'builtin compadd "$@" }; LISTMAX=1000; PS1=rea"dy> "'
       zpty -r z seen '*ready> *'
       zpty -w -n z %s$'\t'$'\C-u'$'print -r done-"now"\n'
       zpty -r z seen '*done-now*'
       zpty -d z
       [[ $seen != *[a-z]:[0-9]##:* ]] || print -r -- $seen # what a function complains of
-      cat offered; rm -f offered
+      cat ../offered; rm -f ../offered
     ]=]):format(quote(line)))
   end,
 }
@@ -103,7 +105,7 @@ for name, offered in pairs(shells) do
         if not has(name) then pending("there is no " .. name) end
         local words, seen = {}, {}
         for word in offered(row[1]):gmatch "[^\n]+" do
-          word = word:gsub("\\", "")
+          word = word:gsub("\\", ""):gsub("^%-%-%w+=", "")
           if not seen[word] and word ~= "of a lab" then words[#words + 1] = word end
           seen[word] = true
         end

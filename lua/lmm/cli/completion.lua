@@ -66,7 +66,7 @@ local BASH = [=[
 # bash completion for lmm, by `lmm completion bash`
 _lmm() {
   local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD - 1]}" command="${COMP_WORDS[1]}"
-  local words="" first="" name
+  local words="" first="" is_open="" has_paths="" name
   local IFS=$'\n'
   COMPREPLY=()
   [ "$cur" != = ] || cur=""
@@ -81,8 +81,8 @@ VALUES
 OPTIONS
         esac
         if [[ "$cur" != -* ]]; then
-          [ "$COMP_CWORD" -eq 2 ] || return
-          words="$first"
+          [ "$COMP_CWORD" -eq 2 ] && [ -n "$first" ] || return
+          words="$first" has_paths=$is_open
         fi
         ;;
     esac
@@ -90,6 +90,10 @@ OPTIONS
   for name in $(compgen -W "$words" -- "$cur"); do
     COMPREPLY+=("$(printf '%q' "$name")")
   done
+  if [ -n "$has_paths" ]; then
+    compopt -o filenames 2>/dev/null
+    COMPREPLY+=($(compgen -f -- "$cur"))
+  fi
 }
 complete -o default -F _lmm lmm
 ]=]
@@ -126,9 +130,9 @@ function scripts.bash(root)
   local values, options = {}, {}
   for _, command in ipairs(root.commands) do
     add_bash_values(values, command)
-    local first = first_words(command)
-    options[#options + 1] = ("          %s) words=%s%s ;;"):format(command.word, lines(names_of(command.options)),
-      first and " first=" .. lines(table.concat(first, " ")) or "")
+    local first, is_open = first_words(command)
+    options[#options + 1] = ("          %s) words=%s%s%s ;;"):format(command.word, lines(names_of(command.options)),
+      first and " first=" .. lines(table.concat(first, " ")) or "", first and is_open and " is_open=1" or "")
   end
   local parts = { COMMANDS = lines(words_of(root.commands) .. " help " .. names_of(root.options)),
     VALUES = table.concat(values, "\n"), OPTIONS = table.concat(options, "\n") }
@@ -177,7 +181,11 @@ local function zsh_text(text)
 end
 
 local function zsh_option(option)
-  local names = #option.names > 1 and "{" .. table.concat(option.names, ",") .. "}" or option.names[1]
+  local list = {}
+  for i, name in ipairs(option.names) do
+    list[i] = name .. (option.value and name:find "^%-%-" and "=" or "") -- a value may stand behind =, too
+  end
+  local names = #list > 1 and "{" .. table.concat(list, ",") .. "}" or list[1]
   local kind, value = option.kind, ""
   if option.value then
     local action = " "
