@@ -41,7 +41,7 @@ BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PAC
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 VIPS_PACKAGES  := libvips-dev pkg-config
 # What the specs of preparation make their pictures and films by.
-MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg
+MEDIA_PACKAGES := $(VIPS_PACKAGES) libvips-tools libheif-examples qpdf ffmpeg ghostscript
 NVIM_PACKAGES  := neovim tmux python3-venv liblua5.1-0-dev
 CHAT_PACKAGES  := lua-readline tmux chafa
 NGINX_PACKAGES := nginx libnginx-mod-http-lua liblua5.1-0-dev ca-certificates

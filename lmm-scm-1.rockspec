@@ -280,6 +280,7 @@ build = {
     ["lmm.prepare"] = "lua/lmm/prepare/init.lua",
     ["lmm.prepare.failures"] = "lua/lmm/prepare/failures.lua",
     ["lmm.prepare.ffmpeg"] = "lua/lmm/prepare/ffmpeg.lua",
+    ["lmm.prepare.ghostscript"] = "lua/lmm/prepare/ghostscript.lua",
     ["lmm.prepare.jobs"] = "lua/lmm/prepare/jobs.lua",
     ["lmm.prepare.pictures"] = "lua/lmm/prepare/pictures.lua",
     ["lmm.prepare.programs"] = "lua/lmm/prepare/programs.lua",

@@ -388,6 +388,13 @@ describe("media that lmm ask prepares", function()
     end
   end)
 
+  it("are drawings", function()
+    local eps = shell.write(folder.path "drawing.eps", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 48 24\n")
+    assert.matches("image 1: image/png, 100 x 50 pixels", answered(lmm { "ask", "q", "-i", eps }))
+    assert.matches("image 1: image/png, 60 x 30 pixels", answered(lmm { "ask", "q", "-a", eps, "--max-side", "60" }))
+    complained(lmm { "ask", "q", "-i", shell.write(eps, "%!PS-Adobe-3.0\n") }, 1, "make a PDF of it, as with ps2pdf")
+  end)
+
   it("are pages of a PDF", function()
     local pdf = folder.path "two.pdf"
     shell.write(pdf, "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Count 2/Kids[3 0 R "

@@ -155,15 +155,6 @@ describe("what no server decodes", function()
     assert.is_nil(lmm.image({ bytes = SVG .. "/>" }, { mime = "image/svg+xml" }).plan)
   end)
 
-  it("is an EPS, which only Ghostscript would draw", function()
-    for _, opts in ipairs { {}, { max_side = 100 } } do
-      assert.equal("the data in bytes is PostScript, or an EPS drawing (application/postscript), which no server is "
-        .. "known to decode: draw it as PNG with Ghostscript, which is not run here on files that may come from "
-        .. "anywhere: gs -dSAFER -dEPSCrop -r150 -sDEVICE=png16m -o drawing.png FILE (mime or check = false sends it "
-        .. "as it is)", message_of("%!PS-Adobe-3.0 EPSF-3.0\n", opts))
-    end
-  end)
-
   it("cannot be decoded here either where libvips has no loader for it", function()
     local plan = { name = "the data in bytes", from = "image/jxl", is_decoded = true,
       made = { mime = "image/jxl" } }

@@ -47,9 +47,11 @@ local takes = {
     file = "image/svg+xml" },
   { "a JPEG XL, which is converted", "\255\10\1\2", image = "image/jpeg" },
   { "a JPEG-LS", build.jpeg { frame = "\255\247" }, image = "is a JPEG-LS picture (image/jls), which no server" },
-  { "an EPS", "%!PS-Adobe-3.0 EPSF-3.0\n",
-    image = "is PostScript, or an EPS drawing (application/postscript), which no server is known to decode: draw it as "
-      .. "PNG with Ghostscript, which is not run here on files that may come from anywhere: gs -dSAFER" },
+  { "an EPS, which is drawn", "%!PS-Adobe-3.0 EPSF-3.0\n", image = "image/png",
+    video = "is an EPS drawing (image/x-eps), which no server", file = "image/x-eps" },
+  { "a PostScript document", "%!PS-Adobe-3.0\n",
+    image = "is a PostScript document (application/postscript), which no server is known to decode: make a PDF of it, "
+      .. "as with ps2pdf, and pages of that with lmm.pages", file = "application/postscript" },
   { "an AIFF", "FORM" .. be(20, 4) .. "AIFF",
     audio = "is an AIFF sound (audio/aiff), which no server is known to decode: "
     .. "pass { convert = \"wav\" } to lmm.audio (mime or check = false sends it as it is)",

@@ -220,8 +220,11 @@ describe("what is refused by its name", function()
     { "an SVG behind its prologue", "<?xml version='1.0'?>\n<!-- by hand -->\n<svg/>", "image/svg+xml" },
     { "a JPEG XL", "\255\10\250\255", "image/jxl" },
     { "a JPEG XL in boxes", "\0\0\0\12JXL \r\n\135\n", "image/jxl" },
-    { "an EPS", "%!PS-Adobe-3.0 EPSF-3.0\n", "application/postscript" },
-    { "an EPS with a preview", "\197\208\211\198\0\0", "application/postscript" },
+    { "an EPS", "%!PS-Adobe-3.0 EPSF-3.0\n", "image/x-eps" },
+    { "an old EPS", "%!PS-Adobe-2.0 EPSF-1.2\r", "image/x-eps" },
+    { "an EPS with a preview", "\197\208\211\198\0\0", "image/x-eps" },
+    { "a PostScript document", "%!PS-Adobe-3.0\n%%Title: EPSF-3.0\n", "application/postscript" },
+    { "a PostScript program", "%!PS\n", "application/postscript" },
     { "a ZIP", "PK\3\4\20\0", "application/zip" },
     { "a tar", rep("a", 100) .. rep("\0", 157) .. "ustar\0", "application/x-tar" },
   }

@@ -99,8 +99,9 @@ static const kind kinds[] = {
     {NULL, 0, LITERAL("\xEF\xBB\xBF<?xml"), look_xml},
     {NULL, 0, LITERAL("<!DOCTYPE svg"), look_xml},
     {NULL, 0, LITERAL("<!--"), look_xml},
+    {"image/x-eps", 0, LITERAL("%!PS-Adobe-... EPSF-"), NULL},
+    {"image/x-eps", 0, LITERAL("\xC5\xD0\xD3\xC6"), NULL}, /* a DOS EPS, with a preview */
     {"application/postscript", 0, LITERAL("%!PS"), NULL},
-    {"application/postscript", 0, LITERAL("\xC5\xD0\xD3\xC6"), NULL},
     {"audio/aiff", 0, LITERAL("FORM....AIF"), NULL},
     {"image/x-fuji-raf", 0, LITERAL("FUJIFILMCCD-RAW"), NULL},
     {"image/x-olympus-orf", 0, LITERAL("IIRO\x08"), NULL},

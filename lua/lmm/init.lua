@@ -41,8 +41,8 @@ end
 --- Where one of the options from `max_side` on is given, the picture is prepared when it is first sent, which needs
 --- lmm.vips (libvips): it goes upright, in sRGB of 8 bit, and without metadata. `part.mime`, `width` and `height` say
 --- what it will be; `part.converted` is its own type where that becomes another. Without any of them this happens to
---- what would not be decoded: to SVG and JPEG XL, which no server takes, and to types that the server is known not to
---- take.
+--- what would not be decoded: to SVG, EPS and JPEG XL, which no server takes, and to types that the server is known not
+--- to take. An EPS is drawn by the program Ghostscript.
 ---@param source string|lmm.Bytes|nil
 ---@param opts lmm.ImageOptions?
 ---@return lmm.Part  always; where it cannot be sent its `err` says why, and `ask` gives that error

@@ -11,7 +11,8 @@ local aliases = {
   ["audio/x-flac"] = "audio/flac", ["audio/m4a"] = "audio/mp4", ["audio/x-m4a"] = "audio/mp4",
   ["audio/x-aac"] = "audio/aac", ["audio/aacp"] = "audio/aac", ["audio/x-aiff"] = "audio/aiff",
   ["video/mov"] = "video/quicktime", ["video/avi"] = "video/x-msvideo", ["video/mkv"] = "video/x-matroska",
-  ["application/x-pdf"] = "application/pdf",
+  ["application/x-pdf"] = "application/pdf", ["image/eps"] = "image/x-eps", ["application/eps"] = "image/x-eps",
+  ["application/x-eps"] = "image/x-eps",
 }
 
 --- Whether a value has the form of a media type.
@@ -30,7 +31,8 @@ end
 
 local names = {
   ["image/svg+xml"] = "an SVG drawing", ["image/jxl"] = "a JPEG XL picture", ["image/jls"] = "a JPEG-LS picture",
-  ["application/postscript"] = "PostScript, or an EPS drawing", ["audio/aiff"] = "an AIFF sound",
+  ["image/x-eps"] = "an EPS drawing", ["application/postscript"] = "a PostScript document",
+  ["audio/aiff"] = "an AIFF sound",
   ["image/jxr"] = "a JPEG XR picture", ["image/bpg"] = "a BPG picture", ["image/x-exr"] = "an OpenEXR picture",
   ["image/vnd.radiance"] = "a Radiance picture", ["image/vnd.ms-dds"] = "a DDS texture",
   ["image/vnd.djvu"] = "a DjVu document", ["image/x-xcf"] = "a GIMP picture",
@@ -53,8 +55,8 @@ local TO_PNG, TO_WAV = "convert it to PNG or JPEG", 'pass { convert = "wav" } to
 local refused = {
   image = {
     ["image/svg+xml"] = "draw it as PNG, as with rsvg-convert", ["image/jxl"] = TO_PNG,
-    ["application/postscript"] = "draw it as PNG with Ghostscript, which is not run here on files that may come from "
-      .. "anywhere: gs -dSAFER -dEPSCrop -r150 -sDEVICE=png16m -o drawing.png FILE",
+    ["image/x-eps"] = "draw it as PNG, as with Ghostscript",
+    ["application/postscript"] = "make a PDF of it, as with ps2pdf, and pages of that with lmm.pages",
     ["image/jls"] = TO_PNG, ["image/jxr"] = TO_PNG,
     ["image/bpg"] = TO_PNG, ["image/x-exr"] = TO_PNG, ["image/vnd.radiance"] = TO_PNG, ["image/vnd.ms-dds"] = TO_PNG,
     ["image/vnd.djvu"] = TO_PNG, ["image/x-xcf"] = TO_PNG, ["image/x-portable-arbitrarymap"] = TO_PNG,

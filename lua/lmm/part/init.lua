@@ -90,7 +90,7 @@ end
 
 local takers = { image = "lmm.image", video = "lmm.video", audio = "lmm.audio", file = "lmm.file" }
 
---- Has a picture be prepared that no server decodes and libvips does, as an SVG, though nothing was asked for.
+--- Has a picture be prepared that no server decodes, as an SVG or an EPS, though nothing was asked for.
 local function plan_by_type(self, mime, opts)
   local is_needed = self.kind == "image" and types.refusal("image", mime) and prepare.takes("image", mime)
   if is_needed and not opts.wanted then opts.wanted = { orient = true } end

@@ -74,10 +74,13 @@ local function no_decoder(plan, failure)
     package and "install " .. package or "convert it to PNG or JPEG first")
 end
 
+--- The most pixels of what is drawn in the size that is wanted.
+local drawn = { ["image/svg+xml"] = "25 million", ["image/x-eps"] = "100 million" }
+
 --- How there is less to do.
 local function lessen(plan)
   if plan.page then return "draw it with a smaller dpi" end
-  return plan.from == "image/svg+xml" and "pass a smaller max_side" or "shrink it first"
+  return drawn[plan.from] and "pass a smaller max_side" or "shrink it first"
 end
 
 local says = {
@@ -88,13 +91,13 @@ local says = {
     return invalid("cannot read %s: %s", plan.name, failure.detail)
   end,
   long = function(plan)
-    return invalid("%s has more than the 256 MiB that are prepared: shrink it first, or send it without options",
-      plan.name)
+    return invalid("%s has more than the 256 MiB that are prepared: shrink it first%s", plan.name,
+      drawn[plan.from] and "" or ", or send it without options")
   end,
   decoder = no_decoder,
   large = function(plan, failure)
-    if plan.from == "image/svg+xml" then
-      local says = "and no more than 25 million are drawn: " .. lessen(plan)
+    if drawn[plan.from] then
+      local says = ("and no more than %s are drawn: %s"):format(drawn[plan.from], lessen(plan))
       if failure.detail == "scale" then
         says = "and is drawn no smaller than a thousandth: pass a larger max_side, or write a smaller size into it"
       end
@@ -154,12 +157,46 @@ local function of_ffmpeg(plan, status, text, limits)
   return invalid("ffmpeg cannot read %s: %s", plan.name, texts.line((last:gsub("^file:.-: ", ""))))
 end
 
+--- What Ghostscript says of a drawing, which may well be written by the drawing itself.
+local function of_ghostscript(plan, status, text, limits)
+  if status == 3 then
+    return invalid("%s cannot be prepared: Ghostscript is %s, and keeps drawings from files only from 9.50 on: install "
+      .. "a newer one", plan.name, texts.shown(text))
+  elseif status == 153 then -- by SIGXFSZ
+    return failures.too_much(plan, limits.most, "output", "convert it to PNG first")
+  end
+  local problem, where = text:match "Error: /(%w+) in ([^\n]*)"
+  if problem == "invalidfileaccess" or where == "--deletefile--" or where == "--renamefile--" then
+    return invalid("%s wants to use a file or to run a program, which a drawing may not: convert it to PNG first, if "
+      .. "you trust it", plan.name)
+  elseif problem == "VMerror" then
+    return invalid("Ghostscript needs more than the %d MiB of memory that it may have for %s: convert it to PNG first",
+      limits.memory / 2 ^ 20, plan.name)
+  end
+  local at = problem and where:find "^[%w-]+$" and " in " .. where:sub(1, 60) or ""
+  return invalid("%s is damaged or cut short, and cannot be drawn%s", plan.name,
+    problem and (" (Ghostscript says: %s%s)"):format(problem, at) or "")
+end
+
+--- What is said where a program has made more bytes than are taken of it.
+---@param what string    that it has made
+---@param advice string
+function failures.too_much(plan, most, what, advice)
+  local told = most < 2 ^ 20 and ("%d bytes"):format(most) or ("%d MiB"):format(math.floor(most / 2 ^ 20))
+  return invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
+end
+
 --- What is said of each program where it is missing, how there is less for it to do, and what its words mean.
 local programs = {
   ffmpeg = {
     missing = "the programs ffmpeg and ffprobe are not installed (on Debian: apt install ffmpeg)",
     lessen = "cut it first",
     explain = of_ffmpeg,
+  },
+  Ghostscript = {
+    missing = "the program Ghostscript, gs, is not installed (on Debian: apt install ghostscript)",
+    lessen = "pass a smaller max_side, or convert it to PNG first",
+    explain = of_ghostscript,
   },
 }
 
@@ -168,7 +205,8 @@ local programs = {
 ---@param plan lmm.Plan
 ---@param status integer
 ---@param text string
----@param limits { seconds: number, memory: number, is_late: boolean }  memory: in bytes; is_late: its time is up
+---@param limits { seconds: number, memory: number, most: number, is_late: boolean }  memory, and most of what it makes:
+--- in bytes; is_late: its time is up
 ---@return lmm.Error
 function failures.of_program(program, plan, status, text, limits)
   local words = programs[program]
@@ -183,6 +221,6 @@ function failures.of_program(program, plan, status, text, limits)
   return words.explain(plan, status, text, limits)
 end
 
-failures.invalid = invalid
+failures.invalid, failures.lessen = invalid, lessen
 
 return failures

@@ -59,7 +59,10 @@ function ffmpeg.film.start(plan)
       frames[i] = job:take(("%04d.jpg"):format(i), left + 1)
       if (frames[i] or "") == "" then return nil, failures.invalid("ffmpeg made no picture %d of %s", i, plan.name) end
       left = left - #frames[i]
-      if left < 0 then return nil, jobs.too_much(plan, "pictures", "ask for fewer frames, or pass a smaller max_side") end
+      if left < 0 then
+        return nil, failures.too_much(plan, programs.MOST, "pictures",
+          "ask for fewer frames, or pass a smaller max_side")
+      end
     end
     return { frames = frames }
   end)
@@ -105,7 +108,7 @@ function ffmpeg.sound.start(plan)
   return jobs.new("ffmpeg", plan, SOUND:format(DECODE, codecs[format], format, programs.MOST + 1), function(job)
     local bytes = job:take("sound", programs.MOST)
     if (bytes or "") == "" then return nil, failures.invalid("ffmpeg made no sound of %s", plan.name) end
-    if #bytes == programs.MOST then return nil, jobs.too_much(plan, format, "cut it first") end
+    if #bytes == programs.MOST then return nil, failures.too_much(plan, programs.MOST, format, "cut it first") end
     return { bytes = bytes }
   end)
 end

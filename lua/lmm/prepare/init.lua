@@ -2,8 +2,8 @@
 --- goes out, once, when it is first sent.
 --
 -- A part whose media are to be prepared has a plan, which says from what and how. Nothing is done, and neither libvips
--- nor ffmpeg looked for, before it is sent. The work runs beside this thread, as a job; whoever sends the part waits in
--- the loop. A job has one method: result(), which gives false while it runs, then what came of it
+-- nor a program looked for, before it is sent. The work runs beside this thread, as a job; whoever sends the part waits
+-- in the loop. A job has one method: result(), which gives false while it runs, then what came of it
 -- ({ bytes =, width =, height = }), or nil and an error.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
@@ -20,7 +20,7 @@ local prepare = {}
 ---@field take nil|fun(part: lmm.Part, result: table)  makes the part of what the job gave, where that is not its bytes
 ---@field format string?    what becomes of a picture, without "image/"
 ---@field page integer?     of a PDF
----@field is_decoded boolean?  libvips itself decodes pictures of this type
+---@field is_decoded boolean?  libvips, or Ghostscript, decodes pictures of this type
 ---@field lenient boolean?  what is cut short is taken as far as it goes
 ---@field job table?        while it runs
 ---@field is_done boolean?

@@ -60,7 +60,7 @@ function Job:result()
     result, err = self.collect(self.job)
   else
     err = failures.of_program(self.program, self.plan, status, self.job:take("err", 4096) or "",
-      { seconds = programs.LIMIT, memory = programs.MEMORY, is_late = self.job:is_late() })
+      { seconds = programs.LIMIT, memory = programs.MEMORY, most = programs.MOST, is_late = self.job:is_late() })
   end
   self.job:close()
   return result, err
@@ -77,15 +77,6 @@ function jobs.new(program, plan, script, collect)
   queue[last] = job
   start_next()
   return job
-end
-
---- What is said where a program has made more than is taken of it.
----@param what string    that it has made
----@param advice string
-function jobs.too_much(plan, what, advice)
-  local most = programs.MOST
-  local told = most < 2 ^ 20 and ("%d bytes"):format(most) or ("%d MiB"):format(math.floor(most / 2 ^ 20))
-  return failures.invalid("%s makes more than the %s of %s that are sent: %s", plan.name, told, what, advice)
 end
 
 return jobs

@@ -14,14 +14,14 @@ pictures.LIMIT = 60 -- seconds for one picture, or one page
 pictures.decodes = {
   ["image/heic"] = true, ["image/heif"] = true, ["image/avif"] = true, ["image/jxl"] = true, ["image/svg+xml"] = true,
   ["image/tiff"] = true, ["image/webp"] = true, ["image/gif"] = true, ["image/jp2"] = true, ["image/jpeg"] = true,
-  ["image/png"] = true,
+  ["image/png"] = true, ["image/x-eps"] = true, -- by Ghostscript
 }
 
 --- What a type becomes where nothing is said: it stays where it is one of the three, drawings stay sharp, and photos
 --- stay small.
 local becomes = {
   ["image/jpeg"] = "jpeg", ["image/png"] = "png", ["image/webp"] = "webp", ["image/gif"] = "png",
-  ["image/svg+xml"] = "png", ["application/pdf"] = "png",
+  ["image/svg+xml"] = "png", ["application/pdf"] = "png", ["image/x-eps"] = "png",
 }
 
 local animations = { ["image/gif"] = true, ["image/webp"] = true }
@@ -55,7 +55,8 @@ end
 ---@param part lmm.Part
 function pictures.plan(plan, part)
   local wanted = plan.options
-  plan.start, plan.page, plan.is_decoded = pictures.start, wanted.page, pictures.decodes[plan.from]
+  plan.start = plan.from == "image/x-eps" and pictures.draw or pictures.start
+  plan.page, plan.is_decoded = wanted.page, pictures.decodes[plan.from]
   plan.animated = wanted.animated and animations[plan.from]
   plan.format = wanted.convert or plan.animated and "webp" or becomes[plan.from] or "jpeg"
   part.mime = "image/" .. plan.format
@@ -102,6 +103,28 @@ function Job:result()
     return nil, failures.of_picture(self.plan, failure)
   end
   return type(bytes) == "number" and bytes or { bytes = bytes, width = width, height = height }
+end
+
+local Drawing = {}
+Drawing.__index = Drawing
+
+--- Has Ghostscript draw an EPS. What it makes has the size that is wanted, and goes as it is where a PNG is: lmm.vips
+--- makes another format of that, and is needed for nothing else.
+---@param plan lmm.Plan
+---@return table? job, lmm.Error? err
+function pictures.draw(plan)
+  local drawing, err = require("lmm.prepare.ghostscript").start(plan)
+  return drawing and setmetatable({ drawing = drawing, plan = plan }, Drawing), err
+end
+
+function Drawing:result()
+  if self.picture then return self.picture:result() end
+  local plan, result, err = self.plan, self.drawing:result()
+  if not result or plan.format == "png" then return result, err end
+  self.picture, err = pictures.start { name = plan.name, from = "image/png", made = { mime = "image/png" },
+    source = { bytes = result.bytes }, format = plan.format, options = { quality = plan.options.quality } }
+  if not self.picture then return nil, err end
+  return false
 end
 
 return pictures

@@ -11,6 +11,7 @@ programs.LIMIT = 60               -- seconds
 programs.MOST = 256 * 1024 * 1024 -- bytes that are taken of what it makes
 programs.MEMORY = 2 * 1024 ^ 3    -- bytes that each of its processes may have
 programs.AT_ONCE = 4              -- more would take each other's time, and the loop's
+local SLACK = 2 ^ 20 -- bytes of one file beyond MOST, so that it is told from one that is not too long
 
 -- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
 -- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
@@ -96,7 +97,8 @@ function programs.start(script)
   os.remove(folder)
   local name = quote(folder)
   local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
-  local bounded = ("ulimit -v %d\n%s"):format(programs.MEMORY / 1024, script)
+  local bounded = ("ulimit -v %d\nulimit -f %d\n%s"):format(programs.MEMORY / 1024,
+    math.ceil((programs.MOST + SLACK) / 512), script)
   local ok = core.shell(COMMAND:format(name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
   if not ok then return nil, "no folder for temporary files can be made at " .. folder end
   local function finalize()
