@@ -8,10 +8,11 @@ local function give_up(message)
   os.exit(1)
 end
 
-local path, first, last, question = arg[1], tonumber(arg[2]), tonumber(arg[3]), arg[4]
+local path, first, last, question = arg[1], tonumber(arg[2]) or arg[2], tonumber(arg[3]) or arg[3], arg[4]
 if not path then give_up "usage: lua examples/pdf.lua report.pdf [FIRST [LAST [QUESTION]]]" end
 
-local pages, problem = lmm.pages(path, { first = first, last = last, dpi = 150, max_side = 1568 })
+local is_asked, pages, problem = pcall(lmm.pages, path, { first = first, last = last, dpi = 150, max_side = 1568 })
+if not is_asked then give_up((pages:gsub("^.-: lmm: ", ""))) end -- no such numbers
 if not pages then give_up(problem) end
 
 -- One page after the other: a long document is more than a model takes at once.

@@ -56,6 +56,12 @@ describe("the examples", function()
     out, errors, status = asked("pdf.lua " .. folder .. "/two.pdf 3")
     assert.same({ "", 1 }, { out, status })
     assert.matches("two%.pdf' has 2 pages, and no page 3\n$", errors)
+    for words, problem in pairs {
+      ["0"] = "first is a whole number from 1 to 100000, not 0", ["2 1"] = "first is 2, behind last, 1",
+      ["1 x"] = 'last is a whole number from 1 to 100000, not "x"',
+    } do
+      assert.same({ "", "lmm.pages: " .. problem .. "\n", 1 }, { asked("pdf.lua " .. folder .. "/two.pdf " .. words) })
+    end
   end)
 
   it("video.lua", function()
@@ -63,6 +69,10 @@ describe("the examples", function()
     assert.matches("^video 1: 2 frames of image/jpeg[^\n]*\nquestion: What happens in the video%?\n$", out)
     assert.matches("^sent 2 frames of %d+ x %d+ pixels, %d+ bytes\n$", errors)
     assert.equal(0, status)
+    for word, shown in pairs { ["0"] = "0", ["many"] = '"many"' } do
+      assert.same({ "", "lmm.video: frames is a whole number from 1 to 1000, not " .. shown .. "\n", 1 },
+        { asked("video.lua spec/media/clip.mkv " .. word) })
+    end
   end)
 
   it("demo.lua", function()
