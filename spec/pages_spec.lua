@@ -167,6 +167,14 @@ describe("a PDF that cannot be drawn", function()
     local _, err = prepare.all({ page }, function() core.sleep(0.002) end)
     assert.equal("page 2 of '" .. huge .. "' has 28,800 x 28,800 pixels, and no more than 100 million are decoded: "
       .. "draw it with a smaller dpi", err.message)
+    for name, most in pairs { max_side = 300, max_pixels = 90000 } do -- is drawn smaller
+      local small = assert(lmm.pages(huge, { dpi = 144, [name] = most }))[2]
+      assert(prepare.all({ small }, function() core.sleep(0.002) end))
+      assert.same({ 300, 300 }, { small.width, small.height })
+    end
+    page = assert(lmm.pages(huge, { dpi = 144, max_side = 20000 }))[2]
+    _, err = prepare.all({ page }, function() core.sleep(0.002) end)
+    assert.matches("has 28,800 x 28,800 pixels", err.message)
     local vast = shell.write(path "vast.pdf", (shell.read(file):gsub("144 72%]", "10000000 10000000]")))
     page = assert(lmm.pages(vast, { dpi = 144 }))[2]
     _, err = prepare.all({ page }, function() core.sleep(0.002) end)

@@ -222,6 +222,20 @@ static bool check_sides(lmm_task *task, VipsImage *image) {
   return (!is_wide && !is_high) || fail(task, LMM_TOO_LARGE, task->page > 0 ? "" : "scale");
 }
 
+/* The page in place of one that has more pixels than are decoded, by a resolution at which it is as large as is wanted;
+ * `image` itself where that is too many, too. */
+static VipsImage *draw_smaller(lmm_task *task, VipsImage *image) {
+  uint32_t width = (uint32_t)image->Xsize, height = (uint32_t)image->Ysize;
+  if (task->page == 0 || (uint64_t)width * height <= LMM_MAX_PIXELS) return image;
+  lmm_fit(&width, &height, task->max_side, task->max_pixels);
+  if ((uint64_t)width * height > LMM_MAX_PIXELS) return image;
+  double scale = width > height ? (double)width / image->Xsize : (double)height / image->Ysize;
+  VipsImage *small = load_page(task, task->page, task->dpi * scale);
+  if (small == NULL) return image;
+  g_object_unref(image);
+  return small;
+}
+
 /* The size as shown, which becomes the task's; false where it is more than is decoded. A drawing is drawn as large as
  * it is wanted, whatever it says. */
 static bool check_size(lmm_task *task, VipsImage *image) {
@@ -345,7 +359,12 @@ static void prepare(lmm_task *task) {
     g_object_unref(image);
     return;
   }
-  VipsImage *out = check_sides(task, image) && check_size(task, image) ? shrink(task, image, options) : NULL;
+  bool fits = check_sides(task, image);
+  if (fits) {
+    image = draw_smaller(task, image);
+    fits = check_size(task, image);
+  }
+  VipsImage *out = fits ? shrink(task, image, options) : NULL;
   if (out != NULL) out = settle(task, out);
   if (out != NULL) out = strip_metadata(task, out);
   if (out != NULL) (void)encode(task, out);
