@@ -339,7 +339,7 @@ describe("the models of a pool", function()
     local client = connect(servers)
     local _, message, err = client:chat { model = "x", messages = QUESTION.messages }
     assert.equal('no server has the model "x": http://a/v1 has "m", "n"; http://b/v1 has "m"', message)
-    assert.same({ "invalid", false, 1 }, { err.kind, err.retryable, err.attempts })
+    assert.same({ "invalid", "model_not_found", false, 1 }, { err.kind, err.code, err.retryable, err.attempts })
     servers.b.lists.replies = { listing("m", "x") }
     assert.is_nil((client:chat { model = "x", messages = QUESTION.messages }))
     pass(11) -- a list that is older is asked for anew

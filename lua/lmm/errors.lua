@@ -12,7 +12,7 @@ local text = require "lmm.text"
 ---@field hint string?        one line of advice
 ---@field phase string?       dns, connect, tls, send, wait or receive
 ---@field status integer?     the HTTP status, or the code in an error event
----@field code string|integer|nil  the server's own code
+---@field code string|integer|nil  the server's own code, or "model_not_found" where no server of a pool has it
 ---@field type string?        the server's own type
 ---@field param string?       the request field the server complains about
 ---@field request_id string?

@@ -253,13 +253,15 @@ function Pool:sentence(beginning, problems, fields)
   return errors.new(fields)
 end
 
---- How the sentence begins where none of a call's servers is left.
+--- How the sentence begins where none of a call's servers is left, and the error's code.
 ---@param refused lmm.Error?  by one of them, in whose dialect the request cannot be said
+---@return string beginning, string? code
 function Pool:beginning(call, count, refused)
   local model = self:model_of(call)
   if refused then return "no server takes the request: " end
   if count == #self.servers or not model then return "no server answers: " end
-  return ("no server%s has the model %q: "):format(count > 0 and " that answers" or "", model)
+  if count > 0 then return ("no server that answers has the model %q: "):format(model) end
+  return ("no server has the model %q: "):format(model), "model_not_found"
 end
 
 --- The error where no server can be asked.
@@ -271,7 +273,8 @@ function Pool:nowhere(call)
   end
   if #self.servers == 1 and refused then return refused end
   last = down or last or {}
-  return self:sentence(self:beginning(call, count, refused), call.passed, {
+  local beginning, code = self:beginning(call, count, refused)
+  return self:sentence(beginning, call.passed, { code = code,
     kind = down and "connect" or last.kind or "invalid", phase = last.phase, status = not down and last.status or nil,
     retryable = down ~= nil, attempts = call.attempts, elapsed = call.loop:now() - call.started })
 end
@@ -292,7 +295,7 @@ function Pool:error(call, err)
   local fields = {}
   for name, value in pairs(is_refused(call, err) and down or err) do fields[name] = value end -- one may come back
   fields.hint = nil
-  return self:sentence(self:beginning(call, count, refused), call.passed, fields)
+  return self:sentence((self:beginning(call, count, refused)), call.passed, fields)
 end
 
 --- The error where each server was asked the same and failed.
