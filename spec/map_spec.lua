@@ -66,6 +66,32 @@ describe("map", function()
     assert(ahead <= 5, ahead)
   end)
 
+  it("takes an iterator that waits itself, by the caller and for one item at a time", function()
+    local caller, is_asked = coroutine.running(), false
+    local function waits(count)
+      local next_number = numbers(count)
+      return function()
+        assert.is_false(is_asked)
+        is_asked = true
+        sleep(2)
+        is_asked = false
+        return next_number()
+      end
+    end
+    local waiting = waits(12)
+    local function work(item)
+      sleep(item % 3)
+      return item
+    end
+    assert.equal(12, assert(lmm.map(function()
+      assert.equal(caller, coroutine.running())
+      return waiting()
+    end, work)).done)
+    assert.equal(12, assert(lmm.map(coroutine.wrap(function()
+      for item in waits(12) do coroutine.yield(item) end
+    end), work)).done)
+  end)
+
   it("begins no more rows in a second than rate", function()
     local began = fake.loop:now()
     assert(lmm.map(numbers(21), function() end, { rate = 4 }))

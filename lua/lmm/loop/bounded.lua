@@ -5,6 +5,7 @@ local loops = require "lmm.loop"
 ---@class lmm.Work  what is to be done; `cell` wakes the one who runs it, when there may be something new to run
 ---@field next fun(self, running: integer): any, number?  the next item; nil: none now. It is asked again when one has
 --- ended, and at the time it names. Where nothing runs and it names no time, all is done
+---@field may_wait boolean?  `next` may wait: the one who runs it asks for each item, and no task for its next one
 ---@field call fun(self, item: any): any  what is to be done with an item; it may wait
 ---@field ended fun(self, item: any, ...)  gets three values that `call` returned; not called where that raised
 ---@field is_cancelled boolean?  set once those that run are cancelled, since one raised or the task that waits was
@@ -14,7 +15,7 @@ local loops = require "lmm.loop"
 ---@return true? done  nil where the task that waits was cancelled: those that ran are cancelled, too
 return function(work)
   local loop, running, count = loops.current(), {}, 0
-  local raised, is_over, first
+  local raised, is_over
   work.cell = work.cell or {}
 
   local function stop()
@@ -27,18 +28,15 @@ return function(work)
     if is_over then return nil end
     work:ended(item, ...)
     loop:wake(work.cell) -- others may begin, too
-    return not raised and work:next(count - 1) or nil
-  end
-
-  local function run()
-    local item = first
-    while item do item = follow(item, work:call(item)) end
+    return not (raised or work.may_wait) and work:next(count - 1) or nil
   end
 
   local function start(item)
     local task, has_ended
-    count, first = count + 1, item
-    task = loop:spawn(run, function(ok, problem)
+    count = count + 1
+    task = loop:spawn(function()
+      while item do item = follow(item, work:call(item)) end
+    end, function(ok, problem)
       has_ended, count = true, count - 1
       if task then running[task] = nil end
       if not ok and not is_over then
