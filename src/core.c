@@ -89,7 +89,7 @@ LMM_EXPORT int luaopen_lmm_core(lua_State *L) {
                                    {"body", lmm_body_open},
                                    {"slice", lmm_slice_open},
                                    {"slices", lmm_slice_list_open},
-                                   {"line", lmm_line_open},
+                                   {"line", lmm_slice_line_open},
                                    {"headers", lmm_header_open},
                                    {"sse", lmm_sse_open},
                                    {"answer", lmm_answer_open},

@@ -579,7 +579,7 @@ int lmm_media_open(struct lua_State *L);  /* media(source) */
 int lmm_body_open(struct lua_State *L);   /* body(text) */
 int lmm_slice_open(struct lua_State *L);  /* slice(text, name or number, ...) */
 int lmm_slice_list_open(struct lua_State *L); /* slices(text, name or number, ...) */
-int lmm_line_open(struct lua_State *L);   /* line(text) */
+int lmm_slice_line_open(struct lua_State *L);   /* line(text) */
 int lmm_header_open(struct lua_State *L); /* headers(text) */
 int lmm_sse_open(struct lua_State *L);    /* sse(max_event) */
 int lmm_answer_open(struct lua_State *L); /* answer{ reply, event, depth } */

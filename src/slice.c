@@ -129,7 +129,7 @@ static int core_line(lua_State *L) {
   return 1;
 }
 
-int lmm_line_open(lua_State *L) {
+int lmm_slice_line_open(lua_State *L) {
   lua_pushcfunction(L, core_line);
   return 1;
 }
