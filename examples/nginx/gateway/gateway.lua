@@ -20,7 +20,7 @@ function gateway.chat()
   local head, _, err = stream:head() -- until then another server may be tried
   if not head then return refuse(err) end
   ngx.header.content_type, ngx.header.x_request_id = head.headers["content-type"], head.headers["x-request-id"]
-  local read, ok, bytes = stream:raw(), nil, nil
+  local read, ok, bytes = (stream:raw())
   repeat
     ok, bytes = pcall(read)
     if ok and bytes and not (ngx.print(bytes) and ngx.flush(true)) then return stream:cancel() end -- it has left
