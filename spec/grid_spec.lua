@@ -71,6 +71,8 @@ describe("lmm grid", function()
     assert.matches("16 cells, 8 asked now", answered(grid(words)))
     words[2] = "one"
     assert.matches("16 cells, 0 asked now", answered(grid(words))) -- what was asked for another page is there still
+    words[6] = file "{*,none}.jpg"
+    assert.matches("16 cells, 0 asked now", answered(grid(words)))
     words[#words + 1] = "--fresh"
     assert.matches("16 cells, 16 asked now", answered(grid(words)))
   end)
