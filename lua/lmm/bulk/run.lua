@@ -328,7 +328,8 @@ function Run:fail(row, err)
   local failed = self.journal and self.journal.failed or self.failed
   if failed <= self.max_errors then return end
   self:stop(errors.new { kind = "limit", message = ("%s failed, more than the %d that max_errors lets go, the "
-    .. "last one, of line %d: %s"):format(texts.count(failed, "row"), self.max_errors, row.line, tostring(err.message or err)) })
+    .. "last one, of line %d: %s"):format(texts.count(failed, "row"), self.max_errors, row.line,
+    tostring(err.message or err)) })
 end
 
 --- The tokens of a prompt and its answer; none where a value does not tell.

@@ -48,7 +48,8 @@ end
 local function ended(err, keeper)
   if not keeper or keeper.starts == 1 then return err end
   err = errors.copy(err)
-  err.message = ("%s; it had been started again %s (--restarts)"):format(err.message, texts.count(keeper.starts - 1, "time"))
+  err.message = ("%s; it had been started again %s (--restarts)"):format(err.message,
+    texts.count(keeper.starts - 1, "time"))
   return err
 end
 

@@ -288,8 +288,8 @@ local LEAST_FILES = 24 -- that a run of one row opens; with fewer, libuv ends th
 local function check_files()
   local room = require("lmm.version").check("lmm.files").room()
   if room >= LEAST_FILES then return end
-  console.fail("the process may have %d more files open, and lmm batch needs %d: raise the limit (ulimit -n 64), and the "
-    .. "same command goes on", room, LEAST_FILES)
+  console.fail("the process may have %d more files open, and lmm batch needs %d: raise the limit (ulimit -n 64), and "
+    .. "the same command goes on", room, LEAST_FILES)
 end
 
 function batch.answer(args)

@@ -23,8 +23,8 @@ end
 
 local HOOKED = 1000000 -- instructions of a function of the user's between looks at signals
 
---- Has signals looked for while functions of the user's run in this coroutine, and in those that it makes, which may not
---- end: `look` may raise. LuaJIT calls no hook in what it has compiled.
+--- Has signals looked for while functions of the user's run in this coroutine, and in those that it makes, which may
+--- not end: `look` may raise. LuaJIT calls no hook in what it has compiled.
 ---@param look fun()
 function signals.hook(uv, look)
   debug.sethook(function()

@@ -119,7 +119,8 @@ end
 ---@param noun string?  for "36 of 40 cells passed"
 ---@return string
 function report.verdicts(summary, noun)
-  local words = ("%d of %s passed"):format(summary.passed, noun and texts.count(summary.checked, noun) or summary.checked)
+  local checked = noun and texts.count(summary.checked, noun) or summary.checked
+  local words = ("%d of %s passed"):format(summary.passed, checked)
   if summary.check_errors == 0 then return words end
   return ("%s, %s failed to run"):format(words, texts.count(summary.check_errors, "check"))
 end
