@@ -3,6 +3,7 @@ local capacity = require "lmm.mock.capacity"
 local errors = require "lmm.errors"
 local fake = require "spec.support.fake"
 local lmm = require "lmm"
+local loops = require "lmm.loop"
 local runs = require "lmm.bulk.run"
 
 local function sleep(seconds) return fake.loop:wait({}, fake.loop:now() + seconds) end
@@ -90,6 +91,21 @@ describe("map", function()
     assert.equal(12, assert(lmm.map(coroutine.wrap(function()
       for item in waits(12) do coroutine.yield(item) end
     end), work)).done)
+  end)
+
+  it("holds nobody up by an item that waits in a pcall, where PUC 5.1 cannot", function()
+    local lists = fake.net { { json = { data = lmm.array { { id = "m" } } } } }
+    local answers = fake.net { fake.whole "a" }
+    local client = fake.net({}):connect { model = "", timeout = 5, transport = { start = function(_, request)
+      return (request.url:find "/models$" and lists or answers):start(request)
+    end } }
+    local question = { messages = { { role = "user", content = "q" } } }
+    local summary = assert(lmm.map({ pcall, loops.pcall, loops.pcall }, function(call)
+      local _, reply, message, err = call(client.chat, client, question)
+      if type(reply) == "string" then return reply end
+      return reply and reply.text, message, err
+    end, { concurrency = 1 }))
+    assert.same({ "a", "a" }, { summary.results[2], summary.results[3] })
   end)
 
   it("begins no more rows in a second than rate", function()

@@ -15,6 +15,7 @@ local loops = require "lmm.loop"
 ---@return true? done  nil where the task that waits was cancelled: those that ran are cancelled, too
 return function(work)
   local loop, running, count = loops.current(), {}, 0
+  local goes_on = loops.resumable and not work.may_wait -- a task, with the next item
   local raised, is_over
   work.cell = work.cell or {}
 
@@ -23,12 +24,12 @@ return function(work)
     for task in pairs(running) do task:cancel() end
   end
 
-  --- What came of an item comes in; the next one, for the same task, goes out.
+  --- What came of an item comes in; the next one goes out, where it is for the same task.
   local function follow(item, ...)
     if is_over then return nil end
     work:ended(item, ...)
     loop:wake(work.cell) -- others may begin, too
-    return not (raised or work.may_wait) and work:next(count - 1) or nil
+    return goes_on and not raised and work:next(count - 1) or nil
   end
 
   local function start(item)
