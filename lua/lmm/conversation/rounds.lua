@@ -281,13 +281,13 @@ function Rounds:next(stream)
     return piece[1], piece[2]
   end
   if not err then exchange, err = self:next_exchange() end
-  self.client.calls[self] = nil
+  self.client.calls[self] = false
   return nil, exchange, err
 end
 
 function Rounds:cancel()
   self.cancelled = true
-  self.client.calls[self] = nil
+  self.client.calls[self] = false
   if self.run then self.run:cancel() end
 end
 
