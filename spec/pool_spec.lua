@@ -229,7 +229,7 @@ describe("a pool", function()
     local own = { headers = { Authorization = "Bearer of-the-call" } }
     assert.matches("^HTTP 401 from http://a/v1", (select(2, client:chat(QUESTION, own))))
     assert.same({ true, a = 1, b = 0 }, { client:servers()[1].alive, a = counts(servers).a, b = counts(servers).b })
-    for _ = 1, 4 do assert.equal("b", assert(client:chat(QUESTION)).text) end
+    for _ = 1, 4 do assert.equal("b", assert(client:chat(QUESTION, { headers = { ["X-Trace"] = "1" } })).text) end
     assert.same({ a = 2, b = 4 }, counts(servers))
     assert.same({ false, 401 }, { client:servers()[1].alive, client:servers()[1].last_error.status })
   end)

@@ -208,7 +208,11 @@ end
 
 --- Whether a server has refused the key that the pool has for it; a call may have another one.
 local function is_refused(call, err)
-  return pool_servers.refuses_key(err) and next(call.given.headers) == nil
+  if not pool_servers.refuses_key(err) then return false end
+  for name in pairs(call.given.headers) do
+    if calls.is_secret_name(name) then return false end
+  end
+  return true
 end
 
 --- An attempt is over.
