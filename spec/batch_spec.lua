@@ -620,9 +620,9 @@ describe("lmm batch refuses", function()
     refuses({ input, "-o", file "x.errors.jsonl" }, 1, "'.*x.errors.jsonl' is the name of a file of errors: name "
       .. "another output")
     refuses({ input, "-o", file "o" }, 1, -- o.run would be that of o.jsonl, too
-      "the name of an output ends in .jsonl, and that of '.*/o' does not: name another output")
-    refuses({ "merge", OUT, "-o", file "o" }, 1, "the name of an output ends in .jsonl, and that of '.*/o' does not")
-    refuses({ "status", file "out" }, 1, "the name of an output ends in .jsonl, and that of '.*/out' does not")
+      "the name of an output ends in .jsonl: '.*/o%.jsonl', not '.*/o'")
+    refuses({ "merge", OUT, "-o", file "o" }, 1, "the name of an output ends in .jsonl: '.*/o%.jsonl'")
+    refuses({ "status", file "out" }, 1, "the name of an output ends in .jsonl: '.*/out%.jsonl'")
     os.execute("mkdir " .. file "folder")
     refuses({ input, "-o", file "folder" }, 1, "cannot write '.*folder': it is a directory, not a file")
     os.execute(("echo x >%s; mkdir %s"):format(file "own.jsonl", file "own.run"))

@@ -21,7 +21,7 @@ function paths.problem(path)
   if kind and kind ~= "file" then return nil end
   if paths.is_errors(path) then return ("'%s' is the name of a file of errors: name another output"):format(path) end
   if path:find "%.jsonl$" then return nil end
-  return ("the name of an output ends in .jsonl, and that of '%s' does not: name another output"):format(path)
+  return ("the name of an output ends in .jsonl: '%s.jsonl', not '%s'"):format(path, path)
 end
 
 local function first_line(path)
