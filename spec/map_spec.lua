@@ -402,10 +402,10 @@ describe("a run whose own server dies", function()
     run:resume {}
     local rows = { { item = "a", deaths = 1 }, { item = "b", deaths = 1 }, { item = "c", deaths = 2 } }
     run.again, run.again_count, run.lost_last, run.is_read = { rows[1], rows[2], rows[3] }, 3, rows[2], true
-    assert.equal(rows[1], (run:next(0)))
+    assert.equal(rows[1], (run:next(0)()))
     assert.is_nil((run:next(1))) -- c is next, since b was lost last
     assert.same({ 2, nil }, { run.again_count, run.suspect })
-    assert.equal(rows[3], (run:next(0)))
+    assert.equal(rows[3], (run:next(0)()))
     assert.equal(rows[3], run.suspect)
     assert.is_nil((run:next(1)))
   end)

@@ -25,7 +25,6 @@ local SERVER_TIMEOUT, LOAD_FACTOR = 60, 10 -- seconds; a server that refuses for
 ---@class lmm.RowSource
 ---@field next fun(self): lmm.Row?, lmm.Error?, boolean?  nil at the end; with an error where it is none: of the row
 --- whose line comes along, or else of the whole source. `is_known` tells that the row is none of this run's
----@field may_wait boolean?
 
 ---@class lmm.Progress
 ---@field total integer?     rows, where that is known
@@ -68,8 +67,7 @@ function run.new(opts)
   local loop = loops.current()
   local now = loop:now()
   return setmetatable({
-    loop = loop, source = opts.source, may_wait = opts.source.may_wait, fn = opts.fn, client = opts.client,
-    journal = opts.journal, total = opts.total,
+    loop = loop, source = opts.source, fn = opts.fn, client = opts.client, journal = opts.journal, total = opts.total,
     concurrency = concurrency.new(opts.concurrency, most_rows(), timeout_of(opts.client)),
     max_errors = opts.max_errors or math.huge,
     rate = opts.rate and pace.new(opts.rate, now),
@@ -259,11 +257,7 @@ function Run:next(running)
   if self.suspects:can_tell(row.life) then self.suspect = suspects.is(row) and row or nil end
   self.running = running + 1
   control:start(row, running + 1, now)
-  return row
-end
-
-function Run:call(row)
-  return self.fn(row.item, self.client)
+  return function() return row, self.fn(row.item, self.client) end
 end
 
 -- ---- what came of a row ------------------------------------------------------------------------------------------

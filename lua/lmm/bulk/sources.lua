@@ -29,7 +29,6 @@ end
 ---@class lmm.RecordReader
 ---@field next fun(self): record: any, text: string?, line: integer?, err: lmm.Error?
 ---@field close fun(self)
----@field may_wait boolean?  `next` calls a function of the caller's, which may wait
 
 local JsonLines = {}
 JsonLines.__index = JsonLines
@@ -69,7 +68,7 @@ end
 ---@return lmm.RecordReader
 function sources.items(items, wants_text)
   local count, at = type(items) == "table" and #items or nil, 0
-  local reader = { close = function() end, may_wait = not count }
+  local reader = { close = function() end }
   function reader.next()
     if count and at >= count then return nil end
     at = at + 1
@@ -105,8 +104,7 @@ Rows.__index = Rows
 --- known again; check: says what is wrong with a record
 ---@return lmm.RowSource
 function sources.rows(reader, opts)
-  return setmetatable({ reader = reader, ids = opts.ids, check = opts.check, shard = opts.shard,
-    may_wait = reader.may_wait }, Rows)
+  return setmetatable({ reader = reader, ids = opts.ids, check = opts.check, shard = opts.shard }, Rows)
 end
 
 function Rows:next()

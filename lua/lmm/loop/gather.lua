@@ -31,10 +31,9 @@ local function gather(fns, opts)
   function work.next(_, running)
     if running >= limit or started >= total then return nil end
     started = started + 1
-    return started
+    local index, fn = started, fns[started]
+    return function() return index, fn() end
   end
-
-  function work.call(_, index) return fns[index]() end
 
   function work.ended(_, index, value, message, err)
     if value ~= nil then

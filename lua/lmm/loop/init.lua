@@ -99,13 +99,12 @@ function loop.check()
   if loop_in_use.check then loop_in_use:check() end
 end
 
---- Whether a task can wait inside a pcall. On PUC 5.1 it cannot: what was begun there is over when its coroutine is.
-loop.resumable = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
+local resumable = _VERSION ~= "Lua 5.1" or rawget(_G, "jit") ~= nil
 
 --- `pcall` of a function that may wait. On PUC 5.1 a task cannot wait inside a pcall: there the function is called as
 --- it is, and what it raises ends the task.
 function loop.pcall(fn, ...)
-  if loop.resumable or not current or not current:running() then return pcall(fn, ...) end
+  if resumable or not current or not current:running() then return pcall(fn, ...) end
   return true, fn(...)
 end
 
