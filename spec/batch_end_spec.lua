@@ -133,6 +133,23 @@ describe("lmm batch", function()
     check_once(3, 3)
   end)
 
+  local can_wait = (_VERSION ~= "Lua 5.1" or rawget(_G, "jit")) and it or pending -- in a pcall
+  can_wait("ends at the second signal a function of --request that waits, and nothing is written of its row", function()
+    write_rows(3, 0)
+    local request = file "request.lua"
+    process.write(request, [[local loop = require "lmm.loop".current()
+    return function(row)
+      io.stderr:write "waiting\n"
+      loop:wait({}, loop:now() + 600)
+      return row.body
+    end]])
+    local run = with_server([[
+      batch; said waiting true; kill -INT $batch; said finishing true; kill -INT $batch; ended]],
+      { "--request", request })
+    assert.equal("130\n", run.out)
+    assert.equal("", process.read(file "out.jsonl") .. process.read(file "out.errors.jsonl"))
+  end)
+
   it("is not ended by SIGUSR1 while it reads the rows", function()
     write_rows(3, 0)
     process.write(file "asked.lua", [[

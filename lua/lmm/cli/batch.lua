@@ -207,19 +207,34 @@ local function check(args)
   check_serve(args)
 end
 
---- Calls the function of --request, which may not end: then the second signal ends it.
----@param is_cut fun(): boolean  whether that has come
-local function caller(uv, is_cut)
-  local function unhook(...)
+--- Makes what calls the function of --request, which may not end, and what ends it wherever it is.
+---@return function call  as pcall
+---@return fun() cut
+local function new_caller(uv)
+  local loop, calling, is_cut = require "lmm.loop".current(), {}, false
+  local function cut_off()
+    return require "lmm.errors".new { kind = "cancelled", message = "the run was cut off" }
+  end
+  local function look()
+    if is_cut then error(cut_off(), 0) end
+  end
+  local function leave(task, ...)
     debug.sethook()
+    calling[task] = nil
+    if is_cut then return false, cut_off() end
     return ...
   end
-  return function(fn, ...)
-    signals.hook(uv, function()
-      if is_cut() then error(require "lmm.errors".new { kind = "cancelled", message = "the run was cut off" }, 0) end
-    end)
-    return unhook(pcall(fn, ...))
+  local function call(fn, ...)
+    local task = loop:running()
+    calling[task] = true
+    signals.hook(uv, look)
+    return leave(task, pcall(fn, ...))
   end
+  local function cut()
+    is_cut = true
+    for task in pairs(calling) do task:cancel() end -- it may wait
+  end
+  return call, cut
 end
 
 local function options_of(args, client, on_progress)
@@ -304,8 +319,9 @@ function batch.answer(args)
     clear()
     console.note("lmm: %s", describe(run:state()))
   end)
-  local options, signal, is_cut = options_of(args, client, report), nil, false
-  options.call = caller(uv, function() return is_cut end)
+  local options, signal = options_of(args, client, report), nil
+  local call, cut = new_caller(uv)
+  options.call = call
   run, problem = bulk.prepare(options)
   if not run then
     close_state()
@@ -323,7 +339,7 @@ function batch.answer(args)
   end
   local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if signal then
-      is_cut = true
+      cut()
       if run.client then run.client:close() end -- none yet while the server of --serve loads
       if server then server:kill() end
     else
