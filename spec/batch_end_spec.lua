@@ -81,11 +81,11 @@ describe("lmm batch", function()
     local steps, seed = {}, 20261129
     for i = 1, KILLS do
       seed = (seed * 16807) % 2147483647
-      -- Each fifth before the first row or soon after, the others all over the run; each third time the last line is
-      -- cut short, as a power cut would.
+      -- Each fifth before the first row or soon after, the others all over the first half, so that none comes too late;
+      -- each third time the last line is cut short, as a power cut would.
       local random, is_early = seed / 2147483647, i % 5 == 0
       steps[i] = ("batch; %s sleep %.3f; kill -9 $batch; ended; %s"):format(
-        is_early and "" or ("at_lines %d;"):format(math.floor(i * ROWS / (KILLS + 4))),
+        is_early and "" or ("at_lines %d;"):format(math.floor(i * ROWS / (2 * KILLS))),
         is_early and 0.02 + 0.2 * random or 0.05 * random,
         i % 3 == 0 and "printf '{\"id\":\"lmm-1\",\"custom_id\":\"r1' >>" .. quote(file "out.jsonl") or "")
     end

@@ -485,6 +485,23 @@ describe("lmm batch", function()
     assert.matches("caf\239\191\189$", failed()[1].error.message)
   end)
 
+  it("leaves a row as it was read, for it may run again", function()
+    local asked = {}
+    local client = { default_model = function() return "m" .. #asked end }
+    function client.open_stream(_, _, request)
+      asked[#asked + 1] = request
+      return { reply = function() return true end }
+    end
+    local journal = { keep_model = function() return true end }
+    local image = { type = "image_url", image_url = { url = "examples/picture.jpg" } }
+    local record = { url = "/v1/chat/completions", body = { messages = { { role = "user", content = { image } } } } }
+    local run = require "lmm.bulk.ask".of_batch()
+    assert.is_true(run(record, client, journal) and run(record, client, journal))
+    assert.same({ "m0", "m1" }, { asked[1].model, asked[2].model })
+    assert.are_not.equal(asked[1].messages[1].content[1], asked[2].messages[1].content[1])
+    assert.same({ messages = { { role = "user", content = { image } } } }, record.body)
+  end)
+
   it("keeps an answer as the server spelled it, where that fits into a line", function()
     local function body(more) -- with fields in an order and numbers in a form of their own
       return '{"usage": {"total_tokens":3.0} , "big":12345678901234567890, "choices":[{"message":{"content":"\\u00e4"},'

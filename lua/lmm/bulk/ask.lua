@@ -125,14 +125,16 @@ local function model_of(body, client, journal)
   return is_kept and model, err
 end
 
---- Makes of a body, which is nobody else's, what is sent: of a model, and for no stream.
+--- A request as it is sent: of a model, and for no stream. It is another table than the row's, which may run again.
 ---@param journal lmm.Journal
 ---@return table? request, string? message, lmm.Error? err
 local function request_of(body, client, journal)
   local model, err = model_of(body, client, journal)
   if not model then return errors.public(nil, err) end
-  body.model, body.stream, body.stream_options = model, nil, nil
-  return body
+  local request = {}
+  for name, value in pairs(body) do request[name] = value end
+  request.model, request.stream, request.stream_options = model, nil, nil
+  return request
 end
 
 --- Asks what a line of the batch format asks. For lmm.map.
