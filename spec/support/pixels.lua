@@ -3,7 +3,7 @@
 -- In:  vips' operations; paths or bytes.
 -- Out: paths; numbers that vips computes.
 
-local programs = require "lmm.prepare.programs"
+local core = require "lmm.core"
 local shell = require "spec.support.shell"
 
 local pixels = {}
@@ -13,13 +13,8 @@ pixels.BARE = "env -u LD_PRELOAD "
 
 --- Has lmm run its programs so, too.
 function pixels.run_bare()
-  local start, execute = programs.start, os.execute
-  function programs.start(script)
-    os.execute = function(command) return execute("unset LD_PRELOAD\n" .. command) end -- luacheck: ignore
-    local job, message = start(script)
-    os.execute = execute -- luacheck: ignore
-    return job, message
-  end
+  local run = core.shell
+  function core.shell(command) return run("unset LD_PRELOAD\n" .. command) end
 end
 
 --- The check sum of a PNG's chunk, of its name and data.
