@@ -472,7 +472,11 @@ describe("a JSON text is a line", function()
     end)
   end
 
-  for what, text in pairs { ["a line end in it"] = '{"a":\n1}', ["a carriage return"] = "[1,\r2]", ["nothing"] = " ",
+  it("with spaces in the place of its line ends", function()
+    assert.equal('{  "a": [1,   2]  }', core.line '{\n "a": [1,\r\n 2] \n}\n')
+  end)
+
+  for what, text in pairs { ["a line end in a string"] = '"a\n"', ["nothing"] = " ",
     ["no JSON"] = "{", ["two texts"] = "1 2", ["a NaN"] = "[NaN]", ["bytes that are not UTF-8"] = '"\255"',
     ["a byte order mark"] = "\239\187\191{}", ["a half of a character"] = '["\\uD83d"]',
     ["a NUL byte"] = "{}\0", ["too many levels"] = ("["):rep(257) .. ("]"):rep(257) } do

@@ -427,26 +427,32 @@ describe("the program ffmpeg", function()
     job:close()
   end)
 
-  it("is ended, and leaves no files, when the process that has it is killed", function()
-    os.remove(run)
-    local ended = program.run([[
-      local core, programs, run = require "lmm.core", require "lmm.prepare.programs", ...
-      local job = assert(programs.start("echo $$ $PWD >" .. run .. "; exec sleep 1000"))
-      repeat
-        core.sleep(0.005)
-        local file = io.open(run)
-        local text = file and file:read "*a" or ""
-        if file then file:close() end
-      until text:find "\n"
-      os.execute "kill -9 $PPID"
-      core.sleep(60)
-      job:close()
-    ]], { run })
-    assert.equal(137, ended.status)
-    local pid, place = shell.read(run):match "^(%d+) ([^\n]+)"
-    process.wait_for("the program's end", function() return not process.runs(tonumber(pid)) end)
-    process.wait_for("the end of its folder", function() return not os.rename(place, place) end)
-  end)
+  for _, row in ipairs {
+    { "the process that has it is killed", "kill -9 $PPID", 137 },
+    { "a signal ends the whole group of the process that has it", "kill -TERM 0", 143 },
+  } do
+    it("is ended, and leaves no files, when " .. row[1], function()
+      os.remove(run)
+      local ended = program.run([[
+        local core, programs = require "lmm.core", require "lmm.prepare.programs"
+        local run, kill = ...
+        local job = assert(programs.start("echo $$ $PWD >" .. run .. "; exec sleep 1000"))
+        repeat
+          core.sleep(0.005)
+          local file = io.open(run)
+          local text = file and file:read "*a" or ""
+          if file then file:close() end
+        until text:find "\n"
+        os.execute(kill)
+        core.sleep(60)
+        job:close()
+      ]], { run, row[2] })
+      assert.equal(row[3], ended.status)
+      local pid, place = shell.read(run):match "^(%d+) ([^\n]+)"
+      process.wait_for("the program's end", function() return not process.runs(tonumber(pid)) end)
+      process.wait_for("the end of its folder", function() return not os.rename(place, place) end)
+    end)
+  end
 end)
 
 describe("a video of frames", function()

@@ -110,8 +110,22 @@ static bool may_have_half(const char *text, size_t count) {
 
 static bool is_space(char byte) { return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n'; }
 
-/* line(text) -> the JSON text without white space around it, where it is JSON to the letter of RFC 8259, in one line, in
- * UTF-8 and without escapes of surrogates; else nil */
+/* In JSON a line end is white space: a string has none. */
+static int push_line(lua_State *L, const char *text, size_t count) {
+  luaL_Buffer line;
+  luaL_buffinit(L, &line);
+  for (size_t i = 0, length; i < count; i += length + 1) {
+    length = 0;
+    while (i + length < count && text[i + length] != '\n' && text[i + length] != '\r') length++;
+    luaL_addlstring(&line, text + i, length);
+    if (i + length < count) luaL_addchar(&line, ' ');
+  }
+  luaL_pushresult(&line);
+  return 1;
+}
+
+/* line(text) -> the JSON text without white space around it, and spaces in the place of its line ends, where it is JSON
+ * to the letter of RFC 8259, in UTF-8 and without escapes of surrogates; else nil */
 static int core_line(lua_State *L) {
   size_t count, levels[LINE_LEVELS];
   const char *text = luaL_checklstring(L, 1, &count);
@@ -122,11 +136,9 @@ static int core_line(lua_State *L) {
   lmm_json_feed(&json, text, count, true);
   int token = lmm_json_next(&json);
   while (token > 0 && token != LMM_JSON_END) token = lmm_json_next(&json);
-  bool has_end = memchr(text, '\n', count) != NULL || memchr(text, '\r', count) != NULL;
   bool is_exact = token == LMM_JSON_END && (unsigned char)text[0] != 0xEF && lmm_utf8_check(text, count) == count;
-  if (has_end || !is_exact || may_have_half(text, count)) return 0;
-  lua_pushlstring(L, text, count);
-  return 1;
+  if (!is_exact || may_have_half(text, count)) return 0;
+  return push_line(L, text, count);
 }
 
 int lmm_slice_line_open(lua_State *L) {

@@ -159,9 +159,13 @@ end
 
 --- What Ghostscript says of a drawing, which may well be written by the drawing itself.
 local function of_ghostscript(plan, status, text, limits)
-  if status == 3 then
-    return invalid("%s cannot be prepared: Ghostscript is %s, and keeps drawings from files only from 9.50 on: install "
-      .. "a newer one", plan.name, texts.shown(text))
+  local version = status == 3 and text:match "^%s*(%d+%.[%d.]+)%s*$"
+  if version then
+    return invalid("%s cannot be prepared: Ghostscript is of version %s, and keeps drawings from files only from 9.50 "
+      .. "on: install a newer one", plan.name, version)
+  elseif status == 3 then
+    return invalid("%s cannot be prepared: the program Ghostscript, gs, does not run here, it told %s in place of its "
+      .. "version", plan.name, texts.shown(text))
   elseif status == 153 then -- by SIGXFSZ
     return failures.too_much(plan, limits.most, "output", "convert it to PNG first")
   end

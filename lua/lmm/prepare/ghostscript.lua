@@ -18,7 +18,7 @@ local LOOKED_AT = 65536        -- bytes at either end, where comments tell of th
 -- -dMaxBitmap has it need no temporary ones. It gets nothing of the environment, which may hold keys, and in
 -- $GS_OPTIONS what undoes all this. With -dEPSCrop it would look for the size itself, and might find another than was
 -- allowed: so the size is given, and the drawing put there as the EPSF specification says, by scale and translate, its
--- own showpage undone.
+-- own showpage undone, and a quit behind it.
 local SCRIPT = [[
 command -v gs >/dev/null || exit 127
 in_safety() { env -i PATH="$PATH" ${LD_LIBRARY_PATH:+LD_LIBRARY_PATH="$LD_LIBRARY_PATH"} TMPDIR=/dev/null gs "$@"; }
@@ -27,7 +27,7 @@ case $version in 9.[5-9]*|[1-9][0-9].*) ;; *) echo "$version" >&2; exit 3 ;; esa
 tail -c +%d "$source" | head -c %d | in_safety -q -dSAFER -dNOPAUSE -dBATCH -dNOPLATFONTS -dNOEPS -dLastPage=1 \
   -dMaxBitmap=1000000000 -sDEVICE=png16m -dTextAlphaBits=4 -dGraphicsAlphaBits=4 -r72 -g%dx%d \
   -sstdout=%%stderr -sOutputFile=- \
-  -c 'userdict begin /showpage {} def /setpagedevice {pop} def end %d %d div %d %d div scale %d neg %d neg translate' \
+  -c 'userdict begin /showpage {} def /quit {} def /setpagedevice {pop} def end %d %d div %d %d div scale %d neg %d neg translate' \
   - -c 'systemdict /showpage get exec']]
 
 --- What reads so many bytes of the source from an offset on.
@@ -97,8 +97,8 @@ function ghostscript.start(plan)
   end
   local left, bottom, right, top = parse(box)
   if not left then
-    return nil, failures.invalid("%s says nothing of its size: its %%%%BoundingBox is %s, and not four numbers, left "
-      .. "bottom right top", plan.name, texts.shown(box))
+    return nil, failures.invalid("%s says nothing of its size: its %%%%BoundingBox is %s, and not left, bottom, right "
+      .. "and top, four numbers", plan.name, texts.shown(box))
   end
   local wide, high = right - left, top - bottom
   local width, height = core.fit(math.ceil(wide * DPI / 72), math.ceil(high * DPI / 72), plan.options.max_side or 0,
