@@ -172,7 +172,8 @@ describe("an EPS", function()
       assert.equal("100 x 50", size_of(assert(sent, message)))
       assert.falsy(shell.read(sent):find("IEND.*IEND"))
     end
-    each_is("the data in bytes is no drawing: Ghostscript made no picture of it", { "nulldevice", "systemdict /quit get exec" })
+    each_is("the data in bytes is no drawing: Ghostscript made no picture of it",
+      { "nulldevice", "systemdict /quit get exec" })
   end)
 
   it("is drawn as a whole, where it belongs, though it chooses paper or shows a page on its way", function()

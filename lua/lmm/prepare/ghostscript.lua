@@ -27,7 +27,8 @@ case $version in 9.[5-9]*|[1-9][0-9].*) ;; *) echo "$version" >&2; exit 3 ;; esa
 tail -c +%d "$source" | head -c %d | in_safety -q -dSAFER -dNOPAUSE -dBATCH -dNOPLATFONTS -dNOEPS -dLastPage=1 \
   -dMaxBitmap=1000000000 -sDEVICE=png16m -dTextAlphaBits=4 -dGraphicsAlphaBits=4 -r72 -g%dx%d \
   -sstdout=%%stderr -sOutputFile=- \
-  -c 'userdict begin /showpage {} def /quit {} def /setpagedevice {pop} def end %d %d div %d %d div scale %d neg %d neg translate' \
+  -c 'userdict begin /showpage {} def /quit {} def /setpagedevice {pop} def end' \
+  -c '%d %d div %d %d div scale %d neg %d neg translate' \
   - -c 'systemdict /showpage get exec']]
 
 --- What reads so many bytes of the source from an offset on.

@@ -14,8 +14,8 @@ programs.AT_ONCE = 4              -- more would take each other's time, and the 
 local SLACK = 2 ^ 20 -- bytes of one file beyond MOST, so that it is told from one that is not too long
 
 -- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
--- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started. What
--- looks after all that heeds none of the signals that end the owner's whole group, as a closed terminal's.
+-- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
+-- What looks after all that heeds none of the signals that end the owner's whole group, as a closed terminal's.
 local COMMAND = "from=$PWD && export from && umask 077 && mkdir %s && cd %s && { "
   .. "( timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
