@@ -13,10 +13,8 @@ local folder = "build/fuzz/lua" .. version .. (os.getenv "VARIANT" or "")
 local targets = { "sse", "read", "grow", "answer", "base64", "sniff", "body", "utf8", "head", "retry",
   "write" }
 local more = { sniff = "spec/media/*" }
-local sources = {} -- the C files of lmm.core, but for the one that binds them
-for name in shell.read "Makefile":match "\nCORE%s*:= ([^\n]*)":gmatch "%S+" do
-  if name ~= "core" then sources[#sources + 1] = name end
-end
+local sources = {} -- the C files of lmm.core
+for name in shell.read "Makefile":match "\nCORE%s*:= ([^\n]*)":gmatch "%S+" do sources[#sources + 1] = name end
 
 --- What a script prints, and then "exit" with its code. Nothing is preloaded into the compiler.
 local function run(script)
@@ -43,7 +41,7 @@ local function build()
   for _, name in ipairs(sources) do compile("src/" .. name) end
   compile "spec/fuzz/replay"
   finish()
-  local rest = table.concat(objects, " ") .. " -lb64 -llua" .. version .. " -lm -ldl"
+  local rest = table.concat(objects, " ") .. " -lb64 -llua" .. version .. " -lm -ldl -pthread"
   for _, name in ipairs(targets) do
     start(cc .. " -o " .. quote(folder .. "/fuzz_" .. name) .. " spec/fuzz/" .. name .. ".c " .. rest)
   end
