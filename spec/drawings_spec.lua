@@ -1,32 +1,18 @@
 -- Drawings and other pictures that no server decodes: made into what all of them do without being asked, reading
 -- neither files nor the network, within bounds; and those of which nothing can be made here.
-local core = require "lmm.core"
 local failures = require "lmm.prepare.failures"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
-local prepare = require "lmm.prepare"
 local program = require "spec.support.program"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
 
 local folder = pixels.folder()
-local path = folder.path
+local path, prepared = folder.path, folder.prepared
 
 local SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
 
---- What is sent of a part, as a file; or nil and the message.
-local function prepared(part)
-  if part.err then return nil, part.err.message end
-  local ok, err = prepare.all({ part }, function() core.sleep(0.002) end)
-  if not ok then return nil, err.message end
-  return shell.write(path("sent." .. part.mime:match "%w+$"), core.concat({ part.media }):read(2 ^ 24))
-end
-
-local function message_of(svg, opts)
-  local sent, message = prepared(lmm.image({ bytes = svg }, opts))
-  assert(not sent, "it was prepared")
-  return message
-end
+local function message_of(svg, opts) return folder.message_of(lmm.image({ bytes = svg }, opts)) end
 
 --- A white picture.
 local function sheet(name)

@@ -3,13 +3,12 @@
 local core = require "lmm.core"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
-local prepare = require "lmm.prepare"
 local program = require "spec.support.program"
 local programs = require "lmm.prepare.programs"
 local shell = require "spec.support.shell"
 
 local folder = pixels.folder()
-local path = folder.path
+local path, prepared = folder.path, folder.prepared
 
 pixels.run_bare()
 
@@ -24,21 +23,7 @@ local function eps(box, text) return HEAD .. "%%BoundingBox: " .. box .. "\n%%En
 
 local WHOLE = eps("100 200 340 360", DRAWING .. "showpage\n%%EOF\n")
 
-local function prepared(part)
-  if part.err then return nil, part.err.message end
-  local ok, err = prepare.all({ part }, function() core.sleep(0.002) end)
-  if not ok then
-    assert.equal("invalid", err.kind)
-    return nil, err.message
-  end
-  return shell.write(path("sent." .. part.mime:match "%w+$"), core.concat({ part.media }):read(2 ^ 24))
-end
-
-local function message_of(bytes, opts)
-  local sent, message = prepared(lmm.image({ bytes = bytes }, opts))
-  assert(not sent, "it was prepared")
-  return message
-end
+local function message_of(bytes) return folder.message_of(lmm.image { bytes = bytes }) end
 
 local function size_of(sent)
   return folder.header(sent, "width") .. " x " .. folder.header(sent, "height")

@@ -24,11 +24,7 @@ local function pdf(name, count)
     table.concat(kids, " "), table.concat(objects)))
 end
 
-local function drawn(part, name)
-  assert(prepare.all({ part }, function() core.sleep(0.002) end))
-  local body = core.concat { part.media }
-  return shell.write(path(name or "drawn.png"), body:read(2 ^ 24))
-end
+local function drawn(part, name) return assert(folder.prepared(part, name or "drawn.png")) end
 
 local function failed(...)
   local pages, message, err = lmm.pages(...)
@@ -164,26 +160,22 @@ describe("a PDF that cannot be drawn", function()
     local file = pdf("three.pdf", 3):gsub("%%", "%%%%")
     local huge = shell.write(path "huge.pdf", (shell.read(file):gsub("144 72%]", "14400 14400]")))
     local page = assert(lmm.pages(huge, { dpi = 144 }))[2]
-    local _, err = prepare.all({ page }, function() core.sleep(0.002) end)
     assert.equal("page 2 of '" .. huge .. "' has 28,800 x 28,800 pixels, and no more than 100 million are decoded: "
-      .. "draw it with a smaller dpi", err.message)
+      .. "draw it with a smaller dpi", folder.message_of(page))
     for name, most in pairs { max_side = 300, max_pixels = 90000 } do -- is drawn smaller
       local small = assert(lmm.pages(huge, { dpi = 144, [name] = most }))[2]
-      assert(prepare.all({ small }, function() core.sleep(0.002) end))
+      drawn(small)
       assert.same({ 300, 300 }, { small.width, small.height })
     end
     page = assert(lmm.pages(huge, { dpi = 144, max_side = 20000 }))[2]
-    _, err = prepare.all({ page }, function() core.sleep(0.002) end)
-    assert.matches("has 28,800 x 28,800 pixels", err.message)
+    assert.matches("has 28,800 x 28,800 pixels", folder.message_of(page))
     local vast = shell.write(path "vast.pdf", (shell.read(file):gsub("144 72%]", "10000000 10000000]")))
     page = assert(lmm.pages(vast, { dpi = 144 }))[2]
-    _, err = prepare.all({ page }, function() core.sleep(0.002) end)
     assert.equal("page 2 of '" .. vast .. "' has 20,000,000 x 20,000,000 pixels, and no more than 100 million are "
-      .. "decoded: draw it with a smaller dpi", err and err.message)
+      .. "decoded: draw it with a smaller dpi", folder.message_of(page))
     page = assert(lmm.pages(file))[1]
     os.remove(file)
-    _, err = prepare.all({ page }, function() core.sleep(0.002) end)
-    assert.equal("cannot read page 1 of '" .. file .. "': it is no longer there", err.message)
+    assert.equal("cannot read page 1 of '" .. file .. "': it is no longer there", folder.message_of(page))
   end)
 
   it("is asked for in a way that cannot be", function()

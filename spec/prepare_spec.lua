@@ -12,28 +12,13 @@ local folder = pixels.folder()
 local path = folder.path
 folder.photo "photo.png"
 
---- What is sent of a part: its bytes, as a file; or nil and the error.
+--- What is sent of a picture, as a file, and its part.
 local function prepared(source, opts)
   local part = lmm.image(source, opts)
-  if part.err then return nil, part.err end
-  local ok, err = prepare.all({ part }, function() core.sleep(0.002) end)
-  if not ok then
-    assert.equal(err, part.err)
-    return nil, err
-  end
-  local body = core.concat { part.media }
-  local pieces = {}
-  for piece in function() return body:read(65536) end do pieces[#pieces + 1] = piece end
-  assert.equal(part.size, body:size())
-  return shell.write(path("sent." .. part.mime:match "%w+$"), table.concat(pieces)), part
+  return assert(folder.prepared(part)), part
 end
 
-local function failed(source, opts)
-  local sent, err = prepared(source, opts)
-  assert(not sent, "it was prepared")
-  assert.equal("invalid", err.kind)
-  return err.message
-end
+local function failed(source, opts) return folder.message_of(lmm.image(source, opts)) end
 
 --- Near enough for what an encoder that loses something does to a smooth picture.
 local function alike(expected, sent, average, most)
@@ -347,13 +332,11 @@ describe("what cannot be prepared", function()
     local source = shell.write(path "changing.png", shell.read(path "photo.png"))
     local part = lmm.image(source, { max_side = 10 })
     shell.write(source, shell.read(path "photo.png") .. "x")
-    local _, err = prepare.all({ part }, function() core.sleep(0.002) end)
-    assert.equal("'" .. source .. "' has changed since the part was made: make the part again", err.message)
+    assert.equal("'" .. source .. "' has changed since the part was made: make the part again",
+      folder.message_of(part))
     part = lmm.image(source, { max_side = 10 })
     os.remove(source)
-    _, err = prepare.all({ part }, function() core.sleep(0.002) end)
-    assert.equal("cannot read '" .. source .. "': No such file or directory", err.message)
-    assert.equal(err, part.err)
+    assert.equal("cannot read '" .. source .. "': No such file or directory", folder.message_of(part))
   end)
 
   it("is for the server to fetch, or to know already", function()

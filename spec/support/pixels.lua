@@ -1,9 +1,11 @@
---- Pictures made, looked at and compared by the command vips, in a folder of their own.
+--- Pictures made, looked at and compared by the command vips, and prepared by lmm, in a folder of their own.
 --
--- In:  vips' operations; paths or bytes.
--- Out: paths; numbers that vips computes.
+-- In:  vips' operations; paths or bytes; parts.
+-- Out: paths; numbers that vips computes; what lmm says of a part that it cannot prepare.
 
+local assert = require "luassert"
 local core = require "lmm.core"
+local prepare = require "lmm.prepare"
 local shell = require "spec.support.shell"
 
 local pixels = {}
@@ -75,6 +77,30 @@ function pixels.folder()
     local said = shell.output((pixels.BARE .. "vipsheader -f %s %s 2>&1"):format(field,
       shell.quote(path))):gsub("%s+$", "")
     return said:match "^%(%(Vips%w+%) VIPS_[A-Z]+_(%w+)%)$" and said:match "_(%w+)%)$":lower() or said
+  end
+
+  --- What is sent of a part, as a file; or nil and what is wrong with it.
+  ---@param name string?  of the file: else "sent.png" and so on
+  ---@return string? path, string? message
+  function folder.prepared(part, name)
+    if not part.err then
+      local ok, err = prepare.all({ part }, function() core.sleep(0.002) end)
+      assert.equal(err, part.err)
+      if ok then
+        local bytes = core.concat({ part.media }):read(2 ^ 24)
+        assert.equal(part.size, #bytes)
+        return shell.write(folder.path(name or "sent." .. part.mime:match "%w+$"), bytes)
+      end
+    end
+    assert.equal("invalid", part.err.kind)
+    return nil, part.err.message
+  end
+
+  --- What is wrong with a part that cannot be prepared.
+  function folder.message_of(part)
+    local sent, message = folder.prepared(part)
+    assert(not sent, "it was prepared")
+    return message
   end
 
   return folder
