@@ -91,6 +91,7 @@ build = {
     ["lmm.cli.again"] = "lua/lmm/cli/again.lua",
     ["lmm.cli.answer"] = "lua/lmm/cli/answer.lua",
     ["lmm.cli.batch"] = "lua/lmm/cli/batch.lua",
+    ["lmm.cli.batch.report"] = "lua/lmm/cli/batch/report.lua",
     ["lmm.cli.ask"] = "lua/lmm/cli/ask.lua",
     ["lmm.cli.chat"] = "lua/lmm/cli/chat.lua",
     ["lmm.cli.chat.advice"] = "lua/lmm/cli/chat/advice.lua",

@@ -2,13 +2,12 @@
 local connection = require "lmm.cli.connection"
 local console = require "lmm.cli.console"
 local field = require "lmm.cli.field"
+local reports = require "lmm.cli.batch.report"
 local serving = require "lmm.cli.serving"
 local signals = require "lmm.cli.signals"
 local texts = require "lmm.text"
 
 local batch = {}
-
-local NOTE_INTERVAL = 30 -- seconds, where standard error is no terminal
 
 local DESCRIPTION = [[
 Ask about many rows, some at a time, and keep each answer as a line of
@@ -98,69 +97,6 @@ function batch.declare(parser)
   command:flag("--summary", "Print what it came to as JSON.")
 end
 
--- ---- how far it is -----------------------------------------------------------------------------------------------
-
-local function duration(seconds)
-  if seconds < 90 then return ("%.0f s"):format(seconds) end
-  if seconds < 5400 then return ("%.0f min"):format(seconds / 60) end
-  return ("%.1f h"):format(seconds / 3600)
-end
-
---- "120/1000 rows, 12.5/s, 340 tokens/s, 2 failed, 64 running, 70 s left"
-local function describe(state)
-  local ended = state.done + state.failed
-  local words = { (state.total and ended .. "/" or "") .. texts.count(state.total or ended, "row") }
-  words[#words + 1] = ("%.1f/s"):format(state.per_second)
-  if state.completion_tokens > 0 and state.seconds > 0 then
-    words[#words + 1] = ("%.0f tokens/s"):format(state.completion_tokens / state.seconds)
-  end
-  if state.failed > 0 then words[#words + 1] = ("%d failed"):format(state.failed) end
-  words[#words + 1] = ("%d of %d running"):format(state.running, state.concurrency)
-  if state.waits_for then
-    words[#words + 1] = "waiting: " .. state.waits_for
-  elseif state.total and state.per_second > 0 and ended < state.total then
-    words[#words + 1] = duration((state.total - ended) / state.per_second) .. " left"
-  end
-  return table.concat(words, ", ")
-end
-
---- Says of each server that refuses the key that it is left out, once, as long as another one takes it: where none
---- does, the run ends with that.
----@param client lmm.Client?
----@param told table<string, true>  by URL
-local function note_refused(client, told, clear)
-  local states = client and client.pool and client:servers() or {}
-  local refused = {}
-  for _, state in ipairs(states) do
-    if not state.alive and state.last_error.status == 401 then refused[#refused + 1] = state end
-  end
-  if #refused == #states then return end
-  for _, state in ipairs(refused) do
-    if not told[state.url] then
-      told[state.url] = true
-      clear()
-      console.note("lmm: %s: it is left out while others answer", state.last_error.message)
-    end
-  end
-end
-
---- Gives `lmm.Progress` to whoever looks at standard error.
----@param client lmm.Client?  of the run's servers
-local function new_reporter(client)
-  local line, told, refused = require "lmm.cli.progress".new(), 0, {}
-  local function clear() line:clear() end
-  local function report(state)
-    note_refused(client, refused, clear)
-    if line.width then
-      line:show(state.seconds, describe(state))
-    elseif state.seconds - told >= NOTE_INTERVAL then
-      told = state.seconds
-      console.note("lmm: %s", describe(state))
-    end
-  end
-  return report, clear
-end
-
 -- ---- the run -----------------------------------------------------------------------------------------------------
 
 local STATUS = { sigint = 130, sigterm = 143 }
@@ -237,7 +173,7 @@ local function new_caller(uv)
   return call, cut
 end
 
-local function options_of(args, client, on_progress)
+local function options_of(args, client, report, call)
   local fields = {}
   for _, given in ipairs(args.param) do fields[given.name] = given.value end
   return {
@@ -246,7 +182,8 @@ local function options_of(args, client, on_progress)
     system = args.system and console.text(args.system, "the system message"), fields = fields, model = args.model,
     shard = args.shard, skip_bad = args.skip_bad, force = args.force, retry_errors = args.retry_errors,
     concurrency = args.concurrency, rate = args.rate, max_errors = args.max_errors,
-    max_tokens_per_minute = args.max_tokens_per_minute, server_timeout = args.server_timeout, on_progress = on_progress,
+    max_tokens_per_minute = args.max_tokens_per_minute, server_timeout = args.server_timeout, call = call,
+    on_progress = function(state) report:show(state) end,
   }
 end
 
@@ -260,17 +197,14 @@ end
 
 local RESTARTS = 3
 
---- The server of --serve. `clear` takes the progress line away.
-local function new_server(args, run, clear)
+--- The server of --serve.
+local function new_server(args, run, report)
   local key = os.getenv "OPENAI_API_KEY"
   if not key or key == "" then key = serving.new_key() end
   return require "lmm.bulk".server(run, {
     serve = serving.options(args, args.serve_command, key, client_options(args)),
     restarts = args.restarts or RESTARTS,
-    on_restart = function(message)
-      clear()
-      console.note("lmm: %s", message)
-    end,
+    on_restart = function(message) report:note("%s", message) end,
   })
 end
 
@@ -307,36 +241,38 @@ local function check_files()
     .. "the same command goes on", room, LEAST_FILES)
 end
 
+--- Says what whoever began the run may not expect.
+local function note_odds(args, run, report)
+  for _, path in ipairs(run.journal.dropped) do
+    report:note("the last line of '%s' was cut short, and is dropped%s", path,
+      path == run.journal.run_path and "" or ": its row is run again")
+  end
+  local limit = run:state().concurrency
+  if args.concurrency and limit < args.concurrency then
+    report:note("%s at a time, not %d: the process may have no more files open (ulimit -n)",
+      texts.count(limit, "row"), args.concurrency)
+  end
+end
+
 function batch.answer(args)
   check(args)
   check_files()
   local uv, bulk = require "luv", require "lmm.bulk"
   local client = not args.serve and require "lmm".connect(client_options(args)) or nil
-  local report, clear = new_reporter(client)
-  local run, problem
+  local report = reports.new(client)
+  local call, cut = new_caller(uv)
+  local run, problem, signal
   local close_state = signals.listen(uv, { "sigusr1", "sigxfsz" }, function(name) -- while the rows are read, too
     if name == "sigxfsz" then return end -- the write beyond the largest size of a file fails, and says so
-    clear()
-    console.note("lmm: %s", describe(run:state()))
+    report:note_state(run:state())
   end)
-  local options, signal = options_of(args, client, report), nil
-  local call, cut = new_caller(uv)
-  options.call = call
-  run, problem = bulk.prepare(options)
+  run, problem = bulk.prepare(options_of(args, client, report, call))
   if not run then
     close_state()
     return nil, problem.message, problem
   end
-  local server = args.serve and new_server(args, run, clear)
-  for _, path in ipairs(run.journal.dropped) do
-    console.note("lmm: the last line of '%s' was cut short, and is dropped%s", path,
-      path == run.journal.run_path and "" or ": its row is run again")
-  end
-  local limit = run:state().concurrency
-  if args.concurrency and limit < args.concurrency then
-    console.note("lmm: %s at a time, not %d: the process may have no more files open (ulimit -n)",
-      texts.count(limit, "row"), args.concurrency)
-  end
+  local server = args.serve and new_server(args, run, report)
+  note_odds(args, run, report)
   local close = signals.listen(uv, { "sigint", "sigterm" }, function(name)
     if signal then
       cut()
@@ -344,8 +280,7 @@ function batch.answer(args)
       if server then server:kill() end
     else
       signal = name
-      clear()
-      console.note("lmm: finishing what runs, %s; once more ends it at once", texts.count(run:state().running, "row"))
+      report:note("finishing what runs, %s; once more ends it at once", texts.count(run:state().running, "row"))
       run:stop()
     end
   end)
@@ -354,7 +289,7 @@ function batch.answer(args)
   end)
   close()
   close_state()
-  clear()
+  report:clear()
   if not ok then error(summary, 0) end
   if signal and message then
     if args.summary then print_summary(err.summary) end
