@@ -376,7 +376,7 @@ describe("a run whose own server dies", function()
       return items[asked] and { line = asked, id = items[asked], item = items[asked] }
     end }, fn = function(item)
       if item == items[1] then return true end
-      local life = run.lives
+      local life = run.suspects.life
       sleep(1)
       return fn(item, life)
     end }
@@ -404,9 +404,9 @@ describe("a run whose own server dies", function()
     run.again, run.again_count, run.lost_last, run.is_read = { rows[1], rows[2], rows[3] }, 3, rows[2], true
     assert.equal(rows[1], (run:next(0)()))
     assert.is_nil((run:next(1))) -- c is next, since b was lost last
-    assert.same({ 2, nil }, { run.again_count, run.suspect })
+    assert.same({ 2, nil }, { run.again_count, run.suspects.alone })
     assert.equal(rows[3], (run:next(0)()))
-    assert.equal(rows[3], run.suspect)
+    assert.equal(rows[3], run.suspects.alone)
     assert.is_nil((run:next(1)))
   end)
 

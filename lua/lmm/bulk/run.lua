@@ -79,9 +79,7 @@ function run.new(opts)
     stopped = nil,     -- the error that ends the run, or true
     lost_since = nil,  -- since when the server cannot be reached
     lost_last = nil,   -- the row that did not reach it last
-    lives = 0,         -- how often the run's own server has started
-    suspects = suspects.new(),
-    suspect = nil,     -- the row that runs alone, or ran last, since the server may die of it
+    suspects = suspects.new(), -- that the run's own server may die of
     ended_count = 0,   -- rows of which something has come
     refused_since = nil,
     loss = FIRST_LOSS, last_count = 0, last_time = now, per_second = 0,
@@ -104,8 +102,9 @@ end
 --- Goes on, with a client of a server that is new: what the one before has lost or refused counts no more.
 ---@param client lmm.Client
 function Run:resume(client)
-  self.is_held, self.waits_for, self.lost_since, self.refused_since, self.suspect = nil, nil, nil, nil, nil
-  self.client, self.loss, self.concurrency.held_until, self.lives = client, FIRST_LOSS, -math.huge, self.lives + 1
+  self.is_held, self.waits_for, self.lost_since, self.refused_since = nil, nil, nil, nil
+  self.client, self.loss, self.concurrency.held_until = client, FIRST_LOSS, -math.huge
+  self.suspects:start()
   if self.cell then self.loop:wake(self.cell) end
 end
 
@@ -113,12 +112,9 @@ end
 ---@param err lmm.Error  what the server died with
 ---@return boolean
 function Run:blame(err)
-  local row, last = self.suspect, self.again[self.again_count]
-  if not row then return false end
+  local last = self.again[self.again_count]
   local are_all_suspects = self.is_read and (not last or suspects.is(last)) and self:state().done > 0
-  row.blame = self.suspects:blame(are_all_suspects, err)
-  if row.blame then self.suspect = nil end
-  return row.blame ~= nil
+  return self.suspects:blame(are_all_suspects, err)
 end
 
 --- How far it is.
@@ -236,7 +232,7 @@ function Run:next(running)
   if self.stopped then return nil, running > 0 and self.tick_at or nil end
   local control = self.concurrency
   local is_unknown = self.tokens and self.ended_count == 0 -- how many tokens a row takes
-  local is_alone = self.lost_since or is_unknown or self.suspect or suspects.is(self.again[1])
+  local is_alone = self.lost_since or is_unknown or self.suspects.alone or suspects.is(self.again[1])
   local most = is_alone and 1 or control.limit
   if running >= most then return nil, self.tick_at end
   local begin = self.is_held and math.huge or math.max(control.held_until, self.rate and self.rate.next_time or now,
@@ -253,8 +249,7 @@ function Run:next(running)
   end
   if self.rate then self.rate:charge(1, now) end
   if self.tokens then self:charge_mean(row, now) end
-  row.life = self.lives
-  if self.suspects:can_tell(row.life) then self.suspect = suspects.is(row) and row or nil end
+  self.suspects:begin(row)
   self.running = running + 1
   control:start(row, running + 1, now)
   return function() return row, self.fn(row.item, self.client) end
@@ -290,7 +285,7 @@ function Run:is_servers(row, err, now)
   if type(err) ~= "table" then return false end
   if err.kind == "connect" and err.retryable then
     self.lost_since, self.lost_last = self.lost_since or now, row
-    if err.is_death then self.suspects:lose(row, row.life) end
+    if err.is_death then self.suspects:lose(row) end
     if breaks(self, row, now) then return false end
     if now >= self.concurrency.held_until then -- those that ran beside it are of the same loss
       self.concurrency:lose(now, self.loss)
@@ -354,7 +349,7 @@ function Run:ended(row, value, message, err)
   end
   if is_failure and self:is_servers(row, err, now) then return end
   self.lost_since, self.refused_since, self.waits_for, self.loss = nil, nil, nil, FIRST_LOSS
-  self.lost_last, self.suspect, self.ended_count = nil, nil, self.ended_count + 1
+  self.lost_last, self.ended_count = nil, self.ended_count + 1
   self.suspects:answer()
   if is_failure then
     return self:fail(row, type(err) == "table" and err or { message = result.message(message) })

@@ -1,6 +1,6 @@
---- The search for the row that a run's own server dies of: which rows are lost to its deaths and that it answers others
---- come in; which row is to run alone, and whether one is to blame, goes out. A life is from one start of the server to
---- the next, counted from 1.
+--- The search for the row that a run's own server dies of: its starts, which rows begin and are lost to its deaths,
+--- and that it answers others come in; which row runs alone, and whether one is to blame, goes out. A life is from one
+--- start of the server to the next, counted from 1.
 ---
 --- The rule.
 ---
@@ -18,6 +18,8 @@ local errors = require "lmm.errors"
 local SUSPECT_DEATHS = 2
 
 ---@class lmm.Suspects
+---@field life integer         0 before the first one
+---@field alone lmm.Row?       the suspect that runs alone, or ran last
 ---@field died integer         the last life that a row was lost in
 ---@field has_answered boolean something has come of a row since the start, or since a row was blamed
 local Suspects = {}
@@ -27,7 +29,7 @@ local suspects = {}
 
 ---@return lmm.Suspects
 function suspects.new()
-  return setmetatable({ died = 0, has_answered = false }, Suspects)
+  return setmetatable({ life = 0, alone = nil, died = 0, has_answered = false }, Suspects)
 end
 
 --- Whether the server may have died of this row.
@@ -37,34 +39,41 @@ function suspects.is(row)
   return row ~= nil and (row.deaths or 0) >= SUSPECT_DEATHS
 end
 
+--- The server has started.
+function Suspects:start()
+  self.life, self.alone = self.life + 1, nil
+end
+
+--- A row begins.
+---@param row lmm.Row
+function Suspects:begin(row)
+  row.life = self.life
+  if self.died ~= self.life then self.alone = suspects.is(row) and row or nil end
+end
+
 --- A row was lost as the server died.
----@param life integer  in which the row began
-function Suspects:lose(row, life)
-  if row.died ~= life then row.died, row.deaths = life, (row.deaths or 0) + 1 end
-  self.died = math.max(self.died, life)
+---@param row lmm.Row
+function Suspects:lose(row)
+  if row.died ~= row.life then row.died, row.deaths = row.life, (row.deaths or 0) + 1 end
+  self.died = math.max(self.died, row.life)
 end
 
 --- Something has come of a row.
 function Suspects:answer()
-  self.has_answered = true
+  self.has_answered, self.alone = true, nil
 end
 
---- Whether what becomes of a row that begins in this life tells anything of the row.
----@param life integer
----@return boolean
-function Suspects:can_tell(life)
-  return self.died ~= life
-end
-
---- The server has died while a suspect ran alone. Where that is to blame, this is its error.
+--- The server has died. Whether the suspect that ran alone is to blame: its `blame` is its error then.
 ---@param are_all_suspects boolean  no other rows are left, and some went well
 ---@param err lmm.Error  what the server died with
----@return lmm.Error?
+---@return boolean
 function Suspects:blame(are_all_suspects, err)
-  if not (self.has_answered or are_all_suspects) then return nil end
-  self.has_answered = false
-  return errors.new { kind = "connect",
+  local row = self.alone
+  if not row or not (self.has_answered or are_all_suspects) then return false end
+  row.blame = errors.new { kind = "connect",
     message = "the server died each time that this row ran, the last time alone: " .. err.message }
+  self.has_answered, self.alone = false, nil
+  return true
 end
 
 return suspects
