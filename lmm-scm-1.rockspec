@@ -159,6 +159,7 @@ build = {
     ["lmm.client.late"] = "lua/lmm/client/late.lua",
     ["lmm.client.models"] = "lua/lmm/client/models.lua",
     ["lmm.client.pool"] = "lua/lmm/client/pool.lua",
+    ["lmm.client.pool_error"] = "lua/lmm/client/pool_error.lua",
     ["lmm.client.pool_server"] = "lua/lmm/client/pool_server.lua",
     ["lmm.client.ranking"] = "lua/lmm/client/ranking.lua",
     ["lmm.client.ready"] = "lua/lmm/client/ready.lua",

@@ -8,6 +8,7 @@ local calls = require "lmm.call"
 local errors = require "lmm.errors"
 local loops = require "lmm.loop"
 local models = require "lmm.client.models"
+local pool_errors = require "lmm.client.pool_error"
 local pool_servers = require "lmm.client.pool_server"
 
 ---@class lmm.Pool
@@ -26,7 +27,6 @@ local pool = {}
 local PROBE_CONNECT = 2   -- seconds that a call which finds out whether a server is back waits for the connection
 local LIST_AGE = 10       -- seconds after which a list without the model that is asked for is asked for anew
 local COUNTED_AFTER = 100 -- choices, or more where more attempts are under way
-local MOST_TOLD = 16      -- servers that a message tells of
 
 --- Makes a pool.
 ---@param client lmm.Client
@@ -206,15 +206,6 @@ local function lacks_model(call, err)
   return err.kind == "http" and err.status == 404 and call.model ~= nil
 end
 
---- Whether a server has refused the key that the pool has for it; a call may have another one.
-local function is_refused(call, err)
-  if not pool_servers.refuses_key(err) then return false end
-  for name in pairs(call.given.headers) do
-    if calls.is_secret_name(name) then return false end
-  end
-  return true
-end
-
 --- An attempt is over.
 ---@param err lmm.Error?  that ended it
 function Pool:release(call, err)
@@ -223,7 +214,7 @@ function Pool:release(call, err)
   call.server = nil
   if server.calls[call] then server.running, server.calls[call] = server.running - 1, nil end
   if not err then return end
-  server:note_failure(err, is_refused(call, err))
+  server:note_failure(err, pool_servers.refuses_key(call, err))
   if lacks_model(call, err) then server.client.listed = nil end
   return server
 end
@@ -235,86 +226,11 @@ function Pool:passes_over(call, err)
   local server = self:release(call, err)
   if not server then return false end
   call.passed[server] = err
-  return (pool_servers.is_down(err) or is_refused(call, err) or lacks_model(call, err)) and self:has_other(call)
+  return (pool_servers.is_down(err) or pool_servers.refuses_key(call, err) or lacks_model(call, err))
+    and self:has_other(call)
 end
 
--- ---- errors
-
---- One sentence that names each server and what was wrong with it.
----@param beginning string
----@param problems table<lmm.PoolServer, lmm.Error>
----@param fields table  of the error
----@return lmm.Error
-function Pool:sentence(beginning, problems, fields)
-  local told = {}
-  for _, server in ipairs(self.servers) do
-    local err = problems[server]
-    local message = err and (err.kind == "invalid" and server.client.base_url .. ": " or "") .. err.message
-    if #told < MOST_TOLD then told[#told + 1] = message or server:describe() end
-  end
-  local more = #self.servers - #told
-  fields.message = beginning .. table.concat(told, "; ") .. (more > 0 and ("; and %d more"):format(more) or "")
-  return errors.new(fields)
-end
-
---- How the sentence begins where none of a call's servers is left, and the error's code.
----@param refused lmm.Error?  by one of them, in whose dialect the request cannot be said
----@return string beginning, string? code
-function Pool:beginning(call, count, refused)
-  local model = self:model_of(call)
-  if refused then return "no server takes the request: " end
-  if count == #self.servers or not model then return "no server answers: " end
-  if count > 0 then return ("no server that answers has the model %q: "):format(model) end
-  return ("no server has the model %q: "):format(model), "model_not_found"
-end
-
---- The error where no server can be asked.
-function Pool:nowhere(call)
-  local count, last, down, refused = 0, nil, nil, nil
-  for _, err in pairs(call.passed) do
-    count, last, down = count + 1, err, pool_servers.is_down(err) and err or down
-    refused = err.kind == "invalid" and err or refused
-  end
-  if #self.servers == 1 and refused then return refused end
-  last = down or last or {}
-  local beginning, code = self:beginning(call, count, refused)
-  return self:sentence(beginning, call.passed, { code = code,
-    kind = down and "connect" or last.kind or "invalid", phase = last.phase, status = not down and last.status or nil,
-    retryable = down ~= nil, attempts = call.attempts, elapsed = call.loop:now() - call.started })
-end
-
---- The error to end with: where all servers that could be asked are down, refuse their keys, or do not take the
---- request, one that names each.
----@param err lmm.Error  the last one
----@return lmm.Error
-function Pool:error(call, err)
-  local count, refused, down = 0, nil, nil
-  for _, problem in pairs(call.passed) do
-    local is_refusal, is_down = problem.kind == "invalid", pool_servers.is_down(problem)
-    if not is_refusal and not is_down and not is_refused(call, problem) then return err end
-    refused, down = is_refusal and problem or refused, is_down and problem or down
-    count = count + 1
-  end
-  if count < 2 or self:has_other(call) then return err end
-  local fields = {}
-  for name, value in pairs(is_refused(call, err) and down or err) do fields[name] = value end -- one may come back
-  fields.hint = nil
-  return self:sentence((self:beginning(call, count, refused)), call.passed, fields)
-end
-
---- The error where each server was asked the same and failed.
----@param found lmm.Error[]  by the servers' places
----@return lmm.Error
-function Pool:all_failed(found)
-  local problems, fields = {}, {}
-  for i, server in ipairs(self.servers) do
-    problems[server] = found[i]
-    for name, value in pairs(found[i] or {}) do fields[name] = value end
-  end
-  fields.hint = nil
-  if #self.servers == 1 then return found[1] end
-  return self:sentence("no server answers: ", problems, fields)
-end
+Pool.nowhere, Pool.error = pool_errors.nowhere, pool_errors.last
 
 -- ---- for its holder
 
@@ -336,7 +252,7 @@ function Pool:ask_each(fn, opts)
     if results[i] ~= nil then values[#values + 1] = results[i] end
   end
   if #values > 0 then return values end
-  return nil, self:all_failed(failures)
+  return nil, pool_errors.of_all(self, failures)
 end
 
 function Pool:close()

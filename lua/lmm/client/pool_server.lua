@@ -1,5 +1,7 @@
 --- One server of a pool: how its attempts end, and its client's list of models, come in; whether it is to be asked goes
 --- out.
+local calls = require "lmm.call"
+
 ---@class lmm.PoolServer
 ---@field client lmm.Client   of this server alone
 ---@field loop lmm.Loop
@@ -40,10 +42,15 @@ function pool_server.is_down(err)
     or err.kind == "http" and (err.status == 502 or err.status == 503)
 end
 
---- Whether this error means that the server does not take the key that it got.
+--- Whether this error means that the server does not take the key that the pool has for it; a call may have another.
+---@param call lmm.Call
 ---@param err lmm.Error
-function pool_server.refuses_key(err)
-  return err.kind == "http" and err.status == 401
+function pool_server.refuses_key(call, err)
+  if err.kind ~= "http" or err.status ~= 401 then return false end
+  for name in pairs(call.given.headers) do
+    if calls.is_secret_name(name) then return false end
+  end
+  return true
 end
 
 --- Whether it is the server's fault, not the request's.
