@@ -8,10 +8,7 @@ local KILLS, ROWS = tonumber(os.getenv "LMM_KILLS") or 20, tonumber(os.getenv "L
 local AT_ONCE = 4
 
 local program = cli.new { OPENAI_API_KEY = "" }
-local folder = os.tmpname()
-os.remove(folder)
-os.execute("mkdir " .. folder)
-local function file(name) return folder .. "/" .. name end
+local folder, file = process.folder()
 
 local quote = process.quote
 local PICTURE = process.shell "pwd":match "[^\n]+" .. "/examples/picture.jpg"

@@ -8,8 +8,7 @@ local LUA = arg[-1]
 local AT_ONCE = 4
 
 local program = cli.new { OPENAI_API_KEY = "" }
-local folder = process.shell "mktemp -d":match "%S+"
-local function file(name) return folder .. "/" .. name end
+local folder, file = process.folder()
 
 local quote = process.quote
 local MOCK = { LUA, "bin/lmm", "mock", "--delay", "0" }

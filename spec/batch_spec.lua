@@ -8,15 +8,8 @@ local raw = require "spec.support.raw"
 
 local server = assert(mock.start { delay = 0 })
 local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
-local folder = os.tmpname()
-os.remove(folder)
-os.execute("mkdir " .. folder)
+local folder, file = process.folder()
 local answered, complained = cli.answered, cli.complained
-
-local function file(name, text)
-  if text then process.write(folder .. "/" .. name, text) end
-  return folder .. "/" .. name
-end
 
 local OUT = file "out.jsonl"
 

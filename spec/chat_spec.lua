@@ -94,6 +94,17 @@ describe("what is shown", function()
 end)
 
 describe("the commands", function()
+  local editor = require "lmm.cli.chat.editor"
+  local original = editor.command
+
+  after_each(function() editor.command = original end)
+
+  --- Has a script be the user's editor, which is given the file.
+  local function edit_by(script)
+    local path = shell.write(folder .. "/editor", script .. "\n")
+    editor.command = function() return "sh " .. path end
+  end
+
   it("have each a word of help, in 80 columns and in 40", function()
     for _, width in ipairs { 80, 40, 20 } do
       local help = run({ "/help" }, { columns = width }).out
@@ -125,12 +136,7 @@ describe("the commands", function()
   end)
 
   it("edit a question by the user's editor, its media kept", function()
-    local editor = folder .. "/editor"
-    shell.write(editor, "#!/bin/sh\nsed -i 's/What/Where/' \"$1\"\n")
-    local edit = require "lmm.cli.chat.editor"
-    local original = edit.command
-    finally(function() edit.command = original end)
-    edit.command = function() return "sh " .. editor end
+    edit_by "sed -i 's/What/Where/' \"$1\""
     local chat = run { "/attach " .. PICTURE, "What?", "more", "/edit 1", "/edit 7", "/edit x",
       "/edit 99999999999999999999", "/log 99999999999999999999" }
     assert.matches("\nquestion: Where%?\n$", chat.out)
@@ -140,28 +146,19 @@ describe("the commands", function()
     assert.matches("there is no question 7", chat.said)
     assert.equal(2, select(2, chat.said:gsub("/edit takes the number of a question", "")))
     assert.matches("lmm: /log takes how many exchanges to show\n$", chat.said)
-    edit.command = function() return "false" end
+    edit_by "false"
     assert.matches("ended with a failure", run({ "a", "/edit" }).said)
   end)
 
   it("leave nothing of what an editor keeps beside the file", function()
-    local editor, seen = folder .. "/editor-3", folder .. "/seen"
-    shell.write(editor, ("#!/bin/sh\ncp $1 $1~; cp $1 ${1%%/*}/.swap; echo ${1%%/*} >%s\n"):format(seen))
-    local edit = require "lmm.cli.chat.editor"
-    local original = edit.command
-    finally(function() edit.command = original end)
-    edit.command = function() return "sh " .. editor end
+    local seen = folder .. "/seen"
+    edit_by("cp $1 $1~; cp $1 ${1%/*}/.swap; echo ${1%/*} >" .. seen)
     run { "one", "/edit" }
     assert.equal("gone\n", shell.output(("test -d $(cat %s) || echo gone"):format(seen)))
   end)
 
   it("ask a changed question again that failed", function()
-    local editor = folder .. "/editor-2"
-    shell.write(editor, "#!/bin/sh\nsed -i 's/t/T/;s/^/x/' \"$1\"\n")
-    local edit = require "lmm.cli.chat.editor"
-    local original = edit.command
-    finally(function() edit.command = original end)
-    edit.command = function() return "sh " .. editor end
+    edit_by "sed -i 's/t/T/;s/^/x/' \"$1\""
     local failing = { "one", "two", '/set mock {"status":400}', "/edit 1", "/set mock" }
     local function questions(...)
       local chat = run({ failing[1], failing[2], failing[3], failing[4], failing[5], ... }).session:chat()

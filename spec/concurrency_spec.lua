@@ -2,14 +2,7 @@
 -- that are alike and rows that differ. spec/map_spec.lua judges it within a run.
 local capacity = require "lmm.mock.capacity"
 local concurrency = require "lmm.bulk.concurrency"
-
--- A generator of random numbers that is the same on every Lua.
-local function seeded(seed)
-  return function()
-    seed = (seed * 16807) % 2147483647
-    return seed / 2147483647
-  end
-end
+local seeded = require "spec.support.seeded"
 
 --- What happens when: a heap of { seconds, function }.
 local function new_events()

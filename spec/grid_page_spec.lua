@@ -14,13 +14,8 @@ end
 
 local server = assert(mock.start { delay = 0 })
 local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
-local folder = process.shell "mktemp -d":match "%S+"
+local folder, file = process.folder()
 local browser
-
-local function file(name, text)
-  if text then process.write(folder .. "/" .. name, text) end
-  return folder .. "/" .. name
-end
 
 --- Makes a page of a grid file and opens it.
 local function open(name, text, env)

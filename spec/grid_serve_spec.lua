@@ -9,13 +9,8 @@ local process = require "spec.support.process"
 
 local server = assert(mock.start { delay = 0 })
 local program = cli.new { OPENAI_API_KEY = "", OPENAI_BASE_URL = server.url }
-local folder = process.shell "mktemp -d":match "%S+"
+local folder, file = process.folder()
 local running
-
-local function file(name, text)
-  if text then process.write(folder .. "/" .. name, text) end
-  return folder .. "/" .. name
-end
 
 local PAGE, NOTES = file "page.html", file "page.grid/notes.json"
 

@@ -6,9 +6,7 @@ local lmm = require "lmm"
 local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 
-local folder = os.tmpname()
-os.remove(folder)
-os.execute("mkdir " .. folder)
+local folder = shell.folder()
 local path = folder .. "/out.jsonl"
 
 local function clean() os.execute("rm -rf " .. folder .. "/*") end

@@ -5,6 +5,7 @@ local fake = require "spec.support.fake"
 local lmm = require "lmm"
 local loops = require "lmm.loop"
 local runs = require "lmm.bulk.run"
+local seeded = require "spec.support.seeded"
 
 local function sleep(seconds) return fake.loop:wait({}, fake.loop:now() + seconds) end
 
@@ -317,14 +318,6 @@ describe("map", function()
     assert.raises("client and url are two ways", lmm.map, {}, fn, { client = client, url = "x" })
   end)
 end)
-
--- A generator of random numbers that is the same on every Lua.
-local function seeded(seed)
-  return function()
-    seed = (seed * 16807) % 2147483647
-    return seed / 2147483647
-  end
-end
 
 --- Runs rows against a model of a server; gives the seconds they took, and when the concurrency was what it was.
 ---@param is_out (fun(seconds: number): boolean)?  whether it refuses all, after so many seconds

@@ -49,6 +49,12 @@ local function lines()
   return out
 end
 
+local function answers_one_and_two(client)
+  for _, word in ipairs { "two", "one" } do
+    assert.equal("question: " .. word, assert(client:chat { model = "mock", messages = { user(word) } }).text)
+  end
+end
+
 describe("a recording", function()
   it("answers as the server did, whatever is asked", function()
     local function ask_all(client)
@@ -120,11 +126,7 @@ describe("a recording", function()
     record(function(client) assert(client:chat { model = "mock", messages = { user "one" } }) end)
     record(function(client) assert(client:chat { model = "mock", messages = { user "two" } }) end)
     assert.equal(3, #lines())
-    replay(function(client)
-      for _, word in ipairs { "two", "one" } do
-        assert.equal("question: " .. word, assert(client:chat { model = "mock", messages = { user(word) } }).text)
-      end
-    end)
+    replay(answers_one_and_two)
   end)
 
   it("goes on behind a line that was not written to its end", function()
@@ -136,11 +138,7 @@ describe("a recording", function()
       until grep -q listening $out; do sleep 0.02; done; kill -INT $pid; wait $pid; echo $? >$status]])
     program.remove()
     assert.matches("replays 2 answers of [^;]*; 1 not written to its end%)\n", run.out)
-    replay(function(client)
-      for _, word in ipairs { "two", "one" } do
-        assert.equal("question: " .. word, assert(client:chat { model = "mock", messages = { user(word) } }).text)
-      end
-    end)
+    replay(answers_one_and_two)
   end)
 
   it("refuses what is not in it, and says how it differs", function()

@@ -11,6 +11,7 @@ local TIMEOUT = 60 -- seconds
 
 -- What deals with processes deals with files, too.
 process.shell, process.read, process.write, process.quote = shell.output, shell.read, shell.write, shell.quote
+process.folder = shell.folder
 
 --- Whether a process runs; a zombie does not.
 function process.runs(pid)

@@ -1,7 +1,7 @@
 --- The shell and the files of a spec.
 --
 -- In:  commands, paths, texts.
--- Out: what a command prints, what a file holds.
+-- Out: what a command prints, what a file holds, folders.
 
 local shell = {}
 
@@ -41,6 +41,17 @@ function shell.write(path, bytes, mode)
   assert(file:write(bytes))
   file:close()
   return path
+end
+
+--- Makes a folder.
+---@return string folder, fun(name: string, text: string?): string file  gives the path of a file in it, which is
+--- written where there is a text
+function shell.folder()
+  local folder = shell.output "mktemp -d":match "[^\n]+"
+  return folder, function(name, text)
+    local path = folder .. "/" .. name
+    return text and shell.write(path, text) or path
+  end
 end
 
 return shell
