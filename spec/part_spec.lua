@@ -114,6 +114,41 @@ local function decoded(part)
   return json.decode(body:read(100000))[1]
 end
 
+describe("an option that is misspelt by a letter", function()
+  local jpeg = { bytes = build.jpeg {} }
+
+  for _, row in ipairs {
+    { "image", "max_sde", "max_side" }, { "image", "max_pixel", "max_pixels" }, { "image", "qualtiy", "quality" },
+    { "image", "trust_uid", "trust_uuid" }, { "video", "frame", "frames" }, { "video", "maxside", "max_side" },
+    { "audio", "fromat", "format" }, { "audio", "convrt", "convert" }, { "file", "chekc", "check" },
+    { "pages", "pasword", "password" }, { "pages", "max_sde", "max_side" },
+  } do
+    it(("is no field for the server: %s of lmm.%s"):format(row[2], row[1]), function()
+      assert.raises(("lmm: lmm.%s: unknown option '%s' %%(did you mean '%s'%%?%%)$"):format(row[1], row[2], row[3]),
+        lmm[row[1]], jpeg, { [row[2]] = 5 })
+    end)
+  end
+
+  it("is none among those of a list of frames either", function()
+    assert.raises("lmm.video: unknown option 'max_sie' %(did you mean 'max_side'%?%)", lmm.video,
+      { frames = { jpeg } }, { max_sie = 5 })
+  end)
+
+  it("is not one that servers have, nor one of another kind of part", function()
+    local fields = { detail = "low", min_pixels = 4, total_pixels = 5, resized_height = 6, max_frames = 7, time = 8,
+      cache_control = { type = "ephemeral" }, fps = 2 }
+    assert.same(fields, lmm.image(jpeg, fields).options)
+    fields.nframes, fields.qualities, fields.converts = 9, 10, 11
+    assert.same(fields, lmm.video({ bytes = mp4 "vide" }, fields).options)
+    assert.same({ fromat = 1, frame = 2 }, lmm.image(jpeg, { fromat = 1, frame = 2 }).options)
+  end)
+
+  it("goes to the server where it comes from a file, as a saved conversation's", function()
+    local part = require("lmm.part").new("image", jpeg, { max_sde = 5 })
+    assert.same({ max_sde = 5 }, part.options)
+  end)
+end)
+
 describe("types", function()
   for given, mime in pairs {
     ["image/jpg"] = "image/jpeg", ["IMAGE/PNG"] = "image/png", ["image/pjpeg"] = "image/jpeg",

@@ -8,6 +8,7 @@ local frames = {}
 
 local MOST_FRAMES = 1000
 local NOT_OF_FRAMES = { "mime", "check" }
+local OWN = { trust_uuid = true }
 
 local function invalid(format, ...)
   return errors.new { kind = "invalid", message = format:format(...) }
@@ -85,6 +86,13 @@ function frames.new(source, opts)
   self.width, self.height = self.frames[1].width, self.frames[1].height
   prepare.size_up(self)
   return self
+end
+
+--- The same for somebody who writes the options, and may misspell one.
+---@return lmm.Part
+function frames.make(source, opts)
+  prepare.check_names("lmm.video", "image", opts, OWN)
+  return (frames.new(source, opts))
 end
 
 return frames

@@ -47,7 +47,7 @@ end
 ---@param opts lmm.ImageOptions?
 ---@return lmm.Part  always; where it cannot be sent its `err` says why, and `ask` gives that error
 function lmm.image(source, opts)
-  return (require("lmm.part").new("image", source, opts))
+  return (require("lmm.part").make("image", source, opts))
 end
 
 --- Makes a video part. See lmm.image. `{ frames = { ... }, fps = 2 }` makes one of pictures of one size, each a path,
@@ -61,8 +61,8 @@ end
 ---@param opts lmm.VideoOptions?
 ---@return lmm.Part
 function lmm.video(source, opts)
-  if type(source) == "table" and source.frames ~= nil then return (require("lmm.frames").new(source, opts)) end
-  return (require("lmm.part").new("video", source, opts))
+  if type(source) == "table" and source.frames ~= nil then return (require("lmm.frames").make(source, opts)) end
+  return (require("lmm.part").make("video", source, opts))
 end
 
 --- Makes an audio part. See lmm.image. With `convert = "wav"`, "flac" or "mp3" the program ffmpeg makes that of it,
@@ -72,7 +72,7 @@ end
 --- llama-server take it
 ---@return lmm.Part
 function lmm.audio(source, opts)
-  return (require("lmm.part").new("audio", source, opts))
+  return (require("lmm.part").make("audio", source, opts))
 end
 
 --- Makes a part of any file, a PDF for one, in the form of OpenAI's API. See lmm.image.
@@ -80,7 +80,7 @@ end
 ---@param opts lmm.FileOptions?
 ---@return lmm.Part
 function lmm.file(source, opts)
-  return (require("lmm.part").new("file", source, opts))
+  return (require("lmm.part").make("file", source, opts))
 end
 
 --- Makes image parts of a PDF's pages, each drawn when it is first sent, which needs lmm.vips (libvips). The PDF is

@@ -58,6 +58,16 @@ function options.is_slip(a, b)
     or a:sub(3) == b:sub(3) and a:sub(1, 2) == b:sub(1, 2):reverse()
 end
 
+local SHORTEST = 5 -- letters
+
+--- The name among the keys of `names` that `name` is a slip of, or nil. Short names are passed over: one letter makes
+--- other words of them, as "time" of "mime".
+function options.slip_of(name, names)
+  for known in pairs(names) do
+    if #known >= SHORTEST and options.is_slip(name, known) then return known end
+  end
+end
+
 --- Refuses a time that is not above 0; nil is none.
 ---@param what string  for the message
 function options.check_seconds(what, seconds)

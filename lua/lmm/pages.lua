@@ -13,6 +13,7 @@ local pages = {}
 local MOST_PAGES = 1000 -- that are taken without being named
 local MOST_DPI = 1200
 local NOT_OF_PAGES = { "mime", "check", "uuid", "trust_uuid" } -- by one uuid a server would show one page for all
+local OWN = { first = true, last = true, dpi = true, password = true }
 
 local function check_number(name, value, least, most)
   local fits = type(value) == "number" and value >= least and value <= most and (name == "dpi" or value % 1 == 0)
@@ -28,6 +29,7 @@ local function read_options(opts)
   if opts ~= nil and type(opts) ~= "table" then
     errors.misuse("lmm.pages: the options are a table, not a %s", type(opts))
   end
+  prepare.check_names("lmm.pages", "image", opts, OWN)
   local options = {}
   for name, value in pairs(opts or {}) do options[name] = value end
   if options.page ~= nil then

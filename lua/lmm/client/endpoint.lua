@@ -39,11 +39,8 @@ function endpoint.split(client, where, given, own, ours)
       opts[name] = value
     else
       if type(name) ~= "string" then errors.misuse("%s: an option has a name, not %s", where, tostring(name)) end
-      for known in pairs(ours) do
-        if options.is_slip(name, known) then
-          errors.misuse("%s: unknown option '%s' (did you mean '%s'?)", where, name, known)
-        end
-      end
+      local meant = options.slip_of(name, ours)
+      if meant then errors.misuse("%s: unknown option '%s' (did you mean '%s'?)", where, name, meant) end
       if own[name] then errors.misuse("%s sets '%s' itself", where, name) end
       fields[name] = value
     end

@@ -27,8 +27,7 @@ local function check_name(name)
   if name == "messages" then errors.misuse "a conversation keeps its own messages: see client:chat" end
   if name == "system" then errors.misuse "system is an option of client:conversation, not of a question" end
   if OF_CONNECT[name] then errors.misuse("'%s' is an option of lmm.connect, not of a conversation", name) end
-  local meant = options.is_slip(name, "system") and "system"
-  for own in pairs(OURS) do meant = meant or options.is_slip(name, own) and own end
+  local meant = options.is_slip(name, "system") and "system" or options.slip_of(name, OURS)
   if meant then errors.misuse("unknown option '%s' (did you mean '%s'?)", name, meant) end
 end
 

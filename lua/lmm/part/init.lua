@@ -325,6 +325,18 @@ function part.new(kind, source, opts)
   return self
 end
 
+--- The names of options that are ours beside those of preparation.
+local OWN = { mime = true, check = true, trust_uuid = true }
+local OWN_OF_SOUNDS = { mime = true, check = true, trust_uuid = true, format = true }
+
+--- The same for somebody who writes the options, and may misspell one. Those that come from a file go to the server as
+--- they are.
+---@return lmm.Part
+function part.make(kind, source, opts)
+  prepare.check_names("lmm." .. kind, kind, opts, kind == "audio" and OWN_OF_SOUNDS or OWN)
+  return (part.new(kind, source, opts))
+end
+
 --- Why a part cannot be sent, or nil. To be called before its media is used: the file of a part that comes from a saved
 --- conversation is looked at here, again and again until it is found as it was.
 ---@param self lmm.Part

@@ -7,6 +7,7 @@
 -- ({ bytes =, width =, height = }), or nil and an error.
 local core = require "lmm.core"
 local errors = require "lmm.errors"
+local slip_of = require("lmm.options").slip_of
 
 local prepare = {}
 
@@ -55,6 +56,25 @@ function prepare.take_options(kind, options, where)
   end
   if wanted and kinds[kind].check then kinds[kind].check(wanted, where, options) end
   return wanted
+end
+
+--- What servers call nearly as we call something else: the number of a film's frames, as Qwen's models have it.
+local OF_SERVERS = { nframes = true }
+
+--- Refuses an option that is one of ours misspelt: it would go to the server, which passes over it without a word.
+---@param where string  what they were given to, for messages
+---@param kind string   of part, whose preparation they say
+---@param given any
+---@param more table<string, true>  the names of those that are ours beside
+function prepare.check_names(where, kind, given, more)
+  if type(given) ~= "table" or next(given) == nil then return end
+  local rows = kinds[kind] and kinds[kind].rows or {}
+  for name in pairs(given) do
+    if type(name) == "string" and not (rows[name] or more[name] or OF_SERVERS[name]) then
+      local meant = slip_of(name, rows) or slip_of(name, more)
+      if meant then errors.misuse("%s: unknown option '%s' (did you mean '%s'?)", where, name, meant) end
+    end
+  end
 end
 
 --- Takes out of options what prepares the pictures that something is made of, and refuses what is said of one file.
