@@ -8,21 +8,20 @@ local request = require "lmm.request"
 
 local requests = {}
 
-local function options_of(self, where, opts)
-  self:check_open()
-  return calls.options(self, options.check(where, calls.rows, opts))
-end
-
---- The URL of a path that a caller names.
-local function url_of(self, where, method, path)
-  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
-  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
-  return self:url(path)
-end
-
 --- The model that a body names, by which a pool chooses the server.
 local function model_in(body)
   return type(body) == "table" and type(body.model) == "string" and body.model or nil
+end
+
+--- What a call to a path that the caller names begins with. Its arguments are checked first.
+---@return lmm.CallSettings call_opts, string url, lmm.log.Entry? entry
+local function begin(self, where, method, path, body, opts)
+  self:check_open()
+  local call_opts = calls.options(self, options.check(where, calls.rows, opts))
+  if type(method) ~= "string" or not method:find "^%u+$" then errors.misuse("%s: no method like GET", where) end
+  if type(path) ~= "string" or path:find "[%c%s]" then errors.misuse("%s: no path, or one with spaces", where) end
+  call_opts.model = model_in(body)
+  return call_opts, self:url(path), self:begin_entry(path, body)
 end
 
 --- Any other request. `path` is taken from the server's root where it begins with "/" ("/tokenize"), else from the
@@ -37,10 +36,7 @@ end
 ---@return string? message
 ---@return lmm.Error? err
 function requests.request(self, method, path, body, opts)
-  local call_opts = options_of(self, "client:request", opts)
-  local url = url_of(self, "client:request", method, path)
-  local entry = self:begin_entry(path, body)
-  call_opts.model = model_in(body)
+  local call_opts, url, entry = begin(self, "client:request", method, path, body, opts)
   local written, err
   written, err, call_opts.content_type, call_opts.parts = request.any(body)
   if err then return errors.public(nil, err) end
@@ -66,10 +62,7 @@ end
 ---@param opts lmm.CallOptions?
 ---@return lmm.Events events, nil, nil, lmm.Events
 function requests.events(self, method, path, body, opts)
-  local call_opts = options_of(self, "client:events", opts)
-  local url = url_of(self, "client:events", method, path)
-  local entry = self:begin_entry(path, body)
-  call_opts.model = model_in(body)
+  local call_opts, url, entry = begin(self, "client:events", method, path, body, opts)
   local written, err
   written, err, call_opts.content_type, call_opts.parts = request.any(fields.streamed(body))
   local function prepare()
