@@ -18,12 +18,13 @@ CORE    := error buf utf8 view tiff iso ebml film picture raster sound sniff med
 CURL    := error buf fork watch sockets transfer quirks failure multi curl
 DIGEST  := error digest
 FILES   := error ids journal files
+TCP     := fork watch tcp
 VIPS    := engine pool vips
 ENGINE  := fit prepare
 # The optional module: built where libvips' headers are. IN_SHELL: asked for once they have been installed.
 VIPS_FLAGS := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags vips 2>/dev/null))
 VIPS_FLAGS_IN_SHELL := $$(pkg-config --cflags vips | sed 's/-I/-isystem /g')
-MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files $(if $(VIPS_FLAGS),vips vips_engine))
+MODULES := $(patsubst %,$(BUILD)/lmm/%.so,core curl digest files tcp $(if $(VIPS_FLAGS),vips vips_engine))
 
 OPTIMISE ?= -O2 -D_FORTIFY_SOURCE=2
 CFLAGS   ?= -g -fstack-protector-strong
@@ -87,6 +88,11 @@ $(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
 	@$(CC) $(LDFLAGS) -shared -o $@ $^
+
+$(BUILD)/lmm/tcp.so: $(TCP:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	@echo "  LD $@"
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -pthread
 
 $(BUILD)/lmm/vips.so: $(VIPS:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -188,7 +194,7 @@ test-nfs: ## `lmm batch` with its output on a real NFS, which a Linux of its own
 	@$(MAKE) --no-print-directory all
 	@$(RUN) spec/nfs/run.sh $(LUA)
 
-STORM_HOSTS ?= blocking luv nvim nginx
+STORM_HOSTS ?= blocking tcp luv nvim nginx
 storm: all ## thousands of exchanges with a server that breaks its replies, in each host; LMM_STORM=N SEED=S repeat one
 	@$(NEED) $(TEST_PACKAGES)
 	@for host in $(STORM_HOSTS); do $(RUN) $(LUA) spec/storm/program.lua $$host || exit; done

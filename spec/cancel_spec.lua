@@ -6,6 +6,7 @@ local phases = require "spec.support.phases"
 local process = require "spec.support.process"
 local program = require "spec.support.program"
 local raw = require "spec.support.raw"
+local transports = require "spec.support.transports"
 
 local run_until = phases.run_until
 
@@ -115,7 +116,7 @@ for _, way in ipairs { "stream", "task", "chat", "client" } do
 end
 os.exit(0, true)]]
 
-describe("cancelling", function()
+transports.describe("cancelling", function(transport)
   setup(function()
     with(raw.start { NEXT }, function(server) -- what libcurl opens once and for all
       assert(new_chat(phases.wait, server):ask "q")
@@ -124,7 +125,7 @@ describe("cancelling", function()
 
   teardown(phases.remove)
 
-  for _, name in ipairs(phases.names) do
+  for _, name in ipairs(phases.of(transport)) do
     local phase = phases[name]
     for _, way in ipairs(ways) do
       for _, is_asked in ipairs { true, false } do

@@ -216,7 +216,7 @@ describe("installing", function()
       assert.same(path, modules[name])
     end
     local sources = {}
-    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files" } do
+    for _, name in ipairs { "lmm.core", "lmm.curl", "lmm.digest", "lmm.files", "lmm.tcp" } do
       for _, path in ipairs(modules[name].sources) do sources[path] = true end
     end
     local vips = run("sed -En 's/^(VIPS|ENGINE) *:= *//p' " .. here .. "/Makefile") -- which make builds

@@ -252,12 +252,8 @@ describe("a Unix socket", function()
 end)
 
 describe("IPv6", function()
-  local function has_v6()
-    return (process.read "/proc/net/if_inet6" or ""):find "00000000000000000000000000000001"
-  end
-
   it("IPv6, which the environment's proxy is not for either", function()
-    if not has_v6() then pending "this machine has no ::1" end
+    if not process.has_v6() then pending "this machine has no ::1" end
     with(raw.start { OK }, function(server)
       with(relay.start { mode = "pass", listen = "::1", to = server.port }, function(v6)
         local url = "http://[::1]:" .. v6.port .. "/v1"
@@ -271,7 +267,7 @@ describe("IPv6", function()
   end)
 
   it("IPv6, and IPv4 written as such: what a server says after its reply is not taken for the next one", function()
-    if not has_v6() then pending "this machine has no ::1" end
+    if not process.has_v6() then pending "this machine has no ::1" end
     for _, host in ipairs { "::1", "::ffff:127.0.0.1" } do
       local function reply(id)
         local body = MODELS:gsub("tiny", id)

@@ -30,6 +30,7 @@ end
 local interpreter = quote(arg and arg[-1] or "lua")
 local hosts = {
   { name = "curl, blocking", run = program(interpreter .. " spec/parity/program.lua blocking") },
+  { name = "tcp, blocking", run = program(interpreter .. " spec/parity/program.lua blocking tcp") },
   { name = "curl, luv", run = program(interpreter .. " spec/parity/program.lua luv") },
   { name = "resty, nginx", run = in_nginx, report = "[error]" },
 }

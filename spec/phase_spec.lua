@@ -6,6 +6,7 @@ local phases = require "spec.support.phases"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local relay = require "spec.support.relay"
+local transports = require "spec.support.transports"
 
 local LIMIT = 60 -- seconds: only ever reached by a failure
 
@@ -30,10 +31,10 @@ local function new_chat(phase, server, timeout)
   return client:conversation { system = "Be brief." }, url
 end
 
-describe("a time limit", function()
+transports.describe("a time limit", function(transport)
   teardown(phases.remove)
 
-  for _, name in ipairs(phases.names) do
+  for _, name in ipairs(phases.of(transport)) do
     local phase = phases[name]
     for _, limit in ipairs(phase.limits) do
       it(("timeout.%s in the phase %s"):format(limit, name), function()

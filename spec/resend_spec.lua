@@ -5,6 +5,7 @@ local lmm = require "lmm"
 local process = require "spec.support.process"
 local raw = require "spec.support.raw"
 local shell = require "spec.support.shell"
+local transports = require "spec.support.transports"
 
 local ANSWER = '{"choices":[{"index":0,"message":{"role":"assistant","content":"fine"},"finish_reason":"stop"}]}'
 local WHOLE = ("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s"):format(#ANSWER, ANSWER)
@@ -57,7 +58,7 @@ local function check_requests(server, count)
   end
 end
 
-describe("a request that is sent again", function()
+transports.describe("a request that is sent again", function()
   setup(function()
     file = os.tmpname()
     process.write(file, ("0123456789abcdef"):rep(2 ^ 18)) -- 4 MiB

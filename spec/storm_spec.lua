@@ -1,10 +1,11 @@
 -- A short storm: some hundred exchanges with a server that breaks its replies in every way (`make storm` runs a long
 -- one). Nothing may be wrong, hang or be left behind.
 local storm = require "spec.storm.run"
+local transports = require "spec.support.transports"
 
 local wrapped = (os.getenv "LMM_TEST_WRAP" or "") ~= "" -- under valgrind everything takes its time
 
-describe("a short storm", function()
+transports.describe("a short storm", function()
   it("leaves nothing wrong, hanging or behind", function()
     local said = {}
     local counts = storm.run {

@@ -1,4 +1,5 @@
 /* core.c: lmm.core, all that describes a request and reads a reply: no socket, no libcurl. */
+#include <poll.h>
 #include <unistd.h>
 
 #include "binding.h"
@@ -15,10 +16,21 @@ static int core_now(lua_State *L) {
   return 1;
 }
 
-/* sleep(seconds), or less where a signal comes */
+#define MOST_WATCHED 8
+
+/* sleep(seconds, descriptor...), or less where one of the descriptors is readable or a signal comes */
 static int core_sleep(lua_State *L) {
   lua_Number seconds = luaL_checknumber(L, 1);
   luaL_argcheck(L, seconds >= 0 && seconds <= 86400, 1, "0 to 86400 seconds");
+  struct pollfd watched[MOST_WATCHED];
+  int count = lua_gettop(L) - 1;
+  luaL_argcheck(L, count <= MOST_WATCHED, MOST_WATCHED + 2, "too many descriptors");
+  for (int i = 0; i < count; i++)
+    watched[i] = (struct pollfd){.fd = (int)luaL_checkinteger(L, i + 2), .events = POLLIN};
+  if (count > 0) {
+    (void)poll(watched, (nfds_t)count, (int)(seconds * 1000 + 0.999)); /* milliseconds, and not sooner than asked */
+    return 0;
+  }
   struct timespec time = {.tv_sec = (time_t)seconds};
   time.tv_nsec = (long)((seconds - (lua_Number)time.tv_sec) * 1e9);
   (void)nanosleep(&time, NULL);

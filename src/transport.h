@@ -1,4 +1,5 @@
-/* transport.h: the parts of lmm.curl, which moves what lmm.core describes. A part calls only what is declared above it:
+/* transport.h: the parts of lmm.curl, which moves what lmm.core describes; the first two are also lmm.tcp's, for which
+ * tcp.c has all the rest. A part calls only what is declared above it:
  *
  *     fork      whether this process is still the one that opened something
  *     watch     epoll or kqueue

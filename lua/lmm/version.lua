@@ -2,11 +2,11 @@
 --- new Lua files without building the C modules again, or leave an older module where it is found first.
 local version = {
   number = "0.1.0",
-  interface = 23, -- of the C modules towards these files: LMM_INTERFACE in src/lmm.h
+  interface = 24, -- of the C modules towards these files: LMM_INTERFACE in src/lmm.h
 }
 
 --- Loads a C module, and raises where it is of another version.
----@param name "lmm.core"|"lmm.curl"|"lmm.digest"|"lmm.files"|"lmm.vips"
+---@param name "lmm.core"|"lmm.curl"|"lmm.digest"|"lmm.files"|"lmm.tcp"|"lmm.vips"
 ---@return table module
 function version.check(name)
   local module, expected = require(name), ("%s-%d"):format(version.number, version.interface)

@@ -246,6 +246,7 @@ int main(int count, char **words) {
   const char *url = lua_tostring(holder, -2);
   if (count == 2) {
     run_all(words[1], url, "ask", 1);
+    run_all(words[1], url, "tcp", 1);
     run_all(words[1], url, "stream", 1);
     run_all(words[1], url, "write", 1);
     run_all(words[1], url, "gather", 1);

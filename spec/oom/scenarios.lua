@@ -24,7 +24,7 @@ end
 -- Everything that the other scenarios need, so that they begin with the client.
 local function load_all()
   for _, module in ipairs {
-    "lmm", "lmm.client", "lmm.conversation", "lmm.loop.gather", "lmm.part", "lmm.transport.curl",
+    "lmm", "lmm.client", "lmm.conversation", "lmm.loop.gather", "lmm.part", "lmm.transport.curl", "lmm.transport.tcp",
     "lmm.request.dialects", "lmm.request.content", "lmm.json", "lmm.loop.blocking",
   } do require(module) end
   require("lmm.loop").current()
@@ -40,6 +40,12 @@ function scenarios.ask()
   client = connect()
   return client:conversation { system = "Be brief." }:ask(QUESTION, lmm.image(SMALL, UNCHECKED), lmm.image(LARGE,
     UNCHECKED))
+end
+
+-- The same over plain TCP, without libcurl.
+function scenarios.tcp()
+  require("lmm.loop").current().transport = "tcp"
+  return scenarios.ask()
 end
 
 -- All that writes JSON, large and small, with media, by hooks and beside what was written before.

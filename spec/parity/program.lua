@@ -1,4 +1,4 @@
--- usage: LUA spec/parity/program.lua blocking|luv      the cases in a program of its own; which: $LMM_PARITY
+-- usage: LUA spec/parity/program.lua blocking|luv [tcp]      the cases in a program of its own; which: $LMM_PARITY
 --        nvim --headless -u NONE -c "luafile spec/parity/program.lua"
 --
 -- Where $LMM_PARITY is "tasks", spec/parity/tasks.lua instead.
@@ -23,6 +23,7 @@ if loop == "nvim" then return host.run(list, out, function() vim.cmd "qall!" end
 
 local is_done
 lmm.use(loop)
+require("lmm.loop").current().transport = arg[2]
 if list == "tasks" then return require "spec.parity.tasks"(out) end
 host.run(list, out, function() is_done = true end)
 if loop == "luv" then

@@ -1,4 +1,4 @@
--- usage: LUA spec/storm/program.lua blocking|luv|nvim|nginx      from the project's folder, by `make storm`
+-- usage: LUA spec/storm/program.lua blocking|tcp|luv|nvim|nginx      from the project's folder, by `make storm`
 --
 -- A storm in a host of its own. $LMM_STORM is how many exchanges (10000), $SEED repeats a storm, $ONLY="17 23" some of
 -- its exchanges. The exit status is 0 where nothing was wrong.
@@ -70,6 +70,12 @@ end
 local hosts = {}
 
 function hosts.blocking(wish)
+  return run(wish, print_line)
+end
+
+--- The command's transport.
+function hosts.tcp(wish)
+  require("lmm.loop").current().transport = "tcp"
   return run(wish, print_line)
 end
 

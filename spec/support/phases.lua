@@ -15,6 +15,15 @@ local relay = require "spec.support.relay"
 
 local phases = { names = { "connect", "tls", "send", "wait", "receive" } }
 
+--- Those that calls by a transport have.
+function phases.of(transport)
+  local names = {}
+  for _, name in ipairs(phases.names) do
+    if transport ~= "tcp" or name ~= "tls" then names[#names + 1] = name end
+  end
+  return names
+end
+
 local LIMIT = 60 -- seconds: only ever reached by a failure
 
 local large -- a file, once it is needed

@@ -37,6 +37,11 @@ end
 --- The processes that a process has started, those of the group, and those of the session that it leads.
 process.children, process.group, process.session = having(1), having(2), having(3)
 
+--- Whether this machine has the address ::1.
+function process.has_v6()
+  return (process.read "/proc/net/if_inet6" or ""):find "00000000000000000000000000000001" ~= nil
+end
+
 --- Looks until `fn` gives a true value, and gives it.
 function process.wait_for(what, fn)
   local deadline = os.time() + TIMEOUT

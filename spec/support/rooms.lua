@@ -23,7 +23,7 @@ local LAYERS = {
   { "answer", "log", "pages", "request", "transport", "loop" },
   { "form", "frames", "http", "part", "prepare", "reply" },
   { "compiled", "json", "options", "errors", "paths", "schema", "text", "types", "version", is_common = true },
-  { "core", "curl", "digest", "files", "vips" }, -- in C
+  { "core", "curl", "digest", "files", "tcp", "vips" }, -- in C
 }
 
 local layer_of, is_common = {}, { core = true }

@@ -64,13 +64,22 @@ local function new_parser(name)
   return parser
 end
 
+--- The server's URL, as far as the words and the environment tell it before they are looked at closely.
+local function likely_url(words)
+  for i = #words, 2, -1 do
+    local url = words[i]:match "^%-%-url=(.*)$" or words[i - 1] == "--url" and words[i]
+    if url then return url end
+  end
+  return os.getenv "OPENAI_BASE_URL"
+end
+
 local function run(words)
   if words[1] == "--version" then print_version() end
   require "lmm.text" -- by which a failure is told, also where no file can be opened any more
   require "lmm.cli.console".open_descriptors()
   if ASKING[words[1]] then
     require "lmm.version".check "lmm.files" -- first: a C module that is loaded later waits until libcurl is there
-    require "lmm.transport".load_libcurl(true)
+    require "lmm.transport".hasten(require "lmm.loop".current(), likely_url(words))
   end
   if words[1] == "help" then words = words[2] and { words[2], "--help" } or { "--help" } end
   local parser = new_parser(words[1])

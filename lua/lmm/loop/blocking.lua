@@ -11,14 +11,33 @@ local blocking = {}
 --- A poll that returns sooner than asked is always right: the step is run again.
 local LONGEST_POLL = 60
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 function blocking.new()
   local self = setmetatable(tasks.fields(), Loop)
   self.poll = core.sleep
+  self.pollers = {} -- by name
   return self
 end
 
+--- Waits until one of the transports can go on, and moves each.
+local function poll_all(pollers)
+  return function(seconds)
+    local watched, is_busy = {}, false
+    for _, poller in pairs(pollers) do
+      watched[#watched + 1] = poller.watch()
+      seconds = math.min(seconds, poller.timeout() or seconds)
+    end
+    core.sleep(seconds, unpack(watched))
+    for _, poller in pairs(pollers) do is_busy = poller.poll(0) or is_busy end
+    return is_busy
+  end
+end
+
+--- Mostly there is one transport, which waits by itself.
 function Loop:poller(poller)
-  self.poll = poller.poll
+  self.pollers[poller.name or "curl"] = poller
+  self.poll = next(self.pollers, (next(self.pollers))) and poll_all(self.pollers) or poller.poll
 end
 
 function Loop:run_once(cell, deadline)

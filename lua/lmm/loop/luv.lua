@@ -46,6 +46,7 @@ function luv.new(uv, defer)
 end
 
 ---@class lmm.Poller  a transport's sockets
+---@field name string?                        of the transport: a poller takes the place of one of the same name
 ---@field poll fun(seconds: number): boolean  moves what can be moved; whether anything is under way
 ---@field watch fun(): integer                the descriptor that is readable when `poll` has something to do
 ---@field timeout fun(): number?              the seconds after which it has something to do all the same

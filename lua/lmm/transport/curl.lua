@@ -43,7 +43,7 @@ local function poller(loop)
     for transfer in curl.changed do loop:wake(transfer) end
     return busy
   end
-  return { poll = poll, watch = curl.watch, timeout = curl.timeout }
+  return { name = "curl", poll = poll, watch = curl.watch, timeout = curl.timeout }
 end
 
 --- Makes a transport for one server. Options: `proxy`, `unix_socket`, `tls` as lmm.connect takes them.

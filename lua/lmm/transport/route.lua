@@ -97,6 +97,16 @@ local function parse_proxy(url)
   }
 end
 
+--- Whether a client's server is reached without TLS, without a proxy, and without asking for the address of a name.
+---@param opts { base_url: string, proxy: string?, unix_socket: string? }  as lmm.connect takes them
+---@return boolean
+function route.is_plain(opts)
+  local authority = opts.base_url:match "^http://([^/?]+)"
+  local host = authority and authority:gsub(":%d+$", "")
+  if not host or opts.proxy or opts.unix_socket then return false end
+  return route.is_loopback(host) or route.is_address(host) and not host:find "%%" -- of one interface: fe80::1%eth0
+end
+
 local ports = { http = 80, https = 443 }
 
 ---@class lmm.Route
