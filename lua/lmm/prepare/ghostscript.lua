@@ -63,7 +63,7 @@ local function find_box(read, at, count)
   local box = ("\n" .. read(at, math.min(count, LOOKED_AT))):match "[\r\n]%%%%BoundingBox:([^\r\n]*)"
   if not box or not box:find "atend" then return box end
   local last = math.min(count, LOOKED_AT)
-  return read(at + count - last, last):match ".*[\r\n]%%%%BoundingBox:([^\r\n]*)"
+  return read(at + count - last, last):match "^.*[\r\n]%%%%BoundingBox:([^\r\n]*)"
 end
 
 --- Its edges, in whole points.
