@@ -109,7 +109,7 @@ describe("a prepared picture", function()
   it("of colours that a profile defines is sRGB, and the profile is gone", function()
     folder.vips("icc_transform %s %s p3", "photo.png", "p3.png")
     local sent = prepared(path "p3.png", { orient = true })
-    assert.matches("not found", folder.header(sent, "icc-profile-data"))
+    assert.is_nil(folder.header(sent, "icc-profile-data"))
     alike("photo.png", sent, 2, 20)
   end)
 
@@ -119,18 +119,15 @@ describe("a prepared picture", function()
     { "rot %s %s d90" } }
 
   local function stored(number)
-    folder.vips("copy %s %s", "photo.png", "turned.png")
-    for _, words in ipairs(turns[number]) do
-      folder.vips(words, "turned.png", "stored.png")
-      folder.vips("copy %s %s", "stored.png", "turned.png")
-    end
-    return folder.vips("copy %s %s", "turned.png", "stored.png")
+    local turned = path "photo.png"
+    for i, words in ipairs(turns[number]) do turned = folder.vips(words, turned, "turned" .. i .. ".png") end
+    return turned
   end
 
   for number = 1, 8 do
     it("is upright where EXIF says " .. number, function()
-      stored(number)
-      local jpeg = shell.read(folder.vips("copy %s %s", "stored.png", "plain.jpg[Q=95]"))
+      local turned = stored(number)
+      local jpeg = shell.read(folder.vips("copy %s %s", turned, "plain.jpg[Q=95]"))
       local head = build.jpeg { orientation = number }
       local exif = head:sub(3, 4 + head:byte(5) * 256 + head:byte(6)) -- the segment behind the first marker
       local source = shell.write(path "exif.jpg", jpeg:sub(1, 2) .. exif .. jpeg:sub(3))
@@ -143,8 +140,8 @@ describe("a prepared picture", function()
       assert.same({ "60", "40" }, { folder.header(sent, "width"), folder.header(sent, "height") })
 
       sent, part = prepared(source, { orient = false })
-      alike("stored.png", sent, 3, 30)
-      assert.same({ folder.header(path "stored.png", "width"), folder.header(path "stored.png", "height") },
+      alike(turned, sent, 3, 30)
+      assert.same({ folder.header(turned, "width"), folder.header(turned, "height") },
         { tostring(part.width), tostring(part.height) })
     end)
   end
@@ -163,12 +160,6 @@ describe("a prepared picture", function()
     local XMP = "http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'>SOMEPLACE</x:xmpmeta>"
     local IPTC = "Photoshop 3.0\0008BIM" .. build.be(1028, 2) .. "\0\0" .. build.be(14, 4) .. "\28\2\90\0\9SOMEPLACE"
 
-    --- Whether one of vipsheader's lines begins so.
-    local function says(name, words)
-      local lines = shell.output(pixels.BARE .. "vipsheader -a " .. shell.quote(name))
-      return lines:find("\n" .. words, 1, true) ~= nil
-    end
-
     setup(function()
       folder.vips("icc_transform %s %s p3", "photo.png", "p3.jpg[Q=95]")
       local jpeg = shell.read(path "p3.jpg")
@@ -183,13 +174,15 @@ describe("a prepared picture", function()
       for _, format in ipairs { "jpeg", "png", "webp" } do
         it(("goes as %s of a %s"):format(format, ending), function()
           local source = path("said." .. ending)
-          for _, field in ipairs { "icc-profile-data", "orientation: 6\n" } do assert.truthy(says(source, field)) end
+          for _, field in ipairs { "icc-profile-data", "orientation: 6\n" } do
+            assert.truthy(folder.says(source, field))
+          end
           for _, orient in ipairs { true, false } do
             local sent, part = prepared(source, { convert = format, orient = orient })
             assert.equal(orient and 160 or 240, part.width)
             for _, field in ipairs { "exif-ifd0-Make", "exif-ifd3-", "xmp-data", "iptc-data", "photoshop-data",
               "icc-profile-data", "orientation: 6\n", "exif-ifd0-Orientation: 6" } do
-              assert(not says(sent, field), field)
+              assert(not folder.says(sent, field), field)
             end
             assert.falsy(shell.read(sent):find("SOMEPLACE", 1, true))
           end
@@ -269,11 +262,16 @@ describe("what cannot be prepared", function()
     local bomb = small:sub(1, 12) .. header .. build.be(pixels.crc32(header), 4) .. small:sub(34)
     assert.equal("the data in bytes has 60,000 x 60,000 pixels, and no more than 100 million are decoded: shrink it "
       .. "first", failed({ bytes = bomb }, { max_side = 100 }))
-    folder.vips("black %s 10001 10000", "large.v")
-    local large = folder.vips("copy %s %s", "large.v", "large.gif")
+    -- Large GIFs are written slowly: one says in its two headers how large it is, the other has its frame five times.
+    local gif, size = shell.read(folder.vips("copy %s %s", "small.png", "small.gif")), build.le(10001, 2)
+      .. build.le(10000, 2)
+    local at = gif:find(",\0\0\0\0" .. build.le(16, 2), 1, true)
+    local large = shell.write(path "large.gif", gif:sub(1, 6) .. size .. gif:sub(11, at + 4) .. size .. gif:sub(at + 9))
     assert.matches("^'.*/large%.gif' has 10,001 x 10,000 pixels, and no more", failed(large, { max_side = 10 }))
-    folder.vips("black %s 5000 25000", "frames.v")
-    local frames = folder.vips("copy %s %s", "frames.v", "frames.gif[page_height=5000]")
+    folder.vips("black %s 5000 5000", "frame.v")
+    local frame = shell.read(folder.vips("copy %s %s", "frame.v", "frame.gif")):sub(1, -2)
+    local picture = frame:sub((frame:find("!\249\4", 1, true)))
+    local frames = shell.write(path "frames.gif", frame .. picture:rep(4) .. ";")
     assert.matches("frames%.gif' has 5,000 x 5,000 pixels in each of its 5 frames, and no more than 100 million are",
       failed(frames, { animated = true }))
     assert.truthy(prepared(frames, { max_side = 10 }))
