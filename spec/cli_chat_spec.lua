@@ -96,7 +96,7 @@ describe("lmm chat in a terminal", function()
   end)
 
   in_terminal("takes what is pasted while an answer comes as one question behind it", {}, {}, function(screen)
-    local long = ("word "):rep(1200)
+    local long = (("word"):rep(25) .. " "):rep(60) -- few words, since the answer has them one by one
     screen:enter("begin " .. ("and go on "):rep(40))
     screen:wait_for "question: begin and"
     screen:type "typed,"

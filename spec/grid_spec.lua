@@ -289,9 +289,9 @@ describe("lmm grid", function()
   end)
 
   it("is ended by Ctrl-C with a page of what there is, and goes on", function()
-    local words = { "--prompt", "one", "--images", file "*.jpg", "--repeat", "40", "--concurrency", "1",
-      "--param", 'mock={"delay":0.05}' }
-    local all = { "grid" }
+    local words = { "--prompt", "one", "--images", file "*.jpg", "--repeat", "40",
+      "--param", 'mock={"first_delay":0.1,"reply":"x"}' }
+    local all = { "grid", "--concurrency", "1" } -- only until it is ended
     for _, word in ipairs(words) do all[#all + 1] = word end
     all[#all + 1] = "-o"
     all[#all + 1] = PAGE

@@ -65,6 +65,17 @@ end)
 local function guard_of(server) return server.guard.reports()[1]:match "%d+" end
 
 describe("how a server ends", function()
+  local collected -- the process of one that takes its time
+
+  it("collecting one that takes long to end waits for nothing", function()
+    do
+      local server = assert(lmm.serve { command = flawed "stubborn" })
+      collected = server.pid
+    end
+    for _ = 1, 3 do collectgarbage() end
+    assert(process.runs(collected), "it is asked, not waited for")
+  end)
+
   it("one that ignores SIGTERM is killed with its children, and the others go on meanwhile", function()
     local server = assert(lmm.serve { command = flawed "stubborn" })
     process.wait_for("its child", function() return #process.group(server.pid) > 1 end)
@@ -84,6 +95,8 @@ describe("how a server ends", function()
     gone(server)
     assert(ticks > 20, ticks)
   end)
+
+  it("one that was collected is killed, too, where it ignores SIGTERM", function() process.wait_gone(collected) end)
 
   it("a server killed in mid-stream", function()
     local server = assert(lmm.serve { command = mock_words("--delay", "0.05") })
@@ -109,17 +122,6 @@ describe("how a server ends", function()
     assert(client:models())
     client = nil -- luacheck: ignore
     for _ = 1, 3 do collectgarbage() end
-    process.wait_gone(pid)
-  end)
-
-  it("collecting one that takes long to end waits for nothing", function()
-    local pid
-    do
-      local server = assert(lmm.serve { command = flawed "stubborn" })
-      pid = server.pid
-    end
-    for _ = 1, 3 do collectgarbage() end
-    assert(process.runs(pid), "it is asked, not waited for")
     process.wait_gone(pid)
   end)
 
