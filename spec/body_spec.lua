@@ -5,10 +5,15 @@ local shell = require "spec.support.shell"
 
 local encode = core.base64.encode
 
+local patterns = {} -- by their length: each is computed once
+
 local function pattern(count)
-  local bytes = {}
-  for i = 1, count do bytes[i] = string.char((i * 7 + math.floor(i / 256)) % 256) end
-  return table.concat(bytes)
+  if not patterns[count] then
+    local bytes = {}
+    for i = 1, count do bytes[i] = string.char((i * 7 + math.floor(i / 256)) % 256) end
+    patterns[count] = table.concat(bytes)
+  end
+  return patterns[count]
 end
 
 local function quoted(bytes)
