@@ -1,11 +1,14 @@
 #!/bin/sh
 # usage: every.sh LUA...      from the project's folder, by `make test` and `make check`
 #
-# Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: three at a time, since they
-# wait as much as they compute. What runs in Neovim, nginx, a browser or a shell has the Lua of its host, and what reads
-# the documents finds the same with each: these run on the first alone; what converts media by other programs and
-# libraries runs on the first and the last. With several Luas and no $SPEC, also `make check-cost`, once. What a file says
-# comes when it has ended. Ends with `N passed, N failed, N skipped`.
+# Builds for each of these Luas, and runs each spec file, or those in $SPEC, on each of them: four at a time, since they
+# wait as much as they compute. With several Luas and no $SPEC, also `make check-cost`, once. What a file says comes
+# when it has ended. Ends with `N passed, N failed, N skipped`.
+#
+# On the first Lua alone run: what runs in Neovim, nginx, a browser or a shell, which has the Lua of its host; and what
+# reads the documents, which finds the same with each. On the first and the last: what converts media by other programs
+# and libraries; and the concurrency that is judged by arithmetic, with random numbers of its own, which comes to the
+# same with each: that a run heeds it, map_spec shows on all.
 set -u
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
@@ -16,7 +19,8 @@ for last; do :; done
 runs_on() { # SPEC LUA
   case ${1#spec/} in
     nvim_* | nginx_* | grid_page_* | completion_* | reference_*) [ "$2" = "$first" ] ;;
-    films_* | drawings_* | pages_* | prepare_wire_*) [ "$2" = "$first" ] || [ "$2" = "$last" ] ;;
+    films_* | drawings_* | eps_* | pages_* | prepare_wire_* | concurrency_*)
+      [ "$2" = "$first" ] || [ "$2" = "$last" ] ;;
   esac
 }
 
@@ -33,7 +37,7 @@ printf "%s\n" "$said" | sed "1d; /^[0-9]* passed, [0-9]* failed/d; /^make[^ ]*: 
       if runs_on "$spec" "$lua"; then echo "$lua $spec"; fi
     done
   done
-} | xargs -P 3 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
+} | xargs -P 4 -n 2 sh -c "$run" sh "$counts" || echo "0 passed, 1 failed on all" >>"$counts"
 
 awk '
   !($NF in passed) { luas++ }
