@@ -143,7 +143,7 @@ grid-picture: all ## doc/pictures/grid.png, of a page of the real program in a r
 
 .PHONY: check rooms docs chat-picture grid-picture
 # What `make check` leaves to `make test`: the hosts that need a program of their own, other Luas, and what takes its time.
-LEFT_OUT := nvim% nginx% compat serve% cli% completion batch% grid% slurm url_file secret install resend parity storm fuzz phase
+LEFT_OUT := nvim% nginx% compat serve% cli% completion batch% grid% slurm url_file secret install compiled resend parity storm fuzz phase
 CHECKED   = $(filter-out $(LEFT_OUT:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 CHANGED   = $(shell .ci/changed)
 CHANGED_LUA = $(filter %.lua .busted bin/lmm,$(CHANGED))

@@ -7,8 +7,9 @@
 #
 # On the first Lua alone run: what runs in Neovim, nginx, a browser or a shell, which has the Lua of its host; and what
 # reads the documents, which finds the same with each. On the first and the last: what converts media by other programs
-# and libraries; and the concurrency that is judged by arithmetic, with random numbers of its own, which comes to the
-# same with each: that a run heeds it, map_spec shows on all.
+# and libraries; make and LuaRocks, as they install (what that compiles, compiled_spec tries on all); and the concurrency
+# as arithmetic judges it, with random numbers of its own, which comes to the same with each (that a run heeds it,
+# map_spec shows on all).
 set -u
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
@@ -19,7 +20,7 @@ for last; do :; done
 runs_on() { # SPEC LUA
   case ${1#spec/} in
     nvim_* | nginx_* | grid_page_* | completion_* | reference_*) [ "$2" = "$first" ] ;;
-    films_* | drawings_* | eps_* | pages_* | prepare_wire_* | concurrency_*)
+    films_* | drawings_* | eps_* | pages_* | prepare_wire_* | install_* | concurrency_*)
       [ "$2" = "$first" ] || [ "$2" = "$last" ] ;;
   esac
 }

@@ -1,19 +1,12 @@
--- Installing: by make and by LuaRocks, somewhere else than this tree, and gone again afterwards.
-local program = require "spec.support.program"
+-- Installing: by make and by LuaRocks, somewhere else than this tree, and gone again afterwards. What was compiled then
+-- is spec/compiled_spec.lua's.
+local installing = require "spec.support.installing"
 local shell = require "spec.support.shell"
 
-local here = shell.output "pwd":match "^[^\n]+"
-local interpreter = arg[-1]
-local version = _VERSION:match "%d%.%d"
-
-local scratch = os.tmpname()
-os.remove(scratch)
-
---- Runs a script in the scratch folder, without this tree's paths in the environment; gives what it printed.
-local function run(script)
-  return shell.output("unset LUA_PATH LUA_CPATH MAKEFLAGS MAKELEVEL LD_PRELOAD VARIANT OPTIMISE LDFLAGS; mkdir -p "
-    .. scratch .. " && cd " .. scratch .. " && { " .. script .. "\n} 2>&1; echo \"exit $?\"")
-end
+local here, interpreter, version = installing.here, installing.interpreter, installing.version
+local make_for, paths_of = installing.make_for, installing.paths_of
+local make = make_for(interpreter)
+local scratch, run, remove = installing.folder()
 
 --- What a user would do: load the library in any folder, use both C modules, run the command.
 local function check(paths, command, lua)
@@ -25,17 +18,7 @@ local function check(paths, command, lua)
   assert.matches("^lmm %d.*exit 0\n$", run("cd / && " .. command .. " --version"))
 end
 
-local function make_for(lua) return "make --no-print-directory -C " .. here .. " LUA=" .. lua .. " " end
-
-local make = make_for(interpreter)
-
---- What makes a Lua of this version look into a prefix.
-local function paths_of(prefix, abi)
-  return (([[export LUA_PATH="PREFIX/share/lua/ABI/?.lua;PREFIX/share/lua/ABI/?/init.lua;;"
-    export LUA_CPATH="PREFIX/lib/lua/ABI/?.so;;"; ]]):gsub("ABI", abi):gsub("PREFIX", (prefix:gsub("%%", "%%%%"))))
-end
-
-teardown(function() os.execute("rm -rf '" .. scratch .. "'") end)
+teardown(remove)
 
 describe("installing", function()
   it("make install into a PREFIX; make uninstall", function()
@@ -95,67 +78,6 @@ describe("installing", function()
     shell.write(prefix .. "/bin/lmm", written:match "^[^\n]*\n")
     assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
     assert.equal(written, shell.read(prefix .. "/bin/lmm"))
-  end)
-
-  it("compiles the modules, which name the plain files, used where they are of these and this Lua", function()
-    local prefix = scratch .. "/compiled"
-    local folder = prefix .. "/share/lua/" .. version .. "/lmm/"
-    local plain, compiled = folder .. "client/init.lua", folder .. "compiled/lmm.client.luac"
-    local first = folder .. "compiled/lmm.version.luac" -- by which it is told whose all of them are
-    assert.matches("exit 0\n$", run(make .. "install PREFIX=" .. prefix))
-    local source = paths_of(prefix, version) .. "cd / && " .. interpreter
-      .. [[ -e 'require "lmm".connect() print(debug.getinfo(require "lmm.client".new, "Sl").source)']]
-    local text, whole = shell.read(plain), shell.read(compiled)
-    local function set_back(path) run("touch -d 2000-01-01 '" .. path .. "'") end
-    shell.write(compiled, (whole:gsub("lmm/client/init%.lua", "lmm/CLIENT/init.lua")))
-    local used = "@" .. plain:gsub("client/", "CLIENT/") .. "\nexit 0\n"
-    assert.equal(used, run(source)) -- it is what runs
-    shell.write(plain, text) -- newer, and of the same size
-    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
-    set_back(plain)
-    assert.equal(used, run(source))
-    shell.write(plain, text .. "-- more\n")
-    set_back(plain)
-    assert.equal("@" .. plain .. "\nexit 0\n", run(source))
-    shell.write(plain, text)
-    set_back(plain)
-    local other = "\27Lua of another kind"
-    local head, code = whole:match "^([^\n]*\n)(.*)$"
-    for _, bytes in ipairs { "", other, other .. (" "):rep(#whole - #other), whole:sub(1, 2000), head, head .. other,
-      head:sub(1, -2), code, head:gsub(" ", "") .. code, ("9"):rep(20) .. head:match " .*" .. code,
-      head:gsub("/", ("/"):rep(5000)) .. code, head:gsub("client", "clients") .. code } do
-      for _, path in ipairs { compiled, first } do
-        local before = shell.read(path)
-        shell.write(path, bytes)
-        assert.equal("@" .. plain .. "\nexit 0\n", run(source))
-        shell.write(path, before)
-      end
-    end
-    assert.equal(used, run(source))
-    os.remove(plain)
-    assert.matches("module 'lmm.client' not found", run(source))
-  end)
-
-  it("leaves no compiled module open in which a finalizer raises", function()
-    run "true" -- which makes the folder
-    local text = "return { " .. ("'text', "):rep(300) .. "}"
-    shell.write(scratch .. "/m.lua", text)
-    local code = string.dump((loadstring or load)(text, "@m")) -- luacheck: ignore
-    shell.write(scratch .. "/m.luac", #text .. " m.lua\n" .. code)
-    local ended = program.run([[
-      local core, files, folder = require "lmm.core", require "lmm.files", ...
-      local newproxy, room = rawget(_G, "newproxy"), files.room()
-      local function raise() error "finalizer" end
-      local function load()
-        if newproxy then getmetatable(newproxy(true)).__gc = raise else setmetatable({}, { __gc = raise }) end
-        return core.compiled(folder, "m")()
-      end
-      assert(#core.compiled(folder, "m")() == 300)
-      for _ = 1, 10000 do pcall(load) end
-      collectgarbage "stop"
-      print(("%d left"):format(room - files.room()))
-    ]], { scratch })
-    assert.same({ 0, "0 left\n", "" }, { ended.status, ended.out, ended.err })
   end)
 
   it("leaves a program alone that somebody else has installed as lmm", function()
