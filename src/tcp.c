@@ -67,10 +67,15 @@ static int check_descriptor(lua_State *L, int index, const char *type) {
   return self->fd;
 }
 
+/* The connection or the watch at index 1. */
+static descriptor *check_either(lua_State *L) {
+  descriptor *self = luaL_testudata(L, 1, LMM_TCP);
+  return self != NULL ? self : luaL_checkudata(L, 1, LMM_TCP_WATCH);
+}
+
 /* close(), of a connection or a watch. In a forked child the parent's stays open. */
 static int tcp_close(lua_State *L) {
-  descriptor *self = lua_touserdata(L, 1);
-  luaL_argcheck(L, self != NULL, 1, "a connection or a watch expected");
+  descriptor *self = check_either(L);
   if (self->fd >= 0) (void)close(self->fd);
   self->fd = -1;
   return 0;
@@ -136,8 +141,8 @@ static int connection_receive(lua_State *L) {
 
 /* connection:number(), watch:number() -> the descriptor */
 static int tcp_number(lua_State *L) {
-  const descriptor *self = lua_touserdata(L, 1);
-  luaL_argcheck(L, self != NULL && self->fd >= 0, 1, "an open connection or watch expected");
+  const descriptor *self = check_either(L);
+  luaL_argcheck(L, self->fd >= 0, 1, "it is closed");
   lua_pushinteger(L, self->fd);
   return 1;
 }
