@@ -3,6 +3,7 @@
 local core = require "lmm.core"
 local lmm = require "lmm"
 local process = require "spec.support.process"
+local program = require "spec.support.program"
 local raw = require "spec.support.raw"
 local route = require "lmm.transport.route"
 local shell = require "spec.support.shell"
@@ -171,6 +172,29 @@ describe("the command", function()
       assert.equal("fine\n", said)
     end)
   end)
+describe("a program that makes a call or a few", function()
+  it("loads libcurl for a client that needs it with its first call, not with the client", function()
+    local loaded = program.run([[
+      require("lmm.loop").current().transport = "tcp"
+      local client = require("lmm").connect { base_url = "https://127.0.0.1:1/v1", model = "m", retry = false }
+      io.write(tostring(package.loaded["lmm.curl"] ~= nil))
+      client:chat { messages = {} }
+      io.write(" ", tostring(package.loaded["lmm.curl"] ~= nil))
+    ]])
+    assert.same({ 0, "false true", "" }, { loaded.status, loaded.out, loaded.err })
+  end)
+
+  it("has plain TCP only in a loop that moves it beside libcurl", function()
+    local transport = require "lmm.transport"
+    local others = { name = "blocking" }
+    transport.hasten(others, "http://127.0.0.1:1")
+    assert.equal("tcp", others.transport)
+    others = { name = "nvim" }
+    transport.hasten(others, "http://127.0.0.1:1")
+    assert.is_nil(others.transport)
+  end)
+end)
+
 end)
 
 describe("sleep", function()

@@ -70,7 +70,7 @@ local function likely_url(words)
     local url = words[i]:match "^%-%-url=(.*)$" or words[i - 1] == "--url" and words[i]
     if url then return url end
   end
-  return os.getenv "OPENAI_BASE_URL"
+  return require "lmm.transport".environment "OPENAI_BASE_URL"
 end
 
 local function run(words)

@@ -40,7 +40,7 @@ function client.new(opts)
   self.left_out = {} -- names of fields that the server refuses and that requests can do without
   self.loop = loops.current()
   if self.log then self.log = require("lmm.log").recorder(self.log, self.loop) end
-  if self.loop.transport and not self.pool then self:get_transport() end -- which refuses what it cannot do
+  if self.loop.transport == "resty" and not self.pool then self:get_transport() end -- which refuses what it cannot do
   return self
 end
 

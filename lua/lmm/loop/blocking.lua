@@ -36,8 +36,10 @@ end
 
 --- Mostly there is one transport, which waits by itself.
 function Loop:poller(poller)
-  self.pollers[poller.name or "curl"] = poller
-  self.poll = next(self.pollers, (next(self.pollers))) and poll_all(self.pollers) or poller.poll
+  local pollers = self.pollers
+  pollers[poller.name or "curl"] = poller
+  local first = next(pollers)
+  self.poll = next(pollers, first) and poll_all(pollers) or poller.poll
 end
 
 function Loop:run_once(cell, deadline)

@@ -34,12 +34,16 @@ function transport.load_libcurl(is_aside)
 end
 
 --- For a program that makes a call or a few and ends, before it makes its client: plain TCP has what it can reach, and
---- libcurl, where it seems to be needed, is loaded while the program has something else to do.
+--- libcurl, where it seems to be needed, is loaded while the program has something else to do. Other loops than that of
+--- plain Lua move one transport alone, which is libcurl's.
 ---@param loop lmm.Loop
 ---@param url string?  of its server, as far as is known by now
 function transport.hasten(loop, url)
-  loop.transport = "tcp"
-  if url and not require("lmm.transport.route").is_plain { base_url = url } then transport.load_libcurl(true) end
+  local is_alone = loop.name ~= "blocking"
+  if not is_alone then loop.transport = "tcp" end
+  if is_alone or url and not require("lmm.transport.route").is_plain { base_url = url } then
+    transport.load_libcurl(true)
+  end
 end
 
 return transport
