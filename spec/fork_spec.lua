@@ -2,11 +2,13 @@
 -- that happens to the child's copy of the state is felt by the parent or its server.
 local program = require "spec.support.program"
 local raw = require "spec.support.raw"
+local transports = require "spec.support.transports"
 
 -- What each program begins with. `forked(fn)` runs `fn` in a child, which then ends as every program does, its state
 -- closed; it gives what `fn` printed, once the child is gone.
 local PRELUDE = [[
-local library, url = ...
+local library, transport, url = ...
+require("lmm.loop").current().transport = transport ~= "curl" and transport or nil
 local lmm, process = require "lmm", require "spec.support.process"
 local fork = assert(package.loadlib(library, "lmm_spec_fork"))
 local client = lmm.connect { base_url = url, model = "m", retry = false }
@@ -33,13 +35,13 @@ local function main(fn)
 end
 ]]
 
-local library
+local library, transport
 
 -- The child forgets what is the parent's, as it must, so who looks for leaks is not asked about it.
 local PREFIX = "ASAN_OPTIONS=detect_leaks=0 VALGRIND_OPTS=--child-silent-after-fork=yes"
 
 local function run(text, ...)
-  local ended = program.run(PRELUDE .. text, { library, ... }, PREFIX)
+  local ended = program.run(PRELUDE .. text, { library, transport, ... }, PREFIX)
   assert.same({ 0, "" }, { ended.status, ended.err })
   return ended.out
 end
@@ -83,7 +85,8 @@ local function survives(count, text, expected)
   if not ok then error(err, 0) end
 end
 
-describe("a forked process", function()
+transports.describe("a forked process", function(name)
+  setup(function() transport = name end)
   setup(function() library = program.library "fork" end)
   teardown(function() os.remove(library) end)
 
@@ -133,6 +136,19 @@ describe("a forked process", function()
       local task = lmm.go(function() return client:conversation():ask "q" end, function() finished = true end)
       if forked(function(note)
         lmm.connect { base_url = url, model = "m" }:conversation():ask "q"
+        note(finished)
+      end) then return true end
+      task:wait()
+    ]], "nil\ndone\n")
+  end)
+
+  it("nor where the child only waits for some time", function()
+    survives(3, [[
+      local finished
+      local task = lmm.go(function() return client:conversation():ask "q" end, function() finished = true end)
+      if forked(function(note)
+        local loop = require("lmm.loop").current()
+        loop:wait({}, loop:now() + 0.3)
         note(finished)
       end) then return true end
       task:wait()

@@ -93,6 +93,43 @@ describe("the transport over plain TCP", function()
     assert.equal("connect", err.kind)
   end)
 
+  it("tells what was wrong with the first address of localhost, whatever is wrong with the second", function()
+    local tcp = require "lmm.tcp"
+    local connect = tcp.connect
+    finally(function() tcp.connect = connect end)
+    function tcp.connect(address, port)
+      if address == "::1" then return nil, "Cannot assign requested address" end
+      return connect(address, port)
+    end
+    assert.refused("Connection refused", ask(client_of "http://localhost:1/v1"))
+  end)
+
+  it("a connection idle for 4 s is not used again", function()
+    local loop = require("lmm.loop").current()
+    finally(function() loop.now = nil end)
+    for idle, connections in pairs { [3.9] = 1, [4.1] = 2 } do
+      with({ answering(2) }, function(server)
+        local late = 0
+        function loop.now() return core.now() + late end
+        assert(ask(client_of(server.url)))
+        late = idle
+        assert(ask(client_of(server.url)))
+        assert.equal(connections, #server:seen "accepted", idle)
+      end)
+    end
+  end)
+
+  it("says that it receives once a head has come, also while a body is still being sent", function()
+    local large = process.write(os.tmpname(), ("\0"):rep(30e6))
+    finally(function() os.remove(large) end)
+    local early = "HTTP/1.1 200 OK\r\n\r\n" .. ANSWER:sub(1, 9)
+    with({ { { await = "head" }, { send = early }, { hold = true } } }, function(server)
+      local messages = { { role = "user", content = { lmm.file(large) } } }
+      local err = select(3, client_of(server.url, { timeout = 0.3 }):chat { messages = messages })
+      assert.same({ "timeout", "receive" }, { err.kind, err.phase })
+    end)
+  end)
+
   it("goes on beside calls by libcurl, each moved while the other waits", function()
     with({ { { await = "request" }, { await_all = 2 }, { send = WHOLE }, { await = "close" } } }, function(server)
       local first, second
@@ -135,6 +172,29 @@ describe("the transport over plain TCP", function()
   end)
 end)
 
+describe("a program that makes a call or a few", function()
+  it("loads libcurl for a client that needs it with its first call, not with the client", function()
+    local loaded = program.run([[
+      require("lmm.loop").current().transport = "tcp"
+      local client = require("lmm").connect { base_url = "https://127.0.0.1:1/v1", model = "m", retry = false }
+      io.write(tostring(package.loaded["lmm.curl"] ~= nil))
+      client:chat { messages = {} }
+      io.write(" ", tostring(package.loaded["lmm.curl"] ~= nil))
+    ]])
+    assert.same({ 0, "false true", "" }, { loaded.status, loaded.out, loaded.err })
+  end)
+
+  it("has plain TCP only in a loop that moves it beside libcurl", function()
+    local transport = require "lmm.transport"
+    local others = { name = "blocking" }
+    transport.hasten(others, "http://127.0.0.1:1")
+    assert.equal("tcp", others.transport)
+    others = { name = "nvim" }
+    transport.hasten(others, "http://127.0.0.1:1")
+    assert.is_nil(others.transport)
+  end)
+end)
+
 describe("the command", function()
   --- The libraries that a command has loaded, from the dynamic linker.
   local function libraries(words)
@@ -172,29 +232,6 @@ describe("the command", function()
       assert.equal("fine\n", said)
     end)
   end)
-describe("a program that makes a call or a few", function()
-  it("loads libcurl for a client that needs it with its first call, not with the client", function()
-    local loaded = program.run([[
-      require("lmm.loop").current().transport = "tcp"
-      local client = require("lmm").connect { base_url = "https://127.0.0.1:1/v1", model = "m", retry = false }
-      io.write(tostring(package.loaded["lmm.curl"] ~= nil))
-      client:chat { messages = {} }
-      io.write(" ", tostring(package.loaded["lmm.curl"] ~= nil))
-    ]])
-    assert.same({ 0, "false true", "" }, { loaded.status, loaded.out, loaded.err })
-  end)
-
-  it("has plain TCP only in a loop that moves it beside libcurl", function()
-    local transport = require "lmm.transport"
-    local others = { name = "blocking" }
-    transport.hasten(others, "http://127.0.0.1:1")
-    assert.equal("tcp", others.transport)
-    others = { name = "nvim" }
-    transport.hasten(others, "http://127.0.0.1:1")
-    assert.is_nil(others.transport)
-  end)
-end)
-
 end)
 
 describe("sleep", function()
@@ -215,7 +252,7 @@ describe("sleep", function()
     watch:close()
     assert.raises("it is closed", watch.ready, watch, 0)
     assert.raises("it is closed", connection.receive, connection)
-  end)
-end)
     assert.has_error(function() connection.close(io.stdout) end)
     assert.has_error(function() watch.number(io.stdout) end)
+  end)
+end)

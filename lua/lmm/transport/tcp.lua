@@ -18,45 +18,55 @@ local transport = {}
 
 local PIECE_SIZE = 256 * 1024 -- bytes of a body that are read at a time
 local STALE_WITHIN = 1        -- seconds of sending in which a kept connection that was dead shows it
+local LONGEST_IDLE = 4        -- seconds after which a kept connection is not used again: uvicorn closes it after 5
+
+-- ---- the connection that is kept for the next request: one, since a few calls are made one after the other
+
+local kept -- { connection, authority, since }
+
+function Transport.close()
+  if kept then kept.connection:close() end
+  kept = nil
+end
+
+local function keep(connection, authority, now)
+  Transport.close()
+  kept = { connection = connection, authority = authority, since = now }
+end
+
+--- The one that is kept, where it goes to this host and port and is still open.
+local function take(authority, now)
+  if not kept or kept.authority ~= authority then return nil end
+  local connection, is_fresh = kept.connection, now - kept.since <= LONGEST_IDLE
+  kept = nil
+  if is_fresh and connection:receive() == false then return connection end
+  connection:close() -- the server has closed it, or will soon, or says what nobody asked for
+end
 
 -- ---- what the loop moves all transfers by
 
 local watch   -- of this process
 local waiting -- descriptor -> the transfer whose reader waits for it
 
+--- The watch, and a new one after a fork: the parent's would take from the parent what it waits for.
+local function own_watch()
+  if not (watch and watch:is_ours()) then
+    Transport.close()
+    watch, waiting = assert(tcp.watch()), {}
+  end
+  return watch
+end
+
 local function poller(loop)
   local function poll(seconds)
-    for _, number in ipairs(watch:ready(seconds)) do
+    for _, number in ipairs(own_watch():ready(seconds)) do
       local transfer = waiting[number]
       waiting[number] = nil
       if transfer then loop:wake(transfer) end
     end
     return next(waiting) ~= nil
   end
-  return { name = "tcp", poll = poll, watch = function() return watch:number() end, timeout = function() end }
-end
-
--- ---- the connection that is kept for the next request: one, since a few calls are made one after the other
-
-local kept, kept_for -- and the host and port that it goes to
-
-function Transport.close()
-  if kept then kept:close() end
-  kept = nil
-end
-
-local function keep(connection, authority)
-  Transport.close()
-  kept, kept_for = connection, authority
-end
-
---- The one that is kept, where it goes to this host and port and is still open.
-local function take(authority)
-  local connection = kept
-  if not connection or kept_for ~= authority then return nil end
-  kept = nil
-  if connection:receive() == false then return connection end
-  connection:close() -- the server has closed it, or says what nobody asked for
+  return { name = "tcp", poll = poll, watch = function() return own_watch():number() end, timeout = function() end }
 end
 
 -- ---- the transport
@@ -64,12 +74,8 @@ end
 --- Makes the transport of one client, whose server is one that `is_plain` of lmm.transport.route tells.
 ---@return lmm.Transport
 function transport.new(loop)
-  if not (watch and watch:is_ours()) then
-    Transport.close()
-    watch, waiting = assert(tcp.watch()), {}
-  end
   loop:poller(poller(loop))
-  return setmetatable({ loop = loop, watch = watch }, Transport)
+  return setmetatable({ loop = loop, watch = own_watch() }, Transport)
 end
 
 --- The addresses to try for a host.
@@ -98,33 +104,33 @@ end
 function Transfer:begin(may_be_kept)
   local request, route = self.request, self.route
   self.decoder = http1.decoder { method = request.method, max_head = request.max_head }
-  self.phase, self.is_sent, self.is_at_end, self.send_problem = "connect", false, false, nil
+  self.is_sent, self.is_at_end, self.connect_problem, self.send_problem = false, false, nil, nil
   if request.body then request.body:rewind() end
   local failure = self:take_piece(http1.request_head { method = request.method, target = route.target,
     host = route.authority, lines = request.headers, size = request.body and request.body:size() })
   if failure then return failure end
-  self.connection = may_be_kept and take(route.authority) or nil
-  self.is_reused, self.began = self.connection ~= nil, self.loop:now()
+  self.began = self.loop:now()
+  self.connection = may_be_kept and take(route.authority, self.began) or nil
+  self.is_reused = self.connection ~= nil
+  self.is_connected = self.is_reused
   if self.is_reused then return self:send() end
   self.connect_deadline = request.connect_timeout and self.began + request.connect_timeout
   self.addresses = addresses(route.host)
   return self:connect()
 end
 
---- Connects to the next address.
+--- Connects to the next address. Where none is left, it is the first one's problem that is told: to a machine without
+--- IPv6 that with ::1 would say nothing of localhost.
 ---@param problem string?  with the one before
 ---@return table? failure
 function Transfer:connect(problem)
   self:drop()
-  while self.addresses[1] do
-    local connection, why = tcp.connect(table.remove(self.addresses, 1), self.route.port)
-    if connection then
-      self.connection = connection
-      return self:send()
-    end
-    problem = why
-  end
-  return { kind = "connect", phase = "connect", reason = problem }
+  self.connect_problem = self.connect_problem or problem
+  local address = table.remove(self.addresses, 1)
+  if not address then return { kind = "connect", phase = "connect", reason = self.connect_problem } end
+  self.connection, problem = tcp.connect(address, self.route.port)
+  if self.connection then return self:send() end
+  return self:connect(problem)
 end
 
 --- Takes the next piece of the body, behind `before`; there is none at its end.
@@ -142,8 +148,8 @@ function Transfer:send()
   if not self.piece then return nil end
   local from, problem = self.connection:send(self.piece, self.from)
   if from == false then return nil end
-  if not from and self.phase == "connect" and not self.is_reused then return self:connect(problem) end
-  self.phase, self.connect_deadline = "send", nil
+  if not (from or self.is_connected) then return self:connect(problem) end
+  self.is_connected, self.connect_deadline = true, nil
   if not from then -- what is received tells why
     self.piece, self.send_problem = nil, problem
     return nil
@@ -151,26 +157,31 @@ function Transfer:send()
   self.from = from
   if from <= #self.piece then return nil end
   local failure = self:take_piece()
-  if not self.piece then self.is_sent, self.phase = true, "wait" end
+  self.is_sent = not self.piece
   return failure
 end
 
 -- ---- receiving
+
+--- What the transfer is doing.
+function Transfer:phase()
+  if self.decoder.head then return "receive" end
+  return self.is_sent and "wait" or self.is_connected and "send" or "connect"
+end
 
 --- Receives what is there.
 ---@return table? failure
 function Transfer:receive()
   local bytes, problem = self.connection:receive()
   if bytes == false then return nil end
-  local decoder, failure = self.decoder, nil
+  local decoder, failure = self.decoder
   if bytes and bytes ~= "" then
     failure = decoder:feed(bytes)
   else
     self.is_at_end = true
     failure = decoder:finish(not decoder.head and self.send_problem or problem)
   end
-  if failure and failure.phase == "wait" then failure.phase = self.phase end
-  if decoder.head then self.phase = "receive" end
+  if failure and failure.phase == "wait" then failure.phase = self:phase() end
   return failure
 end
 
@@ -178,7 +189,7 @@ end
 ---@return table? failure
 function Transfer:move()
   local failure = self:send()
-  if not failure and self.phase ~= "connect" then failure = self:receive() end
+  if not failure and self.is_connected then failure = self:receive() end
   local is_stale = failure and failure.kind == "connect" and self.is_reused
     and self.loop:now() - self.began <= STALE_WITHIN
   if not is_stale then return failure end
@@ -188,22 +199,25 @@ end
 
 -- ---- the end
 
---- Gives up the connection.
-function Transfer:drop()
+--- Parts with the connection, and gives it.
+function Transfer:detach()
   local connection = self.connection
   self.connection = nil
-  if not connection then return end
-  waiting[connection:number()] = nil
-  connection:close()
+  if connection then waiting[connection:number()] = nil end
+  return connection
+end
+
+--- Gives up the connection.
+function Transfer:drop()
+  local connection = self:detach()
+  if connection then connection:close() end
 end
 
 --- The reply is whole: its connection is kept where it may be.
 function Transfer:release()
-  local connection = self.connection
-  if not connection then return end
   if not (self.decoder.is_reusable and self.is_sent and not self.is_at_end) then return self:drop() end
-  self.connection = nil
-  keep(connection, self.route.authority)
+  local connection = self:detach()
+  if connection then keep(connection, self.route.authority, self.loop:now()) end
 end
 
 -- ---- the reader
@@ -217,7 +231,7 @@ function Transfer:wait(deadline)
   waiting[self.connection:number()] = self
   local ok, why = self.loop:wait(self, limit < math.huge and limit or nil)
   if ok then return true end
-  return nil, { kind = why, phase = self.phase }
+  return nil, { kind = why, phase = self:phase() }
 end
 
 --- Waits until `look` gives something, or the reply ends.
