@@ -6,6 +6,7 @@ local process = require "spec.support.process"
 local program = require "spec.support.program"
 local raw = require "spec.support.raw"
 local route = require "lmm.transport.route"
+local tcp = require "lmm.tcp"
 local shell = require "spec.support.shell"
 local transports = require "spec.support.transports"
 
@@ -94,7 +95,6 @@ describe("the transport over plain TCP", function()
   end)
 
   it("tells what was wrong with the first address of localhost, whatever is wrong with the second", function()
-    local tcp = require "lmm.tcp"
     local connect = tcp.connect
     finally(function() tcp.connect = connect end)
     function tcp.connect(address, port)
@@ -128,6 +128,18 @@ describe("the transport over plain TCP", function()
       local err = select(3, client_of(server.url, { timeout = 0.3 }):chat { messages = messages })
       assert.same({ "timeout", "receive" }, { err.kind, err.phase })
     end)
+  end)
+
+  it("takes the answer of a server that breaks off before it is asked", function()
+    local connect = tcp.connect
+    finally(function() tcp.connect = connect end)
+    local said = { "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy", "" }
+    function tcp.connect()
+      return { number = function() return -1 end, close = function() end,
+        send = function() return nil, "Connection reset by peer" end,
+        receive = function() return table.remove(said, 1) end }
+    end
+    assert.refused("HTTP 503 from .*: busy", ask(client_of "http://127.0.0.1:1/v1"))
   end)
 
   it("goes on beside calls by libcurl, each moved while the other waits", function()
@@ -236,10 +248,10 @@ end)
 
 describe("sleep", function()
   it("ends when a descriptor is readable", function()
-    local watch = assert(require("lmm.tcp").watch())
+    local watch = assert(tcp.watch())
     local connection
     with({ { { send = "x" }, { await = "close" } } }, function(server)
-      connection = assert(require("lmm.tcp").connect("127.0.0.1", server.port))
+      connection = assert(tcp.connect("127.0.0.1", server.port))
       watch:add(connection, false)
       local before = core.now()
       core.sleep(60, watch:number())

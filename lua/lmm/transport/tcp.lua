@@ -148,17 +148,26 @@ function Transfer:send()
   if not self.piece then return nil end
   local from, problem = self.connection:send(self.piece, self.from)
   if from == false then return nil end
-  if not (from or self.is_connected) then return self:connect(problem) end
-  self.is_connected, self.connect_deadline = true, nil
-  if not from then -- what is received tells why
-    self.piece, self.send_problem = nil, problem
-    return nil
-  end
-  self.from = from
+  if not from then return self:stop_sending(problem) end
+  self.is_connected, self.connect_deadline, self.from = true, nil, from
   if from <= #self.piece then return nil end
   local failure = self:take_piece()
   self.is_sent = not self.piece
   return failure
+end
+
+--- The connection takes nothing any more. What is received tells why; where nothing is, a new one never stood. A server
+--- that is too busy may have said so before it was asked.
+---@return table? failure
+function Transfer:stop_sending(problem)
+  local early
+  if not self.is_connected then
+    early = self.connection:receive()
+    if not early or early == "" then return self:connect(problem) end
+    self.is_connected, self.connect_deadline = true, nil
+  end
+  self.piece, self.send_problem = nil, problem
+  return early and self:take_in(early)
 end
 
 -- ---- receiving
@@ -173,7 +182,12 @@ end
 ---@return table? failure
 function Transfer:receive()
   local bytes, problem = self.connection:receive()
-  if bytes == false then return nil end
+  if bytes ~= false then return self:take_in(bytes, problem) end
+end
+
+--- Takes in what was received, or the end.
+---@return table? failure
+function Transfer:take_in(bytes, problem)
   local decoder, failure = self.decoder
   if bytes and bytes ~= "" then
     failure = decoder:feed(bytes)
