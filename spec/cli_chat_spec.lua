@@ -268,6 +268,17 @@ describe("lmm chat in a terminal", function()
     assert.matches("^question: two\nlmm: the log '/dev/null/log' cannot be used[^\n]*$", screen:text())
   end)
 
+  it("lmm ask reads its question up to the first Ctrl-D", function()
+    local screen = terminal.start(program.command { "ask" }, { env = { OPENAI_BASE_URL = server.url,
+      OPENAI_API_KEY = "", LUA_PATH = package.path, LUA_CPATH = package.cpath, LMM_LOG = "off" } })
+    finally(function() screen:stop() end)
+    screen:wait_for "Ctrl%-D ends it"
+    screen:enter "typed"
+    screen:press "C-d"
+    assert.equal(0, screen:status())
+    assert.matches("question: typed$", screen:text())
+  end)
+
   in_terminal("copies the answer", {}, {}, function(screen)
     screen:tmux "set -s set-clipboard on"
     screen:enter "one"

@@ -138,6 +138,19 @@ describe("a configuration", function()
     assert.matches("it is compiled", problems(string.dump(function() end))[1])
   end)
 
+  it("can be interrupted, which is no fault of it", function()
+    write "while true do end" -- for half a second of the processor
+    local said = shell.output(("XDG_CONFIG_HOME=%s %s bin/lmm config 2>&1 & pid=$!\n"
+      .. "until [ \"$(cut -d' ' -f14 /proc/$pid/stat)\" -ge 10 ]; do :; done\n" -- a fifth of it
+      .. "kill -INT $pid; wait $pid; echo $?"):format(base, shell.quote(arg[-1])))
+    assert.equal("130\n", said)
+    local settings = require("lmm.call").settings
+    local kept = settings.of_client
+    finally(function() settings.of_client = kept end)
+    settings.of_client = function() error("lua/lmm/call/settings.lua:1: interrupted!", 0) end
+    assert.raises("interrupted!$", config.read, write("return { " .. GPU .. " }"))
+  end)
+
   it("ends, whatever it calls", function()
     local doubled = "local s, t = 'a', {} for i = 1, 20 do s = s .. s t[i] = s end\n"
     for text, problem in pairs {

@@ -90,8 +90,9 @@ describe("the transport over plain TCP", function()
     assert.same({ "connect", "connect", 1 }, { err.kind, err.phase, err.attempts })
     assert.matches("^cannot reach http://127.0.0.1:1/v1: Connection refused %(is a server running there%?%)$",
       err.message)
-    err = select(3, ask(client_of "http://127.0.0.1.256:80/v1"))
-    assert.equal("connect", err.kind)
+    err = select(3, ask(client_of("http://127.0.0.256:80/v1", { retry = true })))
+    assert.same({ "connect", "dns", 1 }, { err.kind, err.phase, err.attempts })
+    assert.equal("cannot reach http://127.0.0.256:80/v1: it is no address (is the host's name right?)", err.message)
   end)
 
   it("tells what was wrong with the first address of localhost, whatever is wrong with the second", function()

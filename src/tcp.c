@@ -95,8 +95,7 @@ static int push_failure(lua_State *L) {
   return 1;
 }
 
-/* connect(address, port) -> connection, which may not stand yet | nil, message
- * The address is one of IPv4 or IPv6. */
+/* connect(address, port) -> connection, which may not stand yet | nil, message, whether it is no address of IPv4 or IPv6 */
 static int tcp_connect(lua_State *L) {
   static const struct addrinfo wanted = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
   const char *address = luaL_checkstring(L, 1);
@@ -108,7 +107,8 @@ static int tcp_connect(lua_State *L) {
   if (code != 0) {
     lua_pushnil(L);
     lua_pushstring(L, code == EAI_SYSTEM ? strerror(errno) : gai_strerror(code));
-    return 2;
+    lua_pushboolean(L, code == EAI_NONAME);
+    return 3;
   }
   self->fd = open_connection(found);
   int problem = errno;

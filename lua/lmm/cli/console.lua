@@ -7,6 +7,8 @@ local EPIPE = 32 -- on Linux and macOS
 
 local PIPE_BUF = 4096 -- bytes, of which a pipe takes all or none, so that Ctrl-C works while nobody reads the pipe
 
+local PIECE = 64 * 1024 -- bytes that are read at a time
+
 local MAX_INPUT = 1024 * 1024 * 1024 -- bytes that are read from one place: endless input ends in good order
 
 --- Where descriptors 0 to 2 are closed, the next sockets that are opened would get their numbers, and what is printed
@@ -19,9 +21,11 @@ end
 local function read_all(file)
   local pieces, total = {}, 0
   while total <= MAX_INPUT do
-    local piece, message = file:read(65536)
-    if not piece then return not message and table.concat(pieces) or nil, message end
-    pieces[#pieces + 1], total = piece, total + #piece
+    local piece, message = file:read(PIECE)
+    if not piece and message then return nil, message end
+    pieces[#pieces + 1], total = piece, total + #(piece or "")
+    -- A short piece is the last one, and a terminal would have to be told its end again.
+    if not piece or #piece < PIECE then return table.concat(pieces) end
   end
   return nil, "it has more than 1 GiB"
 end

@@ -50,11 +50,13 @@ local function check_key(add, path, given)
   if problem then add({ path[1], path[2], path[3], "command" }, "%s", problem) end
 end
 
---- What lmm.connect says to the options of a server.
+--- What lmm.connect says to the options of a server. What else is raised, as by Ctrl-C, is no fault of the file.
 local function check_options(add, path, opts)
-  local ok, raised = pcall(require("lmm.client").new, opts)
-  if ok then return raised:close() end
-  add(path, "%s", (tostring(raised):gsub("^.-lmm: ", ""):gsub("^lmm%.connect: ", "")))
+  local ok, raised = pcall(require("lmm.call").settings.of_client, opts)
+  if ok then return end
+  local misuse = tostring(raised):match "lmm: (.*)$"
+  if not misuse then error(raised, 0) end
+  add(path, "%s", (misuse:gsub("^lmm%.connect: ", "")))
 end
 
 local function check_server(add, path, given, to_options)

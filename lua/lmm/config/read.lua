@@ -93,15 +93,16 @@ local function limits()
 end
 
 --- Calls a function while the methods of strings are those of a library. No garbage is collected meanwhile: finalizers
---- are the caller's, and may need the others.
+--- are the caller's, and may need the others. What is raised behind the function, as by Ctrl-C, is raised again.
 local function with_methods(library, fn, ...)
   local strings, is_known, runs = getmetatable "", pcall(collectgarbage, "isrunning") -- which Lua 5.1 does not know
   local methods = strings.__index
   collectgarbage "stop"
   strings.__index = library
-  local ok, value = fn(...)
+  local is_done, ok, value = pcall(fn, ...)
   strings.__index = methods
   if runs or not is_known then collectgarbage "restart" end
+  if not is_done then error(ok, 0) end
   return ok, value
 end
 

@@ -30,9 +30,14 @@ local function entry_of(part, path, number, opts)
 end
 
 --- Makes the part of a path or a URL: a picture, or another medium where its bytes say so.
+---@return lmm.Part? part, lmm.Error? err  of the options
 local function part_of(source, opts)
   local kind = parts.kind_of(source) or "image"
-  return parts.new(kind, source, kind == "image" and opts or nil)
+  local ok, part = pcall(parts.make, kind, source, kind == "image" and opts or nil)
+  if ok then return part end
+  local misuse = tostring(part):match "lmm: (.*)$"
+  if not misuse then error(part, 0) end
+  return nil, errors.new { kind = "invalid", message = "image: " .. misuse }
 end
 
 --- Finds them. None is a list of none.
@@ -51,8 +56,9 @@ function images.find(given, opts)
     if type(item) == "string" then sources, problem = expand(item) end
     if not sources then return nil, problem end
     for _, source in ipairs(sources) do
-      local part = type(source) == "string" and part_of(source, opts) or source
-      local err = parts.check(part)
+      local part, err = source, nil
+      if type(source) == "string" then part, err = part_of(source, opts) end
+      err = err or parts.check(part)
       if err then return nil, err end
       found[#found + 1] = entry_of(part, type(source) == "string" and part.path or nil, #found + 1, opts)
     end

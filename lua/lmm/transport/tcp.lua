@@ -128,8 +128,10 @@ function Transfer:connect(problem)
   self.connect_problem = self.connect_problem or problem
   local address = table.remove(self.addresses, 1)
   if not address then return { kind = "connect", phase = "connect", reason = self.connect_problem } end
-  self.connection, problem = tcp.connect(address, self.route.port)
+  local is_none
+  self.connection, problem, is_none = tcp.connect(address, self.route.port)
   if self.connection then return self:send() end
+  if is_none then return { kind = "connect", phase = "dns", reason = "it is no address", permanent = true } end
   return self:connect(problem)
 end
 
