@@ -155,7 +155,7 @@
 ---@field check boolean?  false: sends what is refused for its bytes as it is
 ---@field uuid string?  of what the server has kept, in place of a source; goes to the server
 ---@field trust_uuid boolean?  sends a uuid of your own beside a source
----@field [string] any  goes to the server beside the source; a name of ours that is misspelt by a letter is refused, where it has five
+---@field [string] any  goes to the server beside the source; one of ours misspelt by a letter is refused
 
 --- Those from `max_side` on have the picture prepared when it is first sent, which needs lmm.vips (libvips).
 ---@class lmm.ImageOptions : lmm.PartOptions
