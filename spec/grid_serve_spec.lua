@@ -79,6 +79,13 @@ describe("lmm grid serve", function()
     if listening ~= "" then assert.matches("127%.0%.0%.1:" .. port, listening) end
   end)
 
+  it("ends with a sentence where its port is taken", function()
+    local port = server.url:match ":(%d+)"
+    local run = program.run { "grid", "serve", "--port", port, PAGE }
+    assert.same({ 1, "" }, { run.status, run.out })
+    assert.matches("^lmm: cannot listen on 127%.0%.0%.1:" .. port .. ": EADDRINUSE[^\n]*\n$", run.err)
+  end)
+
   it("gives the pictures of the page, and no other file", function()
     local url = serve()
     local root, with = url:match "^(http://[^/]+)/(.*)$"
