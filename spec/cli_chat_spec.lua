@@ -83,6 +83,26 @@ describe("lmm chat in a terminal", function()
     assert.equal(0, screen:status())
   end)
 
+  in_terminal("Ctrl-C leaves a search and a count, too", {}, {}, function(screen)
+    screen:enter "first"
+    wait_prompt(screen, "question: first")
+    screen:press "C-r"
+    screen:type "fir"
+    screen:wait_for "%(reverse%-i%-search%)`fir': first"
+    screen:press "C-c"
+    screen:wait_for "ends the chat%]\n"
+    screen:enter "second"
+    assert.matches("question: second", wait_prompt(screen, "turn 2, after 2 messages"))
+    screen:press("Escape", "3")
+    screen:wait_for "%(arg: 3%)"
+    screen:press "C-c"
+    screen:wait_for "%(arg: 3%)[^\n]*\n%[Ctrl%-D or /quit ends the chat%]\n"
+    screen:enter "xyz"
+    assert.matches("question: xyz\n", wait_prompt(screen, "turn 3, after 4 messages"))
+    screen:enter "/quit"
+    screen:status()
+  end)
+
   in_terminal("takes what is pasted as one question", {}, {}, function(screen)
     screen:paste "one\n/undo\n\tthree"
     screen:wait_for "three"
