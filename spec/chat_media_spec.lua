@@ -36,6 +36,11 @@ describe("attachments", function()
     end
   end)
 
+  it("may be a file: URL alone on a line, as a path", function()
+    local chat = run { "file://" .. folder .. "/a%20picture.png", "n" }
+    assert.matches("^attach file:.*%? %[Y/n%] $", chat.reader.prompts[2])
+  end)
+
   for _, row in ipairs { { "in quotes", "'%s/a picture.png'" }, { "in other quotes", '"%s/a picture.png"' },
     { "with backslashes", "%s/a\\ picture.png" }, { "as it is", " %s/a picture.png " } } do
     it("may be written " .. row[1], function()
