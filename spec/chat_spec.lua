@@ -243,6 +243,11 @@ describe("the commands", function()
     assert.matches('^%[{[^\n]*"content":"one"', shell.read(folder .. "/chat2.json"))
   end)
 
+  it("count the tokens of a conversation that has not begun", function()
+    local chat = run { "/tokens" }
+    assert.falsy(chat.said:find "counts no tokens")
+  end)
+
   it("count tokens and cost", function()
     local chat = run { "one", "/tokens", "/cost", "/cost 1 2", "/cost x" }
     assert.matches("the conversation has %d+ tokens, of at most 32768\nused so far: %d+ tokens of prompts and 2 of "
