@@ -214,6 +214,19 @@ describe("the page of a grid", function()
       params = require("lmm.json").decode "{}" })
   end)
 
+  it("has all its columns on paper", function()
+    open("wide", [[return { prompts = { "What is it?" }, models = { "mock" },
+      settings = { max_tokens = { 1, 2, 3, 4, 5, 6, 7, 8 } } }]])
+    browser:emulate(718, 1000) -- A4 without its margins, in CSS pixels
+    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "print" } })
+    local over = browser:run [[return [...document.querySelectorAll("td.cell")]
+      .filter((cell) => cell.getBoundingClientRect().right > 718).length]]
+    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "" } })
+    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.clearDeviceMetricsOverride",
+      params = require("lmm.json").decode "{}" })
+    assert.same(0, over)
+  end)
+
   it("shows pictures without libvips, too", function()
     local modules, others = file "modules", {}
     os.execute("mkdir -p " .. modules .. "/lmm")
