@@ -172,6 +172,7 @@ function Readline:read(prompt)
     if ok then module.read_char() end
   end
   self.input:leave_keys()
+  if not ok and module.sigcleanup then module.sigcleanup() end -- ends a search, a count, half a key
   self.is_installed = not ok
   if ok then hold() end
   if not line then say "\n" end
