@@ -265,6 +265,10 @@ describe("lmm grid", function()
     answered(grid(words))
     assert.matches(",question: a%[2J2Jb\tc,", process.read(file "out.csv"))
     assert.matches("question&#58; a&#91;2J2Jbc |", process.read(file "out.markdown"))
+    answered(grid { "--prompt", "one", "--repeat", "2", "--markdown", file "out.markdown" })
+    markdown = process.read(file "out.markdown")
+    assert.matches("|  |  | repeat | mock |\n| %-%-%- | %-%-%- | %-%-%- | %-%-%- |\n"
+      .. "|  | one | 1 | question&#58; one |\n|  | one | 2 | question&#58; one |\n$", markdown)
     words = { "--prompt", "one", "--csv", "-" }
     local run = grid(words)
     assert.matches("^prompt,", run.out)

@@ -30,7 +30,9 @@ local function row(out, words) out:write("| ", table.concat(words, " | "), " |\n
 
 function markdown.write(out, result)
   local plan, summary = result.plan, result.summary
-  local columns, heads, rule = #plan.models * #plan.settings, { "", "" }, { "---", "---" }
+  local columns, has_repeats = #plan.models * #plan.settings, plan.repeats > 1
+  local heads, rule = { "", "" }, { "---", "---" }
+  if has_repeats then heads[3], rule[3] = "repeat", "---" end
   for i = 1, columns do
     local model = plan.models[math.floor((i - 1) / #plan.settings) + 1]
     local setting = plan.settings[(i - 1) % #plan.settings + 1].name
@@ -47,7 +49,8 @@ function markdown.write(out, result)
   local rows = {}
   result.each(function(record)
     local at = record.at
-    local row_words = rows[record.turn] or { escape(record.image or ""), escape(record.prompt) }
+    local row_words = rows[record.turn] or { escape(record.image or ""), escape(record.prompt),
+      has_repeats and ("%d"):format(record.turn) or nil }
     rows[record.turn] = row_words
     row_words[#row_words + 1] = cell(record)
     if at[3] == #plan.models and at[4] == #plan.settings then
