@@ -41,6 +41,14 @@ describe("attachments", function()
     assert.matches("^attach file:.*%? %[Y/n%] $", chat.reader.prompts[2])
   end)
 
+  it("may be several paths alone on a line, as of files that were dropped", function()
+    local chat = run { ("'%s/a picture.png' '%s/a picture.png'"):format(folder, folder), "" }
+    assert.matches("^attach .*/a picture.png, .*/a picture.png%? %[Y/n%] $", chat.reader.prompts[2])
+    assert.equal(2, #chat.session.attached.parts)
+    chat = run { ("What is in '%s/a picture.png'?"):format(folder), ("'%s/a picture.png' gone.png"):format(folder) }
+    assert.equal(2, chats.count(chat.session))
+  end)
+
   for _, row in ipairs { { "in quotes", "'%s/a picture.png'" }, { "in other quotes", '"%s/a picture.png"' },
     { "with backslashes", "%s/a\\ picture.png" }, { "as it is", " %s/a picture.png " } } do
     it("may be written " .. row[1], function()

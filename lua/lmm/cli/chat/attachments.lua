@@ -91,13 +91,22 @@ function attachments.sources(text)
   return missing[1] and { missing[1] } or found
 end
 
---- Whether a line is nothing but a URL, or the path of a file that is there.
+--- Whether a word is a URL by which a medium can be sent, or the path of a file that is there.
+local function is_medium(word)
+  if word:find "^https?://[^%s/]+/%S+$" or word:find "^file:/%S+$" then return true end
+  return not is_url(word) and is_there(word)
+end
+
+--- The URLs and the paths of a line that is nothing else, as of files that are dropped on a terminal.
 ---@param line string
----@return boolean
-function attachments.is_source(line)
-  if line:find "\n" then return false end
-  if line:find "^%s*https?://[^%s/]+/%S+%s*$" then return true end
-  return line:find "[./]" ~= nil and is_there(attachments.path(line))
+---@return string[]? sources
+function attachments.alone(line)
+  if line:find "\n" or not line:find "[./]" then return nil end
+  local found = attachments.sources(line)
+  for _, source in ipairs(found) do
+    if not is_medium(source) then return nil end
+  end
+  return found
 end
 
 --- Digits in groups of three.

@@ -17,13 +17,12 @@ local function guarded(session, fn, ...)
   session.screen:fail(require("lmm.cli.chat.advice").of(message))
 end
 
---- Whether a path or a URL that stands alone was meant to be attached, and is, or was dropped.
+--- Whether paths or URLs that stand alone were meant to be attached, and are, or were dropped.
 local function is_attached(session, text)
-  if not session.reader.is_interactive or not attachments.is_source(text) then return false end
-  local is_url = text:find "^%s*https?://"
-  local source = is_url and text:match "^%s*(.-)%s*$" or attachments.path(text)
-  local agrees = session:confirm(("attach %s?"):format(source), true)
-  if agrees then guarded(session, commands.find "attach".run, session, source) end
+  local found = session.reader.is_interactive and attachments.alone(text)
+  if not found then return false end
+  local agrees = session:confirm(("attach %s?"):format(table.concat(found, ", ")), true)
+  if agrees then guarded(session, commands.find "attach".run, session, text) end
   return agrees ~= false
 end
 
@@ -48,7 +47,7 @@ function loop.take(session, text, is_quoted)
   if not is_quoted then command, words = commands.parse(text) end
   if command then return guarded(session, command.run, session, words) end
   if not is_quoted and is_attached(session, text) then return end
-  if words and not attachments.is_source(text) then
+  if words and not attachments.alone(text) then
     session.has_failed = true
     return session.screen:fail(words)
   end
