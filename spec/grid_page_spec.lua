@@ -100,6 +100,12 @@ describe("the page of a grid", function()
     browser:click "[data-axis=image]"
     assert.same({ "mock/a.jpg", "mock/b.jpg" }, { heads "columns"[1], heads "columns"[2] })
     assert.same(24, count "td.cell")
+    -- A mark between two values stands where they are on one line.
+    browser:click "[data-axis=prompt]"
+    browser:click "[data-axis=settings]"
+    assert.same("mock/a.jpg/one/max_tokens 8", heads "columns"[1])
+    assert.same({ "none", "none", "none", "none" }, browser:run [[return [...document.querySelectorAll("thead th")]
+      .at(-1).querySelectorAll(".value").values().map((v) => getComputedStyle(v, "::before").content).toArray()]])
   end)
 
   it("is filtered, searched and narrowed", function()
