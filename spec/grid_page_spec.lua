@@ -220,18 +220,22 @@ describe("the page of a grid", function()
       params = require("lmm.json").decode "{}" })
   end)
 
-  it("has all its columns on paper", function()
-    open("wide", [[return { prompts = { "What is it?" }, models = { "mock" },
-      settings = { max_tokens = { 1, 2, 3, 4, 5, 6, 7, 8 } } }]])
-    browser:emulate(718, 1000) -- A4 without its margins, in CSS pixels
-    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "print" } })
-    local over = browser:run [[return [...document.querySelectorAll("td.cell")]
-      .filter((cell) => cell.getBoundingClientRect().right > 718).length]]
-    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "" } })
-    browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.clearDeviceMetricsOverride",
-      params = require("lmm.json").decode "{}" })
-    assert.same(0, over)
-  end)
+  for _, columns in ipairs { 3, 8, 14 } do
+    it("has all its columns on paper: " .. columns, function()
+      local settings = {}
+      for i = 1, columns do settings[i] = i end
+      open("wide", ([[return { prompts = { "What is it?", "And a_word_that_is_longer_than_a_column_is_wide?" },
+        models = { "mock" }, settings = { max_tokens = { %s } } }]]):format(table.concat(settings, ", ")))
+      browser:emulate(718, 1000) -- A4 without its margins, in CSS pixels
+      browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "print" } })
+      local over = browser:run [[return [...document.querySelectorAll("th, td, td *, th *")]
+        .filter((each) => each.getBoundingClientRect().right > 718).map((each) => each.outerHTML)]]
+      browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "" } })
+      browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.clearDeviceMetricsOverride",
+        params = require("lmm.json").decode "{}" })
+      assert.same({}, over)
+    end)
+  end
 
   it("shows pictures without libvips, too", function()
     local modules, others = file "modules", {}
