@@ -275,9 +275,28 @@ describe("a log's media", function()
     local part = lmm.image(PNG)
     part.source = folder .. "/gone.png"
     local id = add({ user(text "q", part) }, "A")
-    assert.equal("the image could not be read any more when it was logged",
+    assert.equal("'" .. folder .. "/gone.png' could not be read any more when it was logged",
       log:get(id).request.messages[1].content[2].err.message)
   end)
+
+  for _, keeps in ipairs { false, true } do
+    local name = "that are gone when they are logged again are those that were logged"
+    it(name .. (keeps and ", and kept" or ""), function()
+      local file, keeper = folder .. "/a.png", assert(logs.open(path, { media = keeps }))
+      shell.run("cp %s %s", PNG, file)
+      local part = lmm.image(file)
+      local function add_turn(words)
+        return assert(keeper:add { request = { messages = { user(text "q", part), says "A", user(words) } },
+          server = SERVER })
+      end
+      add_turn "And?"
+      os.remove(file)
+      local body, err = require("lmm.request").body { keeper:get(add_turn "And more?").request.messages[1].content }
+      keeper:close()
+      if keeps then return assert(body, err and err.message) end
+      assert.matches("^cannot read '[^']*/a.png': .*the log names it: put that file back", err.message)
+    end)
+  end
 
   for what, opts in pairs { sent = {}, ["made smaller and sent"] = { max_side = 16 } } do
     it("whose files were written anew once they were " .. what .. " are not taken for those", function()

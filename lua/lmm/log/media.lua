@@ -30,13 +30,16 @@ function media.keep(log, list)
     local path = files.absolute(kept_path(log, medium))
     local found, why, is_missing = files.read(path, 0)
     local is_empty = found and why == 0 -- its size: the disk was full once, or the process was killed
-    if is_missing or is_empty then
+    local has_bytes = medium.bytes or medium.path -- else its file is gone since it was logged
+    if has_bytes and (is_missing or is_empty) then
       files.create(path) -- which makes the folder, too
       found, why = files.write(path, medium.bytes or core.concat { (core.media(medium.path)) })
     end
-    if not found then error(log.database:failure("media", "it cannot keep a medium: %s", why), 0) end
-    local info = core.media(path):info()
-    medium.path, medium.size, medium.mtime, medium.is_kept = path, info.size, info.mtime, true
+    if has_bytes and not found then error(log.database:failure("media", "it cannot keep a medium: %s", why), 0) end
+    if has_bytes or found and not is_empty then
+      local info = core.media(path):info()
+      medium.path, medium.size, medium.mtime, medium.is_kept = path, info.size, info.mtime, true
+    end
   end
 end
 

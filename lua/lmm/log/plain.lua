@@ -25,7 +25,8 @@ local holds_base64 = { data = true, b64_json = true, file_data = true }
 ---@field size integer?
 ---@field width integer?
 ---@field height integer?
----@field path string?     from the root on
+---@field named string?    the path that it was made of, from the root on, whatever is there now
+---@field path string?     the same, where its bytes are
 ---@field mtime number?    of that file
 ---@field bytes string?    where there is no file
 
@@ -65,7 +66,10 @@ local function medium_of(part, known)
     medium.size = #medium.bytes
     sums[part] = sums[part] or digest_of(medium.bytes)
   elseif source then
-    sums[part], problem = look_at_file(part, source, medium, known)
+    local sum
+    sum, problem = look_at_file(part, source, medium, known)
+    sums[part] = sum or sums[part] -- a file that is gone since it was logged is the one that was logged
+    medium.named = version.check("lmm.files").absolute(source) or source
   end
   medium.sha256 = sums[part]
   if part.plan and not part.converted then medium.mime = part.plan.from end
@@ -102,6 +106,7 @@ local function reference(part, state)
   else
     local medium = add(state, medium_of(part, state.known))
     fields.sha256, fields.prepare = medium.sha256, wanted_of(part)
+    fields.path = not medium.sha256 and medium.named or nil
     if fields.prepare then fields.mime = medium.mime end
   end
   return { [MEDIUM] = fields }
@@ -190,7 +195,8 @@ local function part_of(fields, find)
   if parts.is(url) then return lost(fields, "%s", url.err.message) end
   local is_known = fields.options and fields.options.uuid ~= nil
   if not (url or fields.sha256 or is_known) then
-    return lost(fields, "the %s could not be read any more when it was logged", fields.kind)
+    return lost(fields, "%s could not be read any more when it was logged",
+      fields.path and "'" .. fields.path .. "'" or "the " .. fields.kind)
   end
   if url or not fields.sha256 then
     return (parts.new(fields.kind, url, options_of(fields, url ~= nil)))
