@@ -102,6 +102,50 @@ describe("attachments", function()
   end)
 end)
 
+describe("where a medium cannot be sent, what helps is said", function()
+  it("of one that the server refuses", function()
+    local chat = run { "/attach README.md", "What?", "/detach", "And?" }
+    assert.matches("\nlmm: 'README.md' cannot be sent: vLLM takes no files %(paste a text, between \"\"\" and \"\"\", "
+      .. "and /attach pictures of a PDF's pages, as pdftoppm %-png draws them%)\n"
+      .. "%[it stays attached: /detach takes it away%]\n", chat.said)
+    assert.equal("question: And?\n", chat.out)
+    chat = run { "/attach " .. PICTURE, "/attach " .. PICTURE, '/set mock {"status":400}', "What?" }
+    assert.matches("lmm: HTTP 400 [^\n]*\n%[they stay attached: /detach N takes one of them away, /detach all takes "
+      .. "all%]\n$", chat.said)
+    chat = run({ "/attach https://example.org/x.png", "What?" }, { client = { dialect = "ollama" } })
+    assert.matches("fetches nothing: download it, and /attach that file\n%[it stays attached: ", chat.said)
+    chat = run({ "/attach " .. PICTURE, "What?" }, { client = { base_url = "http://127.0.0.1:1/v1" } })
+    assert.falsy(chat.said:find("detach", 1, true))
+  end)
+
+  it("of one that has changed", function()
+    local file = folder .. "/changed.png"
+    local function change() shell.run("cp %s %s", "examples/picture.jpg", file) return "What?" end
+    shell.run("cp %s %s", PICTURE, file)
+    local chat = run { "/attach " .. file, change }
+    assert.matches("lmm: '[^']*/changed.png' has changed since it was attached\n%[it stays attached: /detach takes it "
+      .. "away%]\n$", chat.said)
+  end)
+
+  it("of one in the conversation", function()
+    local file, lost = folder .. "/lost.png", folder .. "/is_not.png"
+    shell.run("cp %s %s", PICTURE, file)
+    local lines = { "One", "/attach " .. file, "Two", "/save " .. folder .. "/lost.json", "/quit" }
+    run(lines)
+    shell.run("mv %s %s", file, lost)
+    local chat = run { "/load " .. folder .. "/lost.json", "Three", "/undo", "Four", { "sigint" } }
+    assert.matches("lmm: cannot read '[^']*/lost.png'[^\n]*put that file back%)\n%[/undo takes back the question with "
+      .. "it%]\n", chat.said)
+    assert.matches("question: Four\nturn 2, after 2 messages\n$", chat.out)
+    shell.run("mv %s %s", lost, file)
+    table.insert(lines, 4, "Three")
+    run(lines)
+    shell.run("rm %s", file)
+    chat = run { "/load " .. folder .. "/lost.json", "Four" }
+    assert.matches("\n%[/undo, 2 times, takes back the question with it%]\n$", chat.said)
+  end)
+end)
+
 describe("a picture", function()
   it("goes to a server that keeps media once, and by its uuid from then on", function()
     local sent = {}

@@ -222,6 +222,8 @@ describe("what lmm ask is told", function()
     guarded.stop()
     complained(lmm { "ask", "q", "-i", "Makefile" }, 1, "%(%-a takes any medium")
     complained(lmm { "ask", "q", "-a", "spec/media/sound.wav", "--dialect", "lmstudio" }, 1, "see lmm transcribe%)")
+    complained(lmm { "ask", "q", "-i", "https://example.org/x.png", "--dialect", "ollama" }, 1,
+      "fetches nothing: download it, and give that file")
     local vast = shell.write(shell.output "mktemp":match "%S+", "%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n"
       .. "2 0 obj<</Type/Pages/Count 1/Kids[3 0 R]>>endobj\n3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 14400 "
       .. "14400]>>endobj\ntrailer<</Root 1 0 R>>\n")

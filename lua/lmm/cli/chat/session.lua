@@ -223,13 +223,43 @@ function session.content(parts)
   return content
 end
 
-local function report(self, message, err)
-  if err.kind == "cancelled" then
-    self.screen:note "[stopped: the chat is as it was; /retry asks again]"
-  else
-    self.has_failed = true
-    self.screen:fail(advice.of(message, err))
+--- How many /undo it takes until no question has a medium that cannot be sent; nil where that is not what is wrong.
+local function undos(chat, message)
+  local found, n = nil, 1
+  local question = chat:question(-n)
+  while question do
+    for _, part in ipairs(question) do
+      local path = type(part) == "table" and part.path
+      if type(part) == "table" and part.err or path and message:find("'" .. path .. "'", 1, true) then found = n end
+    end
+    n = n + 1
+    question = chat:question(-n)
   end
+  return found
+end
+
+--- What servers refuse a request with, which they would refuse again. vLLM's 500 may be meant so.
+local REFUSED = { [400] = true, [413] = true, [415] = true, [422] = true, [500] = true }
+
+--- What helps where every further question would fail, too.
+---@param has_attached boolean  the question had what is attached
+---@return string?
+local function way_out(self, message, err, has_attached)
+  local n = err.kind == "invalid" and undos(self:chat(), message)
+  if n == 1 then return "/undo takes back the question with it" end
+  if n then return ("/undo, %d times, takes back the question with it"):format(n) end
+  local attached = has_attached and (err.kind == "invalid" or REFUSED[err.status]) and #self.attached.parts or 0
+  if attached == 0 then return nil end
+  return attached == 1 and "it stays attached: /detach takes it away"
+    or "they stay attached: /detach N takes one of them away, /detach all takes all"
+end
+
+local function report(self, message, err, has_attached)
+  if err.kind == "cancelled" then return self.screen:note "[stopped: the chat is as it was; /retry asks again]" end
+  self.has_failed = true
+  self.screen:fail(advice.of(message, err))
+  local help = way_out(self, message, err, has_attached)
+  if help then self.screen:note("[%s]", help) end
 end
 
 --- Asks a question with what is attached. Where that fails the attachments stay, and `retry` asks it again.
@@ -239,7 +269,7 @@ function Session:ask(text)
   for _, part in ipairs(self.attached.parts) do parts[#parts + 1] = part end
   self.unanswered = { text = text, chat = self:chat() }
   local ok, message, err = ask(self, self:chat(), parts)
-  if not ok then return report(self, message, err) end
+  if not ok then return report(self, message, err, true) end
   self.attached:clear()
 end
 
@@ -262,7 +292,7 @@ function Session:ask_again(n, parts)
   chat:edit(n, unpack(parts))
   self.unanswered = { text = session.words(parts), parts = parts, n = n, chat = self:chat() }
   local ok, message, err = ask(self, chat, {})
-  if not ok then report(self, message, err) end
+  if not ok then report(self, message, err, false) end
 end
 
 return session
