@@ -220,16 +220,18 @@ describe("the page of a grid", function()
       params = require("lmm.json").decode "{}" })
   end)
 
-  for _, columns in ipairs { 3, 8, 14 } do
-    it("has all its columns on paper: " .. columns, function()
+  -- A4 and A5 without their margins, in CSS pixels.
+  for _, row in ipairs { { 3, 718 }, { 8, 718 }, { 14, 718 }, { 8, 484 } } do
+    local columns, width = row[1], row[2]
+    it(("has all its columns on paper: %d, %d wide"):format(columns, width), function()
       local settings = {}
       for i = 1, columns do settings[i] = i end
       open("wide", ([[return { prompts = { "What is it?", "And a_word_that_is_longer_than_a_column_is_wide?" },
         models = { "mock" }, settings = { max_tokens = { %s } } }]]):format(table.concat(settings, ", ")))
-      browser:emulate(718, 1000) -- A4 without its margins, in CSS pixels
+      browser:emulate(width, 1000)
       browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "print" } })
-      local over = browser:run [[return [...document.querySelectorAll("th, td, td *, th *")]
-        .filter((each) => each.getBoundingClientRect().right > 718).map((each) => each.outerHTML)]]
+      local over = browser:run([[return [...document.querySelectorAll("th, td, td *, th *")]
+        .filter((each) => each.getBoundingClientRect().right > arguments[0]).map((each) => each.outerHTML)]], width)
       browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.setEmulatedMedia", params = { media = "" } })
       browser:ask("POST", "/goog/cdp/execute", { cmd = "Emulation.clearDeviceMetricsOverride",
         params = require("lmm.json").decode "{}" })
