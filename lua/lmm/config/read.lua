@@ -116,7 +116,9 @@ local function run(chunk, library)
   local ok, value = with_methods(library, coroutine.resume, thread)
   debug.sethook(thread, hook, mask, count)
   if ok then return value end
-  return nil, type(value) == "string" and value or "it raises what is no text"
+  if type(value) ~= "string" then return nil, "it raises what is no text" end
+  if value:find "interrupted!$" then error(value, 0) end -- LuaJIT has Ctrl-C raise in the coroutine, too
+  return nil, value
 end
 
 --- Why a file or its folder is not the user's own, or nil.

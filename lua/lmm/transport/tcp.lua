@@ -16,7 +16,7 @@ Transport.__index = Transport
 
 local transport = {}
 
-local PIECE_SIZE = 256 * 1024 -- bytes of a body that are read at a time
+local PIECE_SIZE = 64 * 1024  -- bytes of a body that are read at a time
 local STALE_WITHIN = 1        -- seconds of sending in which a kept connection that was dead shows it
 local LONGEST_IDLE = 4        -- seconds after which a kept connection is not used again: uvicorn closes it after 5
 
