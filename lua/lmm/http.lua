@@ -319,6 +319,8 @@ function http.serve(opts)
   if ok then ok, problem = listener:listen(128, accept) end
   if not ok then
     listener:close()
+    -- As in lmm.loop.luv: a program that leaves before the closing is done would crash.
+    if not uv.loop_mode() then uv.run "nowait" end
     return nil, string.format("cannot listen on %s:%d: %s", host, port, problem)
   end
   -- A client that leaves while it is written to must not end the process, as the signal would.
