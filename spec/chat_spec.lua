@@ -245,8 +245,21 @@ describe("the commands", function()
 
   it("count the tokens of a conversation that has not begun", function()
     local chat = run { "/tokens" }
-    assert.falsy(chat.said:find "counts no tokens")
+    assert.equal("the conversation has not begun\n", chat.said)
+    assert.matches("^used so far: 0 tokens", chat.out)
   end)
+
+  for status, said in pairs { [404] = "^this server counts no tokens of conversations\n$",
+    [401] = "^lmm: HTTP 401 from [^\n]*: who are you%?" } do
+    it("say where tokens are not counted for " .. status, function()
+      local refusal = ("HTTP/1.1 %d No\r\nContent-Length: 12\r\n\r\nwho are you?"):format(status)
+      local other = raw.start { { { await = "request" }, { send = chats.HEAD .. replies.delta "yes" .. chats.END } },
+        { { await = "request" }, { send = refusal } } }
+      local chat = chats.run(other.url, { "q", "/tokens" }, { client = { model = "m", dialect = "generic" } })
+      other:stop()
+      assert.matches(said, chat.said)
+    end)
+  end
 
   it("count tokens and cost", function()
     local chat = run { "one", "/tokens", "/cost", "/cost 1 2", "/cost x" }

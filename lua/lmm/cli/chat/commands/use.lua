@@ -2,19 +2,28 @@
 local console = require "lmm.cli.console"
 local texts = require "lmm.text"
 
-local function tokens(session)
-  local chat, client, used = session:chat():fork(), session.client, session.used
+--- What a server answers that has no /tokenize.
+local NONE = { [404] = true, [405] = true, [501] = true }
+
+local function count(session, chat)
+  local client = session.client
+  if not chat.messages[1] then return session.screen:note "the conversation has not begun" end
   local reply, message, err = session:wait(function()
     return client:tokenize(chat.messages, { timeout = 30, retry = false, model = chat.fields.model })
   end)
   if reply then
     session.screen:print(("the conversation has %d tokens%s"):format(reply.count, reply.max_model_len
       and (", of at most %d"):format(reply.max_model_len) or ""))
-  elseif err.status then
+  elseif NONE[err.status] then
     session.screen:note "this server counts no tokens of conversations"
   else
     console.fail("%s", message)
   end
+end
+
+local function tokens(session)
+  local used = session.used
+  count(session, session:chat():fork())
   session.screen:print(("used so far: %d tokens of prompts and %d of answers, in %s"):format(used.prompt,
     used.completion, texts.count(used.answers, "answer")))
 end
