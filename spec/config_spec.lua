@@ -93,6 +93,8 @@ describe("a configuration", function()
       "return { servers = { a = { base_url = 'http://h/v1', key = {\n command = 'a | b' } } } }",
       "2: servers.a.key.command: no shell runs it, so that | stands for itself: write the words as a list, as in "
       .. "{ \"pass\", \"show\", \"my key\" }" },
+    { "a field that no JSON has", "return { models = { m = { params = {\n temperature = function() end } } } }",
+      "2: models.m.params.temperature: the value is a function, which JSON cannot hold" },
     { "a field that is made", "return { models = { m = { params = {\n stream = true } } } }",
       "2: models.m.params.stream: 'stream' is made by what is asked" },
     { "a template without a prompt", "return { templates = {\n t = { system = 'x' } } }",

@@ -1,5 +1,6 @@
 --- What is wrong in a configuration: its table comes in, and sentences go out, each with the keys that lead to what it
 --- is about.
+local json = require "lmm.json"
 local keys = require "lmm.config.key"
 local options = require "lmm.options"
 local templates = require "lmm.config.templates"
@@ -69,10 +70,12 @@ local function check_server(add, path, given, to_options)
 end
 
 local function check_params(add, path, params)
-  for name in pairs(params or {}) do
+  for name, value in pairs(params or {}) do
     local own = { path[1], path[2], "params", tostring(name) }
     if type(name) ~= "string" then add(own, "a field of a request has a name, and this is %s", tostring(name)) end
     if MADE[name] then add(own, "'%s' is made by what is asked", name) end
+    local is_fine, problem = pcall(json.encode, value)
+    if not is_fine then add(own, "%s", (tostring(problem):gsub("^.-lmm%.json%.encode: ", ""))) end
   end
 end
 
