@@ -236,7 +236,7 @@ describe("lmm grid", function()
     local path = file("gone.lua", ([[return { prompts = "one", models = { "mock",
       { base_url = "http://127.0.0.1:1/v1", model = "far", retry = false } } }]]))
     local out = complained(grid { path, "--server-timeout", "0.1" }, 1, "1 cell without an answer: .*cannot reach")
-    assert.matches("2 cells, 2 asked now, 1 without an answer", out)
+    assert.matches("2 cells, 1 asked now, 1 without an answer", out) -- nobody heard of the other
     assert.matches("question: one", texts()[1])
     assert.matches("cannot reach http://127.0.0.1:1/v1", texts()[2])
     path = file("gone.lua", ([[return { prompts = "one", models = { "mock",
@@ -306,7 +306,19 @@ describe("lmm grid", function()
     assert.matches("lmm: stopped: the same command goes on\n$", run.err)
     local asked = tonumber(run.err:match "(%d+) without an answer")
     assert(asked > 0 and asked < 80, run.err)
+    assert.matches(("80 cells, %d asked now, %d without"):format(80 - asked, asked), run.err)
     assert.matches(("80 cells, %d asked now;"):format(asked), answered(grid(words)))
+  end)
+
+  it("asks nothing while another run holds the page", function()
+    local words = { "grid", "--prompt", "one", "--repeat", "20", "--param", 'mock={"delay":30}', "-o", PAGE }
+    local base = "page.grid/" .. server.url:match "//(.-)/v1":gsub(":", "-")
+    local run = program.shell(([[%s >/dev/null 2>&1 & pid=$!
+      while ! [ -s %s ]; do sleep 0.02; done; %s >$out 2>$err; echo $? >$status
+      kill -INT $pid; kill -TERM $pid; wait $pid]]):format(program.command(words), file(base .. ".run"),
+      program.command(words)))
+    assert.equal(1, run.status)
+    assert.matches("20 cells, 0 asked now, 20 without an answer", run.out)
   end)
 
   it("is cut off by a second signal, and asks again what was cut off", function()

@@ -31,6 +31,11 @@ end
 --- What a cell is cut off by whose client was closed, as by Ctrl-C twice. It has not failed: it is asked the next time.
 local CUT_OFF = errors.new { kind = "cancelled", message = "the grid was stopped", ends_run = true }
 
+--- What has become of the cells.
+local function new_count()
+  return { done = 0, failed = 0, logged = 0, asked = {} } -- asked: by their numbers, since one may be asked again
+end
+
 --- Asks one cell.
 local function asker(plan, opts, find, count)
   return function(item)
@@ -48,7 +53,10 @@ local function asker(plan, opts, find, count)
     local reply, message, err
     local ok, stream = pcall(client_stream, client, request, timeout) -- nothing waits within it
     if ok then
+      local was_asked = count.asked[item.number]
+      count.asked[item.number] = true -- also where it is cut off
       reply, message, err = stream:reply()
+      if err and err.kind == "connect" then count.asked[item.number] = was_asked end -- nobody heard it
     else -- what the library refuses in this request is this cell's error
       message = tostring(stream):gsub("^.-lmm: ", "")
     end
@@ -110,7 +118,7 @@ end
 ---@return { asked: integer, logged: integer, ended: table<string, lmm.Error> }  ended: by their files, why runs ended
 --- early
 function ask.all(plan, found, opts, find)
-  local runs, count, ended = runs_of(plan, found, opts.retry_errors), { done = 0, failed = 0, logged = 0 }, {}
+  local runs, count, ended = runs_of(plan, found, opts.retry_errors), new_count(), {}
   local total = 0
   for _, run in ipairs(runs) do total = total + #run.fresh + #run.failed end
   local fn, report, tasks = asker(plan, opts, find, count), new_reporter(total, count, opts), {}
@@ -128,7 +136,9 @@ function ask.all(plan, found, opts, find)
     end
   end
   loops.gather(tasks)
-  return { asked = total - count.logged, logged = count.logged, ended = ended }
+  local asked = 0
+  for _ in pairs(count.asked) do asked = asked + 1 end
+  return { asked = asked, logged = count.logged, ended = ended }
 end
 
 return ask
