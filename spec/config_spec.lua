@@ -239,7 +239,9 @@ describe("a key", function()
   it("that cannot be had is told without what was printed", function()
     for key, pattern in pairs {
       ['{ command = { "sh", "-c", "echo sk-secret; exit 3" } }'] = "the command 'sh' ended with status 3$",
-      ['{ command = "lmm-no-such-command" }'] = "the command 'lmm%-no%-such%-command' ended with status 127$",
+      ['{ command = "lmm-no-such-command" }'] = "the command 'lmm%-no%-such%-command' is not there$",
+      ['{ command = { "sh", "-c", "echo a]; echo []; exit 3" } }'] = "the command 'sh' ended with status 3$",
+      ['{ command = { "sh", "-c", "kill -INT $PPID $$" } }'] = "the command 'sh' was interrupted$",
       ['{ command = "true" }'] = "the command 'true' printed nothing$",
       ['{ command = "yes" }'] = "the command 'yes' prints more than 65536 bytes$",
       ['{ env = "LMM_NO_SUCH" }'] = "the variable LMM_NO_SUCH is not set$",
@@ -247,6 +249,21 @@ describe("a key", function()
     } do
       assert.matches(pattern, models(key))
     end
+  end)
+
+  it("of a command that is not there is told in one sentence", function()
+    write 'return { servers = { gpu = { base_url = "URL", key = { command = "lmm-no-such-command" } } } }'
+    complained(run { "models", "--server", "gpu" }, 1, "^lmm: [^\n]*'lmm%-no%-such%-command' is not there[^\n]*\n?$")
+  end)
+
+  it("is not waited for without end, whatever the command has started", function()
+    local keys = require "lmm.config.key"
+    local timeout = keys.timeout
+    finally(function() keys.timeout = timeout end)
+    keys.timeout = 0.25
+    assert.matches("the command 'sh' took longer than 0.25 seconds$",
+      models(('{ command = { "sh", "-c", "sleep 600 2>/dev/null & echo $! >%s; wait" } }'):format(base .. "/pid")))
+    shell.run("kill $(cat %s)", base .. "/pid")
   end)
 
   it("of the environment goes to no server of the file", function()

@@ -28,21 +28,46 @@ end
 
 local MOST = 65536 -- bytes of a key
 
+--- Seconds that a command may take. Where the machine has no timeout of GNU's, it may take any time.
+key.timeout = 60
+
 local readers = {}
 
---- What the command prints on its first line. It gets no standard input, which may be the question; its errors go where
---- ours go. The shell only starts it: each word is quoted.
+-- The shell only starts the command: each word is quoted. Its errors go where ours go, but a command that is not there
+-- is told by its status alone. It gets no standard input, which may be the question. In the foreground it may ask at
+-- the terminal, and Ctrl-C ends it.
+local SCRIPT = [[
+command -v %s >/dev/null || { printf '\n[127]\n'; exit; }
+bound=; timeout --foreground 1 true 2>/dev/null && bound='timeout --foreground %g'
+$bound %s </dev/null; printf '\n[%%d]\n' $?]]
+
+--- What is printed up to the line that tells the status: what the command has started may live on, and hold the pipe.
+---@return string text, string? status
+local function read_output(pipe)
+  local bytes = {}
+  repeat
+    local byte = pipe:read(1)
+    bytes[#bytes + 1] = byte
+    local status = byte == "\n" and table.concat(bytes, "", math.max(1, #bytes - 6)):match "\n%[(%d+)%]\n$"
+    if status then return table.concat(bytes, "", 1, #bytes - #status - 4), status end
+  until not byte or #bytes > MOST
+  return table.concat(bytes)
+end
+
+local ENDED = { ["124"] = "took longer than %g seconds", ["127"] = "is not there", ["130"] = "was interrupted" }
+
+--- What the command prints on its first line.
 function readers.command(command)
   local quoted = {}
   for i, word in ipairs((key.words(command))) do quoted[i] = texts.quote(word) end
   local name = table.concat(key.words(command), " ", 1, 1)
-  local pipe = io.popen(table.concat(quoted, " ") .. " </dev/null; echo \"[$?]\"")
-  local text = pipe:read(MOST) or ""
+  local pipe = io.popen(SCRIPT:format(quoted[1], key.timeout, table.concat(quoted, " ")))
+  local text, status = read_output(pipe)
   pipe:close()
-  local printed, status = text:match "^(.*)%[(%d+)%]\n$"
-  if not status then return nil, ("the command '%s' prints more than %d bytes"):format(name, MOST) end
-  if status ~= "0" then return nil, ("the command '%s' ended with status %s"):format(name, status) end
-  return printed, ("the command '%s' printed nothing"):format(name)
+  if #text > MOST then return nil, ("the command '%s' prints more than %d bytes"):format(name, MOST) end
+  if status == "0" then return text, ("the command '%s' printed nothing"):format(name) end
+  local how = ENDED[status or "130"] or "ended with status " .. status
+  return nil, ("the command '%s' %s"):format(name, how:format(key.timeout))
 end
 
 function readers.env(name)
