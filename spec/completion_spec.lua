@@ -40,6 +40,7 @@ end
 local rows = {
   ["the commands"] = { "lmm co", "completion config" },
   ["the commands behind help"] = { "lmm help b", "batch" },
+  ["the commands behind manual"] = { "lmm manual co", "completion config" },
   ["the options of a command"] = { "lmm ask --te", "--template" },
   ["an option's second name"] = { "lmm batch --max-e", "--max-errors" },
   ["models by name"] = { "lmm ask -m ", "fast slow" },

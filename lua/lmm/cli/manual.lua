@@ -10,7 +10,7 @@ function manual.declare(parser)
 Examples:
    lmm manual ask | man -l -]]):summary "Print a manual page."
   command:usage "Usage: lmm manual [--into PATH | COMMAND]"
-  command:argument("of", "The command; the page of lmm itself unless given."):args "?"
+  command:argument("of", "The command; the page of lmm itself unless given."):args "?".names_command = true
   command:option("--into", "Write all pages into this folder, as lmm.1, lmm-ask.1 ..."):argname "PATH"
 end
 

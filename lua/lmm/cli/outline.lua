@@ -1,6 +1,7 @@
 --- The commands and their options as data: a parser of argparse comes in; what completions and manual pages are made of
 --- goes out. Nothing else looks into a parser. A command may set `words` of an option or an argument that takes one of
---- some words, and `is_open` of an argument where these are not all.
+--- some words, and `is_open` of an argument where these are not all; or `names_command` of one that takes the name of a
+--- command.
 
 ---@class lmm.cli.Outline
 ---@field name string       "lmm", or "lmm ask"
@@ -60,8 +61,8 @@ local function outline_of_option(option)
     kind = value and kind_of(option, value) or nil }
 end
 
-local function outline_of_argument(argument)
-  local words = argument._choices or argument.words
+local function outline_of_argument(argument, siblings)
+  local words = argument._choices or argument.names_command and siblings or argument.words
   return { name = argument._name:upper(), text = argument._description or "", words = words,
     is_open = not words or argument.is_open == true }
 end
@@ -69,8 +70,9 @@ end
 --- The outline of a parser or a command.
 ---@param parser table
 ---@param name string?
+---@param siblings string[]?  the names of the commands that it is one of
 ---@return lmm.cli.Outline
-local function outline(parser, name)
+local function outline(parser, name, siblings)
   name = name or parser._name
   local description = (parser._description or ""):gsub("\n", " ")
   local self = { name = name, word = name:match "%S+$", summary = parser._summary or description:match "^.-%.%f[%s%z]"
@@ -78,9 +80,13 @@ local function outline(parser, name)
     commands = {}, usage = parser:get_usage():gsub("^Usage:%s*", "") }
   for i, option in ipairs(parser._options) do self.options[i] = outline_of_option(option) end
   for i, argument in ipairs(parser._arguments) do
-    self.arguments[i] = outline_of_argument(argument)
+    self.arguments[i] = outline_of_argument(argument, siblings)
   end
-  for i, command in ipairs(parser._commands) do self.commands[i] = outline(command, name .. " " .. command._name) end
+  local names = {}
+  for i, command in ipairs(parser._commands) do names[i] = command._name end
+  for i, command in ipairs(parser._commands) do
+    self.commands[i] = outline(command, name .. " " .. command._name, names)
+  end
   return self
 end
 
