@@ -63,6 +63,13 @@ describe("standard input of lmm ask", function()
     complained(lmm({ "ask", "q" }, "\0\1\2\255"), 2, "the standard input holds bytes, which is no text\n$")
   end)
 
+  it("a medium that is given as the file of a text is told how, too", function()
+    for _, words in ipairs { { "ask", "@" .. PNG, "q" }, { "ask", "@" .. PNG }, { "ask", "-s", "@" .. PNG, "q" } } do
+      complained(lmm(words), 2, "'" .. PNG:gsub("%p", "%%%0") .. "' holds image/png, which is no text: write %-i "
+        .. PNG:gsub("%p", "%%%0") .. " for it")
+    end
+  end)
+
   it("a medium comes from it by -a -", function()
     assert.matches("^image 1: image/png.*question: q\n$", answered(lmm({ "ask", "-a", "-", "q" }, shell.read(PNG))))
     complained(lmm { "ask", "-a", "-", "q" }, 1, "no medium on standard input")

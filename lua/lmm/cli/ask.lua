@@ -127,6 +127,7 @@ local function check(args)
     if given.source == "-" then readers[#readers + 1] = given.kind and "a picture" or "a medium" end
   end
   if #args.question > 1 then
+    console.text(args.question[1], "the question") -- a picture in its place is told as one
     console.misuse("one question is taken, not %d arguments: put it in quotes", #args.question)
   elseif #readers > 1 then
     console.misuse("%s and %s cannot both come from standard input%s", readers[1], readers[2],

@@ -151,7 +151,8 @@ function console.text(argument, what)
   if argument:sub(1, 1) ~= "@" then return argument end
   if argument:sub(2, 2) == "@" then return argument:sub(2) end
   if argument == "@" then console.misuse("%s is in no file: a path follows @", what) end
-  return console.chomp(console.read_file(argument:sub(2), what))
+  local path = argument:sub(2)
+  return console.chomp(require "lmm.cli.sources".check_text(console.read_file(path, what), path))
 end
 
 function console.chomp(text)

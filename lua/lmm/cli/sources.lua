@@ -52,16 +52,18 @@ function sources.spread(words)
   return out
 end
 
---- What standard input holds must be text where it is not told to be a medium.
+--- What standard input or a file holds must be text where it is not told to be a medium.
 ---@param bytes string
+---@param path string?  of the file
 ---@return string text
-function sources.check_text(bytes)
+function sources.check_text(bytes, path)
   local kind = bytes:find "%S" and parts.new("file", { bytes = bytes })
   local is_text = kind and kind.media:info().is_text and kind.mime ~= "application/pdf" -- an SVG is text, too
   if kind and not is_text then
-    console.misuse("the standard input holds %s, which is no text%s",
-      kind.mime == "application/octet-stream" and "bytes" or kind.mime,
-      parts.kind_of { bytes = bytes } and ": write -a - for it, and give the question as an argument" or "")
+    local hint = path and (": write -i %s for it, without @"):format(path)
+      or ": write -a - for it, and give the question as an argument"
+    console.misuse("%s holds %s, which is no text%s", path and ("'%s'"):format(path) or "the standard input",
+      kind.mime == "application/octet-stream" and "bytes" or kind.mime, parts.kind_of { bytes = bytes } and hint or "")
   end
   return bytes
 end
