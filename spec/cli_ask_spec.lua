@@ -310,7 +310,7 @@ describe("conversations of lmm ask", function()
 
   teardown(function() os.execute("rm -rf " .. folder) end)
 
-  before_each(function() os.execute("rm -f " .. folder .. "/*") end)
+  before_each(function() os.execute("rm -rf " .. folder .. "/*") end)
 
   local function messages(path) return #assert(json.decode(shell.read(path))).messages end
 
