@@ -94,6 +94,17 @@ function errors.misuse(format, ...)
   error("lmm: " .. string.format(format, ...), level)
 end
 
+--- Calls a function that may refuse what it is given. What else is raised, as by Ctrl-C, is raised again.
+---@return any value   nil where it was refused
+---@return string? why  the words of the misuse
+function errors.try(fn, ...)
+  local ok, value = pcall(fn, ...)
+  if ok then return value end
+  local misuse = tostring(value):match "lmm: (.*)$"
+  if not misuse then error(value, 0) end
+  return nil, misuse
+end
+
 --- Has methods refuse a call with a dot in the place of the colon, and say so.
 ---@param class table  the metatable of what the methods are for
 ---@param name string  what such a value is called in the message

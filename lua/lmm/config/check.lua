@@ -1,5 +1,6 @@
 --- What is wrong in a configuration: its table comes in, and sentences go out, each with the keys that lead to what it
 --- is about.
+local errors = require "lmm.errors"
 local json = require "lmm.json"
 local keys = require "lmm.config.key"
 local options = require "lmm.options"
@@ -51,13 +52,10 @@ local function check_key(add, path, given)
   if problem then add({ path[1], path[2], path[3], "command" }, "%s", problem) end
 end
 
---- What lmm.connect says to the options of a server. What else is raised, as by Ctrl-C, is no fault of the file.
+--- What lmm.connect says to the options of a server.
 local function check_options(add, path, opts)
-  local ok, raised = pcall(require("lmm.call").settings.of_client, opts)
-  if ok then return end
-  local misuse = tostring(raised):match "lmm: (.*)$"
-  if not misuse then error(raised, 0) end
-  add(path, "%s", (misuse:gsub("^lmm%.connect: ", "")))
+  local _, misuse = errors.try(require("lmm.call").settings.of_client, opts)
+  if misuse then add(path, "%s", (misuse:gsub("^lmm%.connect: ", ""))) end
 end
 
 local function check_server(add, path, given, to_options)

@@ -90,8 +90,8 @@ end
 ---@param where string  for messages
 ---@return lmm.Grid? grid, lmm.Error? err
 function definition.check(given, where)
-  local ok, raised = pcall(options.check, where, FIELDS, given)
-  if not ok then return fail("%s", (tostring(raised):gsub("^.-lmm: ", ""))) end
+  local _, misuse = errors.try(options.check, where, FIELDS, given)
+  if misuse then return fail("%s", misuse) end
   local problem = problem_of(given)
   if problem then return fail("%s: %s", where, problem) end
   return given

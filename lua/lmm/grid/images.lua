@@ -33,11 +33,8 @@ end
 ---@return lmm.Part? part, lmm.Error? err  of the options
 local function part_of(source, opts)
   local kind = parts.kind_of(source) or "image"
-  local ok, part = pcall(parts.make, kind, source, kind == "image" and opts or nil)
-  if ok then return part end
-  local misuse = tostring(part):match "lmm: (.*)$"
-  if not misuse then error(part, 0) end
-  return nil, errors.new { kind = "invalid", message = "image: " .. misuse }
+  local part, misuse = errors.try(parts.make, kind, source, kind == "image" and opts or nil)
+  return part, misuse and errors.new { kind = "invalid", message = "image: " .. misuse }
 end
 
 --- Finds them. None is a list of none.

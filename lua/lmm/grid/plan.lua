@@ -79,8 +79,8 @@ local function find_prompts(given)
     local place = name and ("prompts: '%s'"):format(name) or ("prompts: number %s"):format(key)
     local entry = type(item) == "table" and item or { prompt = item }
     if not is_prompt(entry.prompt) then return fail("%s is no text and no function of the row", place) end
-    local ok, raised = pcall(options.check, place, PROMPT, entry)
-    if not ok then return fail("%s", (tostring(raised):gsub("^.-lmm: ", ""))) end
+    local _, misuse = errors.try(options.check, place, PROMPT, entry)
+    if misuse then return fail("%s", misuse) end
     found[i] = { name = tostring(entry.name or name or name_of(entry.prompt, i)), prompt = entry.prompt,
       system = entry.system }
   end
