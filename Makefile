@@ -38,7 +38,7 @@ NEED := .ci/need
 # Debian's nginx does not go with its luajit, only with luajit2, whose program has the same name.
 PROGRAM_PACKAGE = $(if $(findstring jit,$1),$(if $(shell command -v $1 2>/dev/null),,luajit2),$(notdir $1))
 HEADER_PACKAGE  = lib$(patsubst lua5.1,lua5.1-0,lua$1)-dev
-BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev libssl-dev
+BUILD_PACKAGES  = gcc libc6-dev $(call PROGRAM_PACKAGE,$(LUA)) $(call HEADER_PACKAGE,$(LUA_ABI)) libcurl4-openssl-dev libb64-dev nettle-dev
 DEMO_PACKAGES   = $(BUILD_PACKAGES) lua-cjson lua-luv lua-luaossl lua-argparse
 VIPS_PACKAGES  := libvips-dev pkg-config
 # What the specs of preparation make their pictures and films by.
@@ -65,7 +65,7 @@ vips: ## builds lmm.vips, and installs what it needs
 HEADERS := lauxlib
 $(BUILD)/lmm/core.so: HEADERS += b64/cencode
 $(BUILD)/lmm/curl.so: HEADERS += curl/curl
-$(BUILD)/lmm/digest.so: HEADERS += openssl/evp
+$(BUILD)/lmm/digest.so: HEADERS += nettle/sha2
 $(BUILD)/lmm/vips_engine.so: HEADERS += vips/vips
 $(BUILD)/lmm/vips_engine.so: C_FLAGS += $(VIPS_FLAGS)
 
@@ -82,7 +82,7 @@ $(BUILD)/lmm/curl.so: $(CURL:%=$(BUILD)/%.o)
 $(BUILD)/lmm/digest.so: $(DIGEST:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
 	@echo "  LD $@"
-	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lcrypto
+	@$(CC) $(LDFLAGS) -shared -o $@ $^ -lnettle
 
 $(BUILD)/lmm/files.so: $(FILES:%=$(BUILD)/%.o)
 	@mkdir -p $(@D)
@@ -164,8 +164,8 @@ CLIENTS_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/clients
 NVIM_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lmm/nvim
 NVIM_INCDIR ?= /usr/include/lua5.1
 nvim: ## builds the modules for Neovim and puts them beside the library: a plugin manager's build step
-	@printf '#include <%s.h>\n' lua curl/curl b64/cencode | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
-	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev libssl-dev
+	@printf '#include <%s.h>\n' lua curl/curl b64/cencode nettle/sha2 | $(CC) -I$(NVIM_INCDIR) -E -o /dev/null - 2>/dev/null || \
+	  $(NEED) gcc libc6-dev liblua5.1-0-dev libcurl4-openssl-dev libb64-dev nettle-dev
 	@$(MAKE) --no-print-directory all LUA=lua5.1 LUA_INCDIR="$(NVIM_INCDIR)"
 	@install -m 755 $(MODULES:$(BUILD)/%=build/lua5.1$(VARIANT)/%) lua/lmm
 	@! command -v nvim >/dev/null || nvim --headless -n -i NONE -u NONE -c 'helptags doc' -c q

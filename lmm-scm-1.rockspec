@@ -10,7 +10,7 @@ description = {
   license = "MIT",
 }
 dependencies = { "lua >= 5.1, < 5.5", "lua-cjson >= 2.1.0", "luv", "luaossl", "argparse" }
-external_dependencies = { CURL = { library = "curl" }, B64 = { library = "b64" }, CRYPTO = { library = "crypto" } }
+external_dependencies = { CURL = { library = "curl" }, B64 = { library = "b64" }, NETTLE = { library = "nettle" } }
 build = {
   type = "builtin",
   modules = {
@@ -37,9 +37,9 @@ build = {
     ["lmm.digest"] = {
       sources = { "src/error.c", "src/digest.c" },
       defines = { "_GNU_SOURCE", "_FILE_OFFSET_BITS=64" },
-      libraries = { "crypto" },
-      incdirs = { "$(CRYPTO_INCDIR)" },
-      libdirs = { "$(CRYPTO_LIBDIR)" },
+      libraries = { "nettle" },
+      incdirs = { "$(NETTLE_INCDIR)" },
+      libdirs = { "$(NETTLE_LIBDIR)" },
     },
     ["lmm.files"] = {
       sources = { "src/error.c", "src/ids.c", "src/journal.c", "src/files.c" },

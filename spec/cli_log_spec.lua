@@ -49,12 +49,18 @@ describe("lmm ask", function()
     assert.matches("^    2  TIME  mock                %[1%] What is it%?  +image 1: image/png", two)
   end)
 
-  it("leaves all of it in one file", function()
-    for _, words in ipairs { { "ask", "a" }, { "ask", "-p", [[mock={"status":400}]], "b" }, { "embed", "c" } } do
-      lmm(words)
-      assert.equal("log.db\n", shell.output(("ls %s/lmm"):format(folder)))
+  it("leaves what has not been taken into the database for the next one, which is not much", function()
+    local sizes = {}
+    for i = 1, 12 do
+      lmm(i % 3 == 0 and { "embed", "c" } or { "ask", "-p", i % 3 == 1 and [[mock={"status":400}]] or "n=1", "b" })
+      sizes[i] = #(shell.output(("cat %s/lmm/log.db-wal 2>/dev/null; true"):format(folder)))
     end
-    assert.same({ 1, 2, 3 }, ids())
+    assert(sizes[1] > 0, "nothing is left")
+    table.sort(sizes)
+    assert.equal(0, sizes[1]) -- it has been taken in once
+    assert(sizes[12] < 300000, sizes[12])
+    assert.equal(12, #ids())
+    assert.equal("log.db\n", shell.output(("ls %s/lmm"):format(folder)))
   end)
 
   it("is shown so that it steers no terminal, in columns", function()

@@ -288,7 +288,7 @@ describe("the examples", function()
     for _, missing in ipairs { "LUA_INCDIR=/none", "CC=/none/cc" } do
       local out, errors, status = run(command .. missing)
       assert.same({ "", 2 }, { out, status })
-      assert.matches("^needed: %S+ lauxlib.h b64/cencode.h; on Debian: apt install gcc [^\n]*libb64%-dev libssl%-dev\n"
+      assert.matches("^needed: %S+ lauxlib.h b64/cencode.h; on Debian: apt install gcc [^\n]*libb64%-dev nettle%-dev\n"
         .. "make: [^\n]*\n$", errors)
     end
     assert.equal("", process.shell "ls -d build/*-none 2>/dev/null")

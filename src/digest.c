@@ -2,26 +2,30 @@
  * secret (HMAC-SHA-256, RFC 2104), under which a server keeps them. As a tap it sees a media's bytes while they are
  * sent, and can insist on what they are. */
 
-/* libcrypto 3 would have SHA-256 by its newer interface, EVP. Before its first sum that sets up all digests there are,
- * which takes as long as all the rest that the log of an ask does. */
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
-#include <openssl/sha.h>
+#include <nettle/hmac.h>
+#include <nettle/sha2.h>
+#include <nettle/version.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "lmm.h"
 
-#define SUM ((size_t)32) /* bytes of a SHA-256 */
+#define SUM ((size_t)SHA256_DIGEST_SIZE) /* bytes */
+
+/* Writes the sum of all that was added; Nettle 3 is told how much of it. */
+#if NETTLE_VERSION_MAJOR < 4
+#define FINISH(algorithm, context, sum) algorithm##_digest(context, SUM, sum)
+#else
+#define FINISH(algorithm, context, sum) algorithm##_digest(context, sum)
+#endif
 
 typedef struct digest {
   lmm_tap tap; /* first, so that a digest is a tap */
-  SHA256_CTX context;
+  struct sha256_ctx context;
   bool is_over;     /* `sum` is there */
   bool is_expected; /* `expected` is: what it sees must have this sum, and has its name before it is seen */
   unsigned char sum[SUM], expected[SUM];
@@ -31,20 +35,20 @@ typedef struct digest {
 static int tap_begin(lmm_tap *tap) {
   digest *self = (digest *)tap;
   self->is_over = false;
-  (void)SHA256_Init(&self->context);
+  sha256_init(&self->context);
   return LMM_OK;
 }
 
 static int tap_feed(lmm_tap *tap, const void *bytes, size_t count) {
   digest *self = (digest *)tap;
   if (self->is_over) return LMM_INVALID;
-  (void)SHA256_Update(&self->context, bytes, count);
+  sha256_update(&self->context, count, bytes);
   return LMM_OK;
 }
 
 static int tap_end(lmm_tap *tap) {
   digest *self = (digest *)tap;
-  if (!self->is_over) (void)SHA256_Final(self->sum, &self->context);
+  if (!self->is_over) FINISH(sha256, &self->context, self->sum);
   self->is_over = true;
   return !self->is_expected || memcmp(self->sum, self->expected, SUM) == 0 ? LMM_OK : LMM_INVALID;
 }
@@ -64,16 +68,19 @@ static int tap_name(lmm_tap *tap, char *out) {
   unsigned char message[2 * SUM], code[SUM];
   memcpy(message, self->purpose, SUM);
   memcpy(message + SUM, sum, SUM);
-  if (HMAC(EVP_sha256(), self->secret, SUM, message, sizeof message, code, NULL) == NULL) return LMM_NOMEM;
+  struct hmac_sha256_ctx context;
+  hmac_sha256_set_key(&context, SUM, self->secret);
+  hmac_sha256_update(&context, sizeof message, message);
+  FINISH(hmac_sha256, &context, code);
   write_hex(out, code);
   return LMM_OK;
 }
 
 static void sum_text(const void *text, size_t count, unsigned char *sum) {
-  SHA256_CTX context;
-  (void)SHA256_Init(&context);
-  (void)SHA256_Update(&context, text, count);
-  (void)SHA256_Final(sum, &context);
+  struct sha256_ctx context;
+  sha256_init(&context);
+  sha256_update(&context, count, text);
+  FINISH(sha256, &context, sum);
 }
 
 static int cannot_read(const char *path, const char *why, lmm_error *error) {
@@ -85,13 +92,13 @@ static int feed_file(digest *self, const char *path, int fd, lmm_error *error) {
   struct stat status;
   if (fstat(fd, &status) != 0) return cannot_read(path, strerror(errno), error);
   if (!S_ISREG(status.st_mode)) return cannot_read(path, "it is not a file", error);
-  char bytes[16384];
+  unsigned char bytes[16384];
   for (;;) {
     ssize_t got = read(fd, bytes, sizeof bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return cannot_read(path, strerror(errno), error);
     if (got == 0) return LMM_OK;
-    (void)SHA256_Update(&self->context, bytes, (size_t)got);
+    sha256_update(&self->context, (size_t)got, bytes);
   }
 }
 
@@ -171,8 +178,7 @@ static int digest_hex(lua_State *L) {
 static int digest_name(lua_State *L) {
   char name[LMM_TAP_NAME];
   int code = tap_name(&check_digest(L)->tap, name);
-  if (code == LMM_INVALID) return 0;
-  if (code != LMM_OK) return luaL_error(L, "not enough memory");
+  if (code != LMM_OK) return 0;
   lua_pushlstring(L, name, sizeof name);
   return 1;
 }
@@ -193,7 +199,8 @@ static int digest_file(lua_State *L) {
 /* random() -> 32 bytes that nobody can guess */
 static int digest_random(lua_State *L) {
   unsigned char bytes[SUM];
-  if (RAND_bytes(bytes, sizeof bytes) != 1) return luaL_error(L, "lmm.digest: libcrypto has no random bytes");
+  if (getentropy(bytes, sizeof bytes) != 0)
+    return luaL_error(L, "lmm.digest: the system has no random bytes: %s", strerror(errno));
   lua_pushlstring(L, (const char *)bytes, sizeof bytes);
   return 1;
 }

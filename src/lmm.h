@@ -5,7 +5,7 @@
  *
  * lmm.core knows no socket and no libcurl: all its parts are here. lmm.curl moves what core describes: its parts are in
  * transport.h. lmm.vips makes of a picture one that a server takes: its parts are in prepare.h. lmm.digest is a tap in a
- * module of its own, for libcrypto; lmm.files is what is kept on a disk (files, journal, ids). In each file the part comes
+ * module of its own, for Nettle; lmm.files is what is kept on a disk (files, journal, ids). In each file the part comes
  * first and knows no Lua; its binding follows below a "Lua" banner. A part calls only what is declared above it, so that
  * no two call each other; spec/sources_spec.lua holds them to it.
  *

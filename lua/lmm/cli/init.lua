@@ -116,12 +116,13 @@ local function explain(problem)
 end
 
 --- Whether the Lua state is to be closed at the end. Where a command asks and no tool has run it need not be, and
---- whoever waits for the command waits for that; but its log is. That cannot be where Ctrl-C has left a row unread.
+--- whoever waits for the command waits for that; its log is left, too, or closed. That fails where Ctrl-C has left a
+--- row unread.
 local function needs_closing(words)
   local loaded = package.loaded
   if not ASKING[words[1]] or loaded["lmm.cli.tool"] then return true end
   local logs = loaded["lmm.log"]
-  return logs ~= nil and not pcall(logs.close_all)
+  return logs ~= nil and not pcall(logs.leave_all)
 end
 
 --- Runs the command.

@@ -129,9 +129,9 @@ function log.open(path, opts)
   return self
 end
 
---- Ends all that are open, for a program that ends without closing its Lua state.
-function log.close_all()
-  for self in pairs(opened) do self:close() end
+--- For a program that ends without closing its Lua state: what is open is left so that another one can go on with it.
+function log.leave_all()
+  for self in pairs(opened) do self.database:leave() end
 end
 
 --- What names a request, whoever sends it: the same for the same fields, messages, bytes of media, server and model.
