@@ -6,6 +6,7 @@
 --
 -- or a list of such tables.
 local console = require "lmm.cli.console"
+local errors = require "lmm.errors"
 local texts = require "lmm.text"
 
 local tool = {}
@@ -39,8 +40,8 @@ local function add(chat, path, given)
   for name, value in pairs(given) do
     if name == "run" then run = value else def[name] = value end
   end
-  local ok, message = pcall(chat.tool, chat, def, run)
-  if not ok then console.misuse("--tool %s: %s", path, (tostring(message):gsub("^.-lmm: chat:tool: ", ""))) end
+  local _, misuse = errors.try(chat.tool, chat, def, run)
+  if misuse then console.misuse("--tool %s: %s", path, (misuse:gsub("^chat:tool: ", ""))) end
 end
 
 --- Gives a conversation the tools of these files.

@@ -100,10 +100,10 @@ end
 local function problem_of(client, path, loaded)
   local sent = arguments.copy(loaded.fields)
   sent.messages = {}
-  local ok, raised = pcall(client.open_stream, client, "client:load", sent, loaded.opts, false) -- sends nothing
-  if ok then return nil end
+  local _, misuse = errors.try(client.open_stream, client, "client:load", sent, loaded.opts, false) -- sends nothing
+  if not misuse then return nil end
   return errors.new { kind = "invalid", message = ("the saved conversation in '%s' was changed, and cannot be used: "
-    .. "options: %s"):format(path, tostring(raised):gsub("^.-lmm: ", "")) }
+    .. "options: %s"):format(path, misuse) }
 end
 
 --- Makes the conversation that was saved in a file. See Client:load.

@@ -50,15 +50,13 @@ local function asker(plan, opts, find, count)
       return found
     end
     local timeout = opts.timeout or plan.definition.timeout
-    local reply, message, err
-    local ok, stream = pcall(client_stream, client, request, timeout) -- nothing waits within it
-    if ok then
+    local stream, message = errors.try(client_stream, client, request, timeout) -- nothing waits within it
+    local reply, err
+    if stream then -- else what the library refuses in this request is this cell's error
       local was_asked = count.asked[item.number]
       count.asked[item.number] = true -- also where it is cut off
       reply, message, err = stream:reply()
       if err and err.kind == "connect" then count.asked[item.number] = was_asked end -- nobody heard it
-    else -- what the library refuses in this request is this cell's error
-      message = tostring(stream):gsub("^.-lmm: ", "")
     end
     if not reply then
       if client.closed then return nil, CUT_OFF.message, CUT_OFF end

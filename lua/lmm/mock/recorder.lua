@@ -1,6 +1,7 @@
 --- A server that stands before a real one: requests come in and are passed on; answers go back as they come, and into a
 --- file (see lmm.mock.recording).
 local core = require "lmm.core"
+local errors = require "lmm.errors"
 local loops = require "lmm.loop"
 local recording = require "lmm.mock.recording"
 local respond = require "lmm.mock.respond"
@@ -33,9 +34,9 @@ local not_recorded = { ["set-cookie"] = true, date = true }
 ---@return lmm.mock.Recorder? self, string? message
 function recorder.new(upstream, path, say)
   loops.use "luv"
-  local ok, client = pcall(require("lmm.client").new, { base_url = upstream, api_key = "", retry = false,
+  local client, misuse = errors.try(require("lmm.client").new, { base_url = upstream, api_key = "", retry = false,
     media_cache = false, dialect = "generic" })
-  if not ok then return nil, (tostring(client):gsub("^.-lmm: ", "")) end
+  if not client then return nil, misuse end
   local file, message = recording.open(path, texts.without_user(client.base_url))
   if not file then return nil, message end
   return setmetatable({ client = client, file = file, media = {}, say = say }, Recorder)

@@ -1,6 +1,7 @@
 --- Commands: who is asked, and how.
 local attachments = require "lmm.cli.chat.attachments"
 local console = require "lmm.cli.console"
+local errors = require "lmm.errors"
 local texts = require "lmm.text"
 
 --- What a request carries and /set does not set.
@@ -23,8 +24,8 @@ end
 
 --- What the library says of a value that cannot be is the user's to read.
 local function set(session, name, value)
-  local ok, raised = pcall(session:chat().set, session:chat(), name, value)
-  if not ok then console.misuse("%s", (tostring(raised):gsub("^.-lmm: ", ""):gsub("^chat:set:? ?", ""))) end
+  local _, misuse = errors.try(session:chat().set, session:chat(), name, value)
+  if misuse then console.misuse("%s", (misuse:gsub("^chat:set:? ?", ""))) end
 end
 
 local function run_set(session, text)
