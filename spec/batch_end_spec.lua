@@ -216,7 +216,11 @@ describe("lmm batch", function()
       %s --port $port >/dev/null 2>$log.back & server=$!
       ended
       cat $log.beside $log.back >>$log]]):format(again, again), { "--rate", "20" })
-    assert.same({ "", "0\n" }, { run.err, run.out })
+    assert.equal("0\n", run.out)
+    local gone, back_again = run.err:match("^lmm: [^\n]-(http://[%d.:]+/v1)[^\n]*: it is left out while others answer\n"
+      .. "lmm: (http://[%d.:]+/v1) answers again\n$")
+    assert.equal(gone, back_again, run.err)
+    assert.is_truthy(gone, run.err)
     local back = select(2, process.read(file "log.back"):gsub("/chat/completions", ""))
     assert(back > 0, "the server that was back was not asked")
     check_once(160, 160 + 20)

@@ -8,18 +8,19 @@ local texts = require "lmm.text"
 ---@field client lmm.Client?          of the run's servers
 ---@field line table                  on the terminal
 ---@field noted_at number             seconds of the run, at the last note
----@field refused table<string, true> servers that were told of, by URL
+---@field told table<string, { is_out: boolean, at: number }>  what was said of a server last, by its URL; `at`: when
+--- it was said to be left out
 local Report = {}
 Report.__index = Report
 
 local report = {}
 
-local NOTE_INTERVAL = 30 -- seconds, where standard error is no terminal
+local NOTE_INTERVAL = 30 -- seconds, where standard error is no terminal; and for what is said of one server
 
 ---@param client lmm.Client?
 ---@return lmm.batch.Report
 function report.new(client)
-  return setmetatable({ client = client, line = progress.new(), noted_at = 0, refused = {} }, Report)
+  return setmetatable({ client = client, line = progress.new(), noted_at = 0, told = {} }, Report)
 end
 
 local function duration(seconds)
@@ -63,18 +64,21 @@ function Report:note_state(state)
   self:note("%s", describe(state))
 end
 
---- Says of each server that refuses the key that it is left out, once, as long as another one takes it: where none
---- does, the run ends with that.
-function Report:note_refused()
-  local client, refused = self.client, {}
+--- Says of each server that it is left out, and that it is back, but not more often than now and then; where all are,
+--- the run says why it waits or ends.
+---@param seconds number  of the run
+function Report:note_servers(seconds)
+  local client, answering = self.client, 0
   local states = client and client.pool and client:servers() or {}
+  for _, state in ipairs(states) do answering = answering + (state.alive and 1 or 0) end
+  if answering == 0 then return end
   for _, state in ipairs(states) do
-    if not state.alive and state.last_error.status == 401 then refused[#refused + 1] = state end
-  end
-  if #refused == #states then return end
-  for _, state in ipairs(refused) do
-    if not self.refused[state.url] then
-      self.refused[state.url] = true
+    local told = self.told[state.url] or { is_out = false, at = -math.huge }
+    if state.alive and told.is_out then
+      told.is_out = false
+      self:note("%s answers again", state.url)
+    elseif not state.alive and not told.is_out and seconds - told.at >= NOTE_INTERVAL then
+      self.told[state.url] = { is_out = true, at = seconds }
       self:note("%s: it is left out while others answer", state.last_error.message)
     end
   end
@@ -83,7 +87,7 @@ end
 --- For whoever looks on while the run goes on.
 ---@param state lmm.Progress
 function Report:show(state)
-  self:note_refused()
+  self:note_servers(state.seconds)
   if self.line.width then
     self.line:show(state.seconds, describe(state))
   elseif state.seconds - self.noted_at >= NOTE_INTERVAL then
