@@ -250,3 +250,41 @@ describe("what a path or a descriptor is", function()
     assert.is_true(select(2, files.kind "/"))
   end)
 end)
+
+describe("a temporary file or folder", function()
+  --- What lmm.files.temporary gives twice where $TMPDIR is `place`.
+  local function made_in(place, is_folder)
+    local ended = program.run(([[
+      local files = require "lmm.files"
+      for _ = 1, 2 do print(files.temporary(%s)) end]]):format(is_folder), nil, "TMPDIR=" .. shell.quote(place))
+    assert.same({ 0, "" }, { ended.status, ended.err })
+    return ended.out
+  end
+
+  it("is new, in $TMPDIR, and nobody else's", function()
+    for what, is_folder in pairs { ["600 regular empty file"] = false, ["700 directory"] = true } do
+      local one, two = made_in(folder, is_folder):match "^([^\n]*)\n([^\n]*)\n$"
+      assert.are_not.equal(one, two)
+      for _, name in ipairs { one, two } do
+        assert.equal(folder, name:match "^(.*)/lmm%-%w+$")
+        assert.equal(what, shell.output(("stat -c '%%a %%F' %s"):format(name)):match "[^\n]*")
+      end
+    end
+  end)
+
+  it("is in /tmp where $TMPDIR names no place from the root on", function()
+    for _, place in ipairs { "", "spec" } do
+      for name in made_in(place, false):gmatch "[^\n]+" do
+        assert.matches("^/tmp/lmm%-%w+$", name)
+        os.remove(name)
+      end
+    end
+  end)
+
+  it("says where there is no room", function()
+    local said = "nil\tthere is no room for temporary files in %s: %s %%(%%$TMPDIR names another place%%)\n"
+    assert.matches("^" .. (said:format("/dev/null", "Not a directory")):rep(2) .. "$", made_in("/dev/null", true))
+    local long = ("/x"):rep(3000)
+    assert.matches("^" .. (said:format(long, "File name too long")):rep(2) .. "$", made_in(long, false))
+  end)
+end)

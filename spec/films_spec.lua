@@ -1,6 +1,7 @@
 -- Films as pictures, and sounds in another form: by the program ffmpeg, compared with what it makes of them when it is
 -- asked for each picture by itself; and what it cannot read, or does not end with.
 local core = require "lmm.core"
+local files = require "lmm.files"
 local lmm = require "lmm"
 local pixels = require "spec.support.pixels"
 local prepare = require "lmm.prepare"
@@ -41,13 +42,13 @@ end
 
 --- Runs `fn`, and gives the names of the temporary files that were made meanwhile.
 local function temporary_names(fn)
-  local tmpname, names = os.tmpname, {}
-  os.tmpname = function() -- luacheck: ignore
-    names[#names + 1] = tmpname()
+  local temporary, names = files.temporary, {}
+  function files.temporary(is_folder)
+    names[#names + 1] = temporary(is_folder)
     return names[#names]
   end
   local ok, problem = pcall(fn)
-  os.tmpname = tmpname -- luacheck: ignore
+  files.temporary = temporary
   assert(ok, problem)
   assert(#names > 0)
   return names

@@ -154,9 +154,10 @@ end)
 
 -- An owner tells what it has made. `hold` starts a process that holds open every pipe that the owner has.
 local OWNER = [[
-local tmpname = os.tmpname
-function os.tmpname()
-  local name = tmpname()
+local files = require "lmm.files"
+local temporary = files.temporary
+function files.temporary()
+  local name = temporary()
   print("file " .. name)
   return name
 end

@@ -3,7 +3,7 @@ local program = require "spec.support.program"
 local shell = require "spec.support.shell"
 local version = require "lmm.version"
 
-local SUM = 1155377757 -- of the contracts of interface 24
+local SUM = 385902789 -- of the contracts of interface 25
 
 describe("the version", function()
   it("is the same in the Lua files and in the C modules", function()
@@ -56,7 +56,7 @@ describe("the version", function()
   end
 
   it("names the interface of the C modules, which has changed where this sum has", function()
-    assert.same({ interface = 24, sum = SUM }, { interface = version.interface, sum = sum_of_contracts() },
+    assert.same({ interface = 25, sum = SUM }, { interface = version.interface, sum = sum_of_contracts() },
       "raise LMM_INTERFACE in src/lmm.h and lua/lmm/version.lua, and write the new sum here")
   end)
 end)

@@ -362,6 +362,28 @@ static int files_target(lua_State *L) {
   return 1;
 }
 
+/* temporary(is_folder) -> the path of a new file, or a new folder, of this user's alone, in $TMPDIR, else in /tmp
+ * | nil, message
+ * A relative $TMPDIR is passed over. */
+static int files_temporary(lua_State *L) {
+  const char *around = getenv("TMPDIR");
+  if (around == NULL || around[0] != '/') around = "/tmp";
+  bool is_folder = lua_toboolean(L, 1);
+  char path[4096];
+  int fd = -1, length = snprintf(path, sizeof path, "%s/lmm-XXXXXX", around);
+  if (length >= (int)sizeof path)
+    errno = ENAMETOOLONG;
+  else if (is_folder ? mkdtemp(path) != NULL : (fd = mkostemp(path, O_CLOEXEC)) >= 0) {
+    if (fd >= 0) (void)close(fd);
+    lua_pushstring(L, path);
+    return 1;
+  }
+  const char *why = strerror(errno);
+  lua_pushnil(L);
+  lua_pushfstring(L, "there is no room for temporary files in %s: %s ($TMPDIR names another place)", around, why);
+  return 2;
+}
+
 #define LOOKED_AT 4096 /* descriptors; where a process may have more, it hardly has */
 
 /* room() -> how many more files this process may have open at a time */
@@ -381,7 +403,7 @@ LMM_EXPORT int luaopen_lmm_files(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"write", files_write}, {"replace", files_replace}, {"read", files_read}, {"kind", files_kind},
       {"absolute", files_absolute}, {"create", files_create}, {"room", files_room}, {"target", files_target},
-      {NULL, NULL}};
+      {"temporary", files_temporary}, {NULL, NULL}};
   lmm_check_lua(L);
   luaL_newlib(L, functions);
   lmm_set_version(L);

@@ -40,7 +40,7 @@ typedef char lmm_offsets_are_wide[sizeof(off_t) >= 8 ? 1 : -1];
 
 /* The version of the library: all modules give it as `version`, and lua/lmm/version.lua names the same one. */
 #define LMM_VERSION "0.1.0"
-#define LMM_INTERFACE "24" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
+#define LMM_INTERFACE "25" /* of the C modules towards the Lua files: raised with each change, see spec/version_spec.lua */
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 

@@ -2,7 +2,7 @@
 --- new Lua files without building the C modules again, or leave an older module where it is found first.
 local version = {
   number = "0.1.0",
-  interface = 24, -- of the C modules towards these files: LMM_INTERFACE in src/lmm.h
+  interface = 25, -- of the C modules towards these files: LMM_INTERFACE in src/lmm.h
 }
 
 --- Loads a C module, and raises where it is of another version.

@@ -3,18 +3,25 @@
 local failures = require "lmm.prepare.failures"
 local programs = require "lmm.prepare.programs"
 local texts = require "lmm.text"
+local version = require "lmm.version"
 
 local jobs = {}
 
 --- Writes bytes into a temporary file.
----@return string? name
+---@return string? name, string? message
 local function write_temporary(bytes)
-  local has_name, name = pcall(os.tmpname)
-  local file = has_name and io.open(name, "wb")
-  if not file then return nil end
-  local is_written = file:write(bytes)
-  if file:close() and is_written then return name end
+  local name, message = version.check("lmm.files").temporary()
+  if not name then return nil, message end
+  local file, ok
+  file, message = io.open(name, "wb")
+  if file then
+    ok, message = file:write(bytes)
+    local closed, why = file:close()
+    ok, message = ok and closed, message or why
+  end
+  if ok then return name end
   os.remove(name)
+  return nil, message
 end
 
 --- Starts a script that reads the source at "$source". Bytes are moved into the program's folder, with which they go.
@@ -22,14 +29,12 @@ local function start(plan, script)
   local path, name = plan.source.path, nil
   local source = path and path:find "^/" and "source=" .. texts.quote(path)
     or path and 'source="$from/"' .. texts.quote(path)
+  local job, message
   if not path then
-    name = write_temporary(plan.source.bytes)
-    if not name then
-      return nil, failures.invalid("%s cannot be prepared: there is no place for a temporary file", plan.name)
-    end
-    source = ("mv %s source && source=source"):format(texts.quote(name))
+    name, message = write_temporary(plan.source.bytes)
+    source = name and ("mv %s source && source=source"):format(texts.quote(name))
   end
-  local job, message = programs.start(source .. "\n" .. script)
+  if source then job, message = programs.start(source .. "\n" .. script) end
   if job then return job end
   if name then os.remove(name) end
   return nil, failures.invalid("%s cannot be prepared: %s", plan.name, message)

@@ -4,6 +4,7 @@
 --- Whoever has much to do asks for room before each.
 local core = require "lmm.core"
 local quote = require "lmm.text".quote
+local version = require "lmm.version"
 
 local programs = {}
 
@@ -16,7 +17,7 @@ local SLACK = 2 ^ 20 -- bytes of one file beyond MOST, so that it is told from o
 -- $from is where the owner is. timeout leads a process group of its own, which is killed as a whole: whatever becomes
 -- of the shell and of timeout itself, a program may heed no other signal, and may leave behind what it has started.
 -- What looks after all that heeds none of the signals that end the owner's whole group, as a closed terminal's.
-local COMMAND = "from=$PWD && export from && umask 077 && mkdir %s && cd %s && { "
+local COMMAND = "from=$PWD && export from && umask 077 && cd %s && { "
   .. "( timeout -s KILL %d sh -c %s >out 2>err </dev/null & "
   .. "echo $! >pid; wait $!; status=$?; kill -s KILL -- -$!; echo $status >end.new; mv end.new end ) >/dev/null 2>&1 & "
   .. "(trap '' HUP INT TERM; %s) >/dev/null 2>&1 & }"
@@ -93,15 +94,16 @@ end
 ---@param script string
 ---@return table? job, string? message
 function programs.start(script)
-  local has_name, folder = pcall(os.tmpname)
-  if not has_name then return nil, "there is no place for temporary files: " .. tostring(folder) end
-  os.remove(folder)
-  local name = quote(folder)
+  local folder, message = version.check("lmm.files").temporary(true)
+  if not folder then return nil, message end
   local owner, state, deadline = core.pid(), {}, core.now() + programs.LIMIT
   local bounded = ("ulimit -v %d\nulimit -f %d\n%s"):format(programs.MEMORY / 1024,
     math.ceil((programs.MOST + SLACK) / 512), script)
-  local ok = core.shell(COMMAND:format(name, name, programs.LIMIT, quote(bounded), watch(folder, owner)))
-  if not ok then return nil, "no folder for temporary files can be made at " .. folder end
+  local ok = core.shell(COMMAND:format(quote(folder), programs.LIMIT, quote(bounded), watch(folder, owner)))
+  if not ok then
+    os.remove(folder)
+    return nil, "a shell cannot be started in " .. folder
+  end
   local function finalize()
     if state.is_removed or core.pid() ~= owner then return end -- a child that was forked has the job, too
     state.is_removed = true

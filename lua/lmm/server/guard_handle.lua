@@ -5,6 +5,7 @@
 local child = require "lmm.server.child"
 local core = require "lmm.core"
 local quote = require "lmm.text".quote
+local version = require "lmm.version"
 
 local guard_handle = {}
 
@@ -125,8 +126,8 @@ end
 function guard_handle.start(job, opts)
   sweep()
   local interpreter = child.own_interpreter()
-  local has_name, path = pcall(os.tmpname)
-  if not has_name then return nil, "there is no place for a temporary file: " .. path end
+  local path, message = version.check("lmm.files").temporary()
+  if not path then return nil, message end
   local program = PROGRAM:format(package.path, package.cpath, path, path)
   local missing = "the interpreter " .. interpreter .. " was not found"
   local lua, reports = quote(interpreter), quote(path)

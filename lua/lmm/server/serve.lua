@@ -8,6 +8,7 @@ local log_tail = require "lmm.server.log"
 local loops = require "lmm.loop"
 local options = require "lmm.options"
 local text = require "lmm.text"
+local version = require "lmm.version"
 
 --- A model server that lmm.serve has started. It ends when this is collected, and when the program ends.
 ---@class lmm.Server
@@ -218,9 +219,9 @@ end
 ---@param opts { command: string[], port: integer?, ready_timeout: number?, log: string?, env: table<string, string>?,
 --- client: table?, on_log: fun(line: string)?, on_wait: fun(seconds: number)? }
 ---  command: its words, run without a shell; "{port}" in them stands for the port, else `--port N` is appended; port: a
----  free one unless given; ready_timeout: seconds (600); log: the file for what it says, a temporary one unless given;
----  env: more of the environment; client: more options of its client, as lmm.connect takes them; on_log gets each line
----  that it says until it is ready; on_wait is called about four times a second until then
+---  free one unless given; ready_timeout: seconds (600); log: the file for what it says, a temporary one in $TMPDIR
+---  unless given; env: more of the environment; client: more options of its client, as lmm.connect takes them; on_log
+---  gets each line that it says until it is ready; on_wait is called about four times a second until then
 ---@return lmm.Server? server  keep it or its client: the server ends when both are collected
 ---@return string? message
 ---@return lmm.Error? err  its `log` holds the last lines that the server said; where there are more, the file
@@ -229,14 +230,12 @@ function serve.start(opts)
   serve.check(opts)
   local loop = loops.current()
   local deadline = loop:now() + (opts.ready_timeout or READY_TIMEOUT)
-  local has_name, path = true, opts.log
-  if not path then has_name, path = pcall(os.tmpname) end
-  if not has_name then
-    return errors.public(nil, errors.new { kind = "invalid", message = "there is no place for the log: " .. path })
-  end
+  local path, problem = opts.log, nil
+  if not path then path, problem = version.check("lmm.files").temporary() end
+  if not path then return errors.public(nil, errors.new { kind = "invalid", message = problem }) end
   local self = setmetatable({ command = opts.command, log = path, tail = log_tail.new(path) }, Server)
   self.on_log = opts.on_log
-  local temporary_files, problem = { not opts.log and path or nil }
+  local temporary_files = { not opts.log and path or nil }
   local job = json.encode {
     command = opts.command, env = opts.env or {}, log = path, is_temporary = not opts.log, port = opts.port,
   }

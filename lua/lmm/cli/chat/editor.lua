@@ -1,6 +1,7 @@
 --- The user's editor: a text comes in, and the text that was made of it goes out.
 local console = require "lmm.cli.console"
 local texts = require "lmm.text"
+local version = require "lmm.version"
 
 local editor = {}
 
@@ -17,15 +18,14 @@ end
 --- A file with a text, in a folder of our own that nobody else can read.
 ---@return string folder, string path
 local function new_file(uv, text)
-  local around = os.getenv "TMPDIR" or ""
-  if around == "" then around = "/tmp" end
-  local folder, why = uv.fs_mkdtemp(around .. "/lmm-XXXXXX")
-  local path, ok = folder and folder .. "/question.md", nil
-  if folder then ok, why = require("lmm.files").write(path, text) end
+  local files = version.check "lmm.files"
+  local folder, message = files.temporary(true)
+  if not folder then console.fail("%s", message) end
+  local path = folder .. "/question.md"
+  local ok, why = files.write(path, text)
   if ok then return folder, path end
-  if folder then uv.fs_rmdir(folder) end
-  console.fail("there is no room for the editor in %s: %s ($TMPDIR names another place)", around,
-    (why:gsub("^%u+: ([^:]*):.*$", "%1")))
+  uv.fs_rmdir(folder)
+  console.fail("cannot write '%s': %s", path, why)
 end
 
 --- Removes that folder, and what editors keep beside a file, such as its text of before.

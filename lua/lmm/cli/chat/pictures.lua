@@ -4,6 +4,8 @@ local core = require "lmm.core"
 local loops = require "lmm.loop"
 local parts = require "lmm.part"
 local prepare = require "lmm.prepare"
+local quote = require "lmm.text".quote
+local version = require "lmm.version"
 
 ---@class lmm.chat.Pictures
 ---@field protocol "kitty"|"iterm"|"sixel"|nil
@@ -136,11 +138,12 @@ end
 
 --- chafa draws from a file.
 function draw.sixel(self, bytes, columns, rows)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
+  local path = version.check("lmm.files").temporary()
+  local file = path and io.open(path, "wb")
+  if not file then return end
   file:write(bytes)
   file:close()
-  local pipe = io.popen(("chafa -f sixel -s %dx%d '%s' </dev/null 2>/dev/null"):format(columns, rows, path))
+  local pipe = io.popen(("chafa -f sixel -s %dx%d %s </dev/null 2>/dev/null"):format(columns, rows, quote(path)))
   local drawn = pipe:read "*a"
   pipe:close()
   os.remove(path)
