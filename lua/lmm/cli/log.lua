@@ -167,14 +167,18 @@ end
 
 -- ---- what is done ------------------------------------------------------------------------------------------------
 
---- The log, which is not made for looking at it.
-local function open()
+--- What `fn` gives for the log, which is not made for looking at it. It is closed afterwards: Lua 5.1 closes nothing
+--- as it ends, and what other commands have left is to be in the database then.
+local function with_log(fn)
   local logs = require "lmm.log"
   local path, message = logs.default_path()
   if not path then console.fail("%s", message) end
   local opened, err = logs.open(path, { create = false })
   if not opened then console.fail("%s", err.message) end
-  return opened
+  local value
+  value, err = fn(opened)
+  opened:close()
+  return value, err
 end
 
 local function filter_of(args, limit)
@@ -183,7 +187,9 @@ local function filter_of(args, limit)
 end
 
 local function export(args, limit)
-  local count, err = open():export(function(line) console.show(line .. "\n") end, filter_of(args, limit))
+  local count, err = with_log(function(opened)
+    return opened:export(function(line) console.show(line .. "\n") end, filter_of(args, limit))
+  end)
   return count and true, err and err.message, err
 end
 
@@ -191,7 +197,7 @@ local DEFAULT_LIMIT = 20
 
 local function list(args)
   if args.json then return export(args, DEFAULT_LIMIT) end
-  local rows, err = open():list(filter_of(args, DEFAULT_LIMIT))
+  local rows, err = with_log(function(opened) return opened:list(filter_of(args, DEFAULT_LIMIT)) end)
   if not rows then return nil, err.message, err end
   for i = #rows, 1, -1 do console.write(line_of(rows[i])) end -- the newest stands last, where one looks
   return true
@@ -206,7 +212,7 @@ end
 
 local function show(args)
   local id = id_of(args.words[2])
-  local exchange, err = open():get(id)
+  local exchange, err = with_log(function(opened) return opened:get(id) end)
   if err then return nil, err.message, err end
   if not exchange then console.fail("there is no exchange %d in the log", id) end
   console.write(require("lmm.cli.safe").text(text_of(exchange))) -- for people: export gives all as it is
@@ -219,7 +225,7 @@ local function prune(args)
   if not next(given) or next(given, (next(given))) then
     console.misuse "prune takes one of --older 30d, --all and an ID"
   end
-  local count, err = open():prune(given)
+  local count, err = with_log(function(opened) return opened:prune(given) end)
   if not count then return nil, err.message, err end
   console.write(texts.count(count, "exchange") .. " forgotten\n")
   return true
