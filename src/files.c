@@ -362,19 +362,24 @@ static int files_target(lua_State *L) {
   return 1;
 }
 
+/* Makes a file or a folder of a path that ends in XXXXXX, which is given another end. */
+static bool make_temporary(char *path, bool is_folder) {
+  if (is_folder) return mkdtemp(path) != NULL;
+  int fd = mkostemp(path, O_CLOEXEC);
+  if (fd >= 0) (void)close(fd);
+  return fd >= 0;
+}
+
 /* temporary(is_folder) -> the path of a new file, or a new folder, of this user's alone, in $TMPDIR, else in /tmp
  * | nil, message
  * A relative $TMPDIR is passed over. */
 static int files_temporary(lua_State *L) {
   const char *around = getenv("TMPDIR");
   if (around == NULL || around[0] != '/') around = "/tmp";
-  bool is_folder = lua_toboolean(L, 1);
   char path[4096];
-  int fd = -1, length = snprintf(path, sizeof path, "%s/lmm-XXXXXX", around);
-  if (length >= (int)sizeof path)
+  if (snprintf(path, sizeof path, "%s/lmm-XXXXXX", around) >= (int)sizeof path) {
     errno = ENAMETOOLONG;
-  else if (is_folder ? mkdtemp(path) != NULL : (fd = mkostemp(path, O_CLOEXEC)) >= 0) {
-    if (fd >= 0) (void)close(fd);
+  } else if (make_temporary(path, lua_toboolean(L, 1))) {
     lua_pushstring(L, path);
     return 1;
   }
