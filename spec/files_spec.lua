@@ -256,7 +256,7 @@ describe("a temporary file or folder", function()
   local function made_in(place, is_folder)
     local ended = program.run(([[
       local files = require "lmm.files"
-      for _ = 1, 2 do print(files.temporary(%s)) end]]):format(is_folder), nil, "TMPDIR=" .. shell.quote(place))
+      for _ = 1, 2 do print(files.temporary(%s)) end]]):format(tostring(is_folder)), nil, "TMPDIR=" .. shell.quote(place))
     assert.same({ 0, "" }, { ended.status, ended.err })
     return ended.out
   end
