@@ -143,6 +143,17 @@ describe("misuse", function()
     assert.matches("^lmm: 50%% of it$", message)
   end)
 
+  it("becomes a value, and nothing else does", function()
+    local function raise(...) error(...) end
+    assert.same({ 5 }, { errors.try(function(a) return a end, 5) })
+    assert.same({ nil, "x is 5" }, { errors.try(errors.misuse, "x is %d", 5) })
+    assert.same({ nil, "lmm: x" }, { errors.try(raise, "lmm: lmm: x", 0) })
+    for _, other in ipairs { "interrupted!", "the server said\nfile:1: lmm: x", "it said lmm: x", { message = "lmm: x" } } do
+      local ok, raised = pcall(errors.try, raise, other, 0)
+      assert.same({ false, other }, { ok, raised })
+    end
+  end)
+
   it("formats", function()
     assert.matches("lmm: a%%s is 5$", assert.raises("", errors.misuse, "%s is %d", "a%s", 5))
   end)

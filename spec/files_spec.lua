@@ -235,8 +235,8 @@ describe("what a path or a descriptor is", function()
       { folder .. "/fifo", "fifo" }, { "/dev/null", "device" } } do
       assert.equal(row[2], (files.kind(row[1])))
     end
-    assert.same({ nil, "No such file or directory" }, { files.kind(folder .. "/none") })
-    assert.same({ nil, "Bad file descriptor" }, { files.kind(999) })
+    assert.same({ nil, "No such file or directory", true }, { files.kind(folder .. "/none") })
+    assert.same({ nil, "Bad file descriptor", false }, { files.kind(999) })
     assert.equal("fifo\n", shell.output("true | " .. interpreter .. " -e 'print((require \"lmm.files\".kind(0)))'"))
     assert.raises("number expected", files.kind, {})
   end)

@@ -66,6 +66,26 @@ describe("a log", function()
     next_one:close()
   end)
 
+  it("keeps its locks when the same process opens it once more", function()
+    local function questions() -- as another process sees them, which takes in what it can when it is the last one
+      local ended = program.run(([[
+        local log = assert(require("lmm.log").open(%q))
+        for _, row in ipairs(log:list()) do io.write(row.question, " ") end
+        log:close()]]):format(path))
+      assert.same({ 0, "" }, { ended.status, ended.err })
+      return ended.out
+    end
+    add({ user "one" }, "a")
+    local other = assert(logs.open(path))
+    assert.equal("one ", questions())
+    add({ user "two" }, "a")
+    assert.equal("two one ", questions())
+    other:close()
+    assert.equal("two one ", questions())
+    add({ user "three" }, "a")
+    assert.equal("three two one ", questions())
+  end)
+
   it("gives an exchange back as it was", function()
     local id = assert(log:add {
       kind = "chat/completions", server = SERVER, model = "m", time = 1000, first_token = 0.25, total = 1.5,
@@ -620,7 +640,7 @@ describe("a log that cannot be used", function()
     log = assert(logs.open(path))
     local id, err = log:add { request = { messages = { user "x" } }, server = SERVER }
     assert.is_nil(id)
-    assert.same({ "damaged", "it is damaged: move it away, and a new one is begun" },
+    assert.same({ "damaged", "it is damaged: move it away, with its -wal and -shm, and a new one is begun" },
       { err.code, (err.message:match "cannot be used: (.*)") })
   end)
 

@@ -304,16 +304,19 @@ static int files_read(lua_State *L) {
   return results + 1;
 }
 
-/* kind(path or descriptor) -> "file", "directory", "fifo", "socket", "terminal" or "device", is_own | nil, why
+/* kind(path or descriptor) -> "file", "directory", "fifo", "socket", "terminal" or "device", is_own
+ * | nil, why, is_missing
  * `is_own`: nobody but this user and root can write to it. Nothing is opened. */
 static int files_kind(lua_State *L) {
   bool is_path = lua_type(L, 1) == LUA_TSTRING;
   struct stat status;
   int fd = is_path ? -1 : (int)luaL_checkinteger(L, 1);
   if ((is_path ? stat(lmm_check_path(L, 1), &status) : fstat(fd, &status)) != 0) {
+    int problem = errno;
     lua_pushnil(L);
-    lua_pushstring(L, strerror(errno));
-    return 2;
+    lua_pushstring(L, strerror(problem));
+    lua_pushboolean(L, problem == ENOENT);
+    return 3;
   }
   lua_pushstring(L, !is_path && isatty(fd) ? "terminal" : kind_of(&status));
   lua_pushboolean(L, is_own(&status));

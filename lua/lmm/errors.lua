@@ -94,13 +94,20 @@ function errors.misuse(format, ...)
   error("lmm: " .. string.format(format, ...), level)
 end
 
+--- The words of a misuse that was raised; nil where it is something else.
+---@return string?
+function errors.misuse_in(raised)
+  local text = tostring(raised)
+  return text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
+end
+
 --- Calls a function that may refuse what it is given. What else is raised, as by Ctrl-C, is raised again.
 ---@return any value   nil where it was refused
 ---@return string? why  the words of the misuse
 function errors.try(fn, ...)
   local ok, value = pcall(fn, ...)
   if ok then return value end
-  local misuse = tostring(value):match "lmm: (.*)$"
+  local misuse = errors.misuse_in(value)
   if not misuse then error(value, 0) end
   return nil, misuse
 end

@@ -125,7 +125,11 @@ end
 function journal.open_ids(path, rows)
   local new, why = core().journal.ids, nil
   local ids = new(path, rows)
-  if not ids then ids, why = new((os.getenv "TMPDIR" or "/tmp") .. "/ids", rows) end
+  local beside = not ids and core().temporary() or nil
+  if beside then
+    ids, why = new(beside, rows)
+    os.remove(beside)
+  end
   if ids then return ids end
   return fail("%s", why)
 end

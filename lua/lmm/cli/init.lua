@@ -102,7 +102,7 @@ local function explain(problem)
   if type(problem) == "table" and problem.status then return problem.status, problem.message end
   local text = require "lmm.cli.console".words_of(problem)
   if is_interrupt(text) then return 130 end
-  local misuse = text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
+  local misuse = require "lmm.errors".misuse_in(text)
   if misuse then return 2, require "lmm.cli.advice".of(misuse) end
   local missing = text:match "module '([^']+)' not found"
   if missing then
@@ -116,8 +116,8 @@ local function explain(problem)
 end
 
 --- Whether the Lua state is to be closed at the end. Where a command asks and no tool has run it need not be, and
---- whoever waits for the command waits for that; its log is left, too, or closed. That fails where Ctrl-C has left a
---- row unread.
+--- whoever waits for the command waits for that. Its log is left as it is, or closed where much stands beside it, which
+--- fails where Ctrl-C has left a row unread.
 local function needs_closing(words)
   local loaded = package.loaded
   if not ASKING[words[1]] or loaded["lmm.cli.tool"] then return true end

@@ -18,7 +18,7 @@ local database = {}
 --- What SQLite says, what that means, and a word for programs (`err.code`).
 local MEANINGS = {
   { "locked", "locked", "another program keeps it locked" },
-  { "malformed", "damaged", "it is damaged: move it away, and a new one is begun" },
+  { "malformed", "damaged", "it is damaged: move it away, with its -wal and -shm, and a new one is begun" },
   { "not a database", "damaged", "it is no SQLite database, or a damaged one" },
   { "readonly", "readonly", "it cannot be written" },
   { "disk is full", "full", "the disk is full" },
@@ -175,16 +175,26 @@ local function load_sqlite(self)
   environment = sqlite.sqlite3()
 end
 
+--- Sees to it that there is a file. It is not opened for that: where a process closes a file, it loses all its locks on
+--- it (POSIX), those of its other connections to the same database, too.
+local function provide(self, creates)
+  local files = version.check "lmm.files"
+  local kind, why, is_missing = files.kind(self.path)
+  if kind == "file" then return end
+  local is_made
+  if kind then
+    why = ("it is a %s, not a file"):format(kind)
+  elseif is_missing and creates then
+    is_made, why = files.create(self.path)
+  elseif is_missing then
+    error(self:failure("missing", "there is none: nothing has been logged yet"), 0)
+  end
+  if not is_made then error(self:failure("unopened", "%s", why), 0) end
+end
+
 local function open(self, wait, creates)
   load_sqlite(self)
-  local files = version.check "lmm.files"
-  local found, why, is_missing = files.read(self.path, 0)
-  if not found and is_missing and not creates then
-    error(self:failure("missing", "there is none: nothing has been logged yet"), 0)
-  elseif not found and is_missing then
-    found, why = files.create(self.path)
-  end
-  if not found then error(self:failure("unopened", "%s", why), 0) end
+  provide(self, creates)
   local connection, message = environment:connect(self.path)
   if not connection then fail(self, message) end
   self.connection = connection
@@ -216,8 +226,8 @@ end
 local MOST_LEFT = 2 ^ 18
 
 --- The end of a program that leaves the database open, since SQLite waits for the disk several times where it closes
---- the last connection. What stands in a short write-ahead log is as good as in the database, also after a crash; a
---- long one is taken in now, by closing.
+--- the last connection. What stands in a short write-ahead log is as good as in the database, however the program ends,
+--- but for a power failure; a long one is taken in now, by closing.
 function Database:leave()
   local file = self.connection and io.open(self.path .. "-wal", "rb")
   local size = file and file:seek "end"

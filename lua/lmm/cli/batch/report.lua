@@ -64,14 +64,14 @@ function Report:note_state(state)
   self:note("%s", describe(state))
 end
 
---- Says of each server that it is left out, and that it is back, but not more often than now and then; where all are,
---- the run says why it waits or ends.
+--- Says of each server that it is left out, once in NOTE_INTERVAL, and that it is back; where all are out, the run says
+--- why it waits or ends.
 ---@param seconds number  of the run
 function Report:note_servers(seconds)
-  local client, answering = self.client, 0
+  local client, is_any_alive = self.client, false
   local states = client and client.pool and client:servers() or {}
-  for _, state in ipairs(states) do answering = answering + (state.alive and 1 or 0) end
-  if answering == 0 then return end
+  for _, state in ipairs(states) do is_any_alive = is_any_alive or state.alive end
+  if not is_any_alive then return end
   for _, state in ipairs(states) do
     local told = self.told[state.url] or { is_out = false, at = -math.huge }
     if state.alive and told.is_out then

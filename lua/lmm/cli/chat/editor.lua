@@ -15,6 +15,17 @@ function editor.command()
   return "vi"
 end
 
+--- Removes a folder of ours, and what editors keep beside a file, such as its text of before.
+local function remove(uv, folder)
+  local scan = uv.fs_scandir(folder)
+  local name = scan and uv.fs_scandir_next(scan)
+  while name do
+    os.remove(folder .. "/" .. name)
+    name = uv.fs_scandir_next(scan)
+  end
+  uv.fs_rmdir(folder)
+end
+
 --- A file with a text, in a folder of our own that nobody else can read.
 ---@return string folder, string path
 local function new_file(uv, text)
@@ -24,19 +35,8 @@ local function new_file(uv, text)
   local path = folder .. "/question.md"
   local ok, why = files.write(path, text)
   if ok then return folder, path end
-  uv.fs_rmdir(folder)
+  remove(uv, folder)
   console.fail("cannot write '%s': %s", path, why)
-end
-
---- Removes that folder, and what editors keep beside a file, such as its text of before.
-local function remove(uv, folder)
-  local scan = uv.fs_scandir(folder)
-  local name = scan and uv.fs_scandir_next(scan)
-  while name do
-    os.remove(folder .. "/" .. name)
-    name = uv.fs_scandir_next(scan)
-  end
-  uv.fs_rmdir(folder)
 end
 
 ---@param text string

@@ -140,14 +140,14 @@ end
 function draw.sixel(self, bytes, columns, rows)
   local path = version.check("lmm.files").temporary()
   local file = path and io.open(path, "wb")
-  if not file then return end
-  file:write(bytes)
-  file:close()
-  local pipe = io.popen(("chafa -f sixel -s %dx%d %s </dev/null 2>/dev/null"):format(columns, rows, quote(path)))
-  local drawn = pipe:read "*a"
-  pipe:close()
-  os.remove(path)
-  if drawn ~= "" then self.screen.write(drawn) end
+  if file then
+    file:write(bytes)
+    file:close()
+    local pipe = io.popen(("chafa -f sixel -s %dx%d %s </dev/null 2>/dev/null"):format(columns, rows, quote(path)))
+    self.screen.write(pipe:read "*a")
+    pipe:close()
+  end
+  if path then os.remove(path) end
 end
 
 --- Shows a picture, where that can be done.
