@@ -148,7 +148,8 @@ describe("misuse", function()
     assert.same({ 5 }, { errors.try(function(a) return a end, 5) })
     assert.same({ nil, "x is 5" }, { errors.try(errors.misuse, "x is %d", 5) })
     assert.same({ nil, "lmm: x" }, { errors.try(raise, "lmm: lmm: x", 0) })
-    for _, other in ipairs { "interrupted!", "the server said\nfile:1: lmm: x", "it said lmm: x", { message = "lmm: x" } } do
+    local others = { "interrupted!", "the server said\nfile:1: lmm: x", "it said lmm: x", { message = "lmm: x" } }
+    for _, other in ipairs(others) do
       local ok, raised = pcall(errors.try, raise, other, 0)
       assert.same({ false, other }, { ok, raised })
     end

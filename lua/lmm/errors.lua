@@ -97,8 +97,8 @@ end
 --- The words of a misuse that was raised; nil where it is something else.
 ---@return string?
 function errors.misuse_in(raised)
-  local text = tostring(raised)
-  return text:match "^lmm: (.*)$" or text:match "^[^\n]-:%d+: lmm: (.*)$"
+  raised = tostring(raised)
+  return raised:match "^lmm: (.*)$" or raised:match "^[^\n]-:%d+: lmm: (.*)$"
 end
 
 --- Calls a function that may refuse what it is given. What else is raised, as by Ctrl-C, is raised again.
