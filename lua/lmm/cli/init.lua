@@ -75,7 +75,7 @@ end
 
 local function run(words)
   if words[1] == "--version" then print_version() end
-  require "lmm.text" -- by which a failure is told, also where no file can be opened any more
+  require "lmm.errors" -- by which, and by lmm.text, a failure is told, also where no file can be opened any more
   require "lmm.cli.console".open_descriptors()
   if ASKING[words[1]] then
     require "lmm.version".check "lmm.files" -- first: a C module that is loaded later waits until libcurl is there
