@@ -319,6 +319,13 @@ describe("lmm batch", function()
     assert.equal(30, #records())
   end)
 
+  it("finds the model where one of the servers takes connections and says nothing", function()
+    local silent = raw.start { { { hold = true } } }
+    local run = batch { file("in.jsonl", rows(30)), "--url", silent.url, "--url", server.url }
+    silent:stop()
+    assert.same({ run.status, #records(), #failed() }, { 0, 30, 0 }, run.err)
+  end)
+
   it("leaves a server out that refuses the key, and says so once, as long as another takes it", function()
     local input = file("in.jsonl", rows(30))
     local strict = assert(mock.start { delay = 0, api_key = "right-key-123" })

@@ -321,7 +321,7 @@ describe("lmm chat in a terminal", function()
   in_terminal("says that there is no room for the editor", {}, { env = { TMPDIR = "/dev/null/x", VISUAL = "true" } },
   function(screen)
     screen:enter "/edit"
-    screen:wait_for "\nlmm: there is no room for temporary files in /dev/null/x: Not a directory %(%$TMPDIR names"
+    screen:wait_for "\nlmm: nothing temporary can be made in /dev/null/x: Not a directory %(%$TMPDIR names"
   end)
 
   in_terminal("help fits into 40 columns", {}, { width = 40, height = 100 }, function(screen)

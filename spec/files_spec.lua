@@ -254,9 +254,8 @@ end)
 describe("a temporary file or folder", function()
   --- What lmm.files.temporary gives twice where $TMPDIR is `place`.
   local function made_in(place, is_folder)
-    local ended = program.run(([[
-      local files = require "lmm.files"
-      for _ = 1, 2 do print(files.temporary(%s)) end]]):format(tostring(is_folder)), nil, "TMPDIR=" .. shell.quote(place))
+    local text = 'local files = require "lmm.files" for _ = 1, 2 do print(files.temporary(%s)) end'
+    local ended = program.run(text:format(tostring(is_folder)), nil, "TMPDIR=" .. shell.quote(place))
     assert.same({ 0, "" }, { ended.status, ended.err })
     return ended.out
   end
@@ -282,7 +281,7 @@ describe("a temporary file or folder", function()
   end)
 
   it("says where there is no room", function()
-    local said = "nil\tthere is no room for temporary files in %s: %s %%(%%$TMPDIR names another place%%)\n"
+    local said = "nil\tnothing temporary can be made in %s: %s %%(%%$TMPDIR names another place%%)\n"
     assert.matches("^" .. (said:format("/dev/null", "Not a directory")):rep(2) .. "$", made_in("/dev/null", true))
     local long = ("/x"):rep(3000)
     assert.matches("^" .. (said:format(long, "File name too long")):rep(2) .. "$", made_in(long, false))

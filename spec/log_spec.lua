@@ -86,6 +86,25 @@ describe("a log", function()
     assert.equal("three two one ", questions())
   end)
 
+  it("is its owner's alone, also behind a link to what is not there yet, or with a name that SQLite takes for a URI",
+  function()
+    assert.same({ nil, "unopened" }, { (logs.open ":memory:"), select(2, logs.open ":memory:").code })
+    shell.run("ln -s %s/target.db %s/link.db", folder, folder)
+    for name, file in pairs { ["link.db"] = "target.db", ["file:odd.db"] = "file:odd.db" } do
+      local ended = program.run(([[
+        local log = assert(require("lmm.log").open(%q))
+        print(log:add { server = "s", request = { messages = { { role = "user", content = "q" } } } })
+        log:close()]]):format(name), nil, "umask 022; cd " .. folder .. ";")
+      assert.same({ 0, "1\n", "" }, { ended.status, ended.out, ended.err })
+      assert.equal("600\n", shell.output(("stat -c %%a '%s/%s'"):format(folder, file)))
+      local kept = assert(logs.open(folder .. "/" .. file))
+      assert.equal(1, #kept:list())
+      kept:close()
+    end
+    assert.equal("", shell.output(("ls %s | grep -v -x -e log.db -e log.db-shm -e log.db-wal -e target.db -e link.db "
+      .. "-e file:odd.db || true"):format(folder)))
+  end)
+
   it("gives an exchange back as it was", function()
     local id = assert(log:add {
       kind = "chat/completions", server = SERVER, model = "m", time = 1000, first_token = 0.25, total = 1.5,
@@ -531,6 +550,22 @@ describe("a log that is pruned", function()
     for _, words in ipairs { "hidden", "secretly", "Grey" } do assert.is_nil(bytes():find(words, 1, true)) end
     assert.is_nil(bytes():find(sum_of(PNG), 1, true))
     assert.is_true(add({ user "new" }, "x") > first + 2) -- ids are not given again
+  end)
+
+  it("says that the words stay for now where another program reads it", function()
+    add({ user "wombat" }, "b")
+    local reader = assert(logs.open(path))
+    assert(reader.database:snapshot(function()
+      reader.database:rows "SELECT id FROM exchange"
+      log.database:pragma "busy_timeout = 1"
+      assert.same({ 1, nil, "another program reads the log, and they go when it ends" }, { log:prune { all = true } })
+      return true
+    end))
+    assert.is_truthy(bytes():find("wombat", 1, true))
+    assert.same({ 0 }, { log:prune { all = true } })
+    reader:close()
+    log:close()
+    assert.is_nil(bytes():find("wombat", 1, true))
   end)
 end)
 

@@ -205,7 +205,12 @@ static int create_file(const char *path, lmm_error *error) {
     if (code != LMM_OK) return code;
     fd = open(path, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   }
-  if (fd < 0) return errno == EEXIST ? LMM_OK : fail(error);
+  if (fd < 0 && errno == EEXIST) {
+    struct stat status;
+    if (stat(path, &status) == 0) return LMM_OK;
+    fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600); /* a link to what is not there yet */
+  }
+  if (fd < 0) return fail(error);
   int code = fchmod(fd, 0600) == 0 ? LMM_OK : fail(error); /* whatever the umask has taken away */
   (void)close(fd);
   return code;
@@ -388,7 +393,7 @@ static int files_temporary(lua_State *L) {
   }
   const char *why = strerror(errno);
   lua_pushnil(L);
-  lua_pushfstring(L, "there is no room for temporary files in %s: %s ($TMPDIR names another place)", around, why);
+  lua_pushfstring(L, "nothing temporary can be made in %s: %s ($TMPDIR names another place)", around, why);
   return 2;
 }
 

@@ -175,10 +175,10 @@ local function with_log(fn)
   if not path then console.fail("%s", message) end
   local opened, err = logs.open(path, { create = false })
   if not opened then console.fail("%s", err.message) end
-  local value
-  value, err = fn(opened)
+  local value, why
+  value, err, why = fn(opened)
   opened:close()
-  return value, err
+  return value, err, why
 end
 
 local function filter_of(args, limit)
@@ -225,9 +225,10 @@ local function prune(args)
   if not next(given) or next(given, (next(given))) then
     console.misuse "prune takes one of --older 30d, --all and an ID"
   end
-  local count, err = with_log(function(opened) return opened:prune(given) end)
+  local count, err, why = with_log(function(opened) return opened:prune(given) end)
   if not count then return nil, err.message, err end
   console.write(texts.count(count, "exchange") .. " forgotten\n")
+  if why then console.note("lmm: their words stay in the log's files for now: %s", why) end
   return true
 end
 

@@ -147,7 +147,10 @@ function models.default(client)
   if not client.pool then
     return models.find(client, calls.options(client, {}), function(call, attempt) return call:run(attempt) end)
   end
-  local list, err = models.union(client.pool:ask_each(models.list))
+  local list, err = models.union(client.pool:ask_each(function(one, opts) -- all wait for the slowest
+    return models.list(one, models.probe_options(one, opts.timeout))
+  end))
+  if not list and err.kind == "timeout" then list, err = models.union(client.pool:ask_each(models.list)) end
   if not list or not list[1] then return nil, nameless(client, err) or err end
   client.common_model = client.common_model or list[1].id -- requests that name none still ask each server's own
   return client.common_model

@@ -178,6 +178,9 @@ end
 --- Sees to it that there is a file. It is not opened for that: where a process closes a file, it loses all its locks on
 --- it (POSIX), those of its other connections to the same database, too.
 local function provide(self, creates)
+  if self.path:find(":memory:", 1, true) then
+    error(self:failure("unopened", "LuaSQL takes ':memory:' in a path for no file at all"), 0)
+  end
   local files = version.check "lmm.files"
   local kind, why, is_missing = files.kind(self.path)
   if kind == "file" then return end
@@ -195,7 +198,8 @@ end
 local function open(self, wait, creates)
   load_sqlite(self)
   provide(self, creates)
-  local connection, message = environment:connect(self.path)
+  local name = self.path:gsub("^file:", "./%0") -- else it would be a URI
+  local connection, message = environment:connect(name)
   if not connection then fail(self, message) end
   self.connection = connection
   self:pragma(("busy_timeout = %.0f"):format(math.min(wait * 1000, LONGEST_WAIT)))

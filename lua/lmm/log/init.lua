@@ -260,6 +260,7 @@ end
 --- Forgets exchanges, and with them messages and kept media that no other one needs.
 ---@param opts lmm.PruneOptions
 ---@return integer? count, lmm.Error? err  how many exchanges are gone
+---@return string? why  they are still to be found in the log's files for now
 function Log:prune(opts)
   return the("pruning").prune(self, opts)
 end

@@ -56,12 +56,23 @@ local function condition_of(opts)
   return "1"
 end
 
+--- Takes what is forgotten out of the files; gives why it cannot.
+---@return string? why
+local function clean(db)
+  db:run "INSERT INTO words (words) VALUES ('optimize')"
+  local _, err = db:guard(db.run, db, "VACUUM")
+  if err then return err.message end
+  local state = db:row "PRAGMA wal_checkpoint(TRUNCATE)"
+  return state.busy ~= 0 and "another program reads the log, and they go when it ends" or nil
+end
+
 --- See Log:prune.
----@return integer? count, lmm.Error? err
+---@return integer? count, lmm.Error? err, string? why
 function pruning.prune(log, opts)
   local db = log.database
   local condition, value = condition_of(options.check("log:prune", ROWS, opts))
-  return db:guard(function()
+  local why
+  local pruned, err = db:guard(function()
     local count = 0
     repeat
       local batch = db:transaction(function() return remove_batch(db, condition, value) end)
@@ -69,13 +80,11 @@ function pruning.prune(log, opts)
     until batch < BATCH
     local gone = db:transaction(function() return sweep(db) end)
     for _, row in ipairs(gone) do os.remove(row.path) end
-    if count > 0 then
-      db:run "INSERT INTO words (words) VALUES ('optimize')"
-      db:run "VACUUM" -- so that what is forgotten is in the file no more
-      db:pragma "wal_checkpoint(TRUNCATE)"
-    end
+    local has_remains = db:value "SELECT freelist_count AS value FROM pragma_freelist_count" > 0
+    if count > 0 or has_remains then why = clean(db) end
     return count
   end)
+  return pruned, err, why
 end
 
 return pruning
