@@ -433,6 +433,20 @@ describe("map with an output", function()
         "sync out.run", "" }, "\n"), ended.err)
     end)
 
+  it("has its ids in $TMPDIR where nothing can be made beside its output, else says why", function()
+    local text = [[
+      local ids, err = require("lmm.bulk.journal").open_ids "/dev/null/out.jsonl"
+      print(ids and ids:add("a", 1) or err.message)]]
+    local function said(place)
+      local ended = program.run(text, nil, "TMPDIR=" .. shell.quote(place))
+      assert.same({ 0, "" }, { ended.status, ended.err })
+      return ended.out
+    end
+    assert.equal("0\n", said(folder))
+    assert.equal("", shell.output("ls -A " .. folder))
+    assert.matches("^nothing temporary can be made in /dev/null: Not a directory", said "/dev/null")
+  end)
+
   it("is still the run's own while its lines are sorted", function()
     local merge = require "lmm.bulk.merge"
     local sort, is_held = merge.sort, nil

@@ -123,9 +123,9 @@ end
 ---@param rows integer?  how many there will be, where that is known
 ---@return table? ids, lmm.Error? err
 function journal.open_ids(path, rows)
-  local new, why = core().journal.ids, nil
-  local ids = new(path, rows)
-  local beside = not ids and core().temporary() or nil
+  local new, beside = core().journal.ids, nil
+  local ids, why = new(path, rows)
+  if not ids then beside, why = core().temporary() end
   if beside then
     ids, why = new(beside, rows)
     os.remove(beside)
